@@ -1,0 +1,10 @@
+include(CMakePackageConfigHelpers)
+set(krul_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/krul)
+
+install(TARGETS krul EXPORT krulTargets FILE_SET HEADERS)
+configure_package_config_file(cmake/krulConfig.cmake.in ${PROJECT_BINARY_DIR}/krulConfig.cmake
+                              INSTALL_DESTINATION ${krul_package_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/krulConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/krulConfig.cmake ${PROJECT_BINARY_DIR}/krulConfigVersion.cmake
+        DESTINATION ${krul_package_dir})
+install(EXPORT krulTargets NAMESPACE krul:: DESTINATION ${krul_package_dir})

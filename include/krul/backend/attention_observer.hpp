@@ -1,0 +1,33 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+#include "krul/core/tokens.hpp"
+
+namespace krul {
+
+/// One block of attention weights as the model computed them.
+struct AttentionBlock {
+  std::size_t layer = 0;
+  std::span<const Position> queries;  ///< [R] positions of the query rows
+  std::size_t keys = 0;               ///< K: key positions 0 .. K-1
+  std::size_t query_heads = 0;        ///< H
+  std::span<const float> weights;     ///< [H, R, K], each row sums to 1; 0 where causality forbids
+};
+
+/// Sees softmax rows while the model runs. Called from the thread that calls attend, block after block; the weights are
+/// valid only during the call.
+template <class O>
+concept AttentionObserver = requires(O& observer, const AttentionBlock& block) {
+  { observer(block) } -> std::same_as<void>;
+};
+
+/// The observer that is not there: backends skip all work for it.
+struct NullObserver {
+  void operator()(const AttentionBlock&) const noexcept {}
+};
+static_assert(AttentionObserver<NullObserver>);
+
+}  // namespace krul

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "krul/backend/model_backend.hpp"
+
+namespace krul {
+
+/// Runs tokens through all layers at the end of a cache and commits them: prefill for many, decode for one.
+///
+/// Only what the logits need goes on past the last layer's K and V: for one row of logits, the usual case, the last
+/// layer's attention and MLP run for one row.
+/// @param tokens    [T] the tokens that follow the cache's committed length
+/// @param logits    [rows, vocabulary], next-token logits of the last `rows` tokens; may be empty
+/// @param observer  sees the attention weights; when it is not NullObserver all rows pass through the last layer
+/// @post            cache.length() has grown by T
+/// @throws          PreconditionError if tokens are none or do not fit, or logits hold no whole rows
+/// @complexity      one pass; holds the activations of T rows, so cut long inputs with prefill
+template <ModelBackend B, AttentionObserver O = NullObserver>
+void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens,
+             std::span<float> logits, O&& observer = {}) {
+  const Geometry& geometry = model.geometry();
+  const std::size_t begin = cache.length(), end = begin + tokens.size();
+  const std::size_t rows = logits.size() / geometry.vocabulary;
+  expects(!tokens.empty() && end <= cache.capacity(), "forward: the tokens do not fit the cache");
+  expects(rows * geometry.vocabulary == logits.size() && rows <= tokens.size(), "forward: logits hold no whole rows");
+
+  std::vector<Position> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), static_cast<Position>(begin));
+  batch.assign(positions);
+  model.embed(tokens, batch);
+  for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+    model.project(layer, batch, cache, KvWrite::all);
+    if (layer + 1 == geometry.layers && std::same_as<std::remove_cvref_t<O>, NullObserver>) {
+      const RowRange needed{tokens.size() - rows, tokens.size()};
+      batch.keep(std::span(&needed, 1));
+      if (rows == 0) break;
+    }
+    model.attend(layer, batch, cache, observer);
+    model.finish(layer, batch);
+  }
+  cache.commit(end);
+  if (rows > 0) {
+    const std::size_t last = batch.positions().size();
+    model.logits(batch, RowRange{last - rows, last}, logits);
+  }
+}
+
+/// `forward` in pieces of at most `piece` tokens, so that memory stays bounded; logits are the last token's.
+/// @param logits  [vocabulary]
+template <ModelBackend B>
+void prefill(B& model, typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens,
+             std::span<float> logits, std::size_t piece = 2048) {
+  expects(piece > 0, "prefill: pieces of at least one token");
+  while (tokens.size() > piece) {
+    forward(model, cache, batch, tokens.first(piece), {});
+    tokens = tokens.subspan(piece);
+  }
+  forward(model, cache, batch, tokens, logits);
+}
+
+}  // namespace krul

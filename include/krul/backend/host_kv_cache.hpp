@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "krul/backend/kv_cache.hpp"
+
+namespace krul {
+
+/// A KvCache in host memory that any CPU backend can use as it is. Transfers are copies and done when the call returns.
+class HostKvCache {
+ public:
+  /// Allocates for `capacity` tokens; pages are touched only when written.
+  HostKvCache(const Geometry& geometry, std::size_t capacity)
+      : row_bytes_(geometry.kv_row_bytes()), capacity_(capacity), layers_(geometry.layers) {
+    for (auto& layer : layers_) {
+      layer.keys = std::vector<std::byte>(capacity * row_bytes_);
+      layer.values = std::vector<std::byte>(capacity * row_bytes_);
+    }
+  }
+
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::size_t length() const noexcept { return length_; }
+  [[nodiscard]] const TokenSet& present(std::size_t layer) const { return layers_.at(layer).present; }
+
+  /// @throws PreconditionError if the range exceeds the capacity or the spans do not hold exactly its rows
+  Ticket write_kv(std::size_t layer, TokenRange tokens, KvRows from) {
+    check(layer, tokens, from);
+    auto& target = layers_[layer];
+    if (!tokens.empty()) {
+      std::memcpy(&target.keys[tokens.begin * row_bytes_], from.keys.data(), from.keys.size());
+      std::memcpy(&target.values[tokens.begin * row_bytes_], from.values.data(), from.values.size());
+    }
+    target.present.insert(tokens);
+    return {};
+  }
+
+  /// @throws PreconditionError as write_kv, and if a row is not present
+  Ticket read_kv(std::size_t layer, TokenRange tokens, MutableKvRows to) const {
+    check(layer, tokens, to);
+    const auto& source = layers_[layer];
+    expects(source.present.contains(tokens), "HostKvCache: reading rows that are not present");
+    if (!tokens.empty()) {
+      std::memcpy(to.keys.data(), &source.keys[tokens.begin * row_bytes_], to.keys.size());
+      std::memcpy(to.values.data(), &source.values[tokens.begin * row_bytes_], to.values.size());
+    }
+    return {};
+  }
+
+  void wait(Ticket) const noexcept {}
+
+  /// @throws PreconditionError unless every layer has all rows of [0, count)
+  void commit(std::size_t count) {
+    for (const auto& layer : layers_)
+      expects(layer.present.contains({0, count}), "HostKvCache: committing rows that are not present");
+    length_ = count;
+  }
+
+  void truncate(std::size_t count) {
+    for (auto& layer : layers_) layer.present.truncate(count);
+    length_ = std::min(length_, count);
+  }
+
+  /// Rows without a copy, [capacity, G, D] each. Who writes through it must call mark_present.
+  [[nodiscard]] MutableKvRows view(std::size_t layer) { return {layers_.at(layer).keys, layers_.at(layer).values}; }
+  [[nodiscard]] KvRows view(std::size_t layer) const { return {layers_.at(layer).keys, layers_.at(layer).values}; }
+
+  /// @throws PreconditionError if the range exceeds the capacity
+  void mark_present(std::size_t layer, TokenRange tokens) {
+    expects(tokens.end <= capacity_, "HostKvCache: beyond the capacity");
+    layers_.at(layer).present.insert(tokens);
+  }
+
+ private:
+  struct Layer {
+    std::vector<std::byte> keys, values;  // [capacity, G, D]
+    TokenSet present;
+  };
+
+  void check(std::size_t layer, TokenRange tokens, const KvRows& rows) const {
+    expects(layer < layers_.size(), "HostKvCache: no such layer");
+    expects(tokens.begin <= tokens.end && tokens.end <= capacity_, "HostKvCache: beyond the capacity");
+    expects(rows.keys.size() == tokens.size() * row_bytes_ && rows.values.size() == rows.keys.size(),
+            "HostKvCache: the spans do not hold the rows of the range");
+  }
+
+  std::size_t row_bytes_;
+  std::size_t capacity_;
+  std::size_t length_ = 0;
+  std::vector<Layer> layers_;
+};
+static_assert(HostViewableCache<HostKvCache>);
+
+}  // namespace krul

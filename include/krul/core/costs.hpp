@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace krul {
+
+/// What the link takes: seconds = requests * latency_s + bytes / bytes_per_s.
+struct LinkCosts {
+  double latency_s = 0;        ///< per request, >= 0
+  double bytes_per_s = 1e9;    ///< > 0
+  double core_s_per_byte = 0;  ///< time a read takes away from the cores (copying, checksums)
+};
+
+/// What one layer takes on the cores, measured on this machine with this model: seconds, >= 0.
+struct LayerCosts {
+  double call_s = 0;         ///< per layer and pass, whatever the rows
+  double project_row_s = 0;  ///< per row that is projected (norm, Q, K, V, rotary)
+  double finish_row_s = 0;   ///< per row that is finished (output projection, MLP)
+  double attend_pair_s = 0;  ///< per pair of a row and a key it sees
+  double decode_row_s = 0;   ///< per stored row whose coding is undone (K and V)
+};
+
+/// All that a planner knows about a machine and a model. Every layer costs the same in the models krul runs.
+struct Costs {
+  LinkCosts link;
+  LayerCosts layer;
+  double pass_s = 0;  ///< embedding, logits of one row and all else that happens once a pass
+};
+
+}  // namespace krul

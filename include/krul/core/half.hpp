@@ -1,0 +1,106 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "krul/core/element_type.hpp"
+#include "krul/core/error.hpp"
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace krul {
+
+/// Upper 16 bits of a float, rounded to nearest even. NaN stays NaN, infinities stay infinite.
+[[nodiscard]] inline std::uint16_t bf16_from_float(float value) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
+  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
+}
+
+[[nodiscard]] inline float float_from_bf16(std::uint16_t value) noexcept {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
+}
+
+/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite.
+[[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
+#if defined(__F16C__)
+  return static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
+#else
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000U);
+  const std::uint32_t magnitude = bits & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return static_cast<std::uint16_t>(sign | 0x7e00U | ((magnitude >> 13) & 0x3ffU));
+  if (magnitude >= 0x477ff000U) return static_cast<std::uint16_t>(sign | 0x7c00U);
+  if (magnitude < 0x38800000U) {  // subnormal in binary16: let the float adder do the rounding
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5F;
+    return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000U));
+  }
+  return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000U + 0xfffU + ((magnitude >> 13) & 1U)) >> 13));
+#endif
+}
+
+[[nodiscard]] inline float float_from_f16(std::uint16_t value) noexcept {
+#if defined(__F16C__)
+  return _cvtsh_ss(value);
+#else
+  const std::uint32_t sign = (value & 0x8000U) << 16;
+  const std::uint32_t rest = value & 0x7fffU;
+  if (rest >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | ((rest & 0x3ffU) << 13));
+  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112F;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+#endif
+}
+
+/// Reads values of `type` as floats.
+/// @param from  [n] values of `type`, any alignment
+/// @param to    [n]
+/// @throws PreconditionError if the sizes differ
+inline void to_float(ElementType type, std::span<const std::byte> from, std::span<float> to) {
+  expects(from.size() == to.size() * size_of(type), "to_float: source and destination differ in length");
+  if (type == ElementType::f32) {
+    if (!to.empty()) std::memcpy(to.data(), from.data(), from.size());
+    return;
+  }
+  std::size_t i = 0;
+#if defined(__F16C__) && defined(__AVX2__)
+  for (; i + 8 <= to.size(); i += 8) {
+    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from.data() + 2 * i));
+    _mm256_storeu_ps(&to[i], type == ElementType::f16
+                                 ? _mm256_cvtph_ps(packed)
+                                 : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16)));
+  }
+#endif
+  for (; i < to.size(); ++i) {
+    std::uint16_t bits;
+    std::memcpy(&bits, from.data() + 2 * i, 2);
+    to[i] = type == ElementType::f16 ? float_from_f16(bits) : float_from_bf16(bits);
+  }
+}
+
+/// Rounds floats to `type`, to nearest even.
+/// @param from  [n]
+/// @param to    [n] values of `type`, any alignment
+/// @throws PreconditionError if the sizes differ
+inline void from_float(ElementType type, std::span<const float> from, std::span<std::byte> to) {
+  expects(to.size() == from.size() * size_of(type), "from_float: source and destination differ in length");
+  if (type == ElementType::f32) {
+    if (!from.empty()) std::memcpy(to.data(), from.data(), to.size());
+    return;
+  }
+  std::size_t i = 0;
+#if defined(__F16C__) && defined(__AVX2__)
+  if (type == ElementType::f16)
+    for (; i + 8 <= from.size(); i += 8)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to.data() + 2 * i),
+                       _mm256_cvtps_ph(_mm256_loadu_ps(&from[i]), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  for (; i < from.size(); ++i) {
+    const std::uint16_t bits = type == ElementType::f16 ? f16_from_float(from[i]) : bf16_from_float(from[i]);
+    std::memcpy(to.data() + 2 * i, &bits, 2);
+  }
+}
+
+}  // namespace krul

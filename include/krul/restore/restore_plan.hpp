@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "krul/core/costs.hpp"
+#include "krul/core/tokens.hpp"
+
+namespace krul {
+
+/// What is stored of one layer, as the planner sees it.
+struct StoredLayer {
+  std::vector<std::uint64_t> block_bytes;  ///< [blocks] encoded length of each block, K and V
+  std::vector<std::uint32_t>
+      block_object;  ///< [blocks] which object holds it: neighbours in one object are one request
+};
+
+/// What a restore starts from: sizes only, no data.
+struct RestoreSizes {
+  std::size_t history = 0;          ///< N: tokens to bring back
+  std::size_t prompt = 1;           ///< M >= 1: new tokens that follow in the same pass
+  std::size_t block = 64;           ///< tokens of a stored block; the last one may be shorter
+  std::vector<StoredLayer> layers;  ///< [L]
+
+  [[nodiscard]] std::size_t blocks() const noexcept { return (history + block - 1) / block; }
+};
+
+/// What a restore will do: layer l recomputes its first prefix[l] tokens and loads the rest. Pure data.
+/// Invariant: history >= prefix[0] >= prefix[1] >= ...; each is a multiple of the block or the whole history.
+struct RestorePlan {
+  std::size_t history = 0;  ///< N
+  std::size_t prompt = 1;   ///< M
+  std::size_t block = 64;
+  std::vector<std::size_t> prefix;  ///< [L] tokens
+
+  [[nodiscard]] TokenRange suffix(std::size_t layer) const { return {prefix[layer], history}; }
+  /// History rows whose hidden states go on from layer l to layer l + 1.
+  [[nodiscard]] std::size_t carried(std::size_t layer) const {
+    return layer + 1 < prefix.size() ? prefix[layer + 1] : 0;
+  }
+  friend bool operator==(const RestorePlan&, const RestorePlan&) = default;
+};
+
+/// Seconds that a plan will take under given costs.
+struct Prediction {
+  double first_token_s = 0;  ///< from the start until the prompt's last logits are there
+  double link_s = 0;         ///< busy time of the link
+  double cores_s = 0;        ///< busy time of the cores
+  std::uint64_t bytes = 0;   ///< to be read
+  [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
+  [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
+};
+
+}  // namespace krul

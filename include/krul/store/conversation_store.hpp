@@ -1,0 +1,51 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "krul/core/clock.hpp"
+#include "krul/core/error.hpp"
+
+namespace krul {
+
+/// What a store promises beyond the calls themselves.
+struct StoreCapabilities {
+  bool durable = false;       ///< what put acknowledged survives a crash and a loss of power
+  bool shared = false;        ///< other processes see it
+  std::uint64_t largest = 0;  ///< bytes of the largest object; 0: no limit of its own
+};
+
+/// True if `key` is "folder/object" with folder of 32 hexadecimal digits and object of 1 to 64 of [a-z0-9.-], not
+/// starting with a dot. krul makes every key itself (conversation ids are hashed), so a key can always be a file name.
+[[nodiscard]] bool is_store_key(std::string_view key);
+
+/// Holds byte objects under keys. Objects are written whole and never changed in place.
+///
+///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix
+///   get(key, offset, to)      fills `to` completely, or fails: not_found, truncated, io, deadline
+///   size(key)                 bytes of the object, or not_found
+///   erase(key)                succeeds also if it was not there
+///   list(folder)              object names of one folder, sorted; list("") the folders, sorted
+///   lock(folder)              the only writer of a folder, until the Lock dies; busy if another one is
+///
+/// krul publishes data first and the manifest last, with length and XXH3-128 of every chunk in it, so that a store
+/// needs neither transactions nor checksums. All calls may come from several threads at once.
+template <class S>
+concept ConversationStore = requires(S& store, const std::string& key, std::span<const std::byte> bytes,
+                                     std::span<std::byte> to, std::uint64_t offset) {
+  typename S::Lock;
+  { store.put(key, bytes) } -> std::same_as<Status>;
+  { store.get(key, offset, to) } -> std::same_as<Status>;
+  { store.size(key) } -> std::same_as<Result<std::uint64_t>>;
+  { store.erase(key) } -> std::same_as<Status>;
+  { store.list(key) } -> std::same_as<Result<std::vector<std::string>>>;
+  { store.lock(key) } -> std::same_as<Result<typename S::Lock>>;
+  { store.capabilities() } -> std::same_as<StoreCapabilities>;
+};
+
+}  // namespace krul
