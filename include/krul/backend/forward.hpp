@@ -50,15 +50,18 @@ void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::
   }
 }
 
-/// `forward` in pieces of at most `piece` tokens, so that memory stays bounded; logits are the last token's.
-/// @param logits  [vocabulary]
+/// `forward` in pieces of at most `piece` tokens (or as many as there are rows of logits), so that memory stays bounded.
+/// @param logits  [rows, vocabulary], next-token logits of the last `rows` tokens; may be empty
+/// @throws        PreconditionError as forward, and if piece is 0
 template <ModelBackend B>
 void prefill(B& model, typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens,
              std::span<float> logits, std::size_t piece = 2048) {
   expects(piece > 0, "prefill: pieces of at least one token");
-  while (tokens.size() > piece) {
-    forward(model, cache, batch, tokens.first(piece), {});
-    tokens = tokens.subspan(piece);
+  const std::size_t rows = std::max<std::size_t>(logits.size() / model.geometry().vocabulary, 1);
+  while (tokens.size() > std::max(piece, rows)) {
+    const std::size_t next = std::min(piece, tokens.size() - rows);
+    forward(model, cache, batch, tokens.first(next), {});
+    tokens = tokens.subspan(next);
   }
   forward(model, cache, batch, tokens, logits);
 }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -12,12 +14,12 @@ namespace krul {
 /// A KvCache in host memory that any CPU backend can use as it is. Transfers are copies and done when the call returns.
 class HostKvCache {
  public:
-  /// Allocates for `capacity` tokens; pages are touched only when written.
+  /// Reserves room for `capacity` tokens; the memory is touched only where rows are written.
   HostKvCache(const Geometry& geometry, std::size_t capacity)
       : row_bytes_(geometry.kv_row_bytes()), capacity_(capacity), layers_(geometry.layers) {
     for (auto& layer : layers_) {
-      layer.keys = std::vector<std::byte>(capacity * row_bytes_);
-      layer.values = std::vector<std::byte>(capacity * row_bytes_);
+      layer.keys = std::make_unique_for_overwrite<std::byte[]>(capacity * row_bytes_);
+      layer.values = std::make_unique_for_overwrite<std::byte[]>(capacity * row_bytes_);
     }
   }
 
@@ -64,8 +66,14 @@ class HostKvCache {
   }
 
   /// Rows without a copy, [capacity, G, D] each. Who writes through it must call mark_present.
-  [[nodiscard]] MutableKvRows view(std::size_t layer) { return {layers_.at(layer).keys, layers_.at(layer).values}; }
-  [[nodiscard]] KvRows view(std::size_t layer) const { return {layers_.at(layer).keys, layers_.at(layer).values}; }
+  [[nodiscard]] MutableKvRows view(std::size_t layer) {
+    const auto& rows = layers_.at(layer);
+    return {{rows.keys.get(), capacity_ * row_bytes_}, {rows.values.get(), capacity_ * row_bytes_}};
+  }
+  [[nodiscard]] KvRows view(std::size_t layer) const {
+    const auto& rows = layers_.at(layer);
+    return {{rows.keys.get(), capacity_ * row_bytes_}, {rows.values.get(), capacity_ * row_bytes_}};
+  }
 
   /// @throws PreconditionError if the range exceeds the capacity
   void mark_present(std::size_t layer, TokenRange tokens) {
@@ -75,7 +83,7 @@ class HostKvCache {
 
  private:
   struct Layer {
-    std::vector<std::byte> keys, values;  // [capacity, G, D]
+    std::unique_ptr<std::byte[]> keys, values;  // [capacity, G, D]
     TokenSet present;
   };
 

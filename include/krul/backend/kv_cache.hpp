@@ -36,10 +36,11 @@ concept KvCache = requires(C& cache, const C& read, std::size_t layer, std::size
   { cache.truncate(count) } -> std::same_as<void>;  ///< forgets rows and commitment from `count` on
 };
 
-/// A cache in host memory also lends its rows without a copy.
+/// A cache in host memory also lends its rows without a copy. Who writes through the view says so with mark_present.
 template <class C>
-concept HostViewableCache = KvCache<C> && requires(C& cache, std::size_t layer) {
+concept HostViewableCache = KvCache<C> && requires(C& cache, std::size_t layer, TokenRange tokens) {
   { cache.view(layer) } -> std::same_as<MutableKvRows>;  ///< [capacity, G, D] each
+  { cache.mark_present(layer, tokens) } -> std::same_as<void>;
 };
 
 }  // namespace krul

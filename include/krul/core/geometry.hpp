@@ -31,7 +31,7 @@ struct Geometry {
   std::size_t vocabulary = 0;
   std::size_t context = 0;  ///< longest conversation in tokens
   ElementType cache_type = ElementType::f16;
-  Rotary rotary;
+  Rotary rotary = {};
   friend bool operator==(const Geometry&, const Geometry&) = default;
 
   /// Values in one row of K (or of V): G * D.

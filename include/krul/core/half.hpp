@@ -1,6 +1,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -24,11 +25,10 @@ namespace krul {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
 }
 
-/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite.
-[[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
-#if defined(__F16C__)
-  return static_cast<std::uint16_t>(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT));
-#else
+namespace detail {
+
+/// Conversions without processor support: the same bits as the instructions give, for every input.
+[[nodiscard]] inline std::uint16_t plain_f16_from_float(float value) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000U);
   const std::uint32_t magnitude = bits & 0x7fffffffU;
@@ -39,6 +39,26 @@ namespace krul {
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000U));
   }
   return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000U + 0xfffU + ((magnitude >> 13) & 1U)) >> 13));
+}
+
+[[nodiscard]] inline float plain_float_from_f16(std::uint16_t value) noexcept {
+  const std::uint32_t sign = (value & 0x8000U) << 16;
+  const std::uint32_t rest = value & 0x7fffU;
+  if (rest > 0x7c00U) return std::bit_cast<float>(sign | 0x7fc00000U | ((rest & 0x3ffU) << 13));
+  if (rest == 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U);
+  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112F;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+}
+
+}  // namespace detail
+
+/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes quiet.
+[[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
+#if defined(__F16C__)
+  const __m128i packed = _mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT);
+  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(packed));
+#else
+  return detail::plain_f16_from_float(value);
 #endif
 }
 
@@ -46,11 +66,7 @@ namespace krul {
 #if defined(__F16C__)
   return _cvtsh_ss(value);
 #else
-  const std::uint32_t sign = (value & 0x8000U) << 16;
-  const std::uint32_t rest = value & 0x7fffU;
-  if (rest >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | ((rest & 0x3ffU) << 13));
-  const float magnitude = std::bit_cast<float>(rest << 13) * 0x1p112F;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
+  return detail::plain_float_from_f16(value);
 #endif
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <array>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,12 +31,37 @@ struct FieldDifference {
 };
 
 /// "L=30 H=9 G=3 D=64 hidden=576 vocabulary=49152 rotary=interleaved/64/100000 cache=f16"
-[[nodiscard]] std::string describe(const Geometry& geometry);
+[[nodiscard]] inline std::string describe(const Geometry& geometry) {
+  char text[256];
+  std::snprintf(text, sizeof text, "L=%zu H=%zu G=%zu D=%zu hidden=%zu vocabulary=%zu rotary=%s/%zu/%.17g cache=%s",
+                geometry.layers, geometry.query_heads, geometry.kv_heads, geometry.head_dim, geometry.hidden,
+                geometry.vocabulary, geometry.rotary.pairs == RotaryPairs::interleaved ? "interleaved" : "halves",
+                geometry.rotary.dimensions, geometry.rotary.base, name(geometry.cache_type).data());
+  return text;
+}
 
 /// The fields that must match and differ; empty if the saved state can be used.
-[[nodiscard]] std::vector<FieldDifference> differences(const Identity& saved, const Identity& present);
+[[nodiscard]] inline std::vector<FieldDifference> differences(const Identity& saved, const Identity& present) {
+  std::vector<FieldDifference> found;
+  const auto compare = [&](std::string_view field, const std::string& before, const std::string& now) {
+    if (before != now) found.push_back({field, before, now});
+  };
+  compare("architecture", saved.architecture, present.architecture);
+  compare("weights", saved.weights, present.weights);
+  compare("tokenizer", saved.tokenizer, present.tokenizer);
+  compare("geometry", saved.geometry, present.geometry);
+  compare("profile", saved.profile, present.profile);
+  return found;
+}
 
-/// "weights (saved 12ab, here 34cd), cache ..." for error messages; empty if nothing differs.
-[[nodiscard]] std::string describe(const std::vector<FieldDifference>& differences);
+/// "weights (saved 12ab, here 34cd), geometry ..." for error messages; empty if nothing differs.
+[[nodiscard]] inline std::string describe(const std::vector<FieldDifference>& differences) {
+  std::string text;
+  for (const auto& difference : differences) {
+    if (!text.empty()) text += ", ";
+    text += std::string(difference.field) + " (saved " + difference.saved + ", here " + difference.present + ")";
+  }
+  return text;
+}
 
 }  // namespace krul

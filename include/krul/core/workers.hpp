@@ -55,7 +55,13 @@ class Workers {
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
     take(0);
-    while (busy_.load(std::memory_order_acquire) != 0) pause();
+    for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin) {
+      if (spin < spins) {
+        pause();
+      } else {  // a worker lost its core to another program: let that one go on
+        std::this_thread::yield();
+      }
+    }
   }
 
  private:
@@ -65,6 +71,8 @@ class Workers {
 #endif
   }
 
+  static constexpr int spins = 4000;  // some tens of microseconds
+
   void take(std::size_t worker) {
     for (std::size_t index; (index = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
       call_(task_, index, worker);
@@ -73,7 +81,7 @@ class Workers {
   void serve(std::size_t worker, const std::stop_token& stop) {
     std::uint64_t seen = 0;
     while (true) {
-      for (int spin = 0; spin < 4000 && round_.load(std::memory_order_acquire) == seen; ++spin) pause();
+      for (int spin = 0; spin < spins && round_.load(std::memory_order_acquire) == seen; ++spin) pause();
       round_.wait(seen, std::memory_order_acquire);
       if (stop.stop_requested()) return;
       seen = round_.load(std::memory_order_acquire);

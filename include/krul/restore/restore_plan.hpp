@@ -10,6 +10,9 @@
 
 namespace krul {
 
+/// Bytes above which one read of neighbouring blocks is cut between blocks, so that what is staged stays bounded.
+inline constexpr std::uint64_t largest_request = 4U << 20;
+
 /// What is stored of one layer, as the planner sees it.
 struct StoredLayer {
   std::vector<std::uint64_t> block_bytes;  ///< [blocks] encoded length of each block, K and V

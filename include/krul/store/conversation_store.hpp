@@ -20,9 +20,22 @@ struct StoreCapabilities {
   std::uint64_t largest = 0;  ///< bytes of the largest object; 0: no limit of its own
 };
 
-/// True if `key` is "folder/object" with folder of 32 hexadecimal digits and object of 1 to 64 of [a-z0-9.-], not
-/// starting with a dot. krul makes every key itself (conversation ids are hashed), so a key can always be a file name.
-[[nodiscard]] bool is_store_key(std::string_view key);
+/// True for 32 hexadecimal digits in lower case.
+[[nodiscard]] constexpr bool is_store_folder(std::string_view folder) noexcept {
+  return folder.size() == 32 && folder.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+/// True for 1 to 64 of [a-z0-9.-], not starting with a dot.
+[[nodiscard]] constexpr bool is_object_name(std::string_view object) noexcept {
+  return !object.empty() && object.size() <= 64 && object.front() != '.' &&
+         object.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") == std::string_view::npos;
+}
+
+/// True if `key` is "folder/object" with is_store_folder(folder) and is_object_name(object).
+/// krul makes every key itself (conversation ids are hashed), so a key can always be a file name.
+[[nodiscard]] constexpr bool is_store_key(std::string_view key) noexcept {
+  return key.size() > 33 && key[32] == '/' && is_store_folder(key.substr(0, 32)) && is_object_name(key.substr(33));
+}
 
 /// Holds byte objects under keys. Objects are written whole and never changed in place.
 ///
@@ -30,11 +43,12 @@ struct StoreCapabilities {
 ///   get(key, offset, to)      fills `to` completely, or fails: not_found, truncated, io, deadline
 ///   size(key)                 bytes of the object, or not_found
 ///   erase(key)                succeeds also if it was not there
-///   list(folder)              object names of one folder, sorted; list("") the folders, sorted
+///   list(folder)              object names of one folder, sorted; list("") the folders that hold an object, sorted
 ///   lock(folder)              the only writer of a folder, until the Lock dies; busy if another one is
 ///
 /// krul publishes data first and the manifest last, with length and XXH3-128 of every chunk in it, so that a store
 /// needs neither transactions nor checksums. All calls may come from several threads at once.
+/// @throws PreconditionError from every call whose key is not is_store_key, or whose folder is not is_store_folder
 template <class S>
 concept ConversationStore = requires(S& store, const std::string& key, std::span<const std::byte> bytes,
                                      std::span<std::byte> to, std::uint64_t offset) {

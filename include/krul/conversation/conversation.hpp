@@ -1,0 +1,232 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/backend/forward.hpp"
+#include "krul/conversation/save.hpp"
+#include "krul/restore/best_of.hpp"
+#include "krul/restore/restoration_scheduler.hpp"
+#include "krul/restore/restore.hpp"
+#include "krul/restore/stored_state.hpp"
+#include "krul/store/conversation_key.hpp"
+#include "krul/store/manifest_store.hpp"
+
+namespace krul {
+
+/// How a conversation is kept and brought back.
+struct ConversationOptions {
+  AnyRowCodec codec{Int8Codec{}};  ///< for rows that are saved from now on; rows already saved keep theirs
+  std::string strategy = "krul";    ///< recorded with what is saved
+  std::size_t block = 64;           ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t capacity = 0;         ///< tokens of the live cache; 0: the model's context
+  Costs costs;                      ///< of this machine, model and link, for planning
+  std::size_t threads = 1;          ///< that code and undo the coding
+  bool read_only = false;           ///< never saves, and needs no lock
+};
+
+/// One conversation: its live cache while it is active, its saved state while it is not.
+///
+///   open     finds the saved state, if any, and checks that it belongs to this model
+///   advance  brings the cache to the end of the given tokens, by whatever is cheapest: the live cache, the saved state
+///            (longest common prefix on exact token ids), the forward pass
+///   append   one more token: decode
+///   save     appends what is new to the saved state; afterwards drop() may free the cache
+template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, Clock C = SteadyClock>
+class Conversation {
+ public:
+  /// Holds the only right to write this conversation until it is destroyed, unless it is read only.
+  /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it; corrupt
+  ///         if nothing can be read of it any more
+  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, P policy = {}, C clock = {});
+
+  /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
+  [[nodiscard]] const std::vector<Token>& saved_tokens() const noexcept { return manifest_.tokens; }
+  /// All tokens of the live cache and those waiting to be run.
+  [[nodiscard]] const std::vector<Token>& tokens() const noexcept { return tokens_; }
+  [[nodiscard]] const Manifest& manifest() const noexcept { return manifest_; }
+  [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
+  /// The live cache.
+  /// @throws PreconditionError if there is none
+  [[nodiscard]] typename B::Cache& cache() {
+    expects(cache_.has_value(), "Conversation: no live cache; call advance first");
+    return *cache_;
+  }
+
+  /// Brings the cache to the end of `tokens`, the whole conversation with its new prompt.
+  /// @param logits  [rows, vocabulary] next-token logits of the last rows; one row is the usual case
+  /// @return        what was reused and what it took; too_large if the tokens exceed the capacity
+  /// @post          on failure the live cache is as it was
+  /// @throws        PreconditionError if tokens is empty or logits hold no whole rows
+  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
+
+  /// Runs one more token.
+  /// @param logits  [vocabulary]
+  /// @return        too_large if the cache is full
+  Status append(Token token, std::span<float> logits);
+
+  /// A token that ends the reply: kept with the conversation, run with the next prompt.
+  void append_pending(Token token) { tokens_.push_back(token); }
+
+  /// Saves what is new. Closed blocks that are already saved are not written again.
+  /// @return why nothing was saved; what was saved before is still there then
+  Result<SaveReport> save();
+
+  /// Frees the live cache. What was not saved is lost.
+  void drop() {
+    cache_.reset();
+    tokens_.clear();
+  }
+
+ private:
+  Conversation(B& model, S& store, ConversationOptions options, P policy, C clock)
+      : model_(&model), store_(&store), options_(std::move(options)), scheduler_(std::move(policy)), clock_(std::move(clock)),
+        workers_(std::make_unique<Workers>(options_.threads)) {}
+
+  Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits);
+  Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits);
+
+  static std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
+    return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+  }
+
+  B* model_;
+  S* store_;
+  ConversationOptions options_;
+  RestorationScheduler<P> scheduler_;
+  C clock_;
+  std::unique_ptr<Workers> workers_;
+  std::optional<typename S::Lock> lock_;
+  std::string folder_;
+  Manifest manifest_;           ///< as saved; generation 0 if nothing is
+  std::string manifest_repair_;  ///< what was wrong with the saved manifest, if anything
+  std::size_t unchanged_ = 0;   ///< leading rows of the live cache that are those of the saved state
+  std::optional<typename B::Cache> cache_;
+  std::vector<Token> tokens_;
+};
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id, ConversationOptions options,
+                                                                P policy, C clock) {
+  expects(options.block > 0 && options.threads > 0, "Conversation: block and threads of at least one");
+  Conversation opened(model, store, std::move(options), std::move(policy), std::move(clock));
+  const auto folder = conversation_folder(id);
+  if (!folder) return propagate(folder);
+  opened.folder_ = *folder;
+  if (!opened.options_.read_only) {
+    auto lock = store.lock(opened.folder_);
+    if (!lock) return propagate(lock);
+    opened.lock_.emplace(std::move(*lock));
+  }
+  if (opened.options_.capacity == 0) opened.options_.capacity = model.geometry().context;
+  auto loaded = load_manifest(store, opened.folder_, opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both);
+  if (loaded) {
+    if (const auto differing = differences(loaded->manifest.identity, model.identity()); !differing.empty())
+      return fail(ErrorCode::identity_mismatch, "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing));
+    if (loaded->manifest.conversation != id)
+      return fail(ErrorCode::corrupt, "the saved state at this place belongs to another conversation; erase it to start anew");
+    opened.manifest_ = std::move(loaded->manifest);
+    opened.manifest_repair_ = std::move(loaded->repaired);
+  } else if (loaded.error().code == ErrorCode::not_found) {
+    opened.manifest_.conversation = std::move(id);
+    opened.manifest_.identity = model.identity();
+    opened.manifest_.block = static_cast<std::uint32_t>(opened.options_.block);
+    opened.manifest_.layers = model.geometry().layers;
+    opened.manifest_.writer = krul_version;
+  } else {
+    return propagate(loaded);
+  }
+  return opened;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
+  expects(!tokens.empty(), "Conversation: advance needs tokens");
+  expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0, "Conversation: logits hold no whole rows");
+  if (tokens.size() > options_.capacity)
+    return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
+                                          std::to_string(options_.capacity) + " fit the context; start a new one or shorten it");
+  auto report = cache_ ? continue_live(tokens, logits) : restore_saved(tokens, logits);
+  if (!report) return report;
+  tokens_.assign(tokens.begin(), tokens.end());
+  report->asked = tokens.size();
+  return report;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const Token> tokens, std::span<float> logits) {
+  const TimePoint start = clock_.now();
+  const std::size_t rows = logits.size() / model_->geometry().vocabulary;
+  RestoreReport report;
+  report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - std::min(rows, tokens.size())});
+  cache_->truncate(report.matched);
+  unchanged_ = std::min(unchanged_, report.matched);
+  auto batch = model_->make_batch();
+  const auto rest = tokens.subspan(report.matched);
+  prefill(*model_, *cache_, batch, rest, logits);
+  report.first_token_s = report.cores_s = seconds(clock_.now() - start);
+  return report;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits) {
+  const TimePoint start = clock_.now();
+  const std::size_t rows = logits.size() / model_->geometry().vocabulary;
+  expects(rows <= tokens.size(), "Conversation: more rows of logits than tokens");
+  const std::size_t matched =
+      std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
+  typename B::Cache fresh = model_->make_cache(options_.capacity);
+  RestoreReport report;
+  if (matched == 0) {
+    auto batch = model_->make_batch();
+    prefill(*model_, fresh, batch, tokens, logits);
+    report.cores_s = seconds(clock_.now() - start);
+  } else {
+    const RestoreSizes sizes = restore_sizes(manifest_, matched, tokens.size() - matched);
+    const RestoreJob<B, S, C> job{.model = *model_, .store = *store_, .cache = fresh, .workers = *workers_, .manifest = manifest_,
+                                  .folder = folder_, .plan = scheduler_.plan(sizes, options_.costs), .tokens = tokens,
+                                  .logits = logits, .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
+                                  .clock = clock_};
+    auto restored = restore(job);
+    if (!restored) return restored;
+    report = std::move(*restored);
+    report.predicted = predict(job.plan, sizes, options_.costs);
+  }
+  if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
+  if (matched < manifest_.rows)
+    report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +
+                             " more tokens that differ from these");
+  report.matched = matched;
+  report.first_token_s = seconds(clock_.now() - start);
+  cache_.emplace(std::move(fresh));
+  unchanged_ = matched;
+  return report;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits) {
+  expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
+  if (cache_->length() == options_.capacity)
+    return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
+  auto batch = model_->make_batch();
+  forward(*model_, *cache_, batch, std::span(&token, 1), logits);
+  tokens_.push_back(token);
+  return {};
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<SaveReport> Conversation<B, S, P, C>::save() {
+  expects(!options_.read_only, "Conversation: opened read only");
+  const SaveJob<typename B::Cache, S, C> job{*store_, folder_, cache(), model_->geometry(), *workers_, options_.codec,
+                                             {options_.strategy, std::string(options_.codec.name()), {}}, clock_};
+  auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
+  if (saved) unchanged_ = manifest_.rows;
+  return saved;
+}
+
+}  // namespace krul

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "krul/backend/attention_observer.hpp"
+#include "krul/backend/host_kv_cache.hpp"
+#include "krul/backend/layer_batch.hpp"
+#include "krul/backend/model_backend.hpp"
+#include "krul/core/error.hpp"
+#include "krul/model/any_kernels.hpp"
+#include "krul/model/attention.hpp"
+#include "krul/model/gguf.hpp"
+#include "krul/model/matrix_kernels.hpp"
+
+namespace krul {
+
+struct CpuBackendOptions {
+  std::size_t threads = 0;  ///< 0: as many as the machine has
+  ElementType cache_type = ElementType::f16;
+  std::string tokenizer;  ///< hash for the identity
+};
+
+/// The forward pass of llama and qwen2 models on the cores of this machine.
+///
+/// Weights are unpacked once into the kernels' layout; embedding rows are read from the mapped file when they are
+/// needed. Many rows are cut into tiles that each run through all of a step on one core, so that activations stay in its
+/// cache; few rows share each matrix by columns. The choice changes no bit where the kernels keep a row's bits apart
+/// from the rows beside it, as oneDNN's do.
+/// Passes with different batches and caches may run at once in different threads; they take turns on the one team of
+/// workers.
+template <MatrixKernels K>
+class CpuBackend {
+ public:
+  using Cache = HostKvCache;
+  using Batch = HostLayerBatch;
+
+  /// Fails as DecoderFile::read; invalid_argument for more than 1,024 threads; too_large if memory does not suffice;
+  /// backend if the kernels refuse.
+  [[nodiscard]] static Result<CpuBackend> load(GgufFile file, K kernels, const CpuBackendOptions& options = {});
+
+  CpuBackend(CpuBackend&&) noexcept;
+  CpuBackend& operator=(CpuBackend&&) noexcept;
+  ~CpuBackend();
+
+  [[nodiscard]] const Geometry& geometry() const;
+  [[nodiscard]] const Identity& identity() const;
+  [[nodiscard]] Cache make_cache(std::size_t capacity) const { return {geometry(), capacity}; }
+  [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
+
+  /// Bytes of the packed weights.
+  [[nodiscard]] std::size_t weight_bytes() const;
+  /// The team that runs the passes; others may use it between them.
+  [[nodiscard]] Workers& workers();
+
+  /// @throws PreconditionError if the tokens are not as many as the rows or not in the vocabulary
+  void embed(std::span<const Token> tokens, Batch& batch);
+  /// @throws PreconditionError if there is no such layer, or a row lies beyond the cache or the model's context
+  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write);
+  /// @throws PreconditionError if there is no such layer, or a key that a row may see is not present
+  template <AttentionObserver O>
+  void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer) {
+    attend_rows(layer, batch, cache);
+    if constexpr (!std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
+      AlignedBuffer weights;
+      for (std::size_t begin = 0, end; begin < batch.rows(); begin = end) {
+        end = observed_rows(batch, begin);
+        const std::size_t keys = batch.positions()[end - 1] + std::size_t{1};
+        const std::size_t values = geometry().query_heads * (end - begin) * keys;
+        weights.reserve(values * sizeof(float));
+        const auto block = weights.template as<float>().first(values);
+        attention_weights(layer, batch, cache, {begin, end}, block);
+        observer(AttentionBlock{layer, std::as_const(batch).positions().subspan(begin, end - begin), keys,
+                                geometry().query_heads, block});
+      }
+    }
+  }
+  /// @throws PreconditionError if there is no such layer
+  void finish(std::size_t layer, Batch& batch);
+  /// @throws PreconditionError if the rows are not in the batch or `out` is not [rows, vocabulary]
+  void logits(Batch& batch, RowRange rows, std::span<float> out);
+
+ private:
+  struct State;
+  explicit CpuBackend(std::unique_ptr<State> state);
+
+  void attend_rows(std::size_t layer, Batch& batch, const Cache& cache);
+  void attention_weights(std::size_t layer, Batch& batch, const Cache& cache, RowRange rows, std::span<float> out);
+  /// End of the rows from `begin` on whose weights an observer gets at once: 128, or fewer where keys are many.
+  [[nodiscard]] std::size_t observed_rows(const Batch& batch, std::size_t begin) const;
+
+  std::unique_ptr<State> state_;
+};
+
+extern template class CpuBackend<EigenKernels>;
+extern template class CpuBackend<OnednnKernels>;
+extern template class CpuBackend<AnyKernels>;
+static_assert(ModelBackend<CpuBackend<EigenKernels>>);
+static_assert(ModelBackend<CpuBackend<AnyKernels>>);
+
+}  // namespace krul

@@ -1,0 +1,479 @@
+#pragma once
+
+// The members of CpuBackend. Include this beside cpu_backend.hpp to instantiate it with kernels of your own.
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "krul/core/half.hpp"
+#include "krul/core/workers.hpp"
+#include "krul/model/cpu_backend.hpp"
+#include "krul/model/decoder_file.hpp"
+#include "krul/model/detail/cpu_team.hpp"
+#include "krul/model/layer_ops.hpp"
+#include "krul/model/processor.hpp"
+
+namespace krul {
+namespace detail {
+
+/// Some columns of a product, from the rows of a tensor; without a tensor they are zero.
+struct ColumnRun {
+  const GgufTensor* tensor;
+  std::size_t first_row;
+  std::size_t columns;
+};
+
+/// Gate and up take turns panel by panel, so that one run of panels holds both factors of its activations.
+inline std::vector<ColumnRun> interleaved(const GgufTensor* gate, const GgufTensor* up, std::size_t columns) {
+  std::vector<ColumnRun> runs;
+  for (std::size_t first = 0; first < columns; first += panel_columns) {
+    const std::size_t count = std::min(panel_columns, columns - first);
+    for (const auto* tensor : {gate, up}) {
+      runs.push_back({tensor, first, count});
+      if (count < panel_columns) runs.push_back({nullptr, 0, panel_columns - count});
+    }
+  }
+  return runs;
+}
+
+}  // namespace detail
+
+template <MatrixKernels K>
+struct CpuBackend<K>::State {
+  struct Layer {
+    std::vector<float> attention_norm, mlp_norm;  // [hidden]
+    std::vector<float> bias;                      // [(H + 2 G) * D], or empty
+    typename K::Packed query_key_value;           // [(H + 2 G) * D, hidden]
+    typename K::Packed output;                    // [hidden, H * D]
+    typename K::Packed gate_up;                   // [2 * whole panels of mlp, hidden], see interleaved
+    typename K::Packed down;                      // [hidden, mlp]
+  };
+  /// Activations of one tile, in the kernels' input type but for the keys and values.
+  struct TileBuffers {
+    AlignedBuffer input;       // [tile_rows, widest depth]
+    AlignedBuffer activated;   // [tile_rows, mlp]
+    AlignedBuffer key_values;  // [tile_rows, 2 * G * D] f32
+  };
+  /// What one worker has for itself.
+  struct WorkerRoom {
+    AlignedBuffer row;      // [widest depth] f32
+    AlignedBuffer product;  // [tile_rows, block_columns] f32
+    TileBuffers tile;
+    typename K::Scratch kernels;
+  };
+
+  GgufFile file;
+  DecoderFile model;
+  K kernels;
+  Identity identity;
+  Workers workers;
+  BlockAttention attention;
+  RotaryTable rotary;
+  std::vector<float> output_norm;
+  std::vector<Layer> layers;
+  typename K::Packed output;
+  std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
+  detail::Pool<TileBuffers> shared;
+
+  State(GgufFile from, DecoderFile description, K with, std::size_t threads)
+      : file(std::move(from)),
+        model(std::move(description)),
+        kernels(std::move(with)),
+        workers(threads),
+        attention(model.geometry, threads),
+        rotary(model.geometry.rotary, model.geometry.context) {
+    for (std::size_t worker = 0; worker < threads; ++worker) {
+      rooms.push_back({AlignedBuffer(widest() * sizeof(float)),
+                       AlignedBuffer(detail::tile_rows * block_columns * sizeof(float)),
+                       {},
+                       kernels.make_scratch()});
+      reserve(rooms.back().tile);
+    }
+  }
+
+  [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
+  [[nodiscard]] std::size_t widest() const { return std::max({model.geometry.hidden, query_width(), model.mlp}); }
+  [[nodiscard]] std::size_t input_size() const { return size_of(kernels.input_type()); }
+
+  void reserve(TileBuffers& tile) const {
+    tile.input.reserve(detail::tile_rows * std::max(model.geometry.hidden, query_width()) * input_size());
+    tile.activated.reserve(detail::tile_rows * model.mlp * input_size());
+    tile.key_values.reserve(detail::tile_rows * 2 * model.geometry.kv_values() * sizeof(float));
+  }
+
+  Status load_weights(const std::string& tokenizer);
+
+  // ---- a pass ----
+
+  void to_input(std::span<const float> from, std::byte* to) const {
+    round_row(kernels.input_type(), from, {to, from.size() * input_size()});
+  }
+
+  /// Cuts rows into tiles and calls step(first, count, team, buffers) for each.
+  template <class Step>
+  void by_tiles(std::size_t rows, bool together, Step&& step) {
+    constexpr std::size_t fewest = 32;  // rows of a tile; below, reading the weights takes longer than multiplying
+    const std::size_t threads = workers.threads();
+    if (together || rows < fewest * threads || threads == 1) {
+      const auto lease = shared.borrow();
+      reserve(*lease);
+      for (std::size_t first = 0; first < rows; first += detail::tile_rows)
+        step(first, std::min(detail::tile_rows, rows - first), detail::TogetherOnTile{&workers}, *lease);
+      return;
+    }
+    // As many tiles as fill whole rounds of the team, all but the last of one height.
+    const std::size_t rounds = (rows + threads * detail::tile_rows - 1) / (threads * detail::tile_rows);
+    const std::size_t even = (rows + threads * rounds - 1) / (threads * rounds);
+    const std::size_t height = std::min((even + 7) / 8 * 8, detail::tile_rows);
+    workers.parallel_for((rows + height - 1) / height, [&](std::size_t tile, std::size_t worker) {
+      const std::size_t first = tile * height;
+      step(first, std::min(height, rows - first), detail::AloneOnTile{worker}, rooms[worker].tile);
+    });
+  }
+
+  /// input rows * packed, handed to take(PanelRange, y [count, block_columns]) run by run.
+  template <class Team, class Take>
+  void multiply(const Team& team, const typename K::Packed& packed, std::size_t count, const AlignedBuffer& input,
+                std::size_t unit, Take&& take) {
+    const std::span<const std::byte> rows(input.data(), count * packed.depth() * input_size());
+    team.panels(panels_of(packed.columns()), unit, [&](PanelRange panels, std::size_t worker) {
+      const auto y = rooms[worker].product.template as<float>();
+      kernels.multiply(packed, panels, rows, y, rooms[worker].kernels);
+      take(panels, y);
+    });
+  }
+
+  /// Norm of some rows, as input of a product.
+  template <class Team>
+  void norm_rows(const Team& team, std::span<const float> hidden, std::size_t count, std::span<const float> weight,
+                 const AlignedBuffer& input) {
+    const std::size_t width = weight.size();
+    team.rows(count, [&](std::size_t row, std::size_t worker) {
+      const auto normed = rooms[worker].row.template as<float>().first(width);
+      rms_norm(hidden.subspan(row * width, width), weight, model.norm_epsilon, normed);
+      to_input(normed, input.data() + row * width * input_size());
+    });
+  }
+
+  /// hidden += input * packed
+  template <class Team>
+  void add_product(const Team& team, const typename K::Packed& packed, std::size_t count, const AlignedBuffer& input,
+                   std::span<float> hidden) {
+    const std::size_t width = packed.columns();
+    multiply(team, packed, count, input, 1, [&](PanelRange panels, std::span<const float> y) {
+      const std::size_t begin = panels.begin * panel_columns, end = std::min(panels.end * panel_columns, width);
+      for (std::size_t row = 0; row < count; ++row)
+        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan(row * block_columns, end - begin));
+    });
+  }
+};
+
+template <MatrixKernels K>
+Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
+  const auto vector = [](const GgufTensor* tensor, std::vector<float>& values) -> Status {
+    const std::size_t before = values.size();
+    values.resize(before + static_cast<std::size_t>(tensor->values()));
+    return read_rows(*tensor, 0, std::span(values).subspan(before));
+  };
+  struct Matrix {
+    typename K::Packed* packed;
+    std::vector<detail::ColumnRun> runs;
+  };
+  const Geometry& geometry = model.geometry;
+  std::vector<Matrix> matrices;
+  const auto add = [&](typename K::Packed& packed, std::size_t depth, std::vector<detail::ColumnRun> runs) {
+    std::size_t columns = 0;
+    for (const auto& run : runs) columns += run.columns;
+    packed = kernels.make_packed(columns, depth);
+    matrices.push_back({&packed, std::move(runs)});
+  };
+
+  if (const auto status = vector(model.output_norm, output_norm); !status) return status;
+  layers.resize(geometry.layers);
+  for (std::size_t l = 0; l < geometry.layers; ++l) {
+    const auto& from = model.layers[l];
+    auto& layer = layers[l];
+    Status status = vector(from.attention_norm, layer.attention_norm);
+    if (status) status = vector(from.mlp_norm, layer.mlp_norm);
+    if (from.query_bias != nullptr && from.key_bias != nullptr && from.value_bias != nullptr)
+      for (const auto* bias : {from.query_bias, from.key_bias, from.value_bias})
+        if (status) status = vector(bias, layer.bias);
+    if (!status) return status;
+    add(layer.query_key_value, geometry.hidden,
+        {{from.query, 0, query_width()}, {from.key, 0, geometry.kv_values()}, {from.value, 0, geometry.kv_values()}});
+    add(layer.output, query_width(), {{from.output, 0, geometry.hidden}});
+    add(layer.gate_up, geometry.hidden, detail::interleaved(from.gate, from.up, model.mlp));
+    add(layer.down, model.mlp, {{from.down, 0, geometry.hidden}});
+  }
+  add(output, geometry.hidden, {{model.output, 0, geometry.vocabulary}});
+
+  // One task unpacks a block of columns of one matrix, so that little is held as f32 at a time. The hash is the first.
+  struct Task {
+    const Matrix* matrix;
+    std::size_t block;
+  };
+  std::vector<Task> tasks{{nullptr, 0}};
+  for (auto matrix = matrices.rbegin(); matrix != matrices.rend(); ++matrix)
+    for (std::size_t block = 0; block * block_columns < matrix->packed->columns(); ++block)
+      tasks.push_back({&*matrix, block});
+  std::vector<AlignedBuffer> room(workers.threads());
+  for (auto& buffer : room) buffer = AlignedBuffer(block_columns * widest() * sizeof(float));
+  std::mutex mutex;
+  Status first_failure;
+  std::exception_ptr thrown;
+
+  const auto unpack = [&](const Task& task, std::size_t worker) -> Status {
+    auto& packed = *task.matrix->packed;
+    const std::size_t depth = packed.depth(), begin = task.block * block_columns;
+    const std::size_t end = std::min(begin + block_columns, packed.columns());
+    const auto values = room[worker].template as<float>().first((end - begin) * depth);
+    std::size_t run_begin = 0;
+    for (const auto& run : task.matrix->runs) {
+      const std::size_t from = std::max(run_begin, begin), to = std::min(run_begin + run.columns, end);
+      if (from < to) {
+        const auto part = values.subspan((from - begin) * depth, (to - from) * depth);
+        if (run.tensor == nullptr)
+          std::fill(part.begin(), part.end(), 0.0F);
+        else if (const auto status = read_rows(*run.tensor, run.first_row + from - run_begin, part); !status)
+          return status;
+      }
+      run_begin += run.columns;
+    }
+    kernels.pack(packed, task.block * block_panels, values, rooms[worker].kernels);
+    return {};
+  };
+  workers.parallel_for(tasks.size(), [&](std::size_t index, std::size_t worker) {
+    try {
+      Status status;
+      if (tasks[index].matrix == nullptr)
+        identity.weights = weights_hash(file);
+      else
+        status = unpack(tasks[index], worker);
+      if (status) return;
+      const std::lock_guard lock(mutex);
+      if (first_failure) first_failure = status;
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      thrown = std::current_exception();
+    }
+  });
+  if (thrown) std::rethrow_exception(thrown);
+  if (!first_failure) return first_failure;
+
+  identity.architecture = model.architecture;
+  identity.tokenizer = tokenizer;
+  identity.geometry = describe(geometry);
+  identity.kernels = kernels.name();
+  identity.processor = Processor::detect().describe();
+  identity.threads = std::to_string(workers.threads());
+  return {};
+}
+
+template <MatrixKernels K>
+Result<CpuBackend<K>> CpuBackend<K>::load(GgufFile file, K kernels, const CpuBackendOptions& options) {
+  constexpr std::size_t most_threads = 1024;
+  const std::size_t threads =
+      options.threads != 0 ? options.threads : std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
+  if (threads > most_threads) return fail(ErrorCode::invalid_argument, "krul runs on at most 1024 threads: ask for fewer");
+  auto model = DecoderFile::read(file, options.cache_type);
+  if (!model) return propagate(model);
+  const std::string path = file.path();
+  try {
+    auto state = std::make_unique<State>(std::move(file), std::move(*model), std::move(kernels), threads);
+    if (const auto status = state->load_weights(options.tokenizer); !status) return propagate(status);
+    return CpuBackend(std::move(state));
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::too_large, "not enough memory for the weights of " + path + ": use a smaller model or bf16");
+  } catch (const PreconditionError&) {
+    throw;
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::backend, "the kernels could not take the weights of " + path + ": " + error.what());
+  }
+}
+
+template <MatrixKernels K>
+CpuBackend<K>::CpuBackend(std::unique_ptr<State> state) : state_(std::move(state)) {}
+template <MatrixKernels K>
+CpuBackend<K>::CpuBackend(CpuBackend&&) noexcept = default;
+template <MatrixKernels K>
+CpuBackend<K>& CpuBackend<K>::operator=(CpuBackend&&) noexcept = default;
+template <MatrixKernels K>
+CpuBackend<K>::~CpuBackend() = default;
+
+template <MatrixKernels K>
+const Geometry& CpuBackend<K>::geometry() const {
+  return state_->model.geometry;
+}
+template <MatrixKernels K>
+const Identity& CpuBackend<K>::identity() const {
+  return state_->identity;
+}
+template <MatrixKernels K>
+Workers& CpuBackend<K>::workers() {
+  return state_->workers;
+}
+
+template <MatrixKernels K>
+std::size_t CpuBackend<K>::weight_bytes() const {
+  std::size_t bytes = state_->output.bytes();
+  for (const auto& layer : state_->layers)
+    bytes += layer.query_key_value.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
+  return bytes;
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::embed(std::span<const Token> tokens, Batch& batch) {
+  auto& state = *state_;
+  expects(tokens.size() == batch.rows(), "embed: as many tokens as rows");
+  for (const Token token : tokens)
+    expects(token >= 0 && static_cast<std::size_t>(token) < geometry().vocabulary, "embed: no such token");
+  const std::size_t width = geometry().hidden;
+  const auto hidden = batch.hidden();
+  detail::TogetherOnTile{&state.workers}.rows(tokens.size(), [&](std::size_t row, std::size_t) {
+    // Cannot fail: the type and the row's length were checked when the file was read.
+    (void)read_rows(*state.model.embedding, static_cast<std::size_t>(tokens[row]), hidden.subspan(row * width, width));
+  });
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+  auto& state = *state_;
+  expects(layer < geometry().layers, "project: no such layer");
+  const std::size_t rows = batch.rows();
+  if (rows == 0) return;
+  const auto positions = std::as_const(batch).positions();
+  expects(positions.back() < cache.capacity() && positions.back() < geometry().context,
+          "project: a row lies beyond the cache or the model's context");
+  const TokenSet present = cache.present(layer);
+  const auto writes = [&](Position position) {
+    return write == KvWrite::all ||
+           (write == KvWrite::missing && !present.contains({position, position + std::size_t{1}}));
+  };
+
+  const auto& weights = state.layers[layer];
+  const std::size_t width = geometry().hidden, head_dim = geometry().head_dim;
+  const std::size_t query_width = state.query_width(), kv_width = 2 * geometry().kv_values();
+  const std::size_t row_bytes = geometry().kv_row_bytes();
+  const auto hidden = batch.hidden();
+  const auto queries = batch.queries();
+  const MutableKvRows target = cache.view(layer);
+  state.by_tiles(rows, false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
+    const auto key_values = tile.key_values.template as<float>();
+    state.norm_rows(team, hidden.subspan(first * width), count, weights.attention_norm, tile.input);
+    state.multiply(team, weights.query_key_value, count, tile.input, 1, [&](PanelRange panels, std::span<float> y) {
+      const std::size_t begin = panels.begin * panel_columns;
+      const std::size_t end = std::min(panels.end * panel_columns, query_width + kv_width);
+      const std::size_t split = std::clamp(query_width, begin, end);  // queries before, keys and values behind
+      for (std::size_t row = 0; row < count; ++row) {
+        const auto values = y.subspan(row * block_columns, end - begin);
+        if (!weights.bias.empty()) add_to(values, std::span(weights.bias).subspan(begin, end - begin));
+        std::copy_n(values.begin(), split - begin, queries.begin() + (first + row) * query_width + begin);
+        if (split < end)
+          std::copy(values.begin() + (split - begin), values.end(),
+                    key_values.begin() + row * kv_width + (split - query_width));
+      }
+    });
+    team.rows(count, [&](std::size_t row, std::size_t worker) {
+      const Position position = positions[first + row];
+      const auto angles = state.rooms[worker].row.template as<float>().first(geometry().rotary.dimensions);
+      state.rotary.angles(position, angles);
+      state.rotary.rotate(queries.subspan((first + row) * query_width, query_width), head_dim, angles);
+      if (!writes(position)) return;
+      const auto keys = key_values.subspan(row * kv_width, kv_width / 2);
+      state.rotary.rotate(keys, head_dim, angles);
+      from_float(geometry().cache_type, keys, target.keys.subspan(position * row_bytes, row_bytes));
+      from_float(geometry().cache_type, key_values.subspan(row * kv_width + kv_width / 2, kv_width / 2),
+                 target.values.subspan(position * row_bytes, row_bytes));
+    });
+  });
+
+  if (write == KvWrite::none) return;
+  for (std::size_t begin = 0, end; begin < rows; begin = end) {  // runs of neighbouring positions
+    for (end = begin + 1; end < rows && positions[end] == positions[end - 1] + 1; ++end) {
+    }
+    cache.mark_present(layer, {positions[begin], positions[end - 1] + std::size_t{1}});
+  }
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& cache) {
+  expects(layer < geometry().layers, "attend: no such layer");
+  if (batch.rows() == 0) return;
+  const auto positions = std::as_const(batch).positions();
+  expects(cache.present(layer).contains({0, positions.back() + std::size_t{1}}),
+          "attend: a key that a row may see is not present");
+  state_->attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers);
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::attention_weights(std::size_t layer, Batch& batch, const Cache& cache, RowRange rows,
+                                      std::span<float> out) {
+  state_->attention.weights({std::as_const(batch).positions(), batch.queries(), cache.view(layer)}, rows, out,
+                            state_->workers);
+}
+
+template <MatrixKernels K>
+std::size_t CpuBackend<K>::observed_rows(const Batch& batch, std::size_t begin) const {
+  constexpr std::size_t most_values = std::size_t{8} << 20;
+  const std::size_t row_values = geometry().query_heads * (batch.positions().back() + std::size_t{1});
+  const std::size_t rows = std::clamp<std::size_t>(most_values / row_values, 1, 128);
+  return std::min(begin + rows, batch.rows());
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
+  auto& state = *state_;
+  expects(layer < geometry().layers, "finish: no such layer");
+  const auto& weights = state.layers[layer];
+  const std::size_t width = geometry().hidden, query_width = state.query_width(), mlp = state.model.mlp;
+  const std::size_t input_size = state.input_size();
+  const auto all_hidden = batch.hidden();
+  const auto attention = batch.attention();
+  state.by_tiles(batch.rows(), false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
+    const auto hidden = all_hidden.subspan(first * width, count * width);
+    team.rows(count, [&](std::size_t row, std::size_t) {
+      state.to_input(attention.subspan((first + row) * query_width, query_width),
+                     tile.input.data() + row * query_width * input_size);
+    });
+    state.add_product(team, weights.output, count, tile.input, hidden);
+
+    state.norm_rows(team, hidden, count, weights.mlp_norm, tile.input);
+    state.multiply(team, weights.gate_up, count, tile.input, 2, [&](PanelRange panels, std::span<float> y) {
+      for (std::size_t panel = panels.begin; panel < panels.end; panel += 2) {
+        const std::size_t column = panel / 2 * panel_columns, columns = std::min(panel_columns, mlp - column);
+        for (std::size_t row = 0; row < count; ++row) {
+          const auto gate = y.subspan(row * block_columns + (panel - panels.begin) * panel_columns, columns);
+          const std::span<const float> up(gate.data() + panel_columns, columns);
+          swiglu(gate, up, gate);
+          state.to_input(gate, tile.activated.data() + (row * mlp + column) * input_size);
+        }
+      }
+    });
+    state.add_product(team, weights.down, count, tile.activated, hidden);
+  });
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::logits(Batch& batch, RowRange rows, std::span<float> out) {
+  auto& state = *state_;
+  const std::size_t width = geometry().hidden, vocabulary = geometry().vocabulary;
+  expects(rows.begin <= rows.end && rows.end <= batch.rows(), "logits: the rows are not in the batch");
+  expects(out.size() == rows.size() * vocabulary, "logits: the output is not [rows, vocabulary]");
+  const auto hidden = batch.hidden().subspan(rows.begin * width, rows.size() * width);
+  state.by_tiles(rows.size(), true, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
+    state.norm_rows(team, hidden.subspan(first * width), count, state.output_norm, tile.input);
+    state.multiply(team, state.output, count, tile.input, 1, [&](PanelRange panels, std::span<const float> y) {
+      const std::size_t begin = panels.begin * panel_columns, end = std::min(panels.end * panel_columns, vocabulary);
+      for (std::size_t row = 0; row < count; ++row)
+        std::copy_n(y.begin() + row * block_columns, end - begin, out.begin() + (first + row) * vocabulary + begin);
+    });
+  });
+}
+
+}  // namespace krul

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "krul/core/error.hpp"
+#include "krul/model/matrix_kernels.hpp"
+
+namespace krul::detail {
+
+/// The checks that every model of MatrixKernels makes on entry of pack.
+template <class Packed>
+void check_pack(const Packed& packed, std::size_t panel, std::span<const float> weights) {
+  expects(packed.depth() > 0 && weights.size() % packed.depth() == 0, "pack: the weights are no whole columns");
+  const std::size_t columns = weights.size() / packed.depth();
+  const std::size_t end = panel * panel_columns + columns;
+  expects(end <= packed.columns(), "pack: the weights lie outside the matrix");
+  expects(columns % panel_columns == 0 || end == packed.columns(), "pack: only the last panel may be short");
+}
+
+/// The checks that every model of MatrixKernels makes on entry of multiply.
+/// @return the number of rows
+template <class Packed>
+std::size_t check_multiply(const Packed& packed, PanelRange panels, std::size_t row_bytes, std::size_t value_bytes,
+                           std::size_t y_size) {
+  const std::size_t one_row = packed.depth() * value_bytes;
+  expects(one_row > 0 && row_bytes % one_row == 0, "multiply: the rows do not have the matrix's depth");
+  expects(panels.begin < panels.end && panels.size() <= block_panels && panels.end <= panels_of(packed.columns()),
+          "multiply: the panels lie outside the matrix or are more than a block");
+  const std::size_t rows = row_bytes / one_row;
+  expects(y_size >= rows * block_columns, "multiply: the result does not fit");
+  return rows;
+}
+
+}  // namespace krul::detail

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "krul/model/aligned_buffer.hpp"
+#include "krul/model/matrix_kernels.hpp"
+
+namespace krul {
+
+/// MatrixKernels in f32 for every processor that Eigen knows.
+/// A row's bits may depend on how many rows are multiplied at once, within the rounding of a dot product.
+class EigenKernels {
+ public:
+  class Packed {
+   public:
+    Packed() = default;
+    [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
+    [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
+    [[nodiscard]] std::size_t bytes() const noexcept { return weights_.size(); }
+
+   private:
+    friend class EigenKernels;
+    std::size_t columns_ = 0;
+    std::size_t depth_ = 0;
+    AlignedBuffer weights_;  // [whole panels, depth] f32
+  };
+  struct Scratch {};
+
+  [[nodiscard]] std::string name() const { return "eigen f32"; }
+  [[nodiscard]] ElementType input_type() const noexcept { return ElementType::f32; }
+  [[nodiscard]] Scratch make_scratch() const { return {}; }
+  /// @throws std::bad_alloc
+  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth) const;
+  /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
+  void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
+  /// @throws PreconditionError if the panels lie outside the matrix or y is too small
+  void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
+                Scratch& scratch) const;
+};
+static_assert(MatrixKernels<EigenKernels>);
+
+}  // namespace krul

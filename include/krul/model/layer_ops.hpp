@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "krul/core/geometry.hpp"
+#include "krul/core/tokens.hpp"
+
+namespace krul {
+
+/// out = row * weight / sqrt(mean(row^2) + epsilon); each [n].
+/// @throws PreconditionError if the lengths differ
+void rms_norm(std::span<const float> row, std::span<const float> weight, float epsilon, std::span<float> out);
+
+/// out = silu(gate) * up, with silu(x) = x / (1 + e^-x); each [n]. `out` may be `gate` or `up`.
+/// @throws PreconditionError if the lengths differ
+void swiglu(std::span<const float> gate, std::span<const float> up, std::span<float> out);
+
+/// to += from; each [n].
+/// @throws PreconditionError if the lengths differ
+void add_to(std::span<float> to, std::span<const float> from);
+
+/// Rounds to `type`, to nearest even, with the same bits as from_float.
+/// @param to  [n] values of `type`, any alignment
+/// @throws PreconditionError if the lengths differ
+void round_row(ElementType type, std::span<const float> from, std::span<std::byte> to);
+
+/// The angles of the rotary embedding for every position of a context.
+///
+/// Two short tables of cosines and sines in double, for multiples of 256 and for what is left of a position, are joined
+/// by the addition theorem: as exact as a table of all positions in float, and small for any context.
+class RotaryTable {
+ public:
+  RotaryTable() = default;
+  /// @param context  positions below this can be asked for
+  RotaryTable(const Rotary& rotary, std::size_t context);
+
+  /// Cosines, then sines of one position.
+  /// @param out  [2, dimensions / 2]
+  /// @throws PreconditionError if the position lies outside the context or out has another length
+  void angles(Position position, std::span<float> out) const;
+
+  /// Turns the leading dimensions of each head.
+  /// @param heads   [n, head_dim], changed in place
+  /// @param angles  [2, dimensions / 2] from `angles`
+  /// @throws PreconditionError if the lengths do not fit
+  void rotate(std::span<float> heads, std::size_t head_dim, std::span<const float> angles) const;
+
+ private:
+  struct Turn {
+    double cosine, sine;
+  };
+  static constexpr std::size_t stride = 256;
+
+  Rotary rotary_;
+  std::size_t context_ = 0;
+  std::vector<Turn> coarse_;  // [ceil(context / stride), dimensions / 2]
+  std::vector<Turn> fine_;    // [stride, dimensions / 2]
+};
+
+}  // namespace krul

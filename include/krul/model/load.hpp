@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "krul/core/element_type.hpp"
+#include "krul/core/error.hpp"
+#include "krul/model/cpu_backend.hpp"
+#include "krul/model/precision.hpp"
+#include "krul/model/tokenizer.hpp"
+
+namespace krul {
+
+struct CpuOptions {
+  std::size_t threads = 0;  ///< 0: as many as the machine has
+  KernelChoice kernels = KernelChoice::automatic;
+  std::optional<Precision> precision;  ///< none: the fastest that the kernels and the processor have
+  ElementType cache_type = ElementType::f16;
+};
+
+/// A backend whose kernels were chosen when the model was loaded.
+using CpuModel = CpuBackend<AnyKernels>;
+
+struct LoadedModel {
+  CpuModel backend;
+  Tokenizer tokenizer;
+  std::string name;  ///< as the file calls the model, or the file's name
+};
+
+/// Opens a model file and makes it ready to run.
+/// Fails as GgufFile::open, Tokenizer::from_gguf, AnyKernels::choose and CpuBackend::load do; corrupt if the tokenizer
+/// has tokens that the model has not.
+[[nodiscard]] Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptions& options = {});
+
+}  // namespace krul

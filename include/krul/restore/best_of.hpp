@@ -1,0 +1,41 @@
+#pragma once
+
+#include <tuple>
+#include <utility>
+
+#include "krul/restore/full_load.hpp"
+#include "krul/restore/full_recompute.hpp"
+#include "krul/restore/pyramid.hpp"
+#include "krul/restore/restore_policy.hpp"
+#include "krul/restore/uniform_split.hpp"
+
+namespace krul {
+
+/// Asks several policies and takes the one whose answer is predicted to bring the first token soonest, the first of
+/// equals.
+/// @post by the same prediction never later than any of them
+template <RestorePolicy... Policies>
+requires(sizeof...(Policies) > 0) class BestOf {
+ public:
+  BestOf() requires(std::default_initializable<Policies>&&...) = default;
+  explicit BestOf(Policies... policies) : policies_(std::move(policies)...) {}
+
+  [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
+    return std::apply(
+        [&](const auto&... policies) {
+          std::vector<std::size_t> answers[] = {admissible(sizes, policies.prefix(sizes, costs))...};
+          return soonest(Predictor(sizes, costs), sizeof...(Policies),
+                         [&](std::size_t i) { return std::move(answers[i]); });
+        },
+        policies_);
+  }
+
+ private:
+  std::tuple<Policies...> policies_;
+};
+
+/// Never predicted to be slower than recomputing or loading everything.
+using DefaultPolicy = BestOf<FullRecompute, FullLoad, UniformSplit, Pyramid>;
+static_assert(RestorePolicy<DefaultPolicy>);
+
+}  // namespace krul

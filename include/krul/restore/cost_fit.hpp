@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "krul/core/costs.hpp"
+#include "krul/core/error.hpp"
+#include "krul/restore/predict.hpp"
+
+namespace krul {
+
+/// One layer of one measured pass.
+struct LayerSample {
+  std::size_t rows = 0;
+  std::size_t first_position = 0;  ///< rows at [first_position, first_position + rows), over keys from 0
+  double project_s = 0;            ///< norm, Q, K, V, rotary
+  double attend_s = 0;
+  double finish_s = 0;  ///< output projection, MLP
+};
+
+/// y = constant + slope * x, both >= 0.
+struct Line {
+  double constant = 0;
+  double slope = 0;
+};
+
+/// The line with the least sum of squared relative errors, (line(x) - y)^2 / y^2: a short measurement weighs as much as
+/// a long one. Non-negative least squares in two unknowns, solved exactly.
+/// @param x  [n] >= 0
+/// @param y  [n] > 0
+/// @throws PreconditionError if there are no samples, the lengths differ or a value is out of its range
+[[nodiscard]] inline Line fit_line(std::span<const double> x, std::span<const double> y) {
+  expects(!x.empty() && x.size() == y.size(), "fit_line: needs samples, as many x as y");
+  // In units of the largest x, else the normal equations lose digits where x counts pairs or bytes.
+  double unit = 0;
+  for (const double value : x) {
+    expects(std::isfinite(value) && value >= 0, "fit_line: x must be finite and not negative");
+    unit = value > unit ? value : unit;
+  }
+  if (unit == 0) unit = 1;
+  double aa = 0, ab = 0, bb = 0, at = 0, bt = 0;  // columns a = 1 / y and b = x / y against the target 1
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    expects(std::isfinite(y[i]) && y[i] > 0, "fit_line: y must be finite and above zero");
+    const double a = 1 / y[i], b = x[i] / unit / y[i];
+    aa += a * a, ab += a * b, bb += b * b, at += a, bt += b;
+  }
+  const double determinant = aa * bb - ab * ab;
+  if (determinant > 1e-12 * aa * bb) {
+    const double constant = (at * bb - bt * ab) / determinant, slope = (bt * aa - at * ab) / determinant;
+    if (constant >= 0 && slope >= 0) return {constant, slope / unit};
+  }
+  // The optimum lies on an edge: one of the two is zero. An edge explains at^2 / aa or bt^2 / bb of the target.
+  if (bb > 0 && bt * bt / bb >= at * at / aa) return {0, bt / bb / unit};
+  return {at / aa, 0};
+}
+
+/// What a layer takes on this machine, from measured passes of several lengths.
+///
+/// Each step is a line: projecting and finishing over rows, attending over pairs of a row and a key; the constants of
+/// the three together are the cost of a call. decode_row_s is not part of a pass and stays 0.
+/// @throws PreconditionError if there are no samples, one has no rows, or a time is not above zero
+[[nodiscard]] inline LayerCosts fit_layer_costs(std::span<const LayerSample> samples) {
+  std::vector<double> rows, pairs, project_s, attend_s, finish_s;
+  for (const LayerSample& sample : samples) {
+    expects(sample.rows > 0, "fit_layer_costs: a sample needs rows");
+    rows.push_back(static_cast<double>(sample.rows));
+    pairs.push_back(attended_pairs(sample.first_position, sample.rows));
+    project_s.push_back(sample.project_s);
+    attend_s.push_back(sample.attend_s);
+    finish_s.push_back(sample.finish_s);
+  }
+  const Line project = fit_line(rows, project_s), attend = fit_line(pairs, attend_s), finish = fit_line(rows, finish_s);
+  return {.call_s = project.constant + attend.constant + finish.constant,
+          .project_row_s = project.slope,
+          .finish_row_s = finish.slope,
+          .attend_pair_s = attend.slope,
+          .decode_row_s = 0};
+}
+
+}  // namespace krul

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "krul/backend/model_backend.hpp"
+#include "krul/compress/row_codec.hpp"
+#include "krul/core/clock.hpp"
+#include "krul/core/workers.hpp"
+#include "krul/restore/cost_fit.hpp"
+
+namespace krul {
+
+/// What the forward pass takes on this machine.
+struct ComputeCosts {
+  LayerCosts layer;   ///< without decode_row_s
+  double pass_s = 0;  ///< embedding and logits of one row
+};
+
+/// Runs short passes of several lengths through all layers and fits their costs.
+///
+/// @param repeats  the quickest of so many counts: what else the machine does can only add
+/// @throws         PreconditionError if repeats is 0 or the model's context is below 64 tokens
+/// @complexity     about 1,300 tokens through the model for each repeat
+template <ModelBackend B, Clock C = SteadyClock>
+[[nodiscard]] ComputeCosts measure_compute_costs(B& model, std::size_t repeats = 3, C clock = {}) {
+  const Geometry& geometry = model.geometry();
+  expects(repeats > 0 && geometry.context >= 64, "measure_compute_costs: at least one repeat and 64 tokens of context");
+  // Rows, and the position of the first: short prompts over a history, fronts, and both at once.
+  struct Shape {
+    std::size_t rows, first;
+  };
+  const std::size_t far = std::min<std::size_t>(geometry.context / 2, 512);
+  const std::array<Shape, 6> shapes{{{far, 0}, {far / 8, 0}, {far / 4, far}, {far / 16, far}, {std::max<std::size_t>(far / 64, 1), far}, {1, far}}};
+
+  auto cache = model.make_cache(2 * far);
+  auto batch = model.make_batch();
+  std::vector<LayerSample> samples;
+  std::vector<double> pass_s;
+  std::vector<float> logits(geometry.vocabulary);
+  for (std::size_t repeat = 0; repeat <= repeats; ++repeat) {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      std::vector<Position> positions(shapes[i].rows);
+      std::iota(positions.begin(), positions.end(), static_cast<Position>(shapes[i].first));
+      std::vector<Token> tokens(positions.size());
+      for (std::size_t t = 0; t < tokens.size(); ++t)
+        tokens[t] = static_cast<Token>((shapes[i].first + t) * 7919 % geometry.vocabulary);
+      LayerSample sample{.rows = shapes[i].rows, .first_position = shapes[i].first};
+      const TimePoint begin = clock.now();
+      batch.assign(positions);
+      model.embed(tokens, batch);
+      double outside_s = seconds(clock.now() - begin);
+      for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+        const TimePoint start = clock.now();
+        model.project(layer, batch, cache, KvWrite::all);
+        const TimePoint projected = clock.now();
+        model.attend(layer, batch, cache, NullObserver{});
+        const TimePoint attended = clock.now();
+        model.finish(layer, batch);
+        const TimePoint finished = clock.now();
+        sample.project_s += seconds(projected - start) / static_cast<double>(geometry.layers);
+        sample.attend_s += seconds(attended - projected) / static_cast<double>(geometry.layers);
+        sample.finish_s += seconds(finished - attended) / static_cast<double>(geometry.layers);
+      }
+      const TimePoint last = clock.now();
+      model.logits(batch, RowRange{shapes[i].rows - 1, shapes[i].rows}, logits);
+      outside_s += seconds(clock.now() - last);
+      if (repeat == 0) continue;  // warms up
+      pass_s.push_back(outside_s);
+      if (repeat == 1) {
+        samples.push_back(sample);
+        continue;
+      }
+      LayerSample& best = samples[i];
+      best.project_s = std::min(best.project_s, sample.project_s);
+      best.attend_s = std::min(best.attend_s, sample.attend_s);
+      best.finish_s = std::min(best.finish_s, sample.finish_s);
+    }
+  }
+  std::nth_element(pass_s.begin(), pass_s.begin() + static_cast<std::ptrdiff_t>(pass_s.size() / 2), pass_s.end());
+  return {fit_layer_costs(samples), pass_s[pass_s.size() / 2]};
+}
+
+/// Seconds a stored row of one layer (K and V) takes to become a row of the cache again, with all workers at it.
+/// @complexity  decodes 16 blocks of 64 rows some times over
+template <RowCodec Codec, Clock C = SteadyClock>
+[[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const Codec& codec, Workers& workers, C clock = {}) {
+  constexpr std::size_t blocks = 16, rows = 64, repeats = 5;
+  std::vector<std::byte> plain(rows * geometry.kv_row_bytes(), std::byte{0x3c}), coded(codec.bytes(geometry, rows));
+  codec.encode(geometry, plain, coded);
+  std::vector<std::byte> target(2 * blocks * plain.size());
+  double best = 0;
+  for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
+    const TimePoint start = clock.now();
+    workers.parallel_for(2 * blocks, [&](std::size_t i, std::size_t) {
+      // The values do not matter here, only the time, and these bytes are the codec's own.
+      static_cast<void>(codec.decode(geometry, coded, std::span(target).subspan(i * plain.size(), plain.size())));
+    });
+    const double taken = seconds(clock.now() - start) / (blocks * rows);
+    best = repeat == 0 ? taken : std::min(best, taken);
+  }
+  return best;
+}
+
+}  // namespace krul

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "krul/restore/restore_plan.hpp"
+#include "krul/restore/timeline.hpp"
+#include "krul/restore/validate.hpp"
+
+namespace krul {
+
+/// Pairs of a row and a key it sees, for rows at positions [first, first + rows): the row at t sees t + 1 keys.
+[[nodiscard]] constexpr double attended_pairs(std::size_t first, std::size_t rows) noexcept {
+  const auto r = static_cast<double>(rows);
+  return r * static_cast<double>(first) + r * (r + 1) / 2;
+}
+
+/// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
+///
+/// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
+/// `largest_request`. The cores do in layer l:
+///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
+///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
+///   attend and finish the rows that go on
+/// and `pass_s` at the end. The cores' share of the reads stands before the wait, since a link that is late anyway
+/// hides it.
+class Predictor {
+ public:
+  /// @throws PreconditionError if a cost or a size is not valid
+  /// @complexity O(L * blocks) time and memory
+  Predictor(const RestoreSizes& sizes, const Costs& costs)
+      : history_(sizes.history), prompt_(sizes.prompt), block_(sizes.block), blocks_(sizes.blocks()), costs_(costs) {
+    expects_valid(costs);
+    expects_valid(sizes);
+    layers_ = sizes.layers.size();
+    suffixes_.resize(layers_ * (blocks_ + 1));
+    for (std::size_t layer = 0; layer < layers_; ++layer) {
+      const StoredLayer& stored = sizes.layers[layer];
+      const std::span<Suffix> suffix = std::span(suffixes_).subspan(layer * (blocks_ + 1), blocks_ + 1);
+      std::size_t end = blocks_;  // behind the last block of the request that starts at `block`
+      for (std::size_t block = blocks_; block-- > 0;) {
+        suffix[block].bytes = suffix[block + 1].bytes + stored.block_bytes[block];
+        if (end > block + 1 && stored.block_object[block] != stored.block_object[block + 1]) end = block + 1;
+        while (end > block + 1 && suffix[block].bytes - suffix[end].bytes > largest_request) --end;
+        suffix[block].requests = suffix[end].requests + 1;
+      }
+    }
+  }
+
+  [[nodiscard]] std::size_t layers() const noexcept { return layers_; }
+
+  /// @param prefix  [L] tokens
+  /// @throws PreconditionError if the prefix does not obey the invariant of RestorePlan
+  /// @complexity O(L), no allocation
+  [[nodiscard]] Prediction operator()(std::span<const std::size_t> prefix) const {
+    return walk(prefix, [](Lane, std::string_view, std::size_t, double, double) {});
+  }
+
+  /// The same, and calls observe(lane, name, layer, begin_s, end_s) for each piece of work; `layer` is L for what
+  /// belongs to the whole pass.
+  template <class Observe>
+  [[nodiscard]] Prediction walk(std::span<const std::size_t> prefix, Observe&& observe) const {
+    expects(prefix.size() == layers_, "predict: one prefix for each layer");
+    const LayerCosts& cost = costs_.layer;
+    const auto count = [](std::size_t rows) { return static_cast<double>(rows); };
+    Prediction total;
+    double now = 0;  // of the cores
+    const auto work = [&](std::string_view name, std::size_t layer, double seconds) {
+      observe(Lane::cores, name, layer, now, now + seconds);
+      now += seconds;
+      total.cores_s += seconds;
+    };
+    std::size_t above = history_;
+    for (std::size_t layer = 0; layer < layers_; ++layer) {
+      const std::size_t front = prefix[layer], first = front / block_;
+      expects(front <= above && (front == history_ || first * block_ == front),
+              "predict: prefixes must not grow with depth and must be whole blocks or the whole history");
+      above = front;
+      const Suffix& reads = suffixes_[layer * (blocks_ + 1) + (front == history_ ? blocks_ : first)];
+      const double read_s =
+          costs_.link.latency_s * count(reads.requests) + static_cast<double>(reads.bytes) / costs_.link.bytes_per_s;
+      observe(Lane::link, "read", layer, total.link_s, total.link_s + read_s);
+      total.link_s += read_s;
+      total.bytes += reads.bytes;
+
+      work("project", layer, cost.call_s + count(front + prompt_) * cost.project_row_s);
+      work("read", layer, static_cast<double>(reads.bytes) * costs_.link.core_s_per_byte);
+      now = std::max(now, total.link_s);
+      work("decode", layer, count(history_ - front) * cost.decode_row_s);
+      const bool last = layer + 1 == layers_;
+      const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt_);
+      const double pairs =
+          attended_pairs(0, carried) + (last ? count(history_ + prompt_) : attended_pairs(history_, prompt_));
+      work("attend", layer, pairs * cost.attend_pair_s);
+      work("finish", layer, count(rows) * cost.finish_row_s);
+    }
+    work("pass", layers_, costs_.pass_s);
+    total.first_token_s = now;
+    return total;
+  }
+
+ private:
+  struct Suffix {
+    std::uint64_t bytes = 0;
+    std::size_t requests = 0;
+  };
+
+  std::size_t history_, prompt_, block_, blocks_, layers_ = 0;
+  Costs costs_;
+  std::vector<Suffix> suffixes_;  // [L, blocks + 1] what is read of a layer from a block on
+};
+
+namespace detail {
+
+inline void expects_plan_for(const RestorePlan& plan, const RestoreSizes& sizes) {
+  expects(plan.history == sizes.history && plan.prompt == sizes.prompt && plan.block == sizes.block,
+          "predict: the plan was made for other sizes");
+}
+
+}  // namespace detail
+
+/// Seconds a plan will take.
+/// @throws PreconditionError if costs, sizes or plan are not valid or do not belong together
+[[nodiscard]] inline Prediction predict(const RestorePlan& plan, const RestoreSizes& sizes, const Costs& costs) {
+  detail::expects_plan_for(plan, sizes);
+  return Predictor(sizes, costs)(plan.prefix);
+}
+
+/// What predict() adds up, piece by piece; pieces that take no time are left out.
+/// @throws PreconditionError if costs, sizes or plan are not valid or do not belong together
+[[nodiscard]] inline Timeline predict_timeline(const RestorePlan& plan, const RestoreSizes& sizes, const Costs& costs) {
+  detail::expects_plan_for(plan, sizes);
+  const Predictor predictor(sizes, costs);
+  Timeline timeline;
+  static_cast<void>(predictor.walk(
+      plan.prefix, [&](Lane lane, std::string_view name, std::size_t layer, double begin_s, double end_s) {
+        if (end_s <= begin_s) return;
+        Event event{lane, std::string(name), layer, begin_s, end_s};
+        if (layer == predictor.layers()) event.layer.reset();
+        timeline.add(std::move(event));
+      }));
+  return timeline;
+}
+
+}  // namespace krul

@@ -1,0 +1,247 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/backend/forward.hpp"
+#include "krul/backend/model_backend.hpp"
+#include "krul/core/clock.hpp"
+#include "krul/core/workers.hpp"
+#include "krul/restore/chunk_decoder.hpp"
+#include "krul/restore/link_lane.hpp"
+#include "krul/restore/restore_report.hpp"
+
+namespace krul {
+
+/// Everything one restore works on. The caller keeps all of it alive.
+template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
+struct RestoreJob {
+  B& model;
+  S& store;
+  typename B::Cache& cache;        ///< detached and empty; committed only if the restore succeeds
+  Workers& workers;                ///< undoes the coding
+  const Manifest& manifest;        ///< what is stored
+  std::string folder;              ///< where
+  RestorePlan plan;                ///< what to do
+  std::span<const Token> tokens;   ///< [N + M] history, then prompt
+  std::span<float> logits;         ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
+  std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
+  C clock = {};
+};
+
+/// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's cores
+/// recompute the front, undo the coding of what arrived, and run the prompt in the same pass, layer by layer.
+///
+/// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
+/// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
+/// recompute, the whole history is recomputed instead. Either way the report says so.
+/// @post     on success the cache holds and has committed N + M tokens; on failure it holds nothing
+/// @throws   PreconditionError if the plan, the tokens, the manifest and the logits do not fit together
+/// @source   Krul, arXiv:2507.08045, section 6.2; second-hand; the repair is ours
+template <ModelBackend B, ConversationStore S, Clock C>
+[[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C>& job);
+
+namespace detail {
+
+template <ModelBackend B, ConversationStore S, Clock C>
+class Restoration {
+ public:
+  explicit Restoration(const RestoreJob<B, S, C>& job)
+      : job_(job),
+        plan_(job.plan),
+        geometry_(job.model.geometry()),
+        decoder_(geometry_, job.manifest, plan_.history),
+        start_(job.clock.now()) {
+    const std::size_t rows = job.logits.size() / geometry_.vocabulary;
+    expects(plan_.prefix.size() == geometry_.layers && job.tokens.size() == plan_.history + plan_.prompt,
+            "restore: the plan is for another model or conversation");
+    expects(rows >= 1 && rows <= plan_.prompt && rows * geometry_.vocabulary == job.logits.size(),
+            "restore: logits for 1 to M rows of the prompt");
+    expects(plan_.history <= job.manifest.rows && plan_.block == job.manifest.block, "restore: the plan does not fit the manifest");
+    expects(job.tokens.size() <= job.cache.capacity() && job.cache.length() == 0, "restore: needs an empty cache that is large enough");
+    report_.asked = job.tokens.size();
+    report_.matched = plan_.history;
+    report_.plan = plan_;
+  }
+
+  Result<RestoreReport> run() {
+    LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
+                        read_requests(plan_, job_.manifest, job_.lost_blocks));
+    const Status passed = pass(link);
+    link.stop();
+    if (!passed) {
+      if (passed.error().code != ErrorCode::cancelled) {
+        job_.cache.truncate(0);
+        return propagate(passed);
+      }
+      recompute_all();
+    }
+    job_.cache.commit(job_.tokens.size());
+    finish_report(link);
+    return std::move(report_);
+  }
+
+ private:
+  /// The rows of the batch in layer l: the recomputed front, the lost blocks behind it, the prompt.
+  std::vector<Position> positions(std::size_t front) const {
+    std::vector<Position> rows;
+    const auto append = [&](TokenRange range) {
+      for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
+    };
+    append({0, front});
+    for (const std::size_t block : job_.lost_blocks) {
+      TokenRange range = decoder_.tokens_of(block);
+      range.begin = std::max(range.begin, front);
+      append(range);
+    }
+    append({plan_.history, job_.tokens.size()});
+    return rows;
+  }
+
+  std::vector<Token> tokens_at(std::span<const Position> rows) const {
+    std::vector<Token> tokens(rows.size());
+    std::transform(rows.begin(), rows.end(), tokens.begin(), [&](Position position) { return job_.tokens[position]; });
+    return tokens;
+  }
+
+  /// Keeps the rows of `batch` whose positions the next step needs.
+  static void keep_rows(typename B::Batch& batch, std::span<const Position> wanted) {
+    std::vector<RowRange> ranges;
+    const auto present = batch.positions();
+    for (std::size_t row = 0, next = 0; row < present.size() && next < wanted.size(); ++row) {
+      if (present[row] != wanted[next]) continue;
+      ++next;
+      if (!ranges.empty() && ranges.back().end == row) {
+        ++ranges.back().end;
+      } else {
+        ranges.push_back({row, row + 1});
+      }
+    }
+    batch.keep(ranges);
+  }
+
+  Status pass(LinkLane<S, C>& link) {
+    const std::size_t last = geometry_.layers - 1, rows = job_.logits.size() / geometry_.vocabulary;
+    auto batch = job_.model.make_batch();
+    const auto first_rows = positions(plan_.prefix[0]);
+    batch.assign(first_rows);
+    job_.model.embed(tokens_at(first_rows), batch);
+    std::vector<Position> final_rows(rows);
+    for (std::size_t i = 0; i < rows; ++i) final_rows[i] = static_cast<Position>(job_.tokens.size() - rows + i);
+
+    for (std::size_t layer = 0; layer <= last; ++layer) {
+      const TimePoint begin = job_.clock.now();
+      job_.model.project(layer, batch, job_.cache, KvWrite::all);
+      keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
+      const TimePoint projected = job_.clock.now();
+      std::vector<std::size_t> broken;
+      const TimePoint waited = load_layer(link, layer, broken);
+      if (!broken.empty()) {
+        if (const Status repaired = repair(layer, broken); !repaired) return repaired;
+      }
+      job_.model.attend(layer, batch, job_.cache, NullObserver{});
+      job_.model.finish(layer, batch);
+      note(Lane::cores, "project", layer, begin, projected);
+      note(Lane::cores, "finish", layer, waited, job_.clock.now());
+    }
+    job_.model.logits(batch, RowRange{0, rows}, job_.logits);
+    return {};
+  }
+
+  /// Takes what arrives of one layer and undoes its coding. @return when the last wait ended
+  TimePoint load_layer(LinkLane<S, C>& link, std::size_t layer, std::vector<std::size_t>& broken) {
+    TimePoint ready = job_.clock.now();
+    while (link.next_layer() == layer) {
+      const TimePoint asked = job_.clock.now();
+      Arrival arrival = link.next();
+      ready = job_.clock.now();
+      waited_s_ += seconds(ready - asked);
+      decoder_.decode(arrival, job_.cache, job_.workers, broken);
+      if (!arrival.status) report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
+      link.recycle(std::move(arrival.bytes));
+    }
+    for (const std::size_t block : broken)
+      report_.reasons.push_back("layer " + std::to_string(layer) + ", block " + std::to_string(block) +
+                                ": damaged or missing, recomputed");
+    return ready;
+  }
+
+  /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
+  /// @return cancelled if that would cost more than recomputing everything
+  Status repair(std::size_t layer, const std::vector<std::size_t>& broken) {
+    std::vector<Position> rows;
+    for (const std::size_t block : broken)
+      for (std::size_t t = decoder_.tokens_of(block).begin; t < decoder_.tokens_of(block).end; ++t)
+        rows.push_back(static_cast<Position>(t));
+    repair_work_ += rows.size() * (layer + 1);
+    if (repair_work_ > plan_.history * geometry_.layers) return fail(ErrorCode::cancelled, "repairs cost more than recomputing");
+    auto batch = job_.model.make_batch();
+    batch.assign(rows);
+    job_.model.embed(tokens_at(rows), batch);
+    for (std::size_t below = 0; below < layer; ++below) {
+      job_.model.project(below, batch, job_.cache, KvWrite::none);
+      job_.model.attend(below, batch, job_.cache, NullObserver{});
+      job_.model.finish(below, batch);
+    }
+    job_.model.project(layer, batch, job_.cache, KvWrite::missing);
+    report_.repaired_rows += rows.size();
+    return {};
+  }
+
+  void recompute_all() {
+    job_.cache.truncate(0);
+    report_.recomputed_all = true;
+    report_.reasons.push_back("too much was damaged: the whole history was recomputed");
+    auto batch = job_.model.make_batch();
+    prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
+  }
+
+  void note(Lane lane, std::string name, std::size_t layer, TimePoint begin, TimePoint end) {
+    report_.timeline.add({lane, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
+  }
+
+  void finish_report(const LinkLane<S, C>& link) {
+    report_.first_token_s = seconds(job_.clock.now() - start_);
+    report_.link_s = link.busy_s();
+    report_.cores_s = report_.first_token_s - waited_s_;
+    report_.bytes = link.bytes();
+    for (std::size_t i = 0; i < link.spans().size(); ++i)
+      note(Lane::link, "read", link.requests()[i].layer, link.spans()[i].first, link.spans()[i].second);
+    const std::size_t lost = positions(0).size() - plan_.prompt;
+    if (report_.recomputed_all) {
+      report_.repaired_rows = plan_.history * geometry_.layers;
+      return;
+    }
+    const std::size_t repaired_in_place = report_.repaired_rows;
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
+      const std::size_t computed = positions(plan_.prefix[layer]).size() - plan_.prompt;
+      report_.recomputed_rows += plan_.prefix[layer];
+      report_.repaired_rows += computed - plan_.prefix[layer];
+      report_.loaded_rows += plan_.history - computed;
+    }
+    report_.loaded_rows -= repaired_in_place;
+    if (lost > 0) report_.reasons.push_back(std::to_string(lost) + " tokens are in objects that are gone: recomputed");
+  }
+
+  const RestoreJob<B, S, C>& job_;
+  RestorePlan plan_;
+  const Geometry& geometry_;
+  ChunkDecoder decoder_;
+  TimePoint start_;
+  double waited_s_ = 0;
+  std::size_t repair_work_ = 0;
+  RestoreReport report_;
+};
+
+}  // namespace detail
+
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<RestoreReport> restore(const RestoreJob<B, S, C>& job) {
+  return detail::Restoration<B, S, C>(job).run();
+}
+
+}  // namespace krul

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "krul/restore/predict.hpp"
+#include "krul/restore/restore_plan.hpp"
+
+namespace krul {
+
+/// Decides how many leading tokens of each layer are recomputed; the rest is loaded.
+///
+/// prefix(sizes, costs) -> [L] tokens. Pure: the same input gives the same answer. It may wish for anything; the
+/// scheduler cuts the wish down to the invariant of RestorePlan.
+template <class P>
+concept RestorePolicy = requires(const P& policy, const RestoreSizes& sizes, const Costs& costs) {
+  { policy.prefix(sizes, costs) } -> std::same_as<std::vector<std::size_t>>;
+};
+
+/// A share of the history in tokens: to the nearest token, then down to whole blocks, or the whole history.
+/// @param share  of the history, in [0, 1]
+[[nodiscard]] inline std::size_t share_of_history(const RestoreSizes& sizes, double share) {
+  const auto tokens = static_cast<std::size_t>(std::llround(share * static_cast<double>(sizes.history)));
+  return tokens >= sizes.history ? sizes.history : tokens / sizes.block * sizes.block;
+}
+
+/// The largest prefix that obeys the invariant of RestorePlan and nowhere exceeds what is wished for.
+/// @param wish  [L] tokens
+/// @post  history >= prefix[0] >= prefix[1] >= ...; each is a multiple of the block or the whole history
+/// @throws PreconditionError if the wish has another number of layers
+[[nodiscard]] inline std::vector<std::size_t> admissible(const RestoreSizes& sizes, std::vector<std::size_t> wish) {
+  expects(wish.size() == sizes.layers.size(), "RestorePolicy: prefix() must give one number for each layer");
+  std::size_t above = sizes.history;
+  for (std::size_t& tokens : wish) {
+    tokens = std::min(tokens, above);
+    if (tokens < sizes.history) tokens = tokens / sizes.block * sizes.block;
+    above = tokens;
+  }
+  return wish;
+}
+
+/// The member of a family that is predicted to bring the first token soonest; the first of equals.
+/// @param family  family(i) -> [L] tokens, admissible, for i in [0, members)
+/// @complexity    O(L * (blocks + members))
+template <class Family>
+[[nodiscard]] std::vector<std::size_t> soonest(const Predictor& predictor, std::size_t members, Family&& family) {
+  std::vector<std::size_t> best;
+  double best_s = 0;
+  for (std::size_t i = 0; i < members; ++i) {
+    std::vector<std::size_t> prefix = family(i);
+    const double first_token_s = predictor(prefix).first_token_s;
+    if (!best.empty() && first_token_s >= best_s) continue;
+    best = std::move(prefix);
+    best_s = first_token_s;
+  }
+  return best;
+}
+
+}  // namespace krul

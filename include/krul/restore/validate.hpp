@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cmath>
+
+#include "krul/core/error.hpp"
+#include "krul/restore/restore_plan.hpp"
+
+namespace krul {
+
+/// @throws PreconditionError unless every cost is finite and >= 0 and the link's rate is > 0
+inline void expects_valid(const Costs& costs) {
+  const auto& link = costs.link;
+  const auto& layer = costs.layer;
+  expects(std::isfinite(link.bytes_per_s) && link.bytes_per_s > 0,
+          "Costs: the link's bytes per second must be finite and above zero");
+  for (const double cost : {link.latency_s, link.core_s_per_byte, layer.call_s, layer.project_row_s, layer.finish_row_s,
+                            layer.attend_pair_s, layer.decode_row_s, costs.pass_s})
+    expects(std::isfinite(cost) && cost >= 0, "Costs: every cost must be finite and not negative");
+}
+
+/// @throws PreconditionError unless there is a layer, a prompt, a block length, and every layer describes every block
+inline void expects_valid(const RestoreSizes& sizes) {
+  expects(sizes.prompt > 0, "RestoreSizes: a restore needs at least one new token");
+  expects(sizes.block > 0, "RestoreSizes: a block has at least one token");
+  expects(!sizes.layers.empty(), "RestoreSizes: a model has at least one layer");
+  for (const StoredLayer& layer : sizes.layers)
+    expects(layer.block_bytes.size() == sizes.blocks() && layer.block_object.size() == sizes.blocks(),
+            "RestoreSizes: block_bytes and block_object need one entry for each block of the history");
+}
+
+}  // namespace krul

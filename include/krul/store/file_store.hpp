@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/store/conversation_store.hpp"
+
+namespace krul {
+
+/// What of an acknowledged put survives a loss of power. A crash of the program alone loses nothing at any level.
+enum class Durability : std::uint8_t {
+  none,  ///< nothing is forced to the medium: fastest; an object may be gone or empty afterwards
+  data,  ///< the object's bytes are forced out before it takes its name; the new name may be forgotten, not torn
+  full,  ///< the name as well: what put acknowledged is there
+};
+
+struct FileStoreOptions {
+  Durability durability = Durability::full;
+  bool create = true;  ///< make the directory, mode 0700, if it is not there
+};
+
+/// One directory: a folder is a subdirectory, an object a file, written under a temporary name and renamed.
+/// The directory is opened once and everything is reached from there; symbolic links inside it are never followed, so
+/// neither a key nor a planted link leads out. Files have mode 0600, directories 0700. Copies share the directory.
+class FileStore {
+ public:
+  /// The right to write one folder, for one holder among all processes of the machine. The system takes it back when a
+  /// process dies. A folder without objects goes with its lock.
+  class Lock {
+   public:
+    Lock(Lock&& other) noexcept
+        : directory_(std::move(other.directory_)),
+          folder_(std::move(other.folder_)),
+          file_(std::exchange(other.file_, -1)) {}
+    Lock& operator=(Lock&&) = delete;
+    ~Lock();
+
+   private:
+    friend FileStore;
+    Lock(std::shared_ptr<const int> directory, std::string folder, int file)
+        : directory_(std::move(directory)), folder_(std::move(folder)), file_(file) {}
+    std::shared_ptr<const int> directory_;
+    std::string folder_;
+    int file_;
+  };
+
+  /// Opens a store, for reading and writing.
+  [[nodiscard]] static Result<FileStore> open(const std::filesystem::path& path, FileStoreOptions options = {});
+
+  /// Never retries a failed fsync: after one the put has failed, and the old object is there unless only the
+  /// folder's fsync failed.
+  Status put(const std::string& key, std::span<const std::byte> bytes);
+  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to);
+  Result<std::uint64_t> size(const std::string& key);
+  Status erase(const std::string& key);
+  Result<std::vector<std::string>> list(const std::string& folder);
+  /// Also removes what writers that died left behind in the folder.
+  Result<Lock> lock(const std::string& folder);
+  [[nodiscard]] StoreCapabilities capabilities() const noexcept {
+    return {.durable = options_.durability == Durability::full, .shared = true};
+  }
+
+  [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  FileStore(std::filesystem::path path, FileStoreOptions options, std::shared_ptr<const int> directory)
+      : path_(std::move(path)), options_(options), directory_(std::move(directory)) {}
+
+  std::filesystem::path path_;
+  FileStoreOptions options_;
+  std::shared_ptr<const int> directory_;  // closes the descriptor with the last copy
+};
+static_assert(ConversationStore<FileStore>);
+
+}  // namespace krul

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krul/core/error.hpp"
+#include "krul/core/identity.hpp"
+#include "krul/core/tokens.hpp"
+#include "krul/store/checksum.hpp"
+
+namespace krul {
+
+/// Where one chunk lies: the K, then the V of one layer and one block of tokens, coded.
+/// A chunk of 0 bytes is not stored; then all other fields are 0 as well.
+struct ChunkRecord {
+  std::uint32_t object = 0;  ///< index into Manifest::objects
+  std::uint64_t offset = 0;  ///< first byte in the object
+  std::uint32_t bytes = 0;
+  std::uint8_t codec = 0;  ///< RowCodec::id()
+  std::uint8_t plan = 0;   ///< index into Manifest::plans
+  Checksum hash{};         ///< of the bytes
+  [[nodiscard]] bool is_stored() const noexcept { return bytes != 0; }
+  friend bool operator==(const ChunkRecord&, const ChunkRecord&) = default;
+};
+
+/// How some chunks came about. Recorded for people and tools; decoding needs the chunk's codec only.
+struct SavePlanRecord {
+  std::string strategy;  ///< "krul", "load-int8", ...
+  std::string codec;     ///< name of the codec, for messages where its id is not known
+  std::string settings;  ///< whatever else the strategy wants to remember
+  friend bool operator==(const SavePlanRecord&, const SavePlanRecord&) = default;
+};
+
+/// All that is known of a saved conversation but the chunks themselves.
+struct Manifest {
+  std::string conversation;           ///< the id that was asked for: compare it after loading
+  std::uint64_t generation = 0;       ///< of this save; each one is higher than the one before
+  Identity identity;                  ///< what the state belongs to
+  std::vector<Token> tokens;          ///< the whole history, each >= 0
+  std::size_t rows = 0;               ///< tokens whose K and V are stored, <= tokens.size()
+  std::size_t layers = 0;             ///< L
+  std::uint32_t block = 64;           ///< tokens of a block; the last one may be shorter
+  std::vector<std::string> objects;   ///< names of the segments, in the conversation's folder
+  std::vector<SavePlanRecord> plans;  ///< at most 256
+  std::vector<ChunkRecord> chunks;    ///< [layers, blocks()]
+  std::string writer;                 ///< recorded only: "krul 0.1.0"
+  std::uint64_t saved_unix_s = 0;     ///< recorded only: seconds since 1970
+
+  [[nodiscard]] std::size_t blocks() const noexcept { return rows / block + (rows % block != 0); }
+  /// @throws PreconditionError if there is no such chunk
+  [[nodiscard]] const ChunkRecord& chunk(std::size_t layer, std::size_t block_index) const {
+    expects(layer < layers && block_index < blocks(), "Manifest::chunk: no such chunk");
+    return chunks[layer * blocks() + block_index];
+  }
+  friend bool operator==(const Manifest&, const Manifest&) = default;
+};
+
+/// What parse_manifest accepts at most. Memory stays proportional to the bytes that were given in any case.
+struct ManifestLimits {
+  std::uint64_t bytes = 256 << 20;
+  std::size_t tokens = 1 << 24;
+  std::size_t layers = 1 << 12;
+  std::size_t objects = 1 << 16;
+  std::size_t text = 1 << 16;  ///< bytes of any one text
+};
+
+/// The version of the format that is written: see docs/format.md.
+inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
+inline constexpr std::uint16_t manifest_minor = 0;  ///< a newer one is read
+
+/// corrupt or too_large, saying what, unless all fields fit together and below the limits.
+[[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});
+
+/// The bytes of docs/format.md. parse_manifest gives an equal manifest back.
+/// @throws PreconditionError unless validate(manifest) succeeds
+[[nodiscard]] std::vector<std::byte> serialize(const Manifest& manifest);
+
+/// Reads what serialize wrote, in this or a newer minor version. Errors: truncated, corrupt, unsupported_version,
+/// too_large. Any change to the bytes is an error.
+/// @complexity  linear in bytes.size(), time and memory
+[[nodiscard]] Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const ManifestLimits& limits = {});
+
+/// Forgets objects that no chunk refers to.
+/// @post every chunk's object name is what it was
+void drop_unused_objects(Manifest& manifest);
+
+}  // namespace krul

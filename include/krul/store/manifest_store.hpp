@@ -1,0 +1,141 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "krul/store/conversation_store.hpp"
+#include "krul/store/manifest.hpp"
+
+namespace krul {
+
+/// A manifest is kept twice, so that one damaged byte never loses the token ids, from which all else can be recomputed.
+/// The first copy is always written first: it is never older than the second.
+inline constexpr std::array<std::string_view, 2> manifest_names = {"manifest-a", "manifest-b"};
+
+enum class ManifestCopies : std::uint8_t {
+  both,         ///< reads both and compares: finds damage to either
+  first_valid,  ///< reads the second only if the first is damaged: half the bytes over a slow link
+};
+
+struct LoadedManifest {
+  Manifest manifest;
+  std::string repaired;     ///< what was wrong with the other copy; empty if nothing. The next publish mends it
+  std::uint64_t bytes = 0;  ///< that were read
+};
+
+/// Writes both copies. Call it under the folder's lock, and only after all objects that the manifest names were put.
+/// @return after a failure the old or the new generation is in force: load_manifest tells which. Erase no object before
+///         that; collect_garbage later removes what did not make it.
+/// @throws PreconditionError unless validate(manifest) succeeds
+template <ConversationStore Store>
+Status publish_manifest(Store& store, const std::string& folder, const Manifest& manifest) {
+  const std::vector<std::byte> bytes = serialize(manifest);
+  for (const std::string_view name : manifest_names)
+    if (const Status status = store.put(folder + "/" + std::string(name), bytes); !status) return status;
+  return {};
+}
+
+namespace detail {
+
+template <ConversationStore Store>
+Result<Manifest> read_manifest(Store& store, const std::string& key, const ManifestLimits& limits,
+                               std::uint64_t& read) {
+  // A writer may replace the object between size and get, which then looks damaged: only the third time counts.
+  for (int attempt = 0;; ++attempt) {
+    const auto size = store.size(key);
+    if (!size) return propagate(size);
+    if (*size > limits.bytes)
+      return fail(ErrorCode::too_large,
+                  "object " + key + " is larger than a manifest may be; restore it from a backup");
+    std::vector<std::byte> bytes(static_cast<std::size_t>(*size));
+    const Status status = store.get(key, 0, bytes);
+    if (status) read += bytes.size();
+    auto manifest = status ? parse_manifest(bytes, limits) : Result<Manifest>(propagate(status));
+    if (manifest || attempt == 2) return manifest;
+    if (manifest.error().code != ErrorCode::corrupt && manifest.error().code != ErrorCode::truncated) return manifest;
+  }
+}
+
+}  // namespace detail
+
+/// The valid copy of the highest generation.
+/// Errors: not_found if the folder has no manifest; unsupported_version if either copy is of a newer krul; corrupt if
+/// no copy is valid; whatever the store says if it cannot be read now.
+template <ConversationStore Store>
+Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
+                                     ManifestCopies copies = ManifestCopies::both, const ManifestLimits& limits = {}) {
+  std::optional<LoadedManifest> best;
+  std::vector<Error> errors;
+  std::uint64_t read = 0;
+  std::string repaired;
+  for (const std::string_view name : manifest_names) {
+    auto manifest = detail::read_manifest(store, folder + "/" + std::string(name), limits, read);
+    if (!manifest) {
+      if (manifest.error().code == ErrorCode::unsupported_version) return propagate(manifest);
+      repaired = "copy " + std::string(name) + " could not be used (" + manifest.error().message + ")";
+      errors.push_back(std::move(manifest.error()));
+      continue;
+    }
+    if (best && best->manifest.generation != manifest->generation)
+      repaired = "the two copies are of generations " + std::to_string(best->manifest.generation) + " and " +
+                 std::to_string(manifest->generation) + ", as after a save that was cut off";
+    if (!best || manifest->generation > best->manifest.generation) best = LoadedManifest{std::move(*manifest), {}, 0};
+    if (copies == ManifestCopies::first_valid) break;
+  }
+  if (best) {
+    best->repaired = std::move(repaired);
+    best->bytes = read;
+    return std::move(*best);
+  }
+  const auto is = [](ErrorCode code) { return [code](const Error& error) { return error.code == code; }; };
+  if (std::all_of(errors.begin(), errors.end(), is(ErrorCode::not_found)))
+    return fail(ErrorCode::not_found,
+                "nothing is saved in conversation folder " + folder + "; save the conversation first");
+  for (const Error& error : errors)
+    if (!is(ErrorCode::not_found)(error) && !is(ErrorCode::corrupt)(error) && !is(ErrorCode::truncated)(error) &&
+        !is(ErrorCode::too_large)(error))
+      return tl::unexpected<Error>(error);
+  return fail(ErrorCode::corrupt, "no copy of the manifest in conversation folder " + folder +
+                                      " is valid: erase the conversation or restore the folder from a backup");
+}
+
+/// Erases every object of the folder that the manifest does not name: what interrupted and replaced saves left behind.
+/// Call it under the folder's lock, after publish_manifest succeeded. A reader that still holds the manifest before
+/// may find chunks gone, and recomputes them.
+/// @return how many objects were erased
+template <ConversationStore Store>
+Result<std::size_t> collect_garbage(Store& store, const std::string& folder, const Manifest& manifest) {
+  const auto names = store.list(folder);
+  if (!names) return propagate(names);
+  std::size_t erased = 0;
+  for (const std::string& name : *names) {
+    const auto is_name = [&](std::string_view other) { return other == name; };
+    if (std::any_of(manifest_names.begin(), manifest_names.end(), is_name)) continue;
+    if (std::any_of(manifest.objects.begin(), manifest.objects.end(), is_name)) continue;
+    if (const Status status = store.erase(folder + "/" + name); !status) return propagate(status);
+    ++erased;
+  }
+  return erased;
+}
+
+/// Erases everything of a folder, the manifest first, so that what is left after an interruption is no conversation.
+/// Call it under the folder's lock.
+template <ConversationStore Store>
+Status erase_conversation(Store& store, const std::string& folder) {
+  for (const std::string_view name : manifest_names)
+    if (const Status status = store.erase(folder + "/" + std::string(name)); !status) return status;
+  const auto names = store.list(folder);
+  if (!names) return propagate(names);
+  for (const std::string& name : *names)
+    if (const Status status = store.erase(folder + "/" + name); !status) return status;
+  return {};
+}
+
+}  // namespace krul

@@ -1,0 +1,33 @@
+#include "links.hpp"
+
+#include <cstdlib>
+#include <sstream>
+
+namespace krul::cli {
+
+Result<LinkName> parse_link(const std::string& text) {
+  if (text == "disk") return LinkName{text, LinkName::Kind::disk, 0};
+  if (text == "memory") return LinkName{text, LinkName::Kind::memory, 0};
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  const std::string unit = end;
+  const double scale = unit == "kB/s" ? 1e3 : unit == "MB/s" ? 1e6 : unit == "GB/s" ? 1e9 : 0;
+  if (scale > 0 && number > 0 && number * scale >= 1e3 && number * scale <= 1e12)
+    return LinkName{text, LinkName::Kind::rate, number * scale};
+  return fail(ErrorCode::invalid_argument,
+              "unknown link \"" + text + "\"; there are disk, memory, and rates such as 100MB/s (kB/s, MB/s, GB/s; 1 kB/s to 1000 GB/s)");
+}
+
+Result<std::vector<LinkName>> parse_links(const std::string& text) {
+  std::vector<LinkName> links;
+  std::stringstream list(text);
+  for (std::string item; std::getline(list, item, ',');) {
+    auto link = parse_link(item);
+    if (!link) return propagate(link);
+    links.push_back(*link);
+  }
+  if (links.empty()) return fail(ErrorCode::invalid_argument, "no links given");
+  return links;
+}
+
+}  // namespace krul::cli

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "krul/core/costs.hpp"
+#include "links.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+
+/// What `krul calibrate --machine` measured for one model, kernels and number of threads; kept as a file.
+struct MachineCosts {
+  LayerCosts layer;                          ///< without decode_row_s
+  double pass_s = 0;                         ///< seconds of everything outside the layers
+  std::map<std::string, double> decode_row_s;  ///< by codec: seconds per row and layer
+  LinkCosts disk, memory;
+  double measured_s = 0;  ///< how long the measurement took
+
+  /// What a planner needs for rows of one codec on one link.
+  [[nodiscard]] Costs costs(const LinkName& link, std::string_view codec) const;
+};
+
+/// The file that holds the costs of this model, its kernels and threads.
+[[nodiscard]] std::filesystem::path machine_costs_file(const LoadedModel& model);
+
+/// Measures on this machine; the disk's part in `store_folder`. Takes seconds.
+[[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder, const Tool& tool);
+
+void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
+
+/// The kept costs, or measured now (and kept) if there are none.
+[[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
+
+}  // namespace krul::cli

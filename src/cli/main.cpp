@@ -1,0 +1,31 @@
+#include <cstdio>
+#include <exception>
+#include <iostream>
+
+#include "verbs.hpp"
+
+int main(int argc, char** argv) {
+  using namespace krul::cli;
+  Tool tool;
+  CLI::App program{"krul: fast state restoration for multi-turn conversations"};
+  program.set_version_flag("--version", std::string("krul ") + KRUL_VERSION + " (" + KRUL_REVISION + ")");
+  program.add_flag("--json", tool.json, "one JSON object on standard output, nothing else there");
+  program.fallthrough();
+  program.require_subcommand(1);
+  for (const auto add : {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_saved})
+    add(program, tool);
+  try {
+    program.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return program.exit(error);
+  } catch (const Failure& failure) {
+    tool.say(std::string("krul: ") + failure.what());
+    if (tool.json) tool.print({{"error", {{"code", krul::name(failure.error.code)}, {"message", failure.error.message}}}});
+  } catch (const std::bad_alloc&) {
+    tool.say("krul: out of memory; use a shorter conversation or a smaller model");
+  } catch (const std::exception& error) {
+    tool.say(std::string("krul: internal error: ") + error.what());
+  }
+  return 1;
+}

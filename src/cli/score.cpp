@@ -1,0 +1,84 @@
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "krul/backend/forward.hpp"
+#include "krul/eval/quality.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct ScoreOptions {
+  ModelOptions model;
+  std::string text_file;
+  std::string logits_file;
+  bool raw = false;
+};
+
+void score(const ScoreOptions& options, const Tool& tool) {
+  const std::string text = unwrap(read_text(options.text_file));
+  auto model = options.model.load(tool);
+  std::vector<Token> tokens;
+  if (options.raw) {
+    tokens = model.tokenizer.encode(text, Tokenizer::Special::parse);
+  } else {
+    const Message message{"user", text};
+    tokens = unwrap(model.chat.encode(model.tokenizer, std::span(&message, 1), false));
+  }
+  const std::size_t vocabulary = model.backend.geometry().vocabulary, context = model.backend.geometry().context;
+  if (tokens.empty()) throw Failure({ErrorCode::invalid_argument, options.text_file + " has no tokens"});
+  if (tokens.size() > context)
+    throw Failure({ErrorCode::too_large, "the text has " + std::to_string(tokens.size()) + " tokens, the model's context only " +
+                                             std::to_string(context) + "; shorten it"});
+  std::ofstream logits_out;
+  if (!options.logits_file.empty()) {
+    logits_out.open(options.logits_file, std::ios::binary);
+    if (!logits_out) throw Failure({ErrorCode::io, "cannot write " + options.logits_file});
+  }
+
+  constexpr std::size_t piece = 128;
+  auto cache = model.backend.make_cache(tokens.size());
+  auto batch = model.backend.make_batch();
+  std::vector<float> logits(std::min(piece, tokens.size()) * vocabulary);
+  std::vector<double> log_probabilities;
+  for (std::size_t begin = 0; begin < tokens.size(); begin += piece) {
+    const std::size_t count = std::min(piece, tokens.size() - begin);
+    const auto rows = std::span(logits).first(count * vocabulary);
+    forward(model.backend, cache, batch, std::span(tokens).subspan(begin, count), rows);
+    if (logits_out) logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
+    for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
+      const eval::NextToken next(rows.subspan(row * vocabulary, vocabulary));
+      log_probabilities.push_back(next.log_probability(tokens[begin + row + 1]));
+    }
+    tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
+  }
+  tool.progress("");
+  if (logits_out.is_open() && !logits_out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
+
+  double sum = 0;
+  for (const double value : log_probabilities) sum -= value;
+  const double nll = log_probabilities.empty() ? 0 : sum / static_cast<double>(log_probabilities.size());
+  if (tool.json) {
+    Json values = Json::array({nullptr});
+    for (const double value : log_probabilities) values.push_back(value);
+    tool.print({{"tokens", tokens}, {"logprobs", values}, {"nll", nll}, {"run", describe_run(model)}});
+  } else {
+    std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll, std::exp(nll));
+  }
+}
+
+}  // namespace
+
+void add_score(CLI::App& program, Tool& tool) {
+  auto options = std::make_shared<ScoreOptions>();
+  auto* verb = program.add_subcommand("score", "log-probability of each token of a text, given those before it");
+  options->model.add_to(*verb);
+  verb->add_option("--text", options->text_file, "file to score")->required();
+  verb->add_option("--logits", options->logits_file, "write all logits here: f32, [tokens, vocabulary]");
+  verb->add_flag("--raw", options->raw, "score the text as it is, without the chat format");
+  verb->callback([options, &tool] { score(*options, tool); });
+}
+
+}  // namespace krul::cli

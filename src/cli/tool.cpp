@@ -1,0 +1,126 @@
+#include "tool.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "krul/eval/machine_load.hpp"
+
+namespace krul::cli {
+
+void Tool::progress(const std::string& text) const {
+  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", text.c_str());
+}
+
+void Tool::say(const std::string& text) const {
+  progress("");
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
+void Tool::print(const Json& object) const { std::cout << object.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl; }
+
+void ModelOptions::add_to(CLI::App& verb) {
+  verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
+  verb.add_option("--threads", threads, "cores to use; 0 means all")->capture_default_str();
+  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn or auto")
+      ->check(CLI::IsMember({"eigen", "onednn", "auto"}))->capture_default_str();
+  verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))->capture_default_str();
+  verb.add_option("--cache", cache, "element type of the KV cache: f32, f16 or bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str();
+}
+
+LoadedModel ModelOptions::load(const Tool& tool) const {
+  std::filesystem::path file = path;
+  if (path.empty()) {
+    file = cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (!std::filesystem::exists(file))
+      throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
+  }
+  if (precision == "int8")
+    throw Failure({ErrorCode::unsupported, "--precision int8 is not in this version; there are f32, bf16 and auto"});
+  CpuOptions options;
+  options.threads = threads;
+  options.kernels = kernels == "eigen" ? KernelChoice::eigen : kernels == "onednn" ? KernelChoice::onednn : KernelChoice::automatic;
+  if (precision != "auto") options.precision = precision == "f32" ? Precision::f32 : Precision::bf16;
+  options.cache_type = *element_type_from(cache);
+  tool.progress("loading " + file.filename().string());
+  auto model = unwrap(load_model(file, options));
+  tool.progress("");
+  return model;
+}
+
+void StoreOptions::add_to(CLI::App& verb) {
+  verb.add_option("--store", path, "folder of saved conversations")->default_str((cache_folder() / "conversations").string());
+}
+
+FileStore StoreOptions::open() const {
+  return unwrap(FileStore::open(path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path)));
+}
+
+std::filesystem::path cache_folder() {
+  if (const char* own = std::getenv("KRUL_CACHE"); own && *own) return own;
+  if (const char* shared = std::getenv("XDG_CACHE_HOME"); shared && *shared) return std::filesystem::path(shared) / "krul";
+  const char* home = std::getenv("HOME");
+  return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
+}
+
+Result<std::string> read_text(const std::filesystem::path& path) {
+  constexpr std::uintmax_t largest = 64U << 20;
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  if (error) return fail(ErrorCode::not_found, "cannot read " + path.string() + ": " + error.message());
+  if (size > largest) return fail(ErrorCode::too_large, path.string() + " is larger than 64 MiB");
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) return fail(ErrorCode::io, "cannot read " + path.string());
+  return text.str();
+}
+
+Json to_json(const RestoreReport& report) {
+  return {{"asked_tokens", report.asked},
+          {"matched_tokens", report.matched},
+          {"recomputed_tokens", report.plan.prefix.empty() ? 0 : report.plan.prefix.front()},
+          {"loaded_rows", report.loaded_rows},
+          {"recomputed_rows", report.recomputed_rows},
+          {"repaired_rows", report.repaired_rows},
+          {"recomputed_all", report.recomputed_all},
+          {"reasons", report.reasons},
+          {"bytes", report.bytes},
+          {"ttft_ms", report.first_token_s * 1e3},
+          {"link_ms", report.link_s * 1e3},
+          {"cores_ms", report.cores_s * 1e3},
+          {"bound_ms", report.bound_s() * 1e3},
+          {"bubble_ms", report.bubble_s() * 1e3},
+          {"predicted_ms", report.predicted.first_token_s * 1e3}};
+}
+
+Json describe_run(const LoadedModel& model) {
+  const auto machine = eval::describe_machine();
+  const Identity& identity = model.backend.identity();
+  return {{"model", model.name},
+          {"kernels", identity.kernels},
+          {"cache", name(model.backend.geometry().cache_type)},
+          {"threads", identity.threads},
+          {"processor", machine.processor},
+          {"revision", KRUL_REVISION}};
+}
+
+std::string human_bytes(double bytes) {
+  char text[32];
+  if (bytes >= 1e6) {
+    std::snprintf(text, sizeof text, "%.2f MB", bytes / 1e6);
+  } else if (bytes >= 1e3) {
+    std::snprintf(text, sizeof text, "%.1f kB", bytes / 1e3);
+  } else {
+    std::snprintf(text, sizeof text, "%.0f B", bytes);
+  }
+  return text;
+}
+
+}  // namespace krul::cli

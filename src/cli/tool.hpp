@@ -1,0 +1,78 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "krul/core/error.hpp"
+#include "krul/model/load.hpp"
+#include "krul/restore/restore_report.hpp"
+#include "krul/store/file_store.hpp"
+
+namespace krul::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// Ends the program: one line on standard error (and a JSON object with --json), exit code 1.
+struct Failure : std::runtime_error {
+  explicit Failure(Error why) : std::runtime_error(why.message), error(std::move(why)) {}
+  Error error;
+};
+
+/// The value, or the end of the program.
+template <class T>
+T unwrap(Result<T> result) {
+  if (!result) throw Failure(result.error());
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+/// What every verb shares.
+struct Tool {
+  bool json = false;
+
+  /// A line of progress on standard error when that is a terminal; the next one overwrites it, "" removes it.
+  void progress(const std::string& text) const;
+  /// A line for people on standard error.
+  void say(const std::string& text) const;
+  /// The verb's result: one JSON object on standard output.
+  void print(const Json& object) const;
+};
+
+/// --model, --threads, --kernels, --precision, --cache
+struct ModelOptions {
+  std::string path;
+  std::size_t threads = 0;
+  std::string kernels = "auto";
+  std::string precision = "auto";
+  std::string cache = "f16";
+
+  void add_to(CLI::App& verb);
+  [[nodiscard]] LoadedModel load(const Tool& tool) const;
+};
+
+/// --store
+struct StoreOptions {
+  std::string path;
+
+  void add_to(CLI::App& verb);
+  [[nodiscard]] FileStore open() const;
+};
+
+/// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.
+[[nodiscard]] std::filesystem::path cache_folder();
+
+/// The whole of a text file, at most 64 MiB.
+[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path);
+
+[[nodiscard]] Json to_json(const RestoreReport& report);
+
+/// What every row of a measurement says about where it was taken.
+[[nodiscard]] Json describe_run(const LoadedModel& model);
+
+/// "1.23 MB", "12.0 kB"
+[[nodiscard]] std::string human_bytes(double bytes);
+
+}  // namespace krul::cli

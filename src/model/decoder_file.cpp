@@ -1,0 +1,217 @@
+#include "krul/model/decoder_file.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <initializer_list>
+#include <ranges>
+#include <unordered_set>
+
+#include "krul/model/dequantize.hpp"
+
+namespace krul {
+namespace {
+
+std::string quoted(std::string_view text) {
+  std::string result(1, '"');
+  result.append(text).push_back('"');
+  return result;
+}
+
+/// "576 x 1536", rows before columns.
+template <class Extents>
+std::string shape_text(const Extents& extents) {
+  std::string text;
+  for (const auto extent : extents) {
+    if (!text.empty()) text += " x ";
+    text += std::to_string(extent);
+  }
+  return text;
+}
+
+/// Takes what a description needs from a file and remembers the first thing that was wrong.
+class Reader {
+ public:
+  Reader(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+
+  /// A size between 1 and its cap.
+  std::size_t size(const std::string& key, std::uint64_t cap) {
+    const auto value = file_.unsigned_value(prefix_ + key);
+    if (!value) return note(value.error()), 0;
+    if (*value == 0) return note({ErrorCode::corrupt, prefix_ + key + " is 0 in " + file_.path()}), 0;
+    if (*value > cap)
+      return note({ErrorCode::too_large, prefix_ + key + " is " + std::to_string(*value) + " in " + file_.path() +
+                                             "; krul takes at most " + std::to_string(cap)}),
+             0;
+    return static_cast<std::size_t>(*value);
+  }
+  std::size_t size_or(const std::string& key, std::uint64_t cap, std::size_t otherwise) {
+    return file_.has(prefix_ + key) ? size(key, cap) : otherwise;
+  }
+  double positive(const std::string& key) {
+    const auto value = file_.real_value(prefix_ + key);
+    if (!value) return note(value.error()), 1.0;
+    // Written so that NaN fails, too.
+    if (!(*value > 0 && *value < 1e30))
+      return note({ErrorCode::corrupt, prefix_ + key + " is not a positive number in " + file_.path()}), 1.0;
+    return *value;
+  }
+  double positive_or(const std::string& key, double otherwise) {
+    return file_.has(prefix_ + key) ? positive(key) : otherwise;
+  }
+
+  /// A tensor of that shape, rows before columns.
+  const GgufTensor* tensor(const std::string& name, std::initializer_list<std::size_t> shape, bool optional = false) {
+    const GgufTensor* found = file_.find(name);
+    if (found == nullptr) {
+      if (!optional) note({ErrorCode::not_found, "tensor " + name + " is missing in " + file_.path()});
+      return nullptr;
+    }
+    used_.insert(found->name);
+    if (!std::equal(found->shape.rbegin(), found->shape.rend(), shape.begin(), shape.end())) {
+      note({ErrorCode::corrupt, "tensor " + name + " is " + shape_text(std::views::reverse(found->shape)) + " in " +
+                                    file_.path() + " but should be " + shape_text(shape)});
+    } else if (found->shape[0] % block_values(found->type) != 0) {
+      note({ErrorCode::corrupt, "the rows of tensor " + name + " are no whole blocks in " + file_.path()});
+    }
+    return found;
+  }
+
+  /// The first tensor that nobody asked for.
+  const GgufTensor* unused() const {
+    for (const auto& tensor : file_.tensors())
+      if (!used_.contains(tensor.name)) return &tensor;
+    return nullptr;
+  }
+
+  void note(Error error) {
+    if (status_) status_ = tl::unexpected<Error>(std::move(error));
+  }
+  [[nodiscard]] const Status& status() const noexcept { return status_; }
+
+ private:
+  const GgufFile& file_;
+  std::string prefix_;
+  std::unordered_set<std::string_view> used_;
+  Status status_;
+};
+
+/// Refuses what would silently change the positions' meaning.
+Status check_rotary_scaling(const GgufFile& file, const std::string& prefix) {
+  const std::string key = prefix + "rope.scaling.type";
+  if (file.has(key)) {
+    const auto type = file.string_value(key);
+    if (!type) return propagate(type);
+    if (*type != "none")
+      return fail(ErrorCode::unsupported, "rotary scaling " + quoted(*type) + " of " + file.path() +
+                                              " is not supported: use a model without rotary scaling");
+  }
+  for (const auto* factor : {"rope.scale_linear", "rope.scaling.factor"})
+    if (file.has(prefix + factor)) {
+      const auto value = file.real_value(prefix + factor);
+      if (!value) return propagate(value);
+      if (*value != 1.0)
+        return fail(ErrorCode::unsupported,
+                    prefix + factor + " of " + file.path() + " is not 1: use a model without rotary scaling");
+    }
+  return {};
+}
+
+}  // namespace
+
+Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_type) {
+  const auto architecture = file.string_value("general.architecture");
+  if (!architecture) return propagate(architecture);
+  if (*architecture != "llama" && *architecture != "qwen2")
+    return fail(ErrorCode::unsupported, "architecture " + quoted(*architecture) + " of " + file.path() +
+                                            " is not supported: krul runs llama and qwen2");
+  DecoderFile model;
+  model.architecture = *architecture;
+  if (const auto name = file.string_value("general.name")) model.name = *name;
+  const std::string prefix = model.architecture + ".";
+  if (const auto status = check_rotary_scaling(file, prefix); !status) return propagate(status);
+
+  Reader reader(file, prefix);
+  Geometry& geometry = model.geometry;
+  constexpr std::uint64_t most = 1 << 20;  // of any width; far above any model, and products of three fit 64 bits
+  geometry.layers = reader.size("block_count", 1024);
+  geometry.hidden = reader.size("embedding_length", most);
+  geometry.query_heads = reader.size("attention.head_count", 1024);
+  geometry.kv_heads = reader.size_or("attention.head_count_kv", 1024, geometry.query_heads);
+  geometry.context = reader.size("context_length", most);
+  geometry.cache_type = cache_type;
+  model.mlp = reader.size("feed_forward_length", most);
+  model.norm_epsilon = static_cast<float>(reader.positive("attention.layer_norm_rms_epsilon"));
+  geometry.rotary.pairs = model.architecture == "llama" ? RotaryPairs::interleaved : RotaryPairs::halves;
+  geometry.rotary.base = reader.positive_or("rope.freq_base", 10000.0);
+  if (!reader.status()) return propagate(reader.status());
+
+  if (reader.size_or("expert_count", most, 1) > 1)
+    return fail(ErrorCode::unsupported, file.path() + " is a mixture of experts: use a dense model");
+  geometry.head_dim = reader.size_or("attention.key_length", 1024, geometry.hidden / geometry.query_heads);
+  const std::size_t value_dim = reader.size_or("attention.value_length", 1024, geometry.head_dim);
+  geometry.rotary.dimensions = reader.size_or("rope.dimension_count", 1024, geometry.head_dim);
+  if (!reader.status()) return propagate(reader.status());
+  const bool widths_fit = geometry.head_dim > 0 && geometry.head_dim <= 1024 && value_dim == geometry.head_dim &&
+                          geometry.query_heads % geometry.kv_heads == 0;
+  if (!widths_fit || geometry.rotary.dimensions % 2 != 0 || geometry.rotary.dimensions > geometry.head_dim)
+    return fail(ErrorCode::corrupt, "the sizes of the attention heads do not fit together in " + file.path());
+
+  const std::size_t hidden = geometry.hidden, queries = geometry.query_heads * geometry.head_dim,
+                    keys = geometry.kv_values();
+  const GgufTensor* embedding = file.find("token_embd.weight");
+  if (embedding == nullptr)
+    return fail(ErrorCode::not_found, "tensor token_embd.weight is missing in " + file.path());
+  if (embedding->shape.size() != 2 || embedding->shape[1] == 0)
+    return fail(ErrorCode::corrupt, "tensor token_embd.weight is no matrix in " + file.path());
+  if (embedding->shape[1] > (std::uint64_t{1} << 21))
+    return fail(ErrorCode::too_large, "the vocabulary of " + file.path() + " has more than 2097152 tokens");
+  geometry.vocabulary = static_cast<std::size_t>(embedding->shape[1]);
+  model.embedding = reader.tensor("token_embd.weight", {geometry.vocabulary, hidden});
+  model.output_norm = reader.tensor("output_norm.weight", {hidden});
+  model.output = reader.tensor("output.weight", {geometry.vocabulary, hidden}, true);
+  if (model.output == nullptr) model.output = model.embedding;
+  for (std::size_t l = 0; l < geometry.layers && reader.status(); ++l) {
+    const auto name = [&](const char* part) { return "blk." + std::to_string(l) + "." + part; };
+    const bool biased = model.architecture == "qwen2";
+    Layer layer;
+    layer.attention_norm = reader.tensor(name("attn_norm.weight"), {hidden});
+    layer.query = reader.tensor(name("attn_q.weight"), {queries, hidden});
+    layer.key = reader.tensor(name("attn_k.weight"), {keys, hidden});
+    layer.value = reader.tensor(name("attn_v.weight"), {keys, hidden});
+    layer.query_bias = reader.tensor(name("attn_q.bias"), {queries}, !biased);
+    layer.key_bias = reader.tensor(name("attn_k.bias"), {keys}, !biased);
+    layer.value_bias = reader.tensor(name("attn_v.bias"), {keys}, !biased);
+    layer.output = reader.tensor(name("attn_output.weight"), {hidden, queries});
+    layer.mlp_norm = reader.tensor(name("ffn_norm.weight"), {hidden});
+    layer.gate = reader.tensor(name("ffn_gate.weight"), {model.mlp, hidden});
+    layer.up = reader.tensor(name("ffn_up.weight"), {model.mlp, hidden});
+    layer.down = reader.tensor(name("ffn_down.weight"), {hidden, model.mlp});
+    model.layers.push_back(layer);
+  }
+  if (!reader.status()) return propagate(reader.status());
+  // A tensor that is left over would change the result if the model's own code used it.
+  if (const auto* unused = reader.unused(); unused != nullptr)
+    return fail(ErrorCode::unsupported, "krul does not know what tensor " + std::string(unused->name) + " of " +
+                                            file.path() + " is for: use a plain " + model.architecture + " model");
+  return model;
+}
+
+Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out) {
+  const std::size_t width = tensor.shape.empty() ? 0 : static_cast<std::size_t>(tensor.shape[0]);
+  expects(width > 0 && out.size() % width == 0 && first * width + out.size() <= tensor.values(),
+          "read_rows: the rows lie outside the tensor");
+  const std::size_t row_bytes = width / block_values(tensor.type) * block_bytes(tensor.type);
+  return dequantize(tensor.type, tensor.data.subspan(first * row_bytes, out.size() / width * row_bytes), out);
+}
+
+std::string weights_hash(const GgufFile& file) {
+  const XXH128_hash_t hash = XXH3_128bits(file.bytes().data(), file.bytes().size());
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  return text;
+}
+
+}  // namespace krul

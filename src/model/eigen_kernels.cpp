@@ -1,0 +1,46 @@
+// Threads belong to krul::Workers alone.
+#define EIGEN_DONT_PARALLELIZE
+#include "krul/model/eigen_kernels.hpp"
+
+#include <Eigen/Core>
+#include <cstring>
+
+#include "krul/core/error.hpp"
+#include "krul/model/detail/panels.hpp"
+
+namespace krul {
+
+EigenKernels::Packed EigenKernels::make_packed(std::size_t columns, std::size_t depth) const {
+  Packed packed;
+  packed.columns_ = columns;
+  packed.depth_ = depth;
+  packed.weights_ = AlignedBuffer(panels_of(columns) * panel_columns * depth * sizeof(float));
+  return packed;
+}
+
+void EigenKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch&) const {
+  detail::check_pack(packed, panel, weights);
+  const auto values = packed.weights_.as<float>();
+  const std::size_t begin = panel * panel_columns * packed.depth_;
+  std::memcpy(&values[begin], weights.data(), weights.size_bytes());
+  const std::size_t end = begin + weights.size();
+  const std::size_t panel_values = panel_columns * packed.depth_;
+  std::memset(values.data() + end, 0, ((end + panel_values - 1) / panel_values * panel_values - end) * sizeof(float));
+}
+
+void EigenKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,
+                            std::span<float> y, Scratch&) const {
+  const std::size_t count = detail::check_multiply(packed, panels, rows.size(), sizeof(float), y.size());
+  using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const auto depth = static_cast<Eigen::Index>(packed.depth_);
+  const auto width = static_cast<Eigen::Index>(panels.size() * panel_columns);
+  const auto height = static_cast<Eigen::Index>(count);
+  const Eigen::Map<const Rows> x(reinterpret_cast<const float*>(rows.data()), height, depth);
+  const Eigen::Map<const Rows> w(&packed.weights_.as<float>()[panels.begin * panel_columns * packed.depth_], width,
+                                 depth);
+  Eigen::Map<Rows, Eigen::Unaligned, Eigen::OuterStride<>> product(
+      y.data(), height, width, Eigen::OuterStride<>(static_cast<Eigen::Index>(block_columns)));
+  product.noalias() = x * w.transpose();
+}
+
+}  // namespace krul

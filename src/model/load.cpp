@@ -1,0 +1,28 @@
+#include "krul/model/load.hpp"
+
+#include <utility>
+
+#include "krul/model/decoder_file.hpp"
+
+namespace krul {
+
+Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptions& options) {
+  auto kernels = AnyKernels::choose(options.kernels, options.precision);
+  if (!kernels) return propagate(kernels);
+  auto file = GgufFile::open(path);
+  if (!file) return propagate(file);
+  auto tokenizer = Tokenizer::from_gguf(*file);
+  if (!tokenizer) return propagate(tokenizer);
+  std::string name = path.stem().string();
+  if (const auto own = file->string_value("general.name"); own && !own->empty()) name = *own;
+
+  auto backend = CpuModel::load(std::move(*file), std::move(*kernels),
+                                {options.threads, options.cache_type, tokenizer->hash()});
+  if (!backend) return propagate(backend);
+  if (tokenizer->size() > backend->geometry().vocabulary)
+    return fail(ErrorCode::corrupt, "the tokenizer of " + path.string() + " has " + std::to_string(tokenizer->size()) +
+                                        " tokens, the model " + std::to_string(backend->geometry().vocabulary));
+  return LoadedModel{std::move(*backend), std::move(*tokenizer), std::move(name)};
+}
+
+}  // namespace krul

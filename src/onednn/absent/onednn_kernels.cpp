@@ -1,0 +1,31 @@
+// Stands in for the real kernels where oneDNN was not found: make refuses, so nothing else can be reached.
+#include "krul/model/onednn_kernels.hpp"
+
+#include <utility>
+
+namespace krul {
+
+struct OnednnKernels::Primitives {};
+struct OnednnKernels::Shared {};
+struct OnednnKernels::Scratch::State {};
+
+OnednnKernels::Scratch::Scratch() = default;
+OnednnKernels::Scratch::Scratch(Scratch&&) noexcept = default;
+OnednnKernels::Scratch& OnednnKernels::Scratch::operator=(Scratch&&) noexcept = default;
+OnednnKernels::Scratch::~Scratch() = default;
+
+Result<OnednnKernels> OnednnKernels::make(Precision) {
+  return fail(ErrorCode::unsupported, "this build has no oneDNN: install it and configure with KRUL_WITH_ONEDNN, or "
+                                      "use the eigen kernels with precision f32");
+}
+
+OnednnKernels::Scratch OnednnKernels::make_scratch() const {
+  return {};
+}
+OnednnKernels::Packed OnednnKernels::make_packed(std::size_t, std::size_t) const {
+  return {};
+}
+void OnednnKernels::pack(Packed&, std::size_t, std::span<const float>, Scratch&) const {}
+void OnednnKernels::multiply(const Packed&, PanelRange, std::span<const std::byte>, std::span<float>, Scratch&) const {}
+
+}  // namespace krul

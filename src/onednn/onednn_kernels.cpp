@@ -1,0 +1,220 @@
+#include "krul/model/onednn_kernels.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <dnnl.hpp>
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "krul/model/detail/panels.hpp"
+#include "krul/model/processor.hpp"
+
+namespace krul {
+namespace {
+
+constexpr std::array<std::size_t, 8> tile_rows = {128, 64, 32, 16, 8, 4, 2, 1};
+
+/// oneDNN asks OpenMP how many threads it may use, when a primitive is made and when it runs. Here the answer is one,
+/// for this thread and as long as this object lives.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+  ~OneThread() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+dnnl::memory::dim dim(std::size_t value) {
+  return static_cast<dnnl::memory::dim>(value);
+}
+
+dnnl::memory::desc rows_desc(std::size_t rows, std::size_t width, std::size_t stride, dnnl::memory::data_type type) {
+  return {{dim(rows), dim(width)}, type, dnnl::memory::dims{dim(stride), 1}};
+}
+
+}  // namespace
+
+/// [tile][panels - 1]
+struct OnednnKernels::Primitives {
+  struct One {
+    dnnl::matmul matmul;
+    dnnl::memory::desc rows, weights, product, scratchpad;
+  };
+  std::size_t largest = block_panels;  ///< panels that one primitive may take
+  std::size_t panel_bytes = 0;
+  std::array<std::array<One, block_panels>, tile_rows.size()> at;
+};
+
+struct OnednnKernels::Shared {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::memory::data_type type = dnnl::memory::data_type::f32;
+  std::mutex mutex;
+  std::map<std::size_t, std::shared_ptr<const Primitives>> of_depth;
+
+  Primitives::One make(std::size_t rows, std::size_t depth, std::size_t panels, const dnnl::memory::desc* weights) {
+    const std::size_t width = panels * panel_columns;
+    const auto any =
+        dnnl::memory::desc({dim(depth), dim(width)}, type, dnnl::memory::format_tag::any);
+    const auto source = rows_desc(rows, depth, depth, type);
+    const auto product = rows_desc(rows, width, block_columns, dnnl::memory::data_type::f32);
+    dnnl::primitive_attr attributes;  // the caller brings the scratchpad, so that threads can share a primitive
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    const dnnl::matmul::desc operation(source, weights != nullptr ? *weights : any, product);
+    const dnnl::matmul::primitive_desc chosen(operation, attributes, engine);
+    return {dnnl::matmul(chosen), source, chosen.weights_desc(), product, chosen.scratchpad_desc()};
+  }
+
+  std::shared_ptr<const Primitives> make_all(std::size_t depth) {
+    const OneThread guard;
+    auto all = std::make_shared<Primitives>();
+    // Panels must lie one after the other, so that a run of them is one matrix; a layout in which a panel's address
+    // depends on the width of the matrix is used panel by panel.
+    const auto panel = make(tile_rows[0], depth, 1, nullptr).weights;
+    const auto block = make(tile_rows[0], depth, block_panels, nullptr).weights;
+    all->panel_bytes = panel.get_size();
+    const auto width = dim(panel_columns);
+    const bool in_line = block.submemory_desc({dim(depth), width}, {0, 0}) == panel &&
+                         block.get_size() == block_panels * panel.get_size();
+    if (!in_line) all->largest = 1;
+    for (std::size_t tile = 0; tile < tile_rows.size(); ++tile)
+      for (std::size_t panels = 1; panels <= all->largest; ++panels) {
+        const auto weights = in_line ? block.submemory_desc({dim(depth), dim(panels) * width}, {0, 0}) : panel;
+        all->at[tile][panels - 1] = make(tile_rows[tile], depth, panels, &weights);
+      }
+    return all;
+  }
+};
+
+struct OnednnKernels::Scratch::State {
+  struct Arguments {
+    dnnl::memory rows, weights, product, scratchpad;
+  };
+  using Table = std::array<std::array<Arguments, block_panels>, tile_rows.size()>;
+
+  dnnl::stream stream;
+  std::vector<std::pair<std::shared_ptr<const Primitives>, std::unique_ptr<Table>>> tables;
+  AlignedBuffer scratchpad;
+
+  /// The memory objects that belong to these primitives; made at the first use.
+  Table& arguments(const std::shared_ptr<const Primitives>& primitives, const dnnl::engine& engine) {
+    for (auto& [of, table] : tables)
+      if (of == primitives) return *table;
+    auto table = std::make_unique<Table>();
+    for (std::size_t tile = 0; tile < tile_rows.size(); ++tile)
+      for (std::size_t panels = 0; panels < primitives->largest; ++panels) {
+        const auto& one = primitives->at[tile][panels];
+        (*table)[tile][panels] = {{one.rows, engine, nullptr},
+                                  {one.weights, engine, nullptr},
+                                  {one.product, engine, nullptr},
+                                  {one.scratchpad, engine, nullptr}};
+        scratchpad.reserve(one.scratchpad.get_size());
+      }
+    tables.emplace_back(primitives, std::move(table));
+    return *tables.back().second;
+  }
+};
+
+OnednnKernels::Scratch::Scratch() = default;
+OnednnKernels::Scratch::Scratch(Scratch&&) noexcept = default;
+OnednnKernels::Scratch& OnednnKernels::Scratch::operator=(Scratch&&) noexcept = default;
+OnednnKernels::Scratch::~Scratch() = default;
+
+Result<OnednnKernels> OnednnKernels::make(Precision precision) {
+  if (precision == Precision::bf16 && !Processor::detect().avx512_bf16)
+    return fail(ErrorCode::unsupported,
+                "this processor has no AVX512-BF16 instructions: use precision f32 (available: f32)");
+  auto shared = std::make_shared<Shared>();
+  if (precision == Precision::bf16) shared->type = dnnl::memory::data_type::bf16;
+  return OnednnKernels(precision, std::move(shared));
+}
+
+OnednnKernels::Scratch OnednnKernels::make_scratch() const {
+  Scratch scratch;
+  scratch.state_ = std::make_unique<Scratch::State>();
+  scratch.state_->stream = dnnl::stream(shared_->engine);
+  return scratch;
+}
+
+OnednnKernels::Packed OnednnKernels::make_packed(std::size_t columns, std::size_t depth) const {
+  Packed packed;
+  packed.columns_ = columns;
+  packed.depth_ = depth;
+  {
+    const std::lock_guard lock(shared_->mutex);
+    auto& primitives = shared_->of_depth[depth];
+    if (primitives == nullptr) primitives = shared_->make_all(depth);
+    packed.primitives_ = primitives;
+  }
+  packed.weights_ = AlignedBuffer(panels_of(columns) * packed.primitives_->panel_bytes);
+  return packed;
+}
+
+void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const {
+  detail::check_pack(packed, panel, weights);
+  const OneThread guard;
+  const std::size_t depth = packed.depth_, panel_values = panel_columns * depth;
+  const dnnl::memory::desc plain({dim(depth), dim(panel_columns)}, dnnl::memory::data_type::f32,
+                                 dnnl::memory::format_tag::ba);
+  std::vector<float> last;  // the last panel, filled up with zeros
+  for (; !weights.empty(); ++panel) {
+    std::span<const float> from = weights.first(std::min(panel_values, weights.size()));
+    weights = weights.subspan(from.size());
+    if (from.size() < panel_values) {
+      last.assign(panel_values, 0.0F);
+      std::copy(from.begin(), from.end(), last.begin());
+      from = last;
+    }
+    dnnl::memory source(plain, shared_->engine, const_cast<float*>(from.data()));
+    dnnl::memory target(packed.primitives_->at[0][0].weights, shared_->engine,
+                        packed.weights_.data() + panel * packed.primitives_->panel_bytes);
+    dnnl::reorder(source, target).execute(scratch.state_->stream, source, target);
+  }
+  scratch.state_->stream.wait();
+}
+
+void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,
+                             std::span<float> y, Scratch& scratch) const {
+  const std::size_t row_bytes = packed.depth_ * size_of(input_type());
+  std::size_t left = detail::check_multiply(packed, panels, rows.size(), size_of(input_type()), y.size());
+  const OneThread guard;
+  auto& state = *scratch.state_;
+  const auto& primitives = *packed.primitives_;
+  auto& table = state.arguments(packed.primitives_, shared_->engine);
+  auto* x = const_cast<std::byte*>(rows.data());
+  float* product = y.data();
+  for (std::size_t tile = 0; left > 0;) {
+    if (tile_rows[tile] > left) {
+      ++tile;
+      continue;
+    }
+    for (std::size_t panel = panels.begin; panel < panels.end;) {
+      const std::size_t run = std::min(primitives.largest, panels.end - panel);
+      auto& arguments = table[tile][run - 1];
+      arguments.rows.set_data_handle(x, state.stream);
+      arguments.weights.set_data_handle(packed.weights_.data() + panel * primitives.panel_bytes, state.stream);
+      arguments.product.set_data_handle(product + (panel - panels.begin) * panel_columns, state.stream);
+      arguments.scratchpad.set_data_handle(state.scratchpad.data(), state.stream);
+      const dnnl_exec_arg_t list[] = {{DNNL_ARG_SRC, arguments.rows.get()},
+                                      {DNNL_ARG_WEIGHTS, arguments.weights.get()},
+                                      {DNNL_ARG_DST, arguments.product.get()},
+                                      {DNNL_ARG_SCRATCHPAD, arguments.scratchpad.get()}};
+      dnnl::error::wrap_c_api(dnnl_primitive_execute(primitives.at[tile][run - 1].matmul.get(), state.stream.get(),
+                                                     static_cast<int>(std::size(list)), list),
+                              "oneDNN could not run a matrix product");
+      panel += run;
+    }
+    x += tile_rows[tile] * row_bytes;
+    product += tile_rows[tile] * block_columns;
+    left -= tile_rows[tile];
+  }
+}
+
+}  // namespace krul

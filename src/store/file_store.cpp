@@ -1,0 +1,406 @@
+#include "krul/store/file_store.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+#include <string_view>
+#include <system_error>
+
+namespace krul {
+namespace {
+
+// Neither name is an object's: those don't start with a dot.
+constexpr std::string_view temporary_prefix = ".new-";
+constexpr const char* lock_name = ".lock";
+
+// A folder can vanish between two calls, because the lock of an empty one takes it along: then all is tried again.
+constexpr int attempts = 16;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int number = -1) noexcept : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  [[nodiscard]] int get() const noexcept { return number_; }
+  [[nodiscard]] bool is_open() const noexcept { return number_ >= 0; }
+  [[nodiscard]] int release() noexcept { return std::exchange(number_, -1); }
+
+ private:
+  int number_;
+};
+
+Descriptor open_at(int directory, const char* name, int flags) {
+  while (true) {
+    const int number = ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (number >= 0 || errno != EINTR) return Descriptor(number);
+  }
+}
+
+Descriptor open_folder(int directory, const std::string& folder) {
+  return open_at(directory, folder.c_str(), O_RDONLY | O_DIRECTORY);
+}
+
+std::string reason(int number) {
+  return std::generic_category().message(number);
+}
+
+// One sentence for what the system said, ending in what to do.
+tl::unexpected<Error> refused(const std::string& action, int number) {
+  const std::string text = "cannot " + action + ": " + reason(number);
+  switch (number) {
+    case ENOENT:
+      return fail(ErrorCode::not_found, text + "; recompute what it held");
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return fail(ErrorCode::no_space, text + "; free space or erase conversations, then save again");
+    case EACCES:
+    case EPERM:
+      return fail(ErrorCode::io,
+                  text + "; give this user the right to read and write there, or choose another directory");
+    case EROFS:
+      return fail(ErrorCode::io, text + "; choose a directory on a file system that can be written");
+    case ELOOP:
+    case ENOTDIR:
+    case EISDIR:
+      return fail(ErrorCode::io, text +
+                                     "; something that krul did not write is in its place, and symbolic links are "
+                                     "never followed: remove it");
+    default:
+      return fail(ErrorCode::io, text + "; check the medium and the system's log");
+  }
+}
+
+struct KeyParts {
+  std::string folder;
+  std::string object;
+};
+
+KeyParts split(const std::string& key, const char* message) {
+  expects(is_store_key(key), message);
+  return {key.substr(0, 32), key.substr(33)};
+}
+
+bool is_temporary(std::string_view name) {
+  return name.starts_with(temporary_prefix);
+}
+
+// Calls visit(name) for every entry until it returns false; 0 or an errno.
+template <class Visit>
+int for_each_entry(int directory, Visit&& visit) {
+  Descriptor own = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
+  if (!own.is_open()) return errno;
+  DIR* const stream = ::fdopendir(own.get());
+  if (!stream) return errno;
+  (void)own.release();
+  int number = 0;
+  while (true) {
+    errno = 0;
+    const dirent* const entry = ::readdir(stream);
+    if (!entry) {
+      number = errno;
+      break;
+    }
+    if (!visit(std::string_view(entry->d_name))) break;
+  }
+  ::closedir(stream);
+  return number;
+}
+
+// A writer holds a lock on its temporary file as long as it lives: one that can be locked has been left behind.
+void sweep(int folder) {
+  std::vector<std::string> names;
+  for_each_entry(folder, [&](std::string_view name) {
+    if (is_temporary(name)) names.emplace_back(name);
+    return true;
+  });
+  for (const std::string& name : names) {
+    const Descriptor file = open_at(folder, name.c_str(), O_RDONLY | O_NONBLOCK);
+    const bool dead = file.is_open() ? ::flock(file.get(), LOCK_EX | LOCK_NB) == 0 : errno == ELOOP;
+    if (dead) ::unlinkat(folder, name.c_str(), 0);
+  }
+}
+
+// A new file under a temporary name; removed again unless renamed.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(int folder) : folder_(folder) {
+    std::random_device random;
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+      name_ = std::string(temporary_prefix) + std::to_string(random()) + "-" + std::to_string(random());
+      file_ = open_at(folder, name_.c_str(), O_WRONLY | O_CREAT | O_EXCL);
+      if (!file_.is_open()) {
+        error_ = errno;
+        if (error_ == EEXIST) continue;
+        return;
+      }
+      // Between the two calls a sweep may have taken it for a leftover.
+      struct stat status {};
+      if (::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 && ::fstat(file_.get(), &status) == 0 && status.st_nlink > 0) {
+        error_ = 0;
+        return;
+      }
+      error_ = EAGAIN;
+      file_ = Descriptor();
+    }
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (file_.is_open() && !renamed_) ::unlinkat(folder_, name_.c_str(), 0);
+  }
+
+  [[nodiscard]] int error() const noexcept { return error_; }
+
+  // Each of these returns 0 or an errno.
+  [[nodiscard]] int write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(file_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), 1U << 30));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return written == 0 ? ENOSPC : errno;
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+    return 0;
+  }
+  [[nodiscard]] int sync() { return ::fsync(file_.get()) == 0 ? 0 : errno; }
+  // Some network file systems say only at a close that there was no room; the duplicate keeps the lock.
+  [[nodiscard]] int flush() {
+    const int duplicate = ::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0);
+    return duplicate >= 0 && ::close(duplicate) == 0 ? 0 : errno;
+  }
+  [[nodiscard]] int rename(const std::string& object) {
+    if (::renameat(folder_, name_.c_str(), folder_, object.c_str()) != 0) return errno;
+    renamed_ = true;
+    return 0;
+  }
+
+ private:
+  int folder_;
+  std::string name_;
+  Descriptor file_;
+  int error_ = 0;
+  bool renamed_ = false;
+};
+
+// Makes the store's own directory unless it is there; 0 or an errno.
+int make_directory(std::filesystem::path path, Durability durability) {
+  if (!path.has_filename()) path = path.parent_path();
+  const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code ignored;  // what is wrong with the parents shows in the next call
+  std::filesystem::create_directories(parent, ignored);
+  if (::mkdir(path.c_str(), 0700) != 0) return errno == EEXIST ? 0 : errno;
+  if (durability != Durability::full) return 0;
+  const Descriptor opened(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return opened.is_open() && ::fsync(opened.get()) == 0 ? 0 : errno;
+}
+
+// The folder, made if it is not there.
+Result<Descriptor> make_folder(int directory, const std::string& folder, Durability durability) {
+  Descriptor opened = open_folder(directory, folder);
+  if (opened.is_open()) return opened;
+  if (errno != ENOENT) return refused("open folder " + folder, errno);
+  if (::mkdirat(directory, folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    if (errno == ENOENT)
+      return fail(ErrorCode::io, "the store's directory was removed while it was open; open the store again");
+    return refused("make folder " + folder, errno);
+  }
+  if (durability == Durability::full && ::fsync(directory) != 0)
+    return refused("make folder " + folder + " last", errno);
+  opened = open_folder(directory, folder);
+  if (!opened.is_open()) return refused("open folder " + folder, errno);
+  return opened;
+}
+
+Result<Descriptor> open_object(int directory, const KeyParts& parts, struct stat& status) {
+  const std::string action = "read object " + parts.folder + "/" + parts.object;
+  const Descriptor folder = open_folder(directory, parts.folder);
+  if (!folder.is_open()) return refused(action, errno);
+  Descriptor file = open_at(folder.get(), parts.object.c_str(), O_RDONLY | O_NONBLOCK);
+  if (!file.is_open()) return refused(action, errno);
+  if (::fstat(file.get(), &status) != 0) return refused(action, errno);
+  if (!S_ISREG(status.st_mode)) return refused(action, S_ISDIR(status.st_mode) ? EISDIR : ELOOP);
+  return file;
+}
+
+bool same_file(int file, int directory, const char* name) {
+  struct stat opened {
+  }, named{};
+  return ::fstat(file, &opened) == 0 && ::fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+}  // namespace
+
+Result<FileStore> FileStore::open(const std::filesystem::path& path, FileStoreOptions options) {
+  const std::string action = "open the store '" + path.string() + "'";
+  if (options.create)
+    if (const int number = make_directory(path, options.durability))
+      return fail(number == ENOSPC || number == EDQUOT ? ErrorCode::no_space : ErrorCode::io,
+                  "cannot make the store's directory '" + path.string() + "': " + reason(number) +
+                      "; choose a directory that this user may write");
+  const int number = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (number < 0) {
+    if (errno == ENOENT)
+      return fail(ErrorCode::not_found, "cannot " + action + ": there is no such directory; check the path");
+    if (errno == ENOTDIR)
+      return fail(ErrorCode::io, "cannot " + action + ": it is not a directory; choose a directory or remove the file");
+    return refused(action, errno);
+  }
+  std::shared_ptr<const int> directory(new int(number), [](const int* descriptor) {
+    ::close(*descriptor);
+    delete descriptor;
+  });
+  if (::faccessat(number, ".", R_OK | W_OK | X_OK, AT_EACCESS) != 0)
+    return refused("write to the store '" + path.string() + "'", errno);
+  return FileStore(path, options, std::move(directory));
+}
+
+Status FileStore::put(const std::string& key, std::span<const std::byte> bytes) {
+  const KeyParts parts = split(key, "FileStore::put: not a store key");
+  const std::string action = "write object " + key;
+  for (int attempt = 0;; ++attempt) {
+    auto folder = make_folder(*directory_, parts.folder, options_.durability);
+    if (!folder) {
+      if (folder.error().code == ErrorCode::not_found && attempt < attempts) continue;
+      return propagate(folder);
+    }
+    TemporaryFile file(folder->get());
+    if (file.error() == ENOENT && attempt < attempts) continue;
+    if (file.error() != 0) return refused(action, file.error());
+    if (const int number = file.write(bytes)) return refused(action, number);
+    if (const int number = options_.durability == Durability::none ? file.flush() : file.sync())
+      return refused(action, number);
+    if (const int number = file.rename(parts.object)) return refused(action, number);
+    if (options_.durability == Durability::full && ::fsync(folder->get()) != 0) return refused(action, errno);
+    return {};
+  }
+}
+
+Status FileStore::get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+  const KeyParts parts = split(key, "FileStore::get: not a store key");
+  struct stat status {};
+  const auto file = open_object(*directory_, parts, status);
+  if (!file) return propagate(file);
+  const auto truncated = [&](std::uint64_t size) {
+    return fail(ErrorCode::truncated, "object " + key + " has " + std::to_string(size) + " bytes, " +
+                                          std::to_string(to.size()) + " from " + std::to_string(offset) +
+                                          " on were wanted; recompute what they held");
+  };
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (offset > size || to.size() > size - offset) return truncated(size);
+  for (std::size_t done = 0; done < to.size();) {
+    const ssize_t count = ::pread(file->get(), to.data() + done, std::min<std::size_t>(to.size() - done, 1U << 30),
+                                  static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return refused("read object " + key, errno);
+    if (count == 0) return truncated(offset + done);
+    done += static_cast<std::size_t>(count);
+  }
+  return {};
+}
+
+Result<std::uint64_t> FileStore::size(const std::string& key) {
+  const KeyParts parts = split(key, "FileStore::size: not a store key");
+  struct stat status {};
+  const auto file = open_object(*directory_, parts, status);
+  if (!file) return propagate(file);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+Status FileStore::erase(const std::string& key) {
+  const KeyParts parts = split(key, "FileStore::erase: not a store key");
+  const Descriptor folder = open_folder(*directory_, parts.folder);
+  if (!folder.is_open()) {
+    if (errno == ENOENT) return {};
+    return refused("erase object " + key, errno);
+  }
+  if (::unlinkat(folder.get(), parts.object.c_str(), 0) != 0) {
+    if (errno == ENOENT) return {};
+    return refused("erase object " + key, errno);
+  }
+  if (options_.durability == Durability::full && ::fsync(folder.get()) != 0)
+    return refused("erase object " + key, errno);
+  return {};
+}
+
+Result<std::vector<std::string>> FileStore::list(const std::string& folder) {
+  expects(folder.empty() || is_store_folder(folder), "FileStore::list: not a folder");
+  std::vector<std::string> names;
+  const Descriptor opened = open_folder(*directory_, folder.empty() ? "." : folder);
+  if (!opened.is_open()) {
+    if (errno == ENOENT) return names;
+    return refused("list folder " + folder, errno);
+  }
+  const int number = for_each_entry(opened.get(), [&](std::string_view name) {
+    if (folder.empty() ? is_store_folder(name) : is_object_name(name)) names.emplace_back(name);
+    return true;
+  });
+  if (number != 0) return refused(folder.empty() ? "list the store" : "list folder " + folder, number);
+  if (folder.empty())
+    std::erase_if(names, [&](const std::string& name) {
+      bool holds_object = false;
+      const Descriptor inner = open_folder(opened.get(), name);
+      if (inner.is_open())
+        for_each_entry(inner.get(), [&](std::string_view entry) { return !(holds_object = is_object_name(entry)); });
+      return !holds_object;
+    });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
+  expects(is_store_folder(folder), "FileStore::lock: not a folder");
+  const std::string action = "lock folder " + folder;
+  for (int attempt = 0;; ++attempt) {
+    auto opened = make_folder(*directory_, folder, options_.durability);
+    if (!opened) {
+      if (opened.error().code == ErrorCode::not_found && attempt < attempts) continue;
+      return propagate(opened);
+    }
+    Descriptor file = open_at(opened->get(), lock_name, O_RDWR | O_CREAT);
+    if (!file.is_open()) {
+      if (errno == ENOENT && attempt < attempts) continue;
+      return refused(action, errno);
+    }
+    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK)
+        return fail(ErrorCode::busy,
+                    "another writer holds conversation folder " + folder + "; try again when it is done");
+      return refused(action, errno);
+    }
+    // The holder before may have removed the file, and the folder, that were opened here.
+    if (!same_file(file.get(), opened->get(), lock_name) || !same_file(opened->get(), *directory_, folder.c_str())) {
+      if (attempt < attempts) continue;
+      return fail(ErrorCode::busy, "conversation folder " + folder + " keeps changing hands; try again");
+    }
+    // Whoever made the folder may have died before its name was on the medium.
+    if (options_.durability == Durability::full && ::fsync(*directory_) != 0) return refused(action, errno);
+    sweep(opened->get());
+    return Lock(directory_, folder, file.release());
+  }
+}
+
+FileStore::Lock::~Lock() {
+  if (file_ < 0) return;
+  const Descriptor folder = open_folder(*directory_, folder_);
+  bool empty = folder.is_open();
+  if (empty)
+    for_each_entry(folder.get(),
+                   [&](std::string_view name) { return empty = name == "." || name == ".." || name == lock_name; });
+  if (empty && ::unlinkat(folder.get(), lock_name, 0) == 0) ::unlinkat(*directory_, folder_.c_str(), AT_REMOVEDIR);
+  ::close(file_);
+}
+
+}  // namespace krul

@@ -1,0 +1,329 @@
+#include "krul/store/manifest.hpp"
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstring>
+#include <limits>
+#include <set>
+#include <string_view>
+
+#include "krul/store/conversation_key.hpp"
+#include "krul/store/conversation_store.hpp"
+
+namespace krul {
+namespace {
+
+constexpr std::string_view magic = "KRULMAN\n";
+constexpr std::size_t header_bytes = 20;  // magic, major, minor, length of the whole
+constexpr std::size_t section_header_bytes = 12;
+constexpr std::size_t record_bytes = 36;
+constexpr std::size_t smallest = header_bytes + sizeof(Checksum);
+
+enum class Section : std::uint32_t { conversation = 1, save, identity, tokens, objects, plans, chunks, origin };
+constexpr std::uint32_t last_section = static_cast<std::uint32_t>(Section::origin);
+
+// The texts of an identity, in the order in which they are stored.
+constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
+                                        &Identity::geometry,     &Identity::profile, &Identity::kernels,
+                                        &Identity::processor,    &Identity::threads};
+constexpr std::array plan_fields = {&SavePlanRecord::strategy, &SavePlanRecord::codec, &SavePlanRecord::settings};
+
+class Writer {
+ public:
+  template <std::unsigned_integral T>
+  void number(T value) {
+    for (std::size_t i = 0; i < sizeof(T); ++i) bytes_.push_back(static_cast<std::byte>(value >> (8 * i)));
+  }
+  void raw(std::span<const std::byte> bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+  void raw(std::string_view text) { raw(std::as_bytes(std::span(text))); }
+  void text(std::string_view text) {
+    number(static_cast<std::uint32_t>(text.size()));
+    raw(text);
+  }
+  template <class Fill>
+  void section(Section id, Fill&& fill) {
+    number(static_cast<std::uint32_t>(id));
+    const std::size_t length_at = bytes_.size();
+    number(std::uint64_t{0});
+    fill();
+    patch(length_at, bytes_.size() - length_at - sizeof(std::uint64_t));
+  }
+  void patch(std::size_t at, std::uint64_t value) {
+    for (std::size_t i = 0; i < sizeof value; ++i) bytes_[at + i] = static_cast<std::byte>(value >> (8 * i));
+  }
+  [[nodiscard]] std::vector<std::byte>& bytes() noexcept { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+// Reads within its bytes. After the first read that does not fit, everything is 0 and failed() holds.
+class Reader {
+ public:
+  explicit Reader(std::span<const std::byte> bytes) : rest_(bytes) {}
+
+  template <std::unsigned_integral T>
+  T number() {
+    const auto bytes = take(sizeof(T));
+    std::uint64_t value = 0;
+    for (std::size_t i = 0; i < bytes.size(); ++i) value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+    return static_cast<T>(value);
+  }
+  std::string text() { return string(take(number<std::uint32_t>())); }
+  std::span<const std::byte> take(std::uint64_t count) {
+    if (count > rest_.size()) {
+      failed_ = true;
+      rest_ = {};
+      return {};
+    }
+    const auto taken = rest_.first(static_cast<std::size_t>(count));
+    rest_ = rest_.subspan(taken.size());
+    return taken;
+  }
+  [[nodiscard]] std::span<const std::byte> rest() const noexcept { return rest_; }
+  [[nodiscard]] bool failed() const noexcept { return failed_; }
+  [[nodiscard]] bool finished() const noexcept { return !failed_ && rest_.empty(); }
+
+  static std::string string(std::span<const std::byte> bytes) {
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+
+ private:
+  std::span<const std::byte> rest_;
+  bool failed_ = false;
+};
+
+tl::unexpected<Error> corrupt(const std::string& what) {
+  return fail(ErrorCode::corrupt,
+              "the manifest is damaged: " + what + "; use its other copy or restore it from a backup");
+}
+
+tl::unexpected<Error> too_large(const std::string& what) {
+  return fail(ErrorCode::too_large,
+              "the manifest has " + what + " than is allowed; raise the limit or erase the conversation");
+}
+
+Status read_chunks(Reader& reader, Manifest& manifest) {
+  // Both factors are capped (2^12 layers, 2^24 tokens), so that the product cannot overflow.
+  const std::size_t count = manifest.layers * manifest.blocks();
+  if (reader.rest().size() != count * record_bytes) return corrupt("its chunk table has a wrong length");
+  manifest.chunks.resize(count);
+  for (ChunkRecord& chunk : manifest.chunks) {
+    chunk.object = reader.number<std::uint32_t>();
+    chunk.offset = reader.number<std::uint64_t>();
+    chunk.bytes = reader.number<std::uint32_t>();
+    chunk.codec = reader.number<std::uint8_t>();
+    chunk.plan = reader.number<std::uint8_t>();
+    if (reader.number<std::uint16_t>() != 0) return corrupt("a chunk record has bits that mean nothing");
+    const auto hash = reader.take(sizeof(Checksum));
+    std::memcpy(chunk.hash.data(), hash.data(), hash.size());
+  }
+  return {};
+}
+
+Status read_section(Section id, Reader& reader, Manifest& manifest, const ManifestLimits& limits) {
+  switch (id) {
+    case Section::conversation:
+      manifest.conversation = Reader::string(reader.take(reader.rest().size()));
+      break;
+    case Section::save: {
+      manifest.generation = reader.number<std::uint64_t>();
+      const auto rows = reader.number<std::uint64_t>();
+      manifest.layers = reader.number<std::uint32_t>();
+      manifest.block = reader.number<std::uint32_t>();
+      if (rows > limits.tokens) return too_large("more rows");
+      if (manifest.layers > limits.layers) return too_large("more layers");
+      if (manifest.block == 0) return corrupt("its blocks have no tokens");
+      manifest.rows = static_cast<std::size_t>(rows);
+      break;
+    }
+    case Section::identity:
+      for (const auto field : identity_fields) manifest.identity.*field = reader.text();
+      break;
+    case Section::tokens: {
+      const std::size_t count = reader.rest().size() / sizeof(std::uint32_t);
+      if (count > limits.tokens) return too_large("more tokens");
+      manifest.tokens.resize(count);
+      for (Token& token : manifest.tokens) token = static_cast<Token>(reader.number<std::uint32_t>());
+      break;
+    }
+    case Section::objects: {
+      const auto count = reader.number<std::uint32_t>();
+      if (count > limits.objects) return too_large("more objects");
+      for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) manifest.objects.push_back(reader.text());
+      break;
+    }
+    case Section::plans: {
+      const auto count = reader.number<std::uint32_t>();
+      if (count > 256) return corrupt("it has more than 256 save plans");
+      for (std::uint32_t i = 0; i < count && !reader.failed(); ++i)
+        for (SavePlanRecord& plan = manifest.plans.emplace_back(); const auto field : plan_fields)
+          plan.*field = reader.text();
+      break;
+    }
+    case Section::chunks:
+      if (const Status status = read_chunks(reader, manifest); !status) return status;
+      break;
+    case Section::origin:
+      manifest.writer = reader.text();
+      manifest.saved_unix_s = reader.number<std::uint64_t>();
+      break;
+  }
+  if (!reader.finished())
+    return corrupt("section " + std::to_string(static_cast<std::uint32_t>(id)) + " has a wrong length");
+  return {};
+}
+
+}  // namespace
+
+Status validate(const Manifest& manifest, const ManifestLimits& limits) {
+  if (manifest.conversation.empty() || manifest.conversation.size() > longest_conversation_id)
+    return corrupt("its conversation id is empty or too long");
+  if (manifest.tokens.size() > limits.tokens) return too_large("more tokens");
+  if (manifest.layers > limits.layers) return too_large("more layers");
+  if (manifest.objects.size() > limits.objects) return too_large("more objects");
+  if (manifest.plans.size() > 256) return corrupt("it has more than 256 save plans");
+  if (manifest.layers == 0) return corrupt("it has no layers");
+  if (manifest.block == 0) return corrupt("its blocks have no tokens");
+  if (manifest.rows > manifest.tokens.size()) return corrupt("it has more rows than tokens");
+  if (std::any_of(manifest.tokens.begin(), manifest.tokens.end(), [](Token token) { return token < 0; }))
+    return corrupt("it has a negative token");
+
+  bool too_long = manifest.writer.size() > limits.text;
+  for (const auto field : identity_fields) too_long |= (manifest.identity.*field).size() > limits.text;
+  for (const SavePlanRecord& plan : manifest.plans)
+    for (const auto field : plan_fields) too_long |= (plan.*field).size() > limits.text;
+  if (too_long) return too_large("a longer text");
+
+  std::set<std::string_view> names;
+  for (const std::string& object : manifest.objects) {
+    if (!is_object_name(object) || !object.starts_with("segment-"))
+      return corrupt("an object's name is not a segment's");
+    if (!names.insert(object).second) return corrupt("it names an object twice");
+  }
+  if (manifest.chunks.size() != manifest.layers * manifest.blocks())
+    return corrupt("its chunk table has a wrong length");
+  for (const ChunkRecord& chunk : manifest.chunks) {
+    if (!chunk.is_stored()) {
+      if (chunk != ChunkRecord{}) return corrupt("a chunk that is not stored has a place");
+      continue;
+    }
+    if (chunk.object >= manifest.objects.size()) return corrupt("a chunk lies in an object that it does not name");
+    if (chunk.plan >= manifest.plans.size()) return corrupt("a chunk has a plan that it does not name");
+    if (chunk.offset > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) - chunk.bytes)
+      return corrupt("a chunk lies beyond the end of any object");
+  }
+  return {};
+}
+
+std::vector<std::byte> serialize(const Manifest& manifest) {
+  if (const Status status = validate(manifest); !status)
+    throw PreconditionError("serialize: " + status.error().message);
+  Writer writer;
+  writer.bytes().reserve(4096 + manifest.tokens.size() * sizeof(Token) + manifest.chunks.size() * record_bytes);
+  writer.raw(magic);
+  writer.number(manifest_major);
+  writer.number(manifest_minor);
+  const std::size_t length_at = writer.bytes().size();
+  writer.number(std::uint64_t{0});
+
+  writer.section(Section::conversation, [&] { writer.raw(manifest.conversation); });
+  writer.section(Section::save, [&] {
+    writer.number(manifest.generation);
+    writer.number(std::uint64_t{manifest.rows});
+    writer.number(static_cast<std::uint32_t>(manifest.layers));
+    writer.number(manifest.block);
+  });
+  writer.section(Section::identity, [&] {
+    for (const auto field : identity_fields) writer.text(manifest.identity.*field);
+  });
+  writer.section(Section::tokens, [&] {
+    for (const Token token : manifest.tokens) writer.number(static_cast<std::uint32_t>(token));
+  });
+  writer.section(Section::objects, [&] {
+    writer.number(static_cast<std::uint32_t>(manifest.objects.size()));
+    for (const std::string& object : manifest.objects) writer.text(object);
+  });
+  writer.section(Section::plans, [&] {
+    writer.number(static_cast<std::uint32_t>(manifest.plans.size()));
+    for (const SavePlanRecord& plan : manifest.plans)
+      for (const auto field : plan_fields) writer.text(plan.*field);
+  });
+  writer.section(Section::chunks, [&] {
+    for (const ChunkRecord& chunk : manifest.chunks) {
+      writer.number(chunk.object);
+      writer.number(chunk.offset);
+      writer.number(chunk.bytes);
+      writer.number(chunk.codec);
+      writer.number(chunk.plan);
+      writer.number(std::uint16_t{0});
+      writer.raw(std::as_bytes(std::span(chunk.hash)));
+    }
+  });
+  writer.section(Section::origin, [&] {
+    writer.text(manifest.writer);
+    writer.number(manifest.saved_unix_s);
+  });
+
+  writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
+  const Checksum hash = checksum(writer.bytes());
+  writer.raw(std::as_bytes(std::span(hash)));
+  return std::move(writer.bytes());
+}
+
+Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const ManifestLimits& limits) {
+  if (bytes.size() > limits.bytes) return too_large("more bytes");
+  if (bytes.size() < smallest)
+    return fail(ErrorCode::truncated, "the manifest is cut off; use its other copy or restore it from a backup");
+  Reader reader(bytes.first(bytes.size() - sizeof(Checksum)));
+  if (Reader::string(reader.take(magic.size())) != magic) return corrupt("it does not begin like one");
+  const auto major = reader.number<std::uint16_t>();
+  const auto minor = reader.number<std::uint16_t>();
+  const auto length = reader.number<std::uint64_t>();
+  if (length > bytes.size())
+    return fail(ErrorCode::truncated, "the manifest is cut off; use its other copy or restore it from a backup");
+  if (length < bytes.size()) return corrupt("something follows its end");
+  Checksum hash;
+  std::memcpy(hash.data(), bytes.data() + bytes.size() - hash.size(), hash.size());
+  if (checksum(bytes.first(bytes.size() - hash.size())) != hash) return corrupt("its checksum does not fit");
+  if (major != manifest_major)
+    return fail(ErrorCode::unsupported_version, "the manifest has format " + std::to_string(major) + "." +
+                                                    std::to_string(minor) + " and this krul reads " +
+                                                    std::to_string(manifest_major) +
+                                                    ".x; use the version of krul that wrote it");
+
+  Manifest manifest;
+  std::uint32_t expected = 1, before = 0;
+  while (!reader.rest().empty()) {
+    const auto id = reader.number<std::uint32_t>();
+    Reader section(reader.take(reader.number<std::uint64_t>()));
+    if (reader.failed()) return corrupt("a section reaches beyond its end");
+    if (id <= before) return corrupt("its sections are out of order");
+    before = id;
+    if (id > last_section) continue;  // of a newer minor version
+    if (id != expected++) return corrupt("a section is missing");
+    if (const Status status = read_section(static_cast<Section>(id), section, manifest, limits); !status)
+      return propagate(status);
+  }
+  if (expected != last_section + 1) return corrupt("a section is missing");
+  if (const Status status = validate(manifest, limits); !status) return propagate(status);
+  return manifest;
+}
+
+void drop_unused_objects(Manifest& manifest) {
+  std::vector<bool> used(manifest.objects.size(), false);
+  for (const ChunkRecord& chunk : manifest.chunks)
+    if (chunk.is_stored()) used[chunk.object] = true;
+  std::vector<std::uint32_t> moved(manifest.objects.size(), 0);
+  std::vector<std::string> objects;
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    moved[i] = static_cast<std::uint32_t>(objects.size());
+    if (used[i]) objects.push_back(std::move(manifest.objects[i]));
+  }
+  for (ChunkRecord& chunk : manifest.chunks)
+    if (chunk.is_stored()) chunk.object = moved[chunk.object];
+  manifest.objects = std::move(objects);
+}
+
+}  // namespace krul

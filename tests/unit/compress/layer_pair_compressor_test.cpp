@@ -1,0 +1,63 @@
+#include "krul/compress/layer_pair_compressor.hpp"
+
+#include <string>
+
+#include "krul/compress/any_codec.hpp"
+#include "support/codec_checks.hpp"
+
+using namespace krul;
+using namespace krul::testing;
+
+TEST_CASE("a chunk is the coded K rows, then the coded V rows, and comes back") {
+  for (const AnyRowCodec& codec : AnyRowCodec::all()) {
+    CAPTURE(codec.name());
+    const Geometry geometry = kv_geometry(ElementType::f16);
+    const LayerPairCompressor compressor(Separate{}, codec);
+    const auto keys = kv_rows(kv_families[0], geometry, 11, 8), values = kv_rows(kv_families[1], geometry, 11, 9);
+    auto expected = encoded(codec, geometry, keys);
+    const auto coded_values = encoded(codec, geometry, values);
+    expected.insert(expected.end(), coded_values.begin(), coded_values.end());
+
+    std::vector<std::byte> chunk(compressor.bytes(geometry, 11));
+    compressor.encode(geometry, KvRows{keys, values}, chunk);
+    CHECK(chunk == expected);
+
+    std::vector<std::byte> keys_back(keys.size()), values_back(values.size());
+    REQUIRE(compressor.decode(geometry, chunk, MutableKvRows{keys_back, values_back}));
+    CHECK(keys_back == decoded(codec, geometry, encoded(codec, geometry, keys), 11));
+    CHECK(values_back == decoded(codec, geometry, coded_values, 11));
+  }
+}
+
+TEST_CASE("a chunk of another length is corrupt, and so is one that the codec refuses") {
+  const Geometry geometry = kv_geometry(ElementType::f16);
+  const LayerPairCompressor compressor(Separate{}, Int8Codec{});
+  std::vector<std::byte> keys(4 * geometry.kv_row_bytes()), values(keys.size());
+  std::vector<std::byte> chunk(compressor.bytes(geometry, 4));
+  compressor.encode(geometry, KvRows{keys, values}, chunk);
+  const MutableKvRows rows{keys, values};
+
+  const Status shorter = compressor.decode(geometry, std::span(chunk).first(chunk.size() - 1), rows);
+  REQUIRE(!shorter);
+  CHECK(shorter.error().code == ErrorCode::corrupt);
+  CHECK(shorter.error().message.find(std::to_string(chunk.size())) != std::string::npos);
+  for (const std::size_t broken : {std::size_t{2}, chunk.size() - 1}) {  // a code of K, a code of V
+    auto damaged = chunk;
+    damaged[broken] = std::byte{0x80};
+    const Status status = compressor.decode(geometry, damaged, rows);
+    REQUIRE(!status);
+    CHECK(status.error().code == ErrorCode::corrupt);
+  }
+}
+
+TEST_CASE("rows that do not fit together are the caller's mistake") {
+  const Geometry geometry = kv_geometry(ElementType::f16);
+  const LayerPairCompressor compressor(Separate{}, ExactCodec{});
+  std::vector<std::byte> two(2 * geometry.kv_row_bytes()), three(3 * geometry.kv_row_bytes());
+  std::vector<std::byte> chunk(compressor.bytes(geometry, 2));
+  CHECK_THROWS_AS(compressor.encode(geometry, KvRows{two, three}, chunk), PreconditionError);
+  CHECK_THROWS_AS(compressor.encode(geometry, KvRows{three, three}, chunk), PreconditionError);
+  CHECK_THROWS_AS(compressor.encode(geometry, std::span<const KvRows>{}, chunk), PreconditionError);
+  CHECK_THROWS_AS(compressor.encode(Geometry{}, KvRows{two, two}, chunk), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(compressor.decode(geometry, chunk, MutableKvRows{two, three})), PreconditionError);
+}

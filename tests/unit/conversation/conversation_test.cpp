@@ -1,0 +1,257 @@
+#include "krul/conversation/conversation.hpp"
+
+#include <doctest/doctest.h>
+
+#include "krul/conversation/strategy.hpp"
+#include "krul/conversation/verify.hpp"
+#include "krul/store/faulty_store.hpp"
+#include "support/toy_conversation.hpp"
+
+namespace krul {
+namespace {
+
+using test::flip_byte;
+using test::run_through;
+using test::toy_tokens;
+using Talk = Conversation<toy::Backend, MemoryStore, AnyPolicy>;
+
+struct Fixture {
+  toy::Backend model{ElementType::f32};
+  MemoryStore store;
+  ConversationOptions options = [] {
+    ConversationOptions small;
+    small.codec = ExactCodec{};
+    small.block = 16;
+    small.threads = 2;
+    return small;
+  }();
+  std::vector<float> logits = std::vector<float>(model.geometry().vocabulary);
+
+  Talk open(AnyPolicy policy = FullLoad{}) { return Talk::open(model, store, "a talk", options, policy).value(); }
+  /// Runs and saves the first `count` tokens in a conversation object of its own.
+  SaveReport turn(const std::vector<Token>& tokens, std::size_t count) {
+    auto talk = open();
+    REQUIRE(talk.advance(std::span(tokens).first(count), logits));
+    return talk.save().value();
+  }
+  std::string folder() const { return conversation_folder("a talk").value(); }
+};
+
+TEST_CASE("a saved conversation goes on where it was") {
+  Fixture f;
+  const auto tokens = toy_tokens(120);
+  CHECK(f.turn(tokens, 100).new_rows == 100);
+  auto talk = f.open();
+  CHECK(talk.saved_tokens() == std::vector<Token>(tokens.begin(), tokens.begin() + 100));
+  const auto report = talk.advance(tokens, f.logits).value();
+  CHECK(report.asked == 120);
+  CHECK(report.matched == 100);
+  CHECK(report.loaded_rows == 400);
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("a turn appends: closed blocks are never written again") {
+  Fixture f;
+  const auto tokens = toy_tokens(200);
+  f.turn(tokens, 100);
+  const Manifest before = load_manifest(f.store, f.folder())->manifest;
+  const SaveReport second = f.turn(tokens, 150);
+  CHECK(second.generation == 2);
+  CHECK(second.new_rows == 150 - 96);  // the open tail block of four tokens, and fifty more
+  const Manifest after = load_manifest(f.store, f.folder())->manifest;
+  for (std::size_t layer = 0; layer < 4; ++layer)
+    for (std::size_t block = 0; block < 6; ++block) CHECK(after.chunk(layer, block) == before.chunk(layer, block));
+  f.turn(tokens, 200);
+  auto talk = f.open();
+  REQUIRE(talk.advance(tokens, f.logits));
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("saving the same again writes nothing") {
+  Fixture f;
+  const auto tokens = toy_tokens(50);
+  auto talk = f.open();
+  REQUIRE(talk.advance(tokens, f.logits));
+  CHECK(talk.save()->generation == 1);
+  CHECK(talk.save()->bytes == 0);
+  CHECK(talk.save()->generation == 1);
+}
+
+TEST_CASE("pending tokens are kept and run with the next prompt") {
+  Fixture f;
+  const auto tokens = toy_tokens(60);
+  {
+    auto talk = f.open();
+    REQUIRE(talk.advance(std::span(tokens).first(50), f.logits));
+    talk.append_pending(tokens[50]);
+    CHECK_THROWS_AS((void)talk.append(tokens[51], f.logits), PreconditionError);
+    REQUIRE(talk.save());
+  }
+  auto talk = f.open();
+  CHECK(talk.saved_tokens().size() == 51);
+  CHECK(talk.advance(tokens, f.logits)->matched == 50);
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("an edited history keeps what is the same") {
+  Fixture f;
+  auto tokens = toy_tokens(110);
+  f.turn(tokens, 100);
+  for (std::size_t t = 70; t < tokens.size(); ++t) tokens[t] = (tokens[t] + 1) % 64;
+  {
+    auto talk = f.open();
+    const auto report = talk.advance(tokens, f.logits).value();
+    CHECK(report.matched == 70);
+    CHECK(report.reasons.size() == 1);
+    CHECK(f.logits == run_through(f.model, tokens).logits);
+    REQUIRE(talk.save());
+  }
+  auto talk = f.open();
+  CHECK(talk.saved_tokens() == tokens);
+  tokens.push_back(3);
+  CHECK(talk.advance(tokens, f.logits)->matched == 110);
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("a live cache goes on without the store, also after an edit") {
+  Fixture f;
+  auto tokens = toy_tokens(80);
+  auto talk = f.open();
+  REQUIRE(talk.advance(std::span(tokens).first(60), f.logits));
+  REQUIRE(talk.save());
+  auto report = talk.advance(tokens, f.logits).value();
+  CHECK(report.matched == 60);
+  CHECK(report.bytes == 0);
+  tokens.resize(40);
+  tokens.push_back(5);
+  report = talk.advance(tokens, f.logits).value();
+  CHECK(report.matched == 40);
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+  REQUIRE(talk.save());
+  CHECK(load_manifest(f.store, f.folder())->manifest.tokens == tokens);
+}
+
+TEST_CASE("decode after a restore continues as if nothing had happened") {
+  Fixture f;
+  const auto tokens = toy_tokens(90);
+  f.turn(tokens, 64);
+  auto talk = f.open();
+  REQUIRE(talk.advance(std::span(tokens).first(70), f.logits));
+  for (std::size_t t = 70; t < tokens.size(); ++t) REQUIRE(talk.append(tokens[t], f.logits));
+  CHECK(talk.tokens() == tokens);
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("state of another model is refused with the fields that differ") {
+  Fixture f;
+  f.turn(toy_tokens(40), 40);
+  toy::Backend other(ElementType::f16);
+  const auto opened = Talk::open(other, f.store, "a talk", f.options, FullLoad{});
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().code == ErrorCode::identity_mismatch);
+  CHECK(opened.error().message.find("geometry") != std::string::npos);
+  CHECK(opened.error().message.find("cache=f16") != std::string::npos);
+  CHECK(load_manifest(f.store, f.folder()));  // still there
+}
+
+TEST_CASE("only one writer at a time, any number of readers") {
+  Fixture f;
+  f.turn(toy_tokens(40), 40);
+  const auto writer = f.open();
+  CHECK(Talk::open(f.model, f.store, "a talk", f.options, FullLoad{}).error().code == ErrorCode::busy);
+  f.options.read_only = true;
+  auto reader = Talk::open(f.model, f.store, "a talk", f.options, FullLoad{});
+  REQUIRE(reader);
+  REQUIRE(reader->advance(toy_tokens(45), f.logits));
+  CHECK_THROWS_AS((void)reader->save(), PreconditionError);
+}
+
+TEST_CASE("a prompt that does not fit changes nothing") {
+  Fixture f;
+  f.options.capacity = 64;
+  auto talk = f.open();
+  REQUIRE(talk.advance(toy_tokens(60), f.logits));
+  CHECK(talk.advance(toy_tokens(65), f.logits).error().code == ErrorCode::too_large);
+  CHECK(talk.cache().length() == 60);
+  for (int i = 0; i < 4; ++i) REQUIRE(talk.append(1, f.logits));
+  CHECK(talk.append(1, f.logits).error().code == ErrorCode::too_large);
+  CHECK(talk.cache().length() == 64);
+}
+
+TEST_CASE("a store that fails while saving leaves what was saved") {
+  Fixture f;
+  const auto tokens = toy_tokens(100);
+  f.turn(tokens, 60);
+  for (std::uint64_t call = 0; call < 3; ++call) {  // the object, the first and the second copy of the manifest
+    using Faulty = FaultyStore<MemoryStore>;
+    Faulty faulty(f.store);
+    auto talk = Conversation<toy::Backend, Faulty>::open(f.model, faulty, "a talk", f.options).value();
+    REQUIRE(talk.advance(tokens, f.logits));
+    faulty.set_faults({{.operation = Fault::Operation::put, .kind = Fault::Kind::fail, .first = call, .count = 1}});
+    const auto saved = talk.save();
+    const auto manifest = load_manifest(f.store, f.folder());
+    REQUIRE(manifest);
+    CHECK((manifest->manifest.tokens.size() == 60 || manifest->manifest.tokens.size() == 100));
+    if (call < 2) CHECK_FALSE(saved);
+    CHECK(verify_conversation(f.store, f.folder()));
+  }
+}
+
+TEST_CASE("whichever byte of a saved conversation is damaged, the answer is right and the report says what was done") {
+  Fixture f;
+  const auto tokens = toy_tokens(45);
+  f.turn(tokens, 20);
+  f.turn(tokens, 40);
+  const auto expected = run_through(f.model, tokens).logits;
+  const auto objects = f.store.list(f.folder()).value();
+  for (const auto& object : objects) {
+    const std::string key = f.folder() + "/" + object;
+    std::vector<std::byte> good(f.store.size(key).value());
+    REQUIRE(f.store.get(key, 0, good));
+    for (std::uint64_t offset = 0; offset < good.size(); offset += 7) {
+      flip_byte(f.store, key, offset);
+      const auto problems = verify_conversation(f.store, f.folder()).value().problems;
+      auto talk = f.open();
+      CHECK(talk.saved_tokens().size() == 40);
+      const auto report = talk.advance(tokens, f.logits).value();
+      REQUIRE(f.logits == expected);
+      // Bytes that no chunk uses any more (a replaced tail block) may be damaged unnoticed.
+      REQUIRE(report.reasons.empty() == problems.empty());
+      REQUIRE(f.store.put(key, good));
+    }
+  }
+}
+
+TEST_CASE("two conversations in one folder are told apart") {
+  Fixture f;
+  f.turn(toy_tokens(40), 40);
+  Manifest manifest = load_manifest(f.store, f.folder())->manifest;
+  manifest.conversation = "another talk";
+  REQUIRE(publish_manifest(f.store, f.folder(), manifest));
+  CHECK(Talk::open(f.model, f.store, "a talk", f.options, FullLoad{}).error().code == ErrorCode::corrupt);
+}
+
+TEST_CASE("wrong calls are refused") {
+  Fixture f;
+  auto talk = f.open();
+  CHECK_THROWS_AS((void)talk.cache(), PreconditionError);
+  CHECK_THROWS_AS((void)talk.advance({}, f.logits), PreconditionError);
+  CHECK_THROWS_AS((void)talk.advance(toy_tokens(3), std::span(f.logits).first(5)), PreconditionError);
+  CHECK_THROWS_AS((void)talk.save(), PreconditionError);
+  CHECK(Talk::open(f.model, f.store, "", f.options, FullLoad{}).error().code == ErrorCode::invalid_argument);
+  f.options.block = 0;
+  CHECK_THROWS_AS((void)Talk::open(f.model, f.store, "b", f.options, FullLoad{}), PreconditionError);
+}
+
+TEST_CASE("strategies are found by name") {
+  CHECK(strategy_named("partial")->codec == "f16");
+  const auto unknown = strategy_named("fastest");
+  REQUIRE_FALSE(unknown);
+  for (const auto& strategy : strategies()) {
+    CHECK(unknown.error().message.find(strategy.name) != std::string::npos);
+    CHECK(row_codec_from_name(strategy.codec));
+  }
+}
+
+}  // namespace
+}  // namespace krul

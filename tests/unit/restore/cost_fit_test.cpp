@@ -1,0 +1,94 @@
+#include "krul/restore/cost_fit.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+#include <random>
+
+#include "krul/reference/cost_fit.hpp"
+
+using namespace krul;
+
+namespace {
+
+constexpr LayerCosts truth{
+    .call_s = 6e-5, .project_row_s = 2e-6, .finish_row_s = 1e-5, .attend_pair_s = 1e-8, .decode_row_s = 0};
+
+/// Samples of `truth`, each time off by up to `noise`, relative.
+std::vector<LayerSample> samples(double noise) {
+  std::mt19937_64 random(10);
+  const auto off = [&] { return 1 + noise * (static_cast<double>(random() % 2001) / 1000 - 1); };
+  std::vector<LayerSample> all;
+  for (const std::size_t rows : {1, 8, 32, 128, 512, 1024})
+    for (const std::size_t first : {0, 256, 2048}) {
+      const auto r = static_cast<double>(rows);
+      all.push_back({rows, first, (truth.call_s / 3 + r * truth.project_row_s) * off(),
+                     (truth.call_s / 3 + attended_pairs(first, rows) * truth.attend_pair_s) * off(),
+                     (truth.call_s / 3 + r * truth.finish_row_s) * off()});
+    }
+  return all;
+}
+
+void check_close(const LayerCosts& costs, double relative) {
+  CHECK(costs.call_s == doctest::Approx(truth.call_s).epsilon(relative));
+  CHECK(costs.project_row_s == doctest::Approx(truth.project_row_s).epsilon(relative));
+  CHECK(costs.finish_row_s == doctest::Approx(truth.finish_row_s).epsilon(relative));
+  CHECK(costs.attend_pair_s == doctest::Approx(truth.attend_pair_s).epsilon(relative));
+  CHECK(costs.decode_row_s == 0);
+}
+
+}  // namespace
+
+TEST_CASE("costs are recovered from samples without noise") {
+  check_close(fit_layer_costs(samples(0)),
+              1e-9);  // normal equations: the square of a condition below 10^3, times 2^-53
+}
+
+TEST_CASE("costs are recovered from noisy samples within the noise") {
+  check_close(fit_layer_costs(samples(0.05)), 0.05);
+}
+
+TEST_CASE("a line is never worse than its twin's, nor negative") {
+  std::mt19937_64 random(11);
+  const auto uniform = [&] { return static_cast<double>(random() % 1000 + 1) / 1000; };
+  for (int i = 0; i < 200; ++i) {
+    // Lines whose true constant or slope may be negative, so that the bounds matter.
+    const double constant = 2 * uniform() - 1, slope = 2 * uniform() - 1;
+    std::vector<double> x, y;
+    for (int n = 0; n < 1 + i % 6; ++n) {
+      x.push_back(3 * uniform());
+      y.push_back(std::abs(constant + slope * x.back()) + 0.1 * uniform());
+    }
+    const Line line = fit_line(x, y), twin = reference::fit_line(x, y);
+    REQUIRE(line.constant >= 0);
+    REQUIRE(line.slope >= 0);
+    // Both sums are of n terms of order one, each computed to a few roundings; the twin only approaches the optimum.
+    REQUIRE(reference::relative_squares(line, x, y) <= reference::relative_squares(twin, x, y) + 1e-12);
+  }
+}
+
+TEST_CASE("one sample, or many at the same place, still give a line that passes there") {
+  const std::vector<double> x = {4, 4, 4}, y = {2, 2, 2};
+  const Line line = fit_line(x, y);
+  CHECK(line.constant + 4 * line.slope == doctest::Approx(2));
+  const Line flat = fit_line(std::vector<double>{0, 0}, std::vector<double>{3, 3});
+  CHECK(flat.constant == doctest::Approx(3));
+  CHECK(flat.slope == 0);
+}
+
+TEST_CASE("samples that cannot be are the caller's mistake") {
+  const std::vector<double> one = {1}, two = {1, 2}, none;
+  const auto refuses = [](const std::vector<double>& x, const std::vector<double>& y) {
+    CHECK_THROWS_AS(static_cast<void>(fit_line(x, y)), PreconditionError);
+  };
+  refuses(none, none);
+  refuses(one, two);
+  refuses({-1}, one);
+  refuses({std::nan("")}, one);
+  refuses(one, {0});
+  refuses(one, {std::numeric_limits<double>::infinity()});
+  CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({})), PreconditionError);
+  const LayerSample no_rows{0, 0, 1, 1, 1}, no_time{1, 0, 1, 0, 1};
+  CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({&no_rows, 1})), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({&no_time, 1})), PreconditionError);
+}

@@ -1,0 +1,159 @@
+#include "krul/restore/predict.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "krul/reference/plan.hpp"
+#include "support/restore_samples.hpp"
+
+using namespace krul;
+using namespace krul::testing;
+
+namespace {
+
+/// Sums of n terms in another order differ by at most n roundings of the largest partial sum.
+bool equal_sums(double a, double b, std::size_t terms) {
+  return std::abs(a - b) <= static_cast<double>(terms) * 0x1p-53 * std::max(a, b);
+}
+
+}  // namespace
+
+TEST_CASE("two layers, by hand") {
+  // Blocks of 10 tokens, 20 tokens of history, 2 of prompt; layer 0 recomputes all, layer 1 the first block.
+  RestoreSizes sizes{.history = 20, .prompt = 2, .block = 10, .layers = {}};
+  sizes.layers = {{{100, 100}, {0, 0}}, {{100, 300}, {0, 1}}};
+  const Costs costs{
+      .link = {.latency_s = 1, .bytes_per_s = 100, .core_s_per_byte = 0.01},
+      .layer = {.call_s = 5, .project_row_s = 2, .finish_row_s = 3, .attend_pair_s = 0.5, .decode_row_s = 0.25},
+      .pass_s = 7};
+  const Prediction p = predict(plan_of(sizes, {20, 10}), sizes, costs);
+  // Layer 0: call 5, project 22 rows 44; rows [0, 10) and [20, 22) go on: pairs 55 + 21 + 22, finish 12 rows.
+  const double layer0 = 5 + 44 + 0.5 * 98 + 36;
+  // Layer 1: call 5, project 12 rows 24, the cores' 3 s of reading; decode 10 rows; the last row: 22 pairs, finish it.
+  const double layer1 = 5 + 24 + 3 + 2.5 + 11 + 3;
+  CHECK(p.bytes == 300);
+  CHECK(p.link_s == doctest::Approx(4));  // done long before the cores get there
+  CHECK(p.cores_s == doctest::Approx(layer0 + layer1 + 7));
+  CHECK(p.first_token_s == doctest::Approx(p.cores_s));
+  CHECK(p.bubble_s() == doctest::Approx(0));
+
+  const Prediction loaded = predict(plan_of(sizes, {0, 0}), sizes, costs);
+  CHECK(loaded.bytes == 600);
+  CHECK(loaded.link_s == doctest::Approx(3 * 1 + 6));  // layer 0 in one request, layer 1 in two
+}
+
+TEST_CASE("the cores wait for a slow link, layer by layer") {
+  RestoreSizes sizes{.history = 1, .prompt = 1, .block = 1, .layers = {}};
+  sizes.layers.assign(3, {{100}, {0}});
+  Costs costs;
+  costs.link.bytes_per_s = 10;
+  costs.layer.finish_row_s = 4;
+  const Prediction p = predict(plan_of(sizes, {0, 0, 0}), sizes, costs);
+  CHECK(p.link_s == doctest::Approx(30));
+  CHECK(p.first_token_s == doctest::Approx(34));  // the last layer's row is finished when its read ends
+}
+
+TEST_CASE("a prediction equals the slow twin") {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 4000; ++i) {
+    const RestoreSizes sizes = random_sizes(random);
+    const Costs costs = random_costs(random);
+    const RestorePlan plan = plan_of(sizes, random_prefix(random, sizes));
+    const Prediction fast = predict(plan, sizes, costs), slow = reference::SlowRestore(plan, sizes, costs).run();
+    // Pairs, rows, requests and events, each added by itself; 4 for the products.
+    const std::size_t tokens = sizes.history + sizes.prompt;
+    const std::size_t terms = sizes.layers.size() * (tokens * (tokens + 3) + 4 * sizes.blocks() + 8) + 4;
+    REQUIRE(equal_sums(fast.first_token_s, slow.first_token_s, terms));
+    REQUIRE(equal_sums(fast.link_s, slow.link_s, terms));
+    REQUIRE(equal_sums(fast.cores_s, slow.cores_s, terms));
+    REQUIRE(fast.bytes == slow.bytes);
+    REQUIRE(fast.bubble_s() >= -0x1p-40 * fast.first_token_s);
+  }
+}
+
+TEST_CASE("a faster link or faster cores never predict later") {
+  std::mt19937_64 random(2);
+  for (int i = 0; i < 2000; ++i) {
+    const RestoreSizes sizes = random_sizes(random);
+    const Costs costs = random_costs(random);
+    const RestorePlan plan = plan_of(sizes, random_prefix(random, sizes));
+    const double before = predict(plan, sizes, costs).first_token_s;
+    Costs faster = costs;
+    double* const improved[] = {&faster.link.latency_s,     &faster.link.core_s_per_byte,
+                                &faster.layer.call_s,       &faster.layer.project_row_s,
+                                &faster.layer.finish_row_s, &faster.layer.attend_pair_s,
+                                &faster.layer.decode_row_s, &faster.pass_s};
+    faster.link.bytes_per_s *= 1 + any_cost(random, -2, 2);
+    *improved[up_to(random, std::size(improved) - 1)] *= 0.5;
+    // Rounding is monotone, so even the computed times cannot rise.
+    REQUIRE(predict(plan, sizes, faster).first_token_s <= before);
+  }
+}
+
+TEST_CASE("neighbours in one object are one request up to the largest, across objects they are not") {
+  RestoreSizes sizes{.history = 6, .prompt = 1, .block = 1, .layers = {}};
+  Costs costs;
+  costs.link = {.latency_s = 1, .bytes_per_s = 1e18, .core_s_per_byte = 0};
+  const auto requests = [&](std::vector<std::uint64_t> bytes, std::vector<std::uint32_t> objects, std::size_t prefix) {
+    sizes.layers = {{std::move(bytes), std::move(objects)}};
+    return std::llround(predict(plan_of(sizes, {prefix}), sizes, costs).link_s);
+  };
+  CHECK(requests({1, 1, 1, 1, 1, 1}, {0, 0, 0, 0, 0, 0}, 0) == 1);
+  CHECK(requests({1, 1, 1, 1, 1, 1}, {0, 0, 1, 1, 0, 0}, 0) == 3);
+  CHECK(requests({1, 1, 1, 1, 1, 1}, {0, 0, 1, 1, 0, 0}, 3) == 2);
+  CHECK(requests({1, 1, 1, 1, 1, 1}, {0, 0, 1, 1, 0, 0}, 6) == 0);
+  const std::uint64_t half = largest_request / 2;
+  CHECK(requests({half, half, half, half, half, half}, {0, 0, 0, 0, 0, 0}, 0) == 3);
+  CHECK(requests({half, half, half, half, half, half}, {0, 0, 0, 0, 0, 0}, 1) == 3);
+  CHECK(requests({half, half + 1, half, 3 * half, 1, 1}, {0, 0, 0, 0, 0, 0}, 0) == 5);
+}
+
+TEST_CASE("without a history nothing is read and only the prompt is run") {
+  const RestoreSizes sizes = realistic_sizes(0);
+  const Prediction p = predict(plan_of(sizes, std::vector<std::size_t>(30, 0)), sizes, realistic_costs(1e9));
+  CHECK(p.bytes == 0);
+  CHECK(p.link_s == 0);
+  CHECK(p.first_token_s == p.cores_s);
+}
+
+TEST_CASE("the predicted timeline adds up to the prediction") {
+  const RestoreSizes sizes = realistic_sizes(1000);
+  const Costs costs = realistic_costs(1e8);
+  std::mt19937_64 random(3);
+  const RestorePlan plan = plan_of(sizes, random_prefix(random, sizes));
+  const Prediction p = predict(plan, sizes, costs);
+  const Timeline timeline = predict_timeline(plan, sizes, costs);
+  double busy[2] = {}, end[2] = {};
+  for (const Event& event : timeline.events()) {
+    const auto lane = static_cast<std::size_t>(event.lane);
+    CHECK(event.begin_s >= end[lane]);  // a lane does one thing at a time
+    busy[lane] += event.end_s - event.begin_s;
+    end[lane] = event.end_s;
+    CHECK(event.layer.has_value() == (event.name != "pass"));
+  }
+  CHECK(busy[0] == doctest::Approx(p.link_s));
+  CHECK(busy[1] == doctest::Approx(p.cores_s));
+  CHECK(end[1] == p.first_token_s);
+}
+
+TEST_CASE("plans, sizes and costs that do not hold are the caller's mistake") {
+  const RestoreSizes sizes = realistic_sizes(1000);  // 15 blocks and 40 tokens
+  const Costs costs = realistic_costs(1e8);
+  const auto refuses = [&](std::vector<std::size_t> prefix) {
+    CHECK_THROWS_AS(static_cast<void>(predict(plan_of(sizes, std::move(prefix)), sizes, costs)), PreconditionError);
+  };
+  std::vector<std::size_t> prefix(30, 0);
+  CHECK_NOTHROW(static_cast<void>(predict(plan_of(sizes, prefix), sizes, costs)));
+  refuses(std::vector<std::size_t>(29, 0));
+  prefix[0] = 63;
+  refuses(prefix);
+  prefix[0] = 1024;
+  refuses(prefix);
+  prefix[0] = 64, prefix[1] = 128;
+  refuses(prefix);
+  RestorePlan other = plan_of(sizes, std::vector<std::size_t>(30, 0));
+  other.prompt += 1;
+  CHECK_THROWS_AS(static_cast<void>(predict(other, sizes, costs)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(predict_timeline(other, sizes, costs)), PreconditionError);
+}

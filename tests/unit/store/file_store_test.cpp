@@ -1,0 +1,339 @@
+#include "krul/store/file_store.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "store_test_support.hpp"
+#include "support/temporary_directory.hpp"
+
+using namespace krul;
+using test::folder_a;
+using test::folder_b;
+using test::some_bytes;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string key = folder_a + "/segment-1-00112233";
+
+// Runs `body` in a child process; its result is the exit status. The child never returns into the tests.
+template <class Body>
+pid_t start_child(Body&& body) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) ::_exit(body());
+  return child;
+}
+
+int status_of(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// All names in a folder, krul's own among them.
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+unsigned mode_of(const fs::path& path) {
+  struct stat status {};
+  REQUIRE(::lstat(path.c_str(), &status) == 0);
+  return status.st_mode & 07777;
+}
+
+struct Fixture {
+  test::TemporaryDirectory directory;
+  fs::path path = directory.path() / "store";
+  FileStore store = FileStore::open(path).value();
+};
+
+}  // namespace
+
+TEST_CASE("modes: nobody else may read") {
+  const mode_t before = ::umask(0);
+  Fixture fixture;
+  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  const auto lock = fixture.store.lock(folder_a);
+  ::umask(before);
+  CHECK(mode_of(fixture.path) == 0700);
+  CHECK(mode_of(fixture.path / folder_a) == 0700);
+  CHECK(mode_of(fixture.path / key) == 0600);
+  CHECK(mode_of(fixture.path / folder_a / ".lock") == 0600);
+  CHECK(fixture.store.capabilities().durable);
+  CHECK(!FileStore::open(fixture.path, {.durability = Durability::data}).value().capabilities().durable);
+}
+
+TEST_CASE("directories that cannot be a store: one clear sentence") {
+  const test::TemporaryDirectory directory;
+  const auto refusal = [](const fs::path& path, FileStoreOptions options = {}) {
+    const auto store = FileStore::open(path, options);
+    REQUIRE(!store);
+    MESSAGE(store.error().message);
+    return store.error();
+  };
+  std::ofstream(directory.path() / "file") << "x";
+  CHECK(refusal(directory.path() / "file").message.find("not a directory") != std::string::npos);
+  CHECK(refusal(directory.path() / "file" / "store").code == ErrorCode::io);
+  CHECK(refusal(directory.path() / "none", {.create = false}).code == ErrorCode::not_found);
+  CHECK(!fs::exists(directory.path() / "none"));
+  CHECK(FileStore::open(directory.path() / "some" / "deep" / "store/"));
+  CHECK(mode_of(directory.path() / "some" / "deep" / "store") == 0700);
+
+  // To root every directory is writable, so this part runs as somebody else.
+  fs::create_directory(directory.path() / "foreign");
+  fs::permissions(directory.path(), fs::perms(0755));
+  fs::permissions(directory.path() / "foreign", fs::perms(0555));
+  CHECK(status_of(start_child([&] {
+          if (::geteuid() == 0 && ::seteuid(65534) != 0) return 0;
+          const auto inside = FileStore::open(directory.path() / "foreign" / "store");
+          const auto itself = FileStore::open(directory.path() / "foreign");
+          const auto says_so = [](const auto& store) {
+            return !store && store.error().code == ErrorCode::io &&
+                   store.error().message.find("Permission denied") != std::string::npos;
+          };
+          return says_so(inside) && says_so(itself) ? 0 : 1;
+        })) == 0);
+}
+
+TEST_CASE("a store whose directory vanishes says so") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  fs::remove_all(fixture.path);
+  const auto put = fixture.store.put(key, some_bytes(10, 1));
+  REQUIRE(!put);
+  CHECK(put.error().code == ErrorCode::io);
+  CHECK(put.error().message.find("removed") != std::string::npos);
+  CHECK(fixture.store.size(key).error().code == ErrorCode::not_found);
+}
+
+TEST_CASE("planted symbolic links and other strange things are not followed") {
+  Fixture fixture;
+  const fs::path outside = fixture.directory.path() / "outside";
+  fs::create_directory(outside);
+  std::ofstream(outside / "secret") << "secret";
+  const auto bytes = some_bytes(6, 1);
+  std::vector<std::byte> read(6);
+
+  SUBCASE("a folder that is a link") {
+    fs::create_directory_symlink(outside, fixture.path / folder_a);
+    std::ofstream(outside / "segment-1-00112233") << "secret";
+    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.erase(key).error().code == ErrorCode::io);
+    CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
+    CHECK(fixture.store.list(folder_a).error().code == ErrorCode::io);
+    CHECK(fixture.store.list("").value().empty());
+    CHECK(names_in(outside) == std::vector<std::string>{"secret", "segment-1-00112233"});
+  }
+  SUBCASE("an object that is a link is not read, and is replaced, not written through") {
+    REQUIRE(fixture.store.put(folder_a + "/a", bytes));
+    fs::create_symlink(outside / "secret", fixture.path / key);
+    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.size(key).error().code == ErrorCode::io);
+    REQUIRE(fixture.store.put(key, bytes));
+    REQUIRE(fixture.store.get(key, 0, read));
+    CHECK(read == bytes);
+    std::string secret;
+    std::ifstream(outside / "secret") >> secret;
+    CHECK(secret == "secret");
+  }
+  SUBCASE("a lock file that is a link") {
+    fs::create_directory(fixture.path / folder_a);
+    fs::create_symlink(outside / "new", fixture.path / folder_a / ".lock");
+    CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
+    CHECK(!fs::exists(outside / "new"));
+  }
+  SUBCASE("a directory or a pipe in an object's place") {
+    fs::create_directories(fixture.path / key);
+    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.erase(key).error().code == ErrorCode::io);
+    REQUIRE(::mkfifo((fixture.path / folder_a / "pipe").c_str(), 0600) == 0);
+    CHECK(fixture.store.get(folder_a + "/pipe", 0, read).error().code == ErrorCode::io);
+  }
+  SUBCASE("a file in a folder's place") {
+    std::ofstream(fixture.path / folder_a) << "x";
+    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
+  }
+}
+
+TEST_CASE("a folder without objects goes with its lock; what dead writers left behind goes when one is taken") {
+  Fixture fixture;
+  { const auto lock = fixture.store.lock(folder_a).value(); }
+  CHECK(names_in(fixture.path).empty());
+
+  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  std::ofstream(fixture.path / folder_a / ".new-1-2") << "left behind";
+  fs::create_symlink("/nowhere", fixture.path / folder_a / ".new-link");
+  std::ofstream(fixture.path / folder_a / ".new-alive") << "being written";
+  const int alive = ::open((fixture.path / folder_a / ".new-alive").c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(::flock(alive, LOCK_EX) == 0);
+  {
+    const auto lock = fixture.store.lock(folder_a).value();
+    CHECK(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", ".new-alive", "segment-1-00112233"});
+  }
+  ::close(alive);
+  CHECK(fixture.store.list(folder_a).value() == std::vector<std::string>{"segment-1-00112233"});
+  {
+    const auto lock = fixture.store.lock(folder_a).value();
+    REQUIRE(fixture.store.erase(key));
+  }
+  CHECK(names_in(fixture.path).empty());
+}
+
+TEST_CASE("two processes: the second one is told that the folder is busy, and a dead holder lets go") {
+  Fixture fixture;
+  int ready[2], finish[2];
+  REQUIRE(::pipe(ready) == 0);
+  REQUIRE(::pipe(finish) == 0);
+  const pid_t child = start_child([&] {
+    const auto lock = fixture.store.lock(folder_a);
+    char byte = lock ? 'y' : 'n';
+    if (::write(ready[1], &byte, 1) != 1) return 1;
+    return ::read(finish[0], &byte, 1) == 1 ? 0 : 1;
+  });
+  char byte = 0;
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  CHECK(byte == 'y');
+  const auto refused = fixture.store.lock(folder_a);
+  REQUIRE(!refused);
+  CHECK(refused.error().code == ErrorCode::busy);
+  CHECK(fixture.store.lock(folder_b));
+  SUBCASE("it ends by itself") {
+    REQUIRE(::write(finish[1], &byte, 1) == 1);
+    CHECK(status_of(child) == 0);
+  }
+  SUBCASE("it is killed") {
+    ::kill(child, SIGKILL);
+    CHECK(status_of(child) == 128 + SIGKILL);
+  }
+  CHECK(fixture.store.lock(folder_a));
+  for (const int end : {ready[0], ready[1], finish[0], finish[1]}) ::close(end);
+}
+
+TEST_CASE("processes that fight for a folder: at most one holds it, whatever vanishes in between") {
+  Fixture fixture;
+  const FileStore quick = FileStore::open(fixture.path, {.durability = Durability::none}).value();
+  const fs::path mark = fixture.directory.path() / "mark";
+  const auto fight = [&] {
+    FileStore store = quick;
+    for (int i = 0; i < 150; ++i) {
+      const auto lock = store.lock(folder_a);
+      if (!lock) {
+        if (lock.error().code != ErrorCode::busy) return 2;
+        continue;
+      }
+      const int file = ::open(mark.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600);
+      if (file < 0) return 3;
+      ::close(file);
+      ::unlink(mark.c_str());
+      if (!store.put(key, some_bytes(10, 1)) || !store.erase(key)) return 4;
+    }
+    return 0;
+  };
+  const pid_t one = start_child(fight), two = start_child(fight), three = start_child(fight);
+  CHECK(status_of(one) == 0);
+  CHECK(status_of(two) == 0);
+  CHECK(status_of(three) == 0);
+  CHECK(names_in(fixture.path).empty());
+}
+
+TEST_CASE("a full medium: no_space, nothing left behind, the old object as it was") {
+  Fixture fixture;
+  const auto old = some_bytes(50'000, 1), larger = some_bytes(300'000, 2);
+  REQUIRE(fixture.store.put(key, old));
+  const auto fails_cleanly = [&](FileStore store, const fs::path& path) {
+    const auto status = store.put(key, larger);
+    if (status || status.error().code != ErrorCode::no_space) return 2;
+    if (status.error().message.find("free space") == std::string::npos) return 3;
+    if (names_in(path / folder_a) != std::vector<std::string>{"segment-1-00112233"}) return 4;
+    std::vector<std::byte> read(old.size());
+    if (!store.get(key, 0, read) || read != old) return 5;
+    return 0;
+  };
+  SUBCASE("a limit on the size of files") {
+    CHECK(status_of(start_child([&] {
+            ::signal(SIGXFSZ, SIG_IGN);
+            const rlimit limit{100'000, 100'000};
+            if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+            return fails_cleanly(fixture.store, fixture.path);
+          })) == 0);
+  }
+  SUBCASE("a small file system, where one may be mounted") {
+    const fs::path small = fixture.directory.path() / "small";
+    fs::create_directory(small);
+    if (::mount("krul", small.c_str(), "tmpfs", 0, "size=200k") == 0) {
+      {
+        FileStore store = FileStore::open(small).value();
+        REQUIRE(store.put(key, old));
+        CHECK(fails_cleanly(store, small) == 0);
+      }
+      CHECK(::umount(small.c_str()) == 0);
+    } else {
+      MESSAGE("not allowed to mount: left out");
+    }
+  }
+  SUBCASE("a file system that is read-only, where one may be mounted") {
+    const fs::path small = fixture.directory.path() / "small";
+    fs::create_directory(small);
+    if (::mount("krul", small.c_str(), "tmpfs", MS_RDONLY, "") == 0) {
+      const auto store = FileStore::open(small);
+      REQUIRE(!store);
+      CHECK(store.error().message.find("Read-only file system") != std::string::npos);
+      CHECK(::umount(small.c_str()) == 0);
+    }
+  }
+}
+
+TEST_CASE("kill -9 at any moment of a put leaves the old object or the new one") {
+  Fixture fixture;
+  FileStore store = FileStore::open(fixture.path, {.durability = Durability::data}).value();
+  const std::vector<std::byte> contents[] = {some_bytes(400'000, 1), some_bytes(300'000, 2)};
+  REQUIRE(store.put(key, contents[0]));
+  std::mt19937 random(1);
+  std::uniform_int_distribution<useconds_t> delay(0, 4000);
+  for (int round = 0; round < 200; ++round) {
+    const pid_t child = start_child([&] {
+      for (std::size_t i = 0;; ++i)
+        if (!store.put(key, contents[i % 2])) return 1;
+    });
+    ::usleep(delay(random));
+    ::kill(child, SIGKILL);
+    REQUIRE(status_of(child) == 128 + SIGKILL);
+    const auto size = store.size(key);
+    REQUIRE(size);
+    std::vector<std::byte> read(*size);
+    REQUIRE(store.get(key, 0, read));
+    REQUIRE((read == contents[0] || read == contents[1]));
+    if (round % 10 == 0) {
+      const auto lock = store.lock(folder_a);
+      REQUIRE(lock);
+      REQUIRE(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", "segment-1-00112233"});
+    }
+  }
+}
+
+TEST_CASE("a reader finishes what it can see: an erased object is gone, a truncated one is truncated") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(key, some_bytes(1000, 1)));
+  fs::resize_file(fixture.path / key, 500);
+  std::vector<std::byte> read(1000);
+  CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::truncated);
+  CHECK(fixture.store.get(key, 0, std::span(read).first(500)));
+}
