@@ -16,7 +16,7 @@ std::vector<Token> sample_tokens(const LoadedModel& model, std::size_t count) {
   const auto texts = unwrap(parse_conversations(embedded_conversations()));
   while (tokens.size() < count)
     for (const auto& text : texts) {
-      const auto more = unwrap(model.chat.encode(model.tokenizer, text.messages, false));
+      const auto more = encode_messages(model, text.messages, false);
       tokens.insert(tokens.end(), more.begin(), more.end());
     }
   tokens.resize(count);
@@ -26,7 +26,8 @@ std::vector<Token> sample_tokens(const LoadedModel& model, std::size_t count) {
 void expect_fits(const LoadedModel& model, std::size_t tokens) {
   const std::size_t context = model.backend.geometry().context;
   if (tokens > context)
-    throw Failure({ErrorCode::too_large, std::to_string(tokens) + " tokens do not fit the model's context of " + std::to_string(context)});
+    throw Failure({ErrorCode::too_large,
+                   std::to_string(tokens) + " tokens do not fit the model's context of " + std::to_string(context)});
 }
 
 namespace {
@@ -55,7 +56,8 @@ std::vector<std::size_t> numbers(const std::string& list) {
 /// Median seconds of `work`, over rounds in which nothing else ran.
 std::pair<double, bool> clean_median(const std::function<double()>& work, std::size_t rounds) {
   const eval::Alternative<double> alternative{"", work};
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, {.clean_rounds = rounds, .most_rounds = std::max<std::size_t>(4 * rounds, 12)});
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
+                             {.clean_rounds = rounds, .most_rounds = std::max<std::size_t>(4 * rounds, 12)});
   const auto report = unwrap(harness.run<double>(std::span(&alternative, 1)));
   return {eval::median(report.values(0)), report.noisy};
 }
@@ -64,7 +66,8 @@ void bench_prefill(const ForwardOptions& options, const Tool& tool) {
   const auto lengths = numbers(options.tokens);
   auto model = options.model.load(tool);
   Json results = Json::array();
-  eval::ResultTable table({{"tokens"}, {"prefill", "tokens/s"}, {"time", "ms"}, {"rounds", "", eval::ResultTable::Align::left}});
+  eval::ResultTable table(
+      {{"tokens"}, {"prefill", "tokens/s"}, {"time", "ms"}, {"rounds", "", eval::ResultTable::Align::left}});
   for (const std::size_t length : lengths) {
     expect_fits(model, length);
     tool.progress("prefill of " + std::to_string(length) + " tokens");
@@ -72,10 +75,12 @@ void bench_prefill(const ForwardOptions& options, const Tool& tool) {
     auto cache = model.backend.make_cache(length);
     auto batch = model.backend.make_batch();
     std::vector<float> logits(model.backend.geometry().vocabulary);
-    const auto [taken, noisy] = clean_median([&] {
-      cache.truncate(0);
-      return eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, logits); });
-    }, options.rounds);
+    const auto [taken, noisy] = clean_median(
+        [&] {
+          cache.truncate(0);
+          return eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, logits); });
+        },
+        options.rounds);
     const double speed = static_cast<double>(length) / taken;
     results.push_back({{"tokens", length}, {"tokens_per_s", speed}, {"ms", taken * 1e3}, {"noisy", noisy}});
     table.add({std::to_string(length), eval::cell(speed, 0), eval::cell(taken * 1e3), noisy ? "noisy" : "clean"});
@@ -97,19 +102,26 @@ void bench_decode(const ForwardOptions& options, const Tool& tool) {
   auto batch = model.backend.make_batch();
   std::vector<float> logits(model.backend.geometry().vocabulary);
   if (options.context > 0) prefill(model.backend, cache, batch, std::span(tokens).first(options.context), {});
-  const auto [taken, noisy] = clean_median([&] {
-    cache.truncate(options.context);
-    return eval::seconds_taken(SteadyClock{}, [&] {
-      for (std::size_t i = 0; i < options.count; ++i)
-        forward(model.backend, cache, batch, std::span(tokens).subspan(options.context + i, 1), logits);
-    });
-  }, options.rounds);
+  const auto [taken, noisy] = clean_median(
+      [&] {
+        cache.truncate(options.context);
+        return eval::seconds_taken(SteadyClock{}, [&] {
+          for (std::size_t i = 0; i < options.count; ++i)
+            forward(model.backend, cache, batch, std::span(tokens).subspan(options.context + i, 1), logits);
+        });
+      },
+      options.rounds);
   tool.progress("");
   const double speed = static_cast<double>(options.count) / taken;
   if (tool.json) {
-    tool.print({{"tokens_per_s", speed}, {"tokens", options.count}, {"context", options.context}, {"noisy", noisy}, {"run", describe_run(model)}});
+    tool.print({{"tokens_per_s", speed},
+                {"tokens", options.count},
+                {"context", options.context},
+                {"noisy", noisy},
+                {"run", describe_run(model)}});
   } else {
-    std::printf("decode of %zu tokens after %zu: %.1f tokens/s%s\n", options.count, options.context, speed, noisy ? " (noisy)" : "");
+    std::printf("decode of %zu tokens after %zu: %.1f tokens/s%s\n", options.count, options.context, speed,
+                noisy ? " (noisy)" : "");
   }
 }
 
@@ -122,13 +134,17 @@ void add_bench(CLI::App& program, Tool& tool) {
   auto* prefill_verb = bench->add_subcommand("prefill", "forward pass over many tokens at once");
   options->model.add_to(*prefill_verb);
   prefill_verb->add_option("--tokens", options->tokens, "lengths, separated by commas")->capture_default_str();
-  prefill_verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  prefill_verb->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   prefill_verb->callback([options, &tool] { bench_prefill(*options, tool); });
 
   auto* decode = bench->add_subcommand("decode", "forward pass token by token");
   options->model.add_to(*decode);
   decode->add_option("--tokens", options->count, "tokens to run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  decode->add_option("--context", options->context, "tokens in the cache before them")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+  decode->add_option("--context", options->context, "tokens in the cache before them")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
   decode->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
   decode->callback([options, &tool] { bench_decode(*options, tool); });
 

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -5,14 +7,11 @@
 #include <sstream>
 
 #include "bench.hpp"
-#include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/store/memory_store.hpp"
-#include "krul/store/throttled_store.hpp"
-#include "machine_costs.hpp"
 #include "page_cache.hpp"
+#include "restore_once.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -29,54 +28,24 @@ struct RestoreBenchOptions {
   bool warm = false;
 };
 
-/// What one restore took, from opening the saved conversation to the prompt's logits.
-struct RestoreFigure {
-  double first_token_s = 0;
-  RestoreReport report;
-};
-
-/// The conversation that is restored again and again, and what is known of the machine.
-struct Bench {
-  LoadedModel& model;
-  const MachineCosts& costs;
-  std::vector<Token> tokens;  // history and prompt
-  std::filesystem::path folder;  // of the file store
-};
-
-template <ConversationStore S>
-RestoreFigure restore_once(Bench& bench, S& store, const Strategy& strategy, const LinkName& link) {
-  ConversationOptions options;
-  options.read_only = true;
-  options.threads = bench.model.backend.threads();
-  options.costs = bench.costs.costs(link, strategy.codec);
-  std::vector<float> logits(bench.model.backend.geometry().vocabulary);
-  const SteadyClock clock;
-  const TimePoint start = clock.now();
-  auto talk = unwrap(Conversation<CpuModel, S, AnyPolicy>::open(bench.model.backend, store, std::string(strategy.codec), options, strategy.policy));
-  RestoreFigure figure;
-  figure.report = unwrap(talk.advance(bench.tokens, logits));
-  figure.first_token_s = seconds(clock.now() - start);
-  return figure;
-}
-
 /// One measurement a strategy, over the link that is asked for.
-std::function<RestoreFigure()> measurement(Bench& bench, FileStore& disk, MemoryStore& memory, const Strategy& strategy,
-                                           const LinkName& link, bool warm) {
+std::function<RestoreFigure()> measurement(const Returning& returning, FileStore& disk, MemoryStore& memory,
+                                           const Strategy& strategy, const LinkName& link, bool warm) {
+  const auto nothing = [](auto&, const auto&) {};
   switch (link.kind) {
     case LinkName::Kind::disk:
-      return [&bench, &disk, strategy, link, warm] {
-        if (!warm) drop_from_page_cache(bench.folder);
-        return restore_once(bench, disk, strategy, link);
+      return [=, &disk] {
+        if (!warm) drop_from_page_cache(disk.path());
+        return restore_once(returning, disk, strategy, link, nothing);
       };
     case LinkName::Kind::memory:
-      return [&bench, &memory, strategy, link] { return restore_once(bench, memory, strategy, link); };
-    case LinkName::Kind::rate: break;
+      return [=, &memory] { return restore_once(returning, memory, strategy, link, nothing); };
+    case LinkName::Kind::rate:
+      break;
   }
-  // No burst: an idle link saves nothing up, so that every request pays its latency.
-  const LinkSpeed speed{.bytes_per_s = static_cast<std::uint64_t>(link.bytes_per_s), .latency = duration_of(throttled_latency_s), .burst = 0};
-  return [&bench, throttled = ThrottledStore<MemoryStore>(memory, speed), strategy, link]() mutable {
+  return [=, throttled = behind_link(memory, link)]() mutable {
     throttled.empty_bucket();
-    return restore_once(bench, throttled, strategy, link);
+    return restore_once(returning, throttled, strategy, link, nothing);
   };
 }
 
@@ -89,38 +58,54 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   expect_fits(model, options.tokens + options.prompt);
   const auto costs = machine_costs(model, tool);
 
-  Bench bench{model, costs, sample_tokens(model, options.tokens + options.prompt), cache_folder() / "bench" / std::to_string(::getpid())};
-  auto disk = unwrap(FileStore::open(bench.folder));
+  const auto tokens = sample_tokens(model, options.tokens + options.prompt);
+  const Returning returning{model, costs, "bench-", tokens};
+  const auto folder = cache_folder() / "bench" / std::to_string(::getpid());
+  auto disk = unwrap(FileStore::open(folder));
   MemoryStore memory;
   struct Cleaner {
     std::filesystem::path folder;
-    ~Cleaner() { std::error_code ignored; std::filesystem::remove_all(folder, ignored); }
-  } const cleaner{bench.folder};
+    ~Cleaner() {
+      std::error_code ignored;
+      std::filesystem::remove_all(folder, ignored);
+    }
+  } const cleaner{folder};
   tool.progress("computing and saving " + std::to_string(options.tokens) + " tokens");
   {
-    const auto history = std::span(bench.tokens).first(options.tokens);
+    const auto history = std::span(tokens).first(options.tokens);
     auto cache = model.backend.make_cache(options.tokens);
     auto batch = model.backend.make_batch();
     prefill(model.backend, cache, batch, history, {});
     std::set<std::string_view> codecs;
     for (const auto& strategy : chosen) codecs.insert(strategy.codec);
     for (const auto codec : codecs) {
-      const SaveAs as{.id = std::string(codec), .codec = unwrap(row_codec_from_name(codec)), .threads = model.backend.threads()};
+      const SaveAs as{.id = saved_id(returning.id_prefix, codec),
+                      .codec = unwrap(row_codec_from_name(codec)),
+                      .threads = model.backend.workers().threads()};
       unwrap(save_as(model.backend, disk, cache, history, as));
       unwrap(save_as(model.backend, memory, cache, history, as));
     }
   }
 
   Json results = Json::array();
-  eval::ResultTable table({{"link", "", eval::ResultTable::Align::left}, {"strategy", "", eval::ResultTable::Align::left}, {"first token", "ms"},
-                           {"predicted", "ms"}, {"bound", "ms"}, {"bubble", "ms"}, {"read"}, {"recomputed", "tokens"},
+  eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
+                           {"strategy", "", eval::ResultTable::Align::left},
+                           {"first token", "ms"},
+                           {"predicted", "ms"},
+                           {"bound", "ms"},
+                           {"bubble", "ms"},
+                           {"read"},
+                           {"recomputed", "tokens"},
                            {"time against load-f16", "median [95 %]", eval::ResultTable::Align::left}});
   for (const auto& link : links) {
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
     for (const auto& strategy : chosen)
-      alternatives.push_back({std::string(strategy.name), measurement(bench, disk, memory, strategy, link, options.warm)});
+      alternatives.push_back(
+          {std::string(strategy.name), measurement(returning, disk, memory, strategy, link, options.warm)});
     tool.progress("restoring over " + link.text);
-    eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, {.clean_rounds = options.rounds, .most_rounds = std::max<std::size_t>(4 * options.rounds, 12)});
+    eval::PairedRounds harness(
+        SteadyClock{}, eval::MachineLoad{},
+        {.clean_rounds = options.rounds, .most_rounds = std::max<std::size_t>(4 * options.rounds, 12)});
     const auto report = unwrap(harness.run<RestoreFigure>(alternatives));
     std::size_t baseline = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i)
@@ -135,15 +120,29 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       const double bubble = milliseconds([](const RestoreFigure& f) { return f.report.bubble_s(); });
       const double predicted = milliseconds([](const RestoreFigure& f) { return f.report.predicted.first_token_s; });
       const std::size_t recomputed = last.plan.prefix.empty() ? 0 : last.plan.prefix.front();
-      results.push_back({{"strategy", chosen[i].name}, {"link", link.text}, {"ttft_ms", ttft}, {"restore_ms", restore}, {"bytes", last.bytes},
-                         {"recomputed_tokens", recomputed}, {"prefix", last.plan.prefix}, {"predicted_ms", predicted}, {"bound_ms", bound},
-                         {"bubble_ms", bubble}, {"rounds", report.rounds.size()}, {"discarded_rounds", report.discarded}, {"noisy", report.noisy},
-                         {"against", chosen[baseline].name}, {"ratio", comparison.ratio.median}, {"ratio_low", comparison.ratio.interval.low},
+      results.push_back({{"strategy", chosen[i].name},
+                         {"link", link.text},
+                         {"ttft_ms", ttft},
+                         {"restore_ms", restore},
+                         {"bytes", last.bytes},
+                         {"recomputed_tokens", recomputed},
+                         {"prefix", last.plan.prefix},
+                         {"predicted_ms", predicted},
+                         {"bound_ms", bound},
+                         {"bubble_ms", bubble},
+                         {"rounds", report.rounds.size()},
+                         {"discarded_rounds", report.discarded},
+                         {"noisy", report.noisy},
+                         {"against", chosen[baseline].name},
+                         {"ratio", comparison.ratio.median},
+                         {"ratio_low", comparison.ratio.interval.low},
                          {"ratio_high", comparison.ratio.interval.high}});
-      table.add({link.text, std::string(chosen[i].name), eval::cell(ttft), eval::cell(predicted), eval::cell(bound), eval::cell(bubble),
-                 human_bytes(static_cast<double>(last.bytes)), std::to_string(recomputed), eval::cell(comparison.ratio) + (report.noisy ? " noisy" : "")});
+      table.add({link.text, std::string(chosen[i].name), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
+                 eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)), std::to_string(recomputed),
+                 eval::cell(comparison.ratio) + (report.noisy ? " noisy" : "")});
       if (!options.trace.empty()) {
-        const auto file = options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(&link - links.data()) + ".json";
+        const auto file =
+            options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(&link - links.data()) + ".json";
         std::FILE* out = std::fopen(file.c_str(), "w");
         if (!out) throw Failure({ErrorCode::io, "cannot write " + file});
         const std::string trace = chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text);
@@ -159,9 +158,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
     tool.print({{"tokens", options.tokens}, {"prompt", options.prompt}, {"results", results}, {"run", run}});
   } else {
-    std::printf("%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links of a stated\n"
-                "rate have %.1f ms latency a request; files %s\n", table.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
-                options.warm ? "in the page cache" : "dropped from the page cache before each restore");
+    std::printf(
+        "%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links of "
+        "a stated\n"
+        "rate have %.1f ms latency a request; files %s\n",
+        table.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
+        options.warm ? "in the page cache" : "dropped from the page cache before each restore");
   }
 }
 
@@ -173,11 +175,13 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   options->model.add_to(*verb);
   verb->add_option("--tokens", options->tokens, "history")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   verb->add_option("--prompt", options->prompt, "new tokens")->check(CLI::Range(1, 1 << 16))->capture_default_str();
-  verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")->capture_default_str();
+  verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")
+      ->capture_default_str();
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
-  verb->add_option("--trace", options->trace, "write timelines (Chrome trace events, for Perfetto) to files that begin so");
+  verb->add_option("--trace", options->trace,
+                   "write timelines (Chrome trace events, for Perfetto) to files that begin so");
   verb->callback([options, &tool] { bench_restore(*options, tool); });
 }
 

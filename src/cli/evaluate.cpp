@@ -30,10 +30,11 @@ struct Case {
   std::vector<Token> history, fresh;
 };
 
-std::vector<Case> cut_cases(const EvaluateOptions& options, const LoadedModel& model, const std::vector<ConversationText>& texts) {
+std::vector<Case> cut_cases(const EvaluateOptions& options, const LoadedModel& model,
+                            const std::vector<ConversationText>& texts) {
   std::vector<Case> cases;
   for (const auto& text : texts) {
-    const auto tokens = unwrap(model.chat.encode(model.tokenizer, text.messages, false));
+    const auto tokens = encode_messages(model, text.messages, false);
     if (tokens.size() < options.history / 2 + options.fresh) continue;
     const std::size_t history = std::min(options.history, tokens.size() - options.fresh);
     const auto at = tokens.begin() + static_cast<std::ptrdiff_t>(history);
@@ -62,16 +63,19 @@ struct Restored {
 };
 
 /// What the model says to the new tokens after the history was saved from `exact`, dropped and restored.
-Restored restore_and_run(CpuModel& model, Cache& exact, const Case& item, const Strategy& strategy, const ConversationOptions& base) {
+Restored restore_and_run(CpuModel& model, Cache& exact, const Case& item, const Strategy& strategy,
+                         const ConversationOptions& base) {
   MemoryStore store;
   ConversationOptions options = base;
   options.codec = unwrap(row_codec_from_name(strategy.codec));
   options.read_only = true;
-  unwrap(save_as(model, store, exact, item.history, {.id = item.id, .codec = options.codec, .threads = options.threads}));
+  unwrap(
+      save_as(model, store, exact, item.history, {.id = item.id, .codec = options.codec, .threads = options.threads}));
   std::vector<Token> all = item.history;
   all.insert(all.end(), item.fresh.begin(), item.fresh.end());
   Restored restored{std::vector<float>(item.fresh.size() * model.geometry().vocabulary), store.used()};
-  auto talk = unwrap(Conversation<CpuModel, MemoryStore, AnyPolicy>::open(model, store, item.id, options, strategy.policy));
+  auto talk =
+      unwrap(Conversation<CpuModel, MemoryStore, AnyPolicy>::open(model, store, item.id, options, strategy.policy));
   unwrap(talk.advance(all, restored.logits));
   if (strategy.name == "recompute") restored.stored = all.size() * sizeof(Token);
   return restored;
@@ -82,7 +86,9 @@ std::vector<eval::TokenQuality> compare_logits(std::span<const float> exact, std
   const std::size_t vocabulary = exact.size() / item.fresh.size();
   std::vector<eval::TokenQuality> tokens;
   for (std::size_t row = 0; row + 1 < item.fresh.size(); ++row) {
-    const auto at = [&](std::span<const float> logits) { return eval::NextToken(logits.subspan(row * vocabulary, vocabulary)); };
+    const auto at = [&](std::span<const float> logits) {
+      return eval::NextToken(logits.subspan(row * vocabulary, vocabulary));
+    };
     tokens.push_back(eval::compare(at(exact), at(candidate), item.fresh[row + 1]));
     tokens.back().nll_without_history = -at(alone).log_probability(item.fresh[row + 1]);
   }
@@ -95,28 +101,47 @@ struct Outcome {
   double bytes = 0, tokens = 0;
 };
 
-void print_outcomes(const std::vector<Outcome>& outcomes, const EvaluateOptions& options, const LoadedModel& model, const Tool& tool) {
+void print_outcomes(const std::vector<Outcome>& outcomes, const EvaluateOptions& options, const LoadedModel& model,
+                    const Tool& tool) {
   const auto f16 = static_cast<double>(model.backend.geometry().f16_token_bytes());
   Json rows = Json::array();
-  eval::ResultTable table({{"strategy", "", eval::ResultTable::Align::left}, {"bytes", "per token"}, {"ratio", "to f16"}, {"dNLL", "nats"},
-                           {"KL", "nats"}, {"KL p95"}, {"KL worst", "conversation"}, {"top-1"}, {"benefit", "kept"}});
+  eval::ResultTable table({{"strategy", "", eval::ResultTable::Align::left},
+                           {"bytes", "per token"},
+                           {"ratio", "to f16"},
+                           {"dNLL", "nats"},
+                           {"KL", "nats"},
+                           {"KL p95"},
+                           {"KL worst", "conversation"},
+                           {"top-1"},
+                           {"benefit", "kept"}});
   for (const auto& outcome : outcomes) {
     const auto quality = outcome.quality.summary();
     const double bytes = outcome.bytes / outcome.tokens;
     const double benefit = quality.history_benefit.value_or(std::nan(""));
-    rows.push_back({{"name", outcome.strategy.name}, {"bytes_per_token", bytes}, {"ratio_to_f16", f16 / bytes},
-                    {"delta_nll", quality.delta_nll}, {"kl", quality.kl}, {"kl_p95", quality.kl_p95}, {"kl_worst", quality.kl_worst},
-                    {"history_benefit", quality.history_benefit ? Json(benefit) : Json(nullptr)}, {"top1", quality.top1},
-                    {"conversations", quality.conversations}, {"tokens", quality.tokens}});
-    table.add({std::string(outcome.strategy.name), eval::cell(bytes, 0), eval::cell(f16 / bytes, 2), eval::cell(quality.delta_nll, 4),
-               eval::cell(quality.kl, 5), eval::cell(quality.kl_p95, 5), eval::cell(quality.kl_worst, 5), eval::cell(quality.top1, 3),
-               eval::cell(benefit, 4)});
+    rows.push_back({{"name", outcome.strategy.name},
+                    {"bytes_per_token", bytes},
+                    {"ratio_to_f16", f16 / bytes},
+                    {"delta_nll", quality.delta_nll},
+                    {"kl", quality.kl},
+                    {"kl_p95", quality.kl_p95},
+                    {"kl_worst", quality.kl_worst},
+                    {"history_benefit", quality.history_benefit ? Json(benefit) : Json(nullptr)},
+                    {"top1", quality.top1},
+                    {"conversations", quality.conversations},
+                    {"tokens", quality.tokens}});
+    table.add({std::string(outcome.strategy.name), eval::cell(bytes, 0), eval::cell(f16 / bytes, 2),
+               eval::cell(quality.delta_nll, 4), eval::cell(quality.kl, 5), eval::cell(quality.kl_p95, 5),
+               eval::cell(quality.kl_worst, 5), eval::cell(quality.top1, 3), eval::cell(benefit, 4)});
   }
   if (tool.json) {
-    tool.print({{"strategies", rows}, {"history", options.history}, {"new", options.fresh}, {"link", options.link}, {"run", describe_run(model)}});
+    tool.print({{"strategies", rows},
+                {"history", options.history},
+                {"new", options.fresh},
+                {"link", options.link},
+                {"run", describe_run(model)}});
   } else {
-    std::printf("%s\nhistory of up to %zu tokens, the next %zu are the new input; %zu conversations\n", table.text().c_str(), options.history,
-                options.fresh, outcomes.front().quality.summary().conversations);
+    std::printf("%s\nhistory of up to %zu tokens, the next %zu are the new input; %zu conversations\n",
+                table.text().c_str(), options.history, options.fresh, outcomes.front().quality.summary().conversations);
   }
 }
 
@@ -125,7 +150,8 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   std::vector<Outcome> outcomes;
   std::stringstream names(options.strategies);
   for (std::string name; std::getline(names, name, ',');) outcomes.push_back({unwrap(strategy_named(name)), {}});
-  const std::string lines = options.conversations.empty() ? std::string(embedded_conversations()) : unwrap(read_text(options.conversations));
+  const std::string lines =
+      options.conversations.empty() ? std::string(embedded_conversations()) : unwrap(read_text(options.conversations));
   const auto texts = unwrap(parse_conversations(lines));
   auto model = options.model.load(tool);
   const auto costs = machine_costs(model, tool);
@@ -143,7 +169,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     const auto alone = logits_after(model.backend, empty, item.fresh);
     for (auto& outcome : outcomes) {
       ConversationOptions conversation;
-      conversation.threads = model.backend.threads();
+      conversation.threads = model.backend.workers().threads();
       conversation.costs = costs.costs(link, outcome.strategy.codec);
       const auto restored = restore_and_run(model.backend, exact, item, outcome.strategy, conversation);
       outcome.quality.add(compare_logits(reference, restored.logits, alone, item));
@@ -163,8 +189,12 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   options->model.add_to(*verb);
   verb->add_option("--conversations", options->conversations, "JSON lines; without it, the demo's own");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
-  verb->add_option("--history", options->history, "tokens that are saved and restored")->check(CLI::Range(2, 1 << 20))->capture_default_str();
-  verb->add_option("--new", options->fresh, "tokens of new input after them")->check(CLI::Range(2, 4096))->capture_default_str();
+  verb->add_option("--history", options->history, "tokens that are saved and restored")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--new", options->fresh, "tokens of new input after them")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->callback([options, &tool] { evaluate(*options, tool); });
 }

@@ -15,7 +15,8 @@ Result<LinkName> parse_link(const std::string& text) {
   if (scale > 0 && number > 0 && number * scale >= 1e3 && number * scale <= 1e12)
     return LinkName{text, LinkName::Kind::rate, number * scale};
   return fail(ErrorCode::invalid_argument,
-              "unknown link \"" + text + "\"; there are disk, memory, and rates such as 100MB/s (kB/s, MB/s, GB/s; 1 kB/s to 1000 GB/s)");
+              "unknown link \"" + text +
+                  "\"; there are disk, memory, and rates such as 100MB/s (kB/s, MB/s, GB/s; 1 kB/s to 1000 GB/s)");
 }
 
 Result<std::vector<LinkName>> parse_links(const std::string& text) {

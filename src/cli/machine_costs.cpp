@@ -49,7 +49,8 @@ Json to_json(const LinkCosts& link) {
 }
 
 LinkCosts link_from(const Json& json) {
-  return {json.at("latency_s").get<double>(), json.at("bytes_per_s").get<double>(), json.at("core_s_per_byte").get<double>()};
+  return {json.at("latency_s").get<double>(), json.at("bytes_per_s").get<double>(),
+          json.at("core_s_per_byte").get<double>()};
 }
 
 Json to_json(const MachineCosts& costs) {
@@ -90,7 +91,8 @@ void calibrate(const CalibrateOptions& options, const Tool& tool) {
   if (!options.machine)
     throw Failure({ErrorCode::invalid_argument, "this version calibrates the machine only: krul calibrate --machine"});
   auto model = options.model.load(tool);
-  const auto folder = options.store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(options.store.path);
+  const auto folder =
+      options.store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(options.store.path);
   const auto costs = measure_machine_costs(model, folder, tool);
   const auto file = machine_costs_file(model);
   save_machine_costs(costs, file);
@@ -102,12 +104,13 @@ void calibrate(const CalibrateOptions& options, const Tool& tool) {
     return;
   }
   const auto& layer = costs.layer;
-  std::printf("one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key\n", layer.call_s * 1e6,
-              layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9);
+  std::printf("one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key\n",
+              layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9);
   std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
-  for (const auto& [codec, row_s] : costs.decode_row_s) std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
-  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6, costs.disk.latency_s * 1e6,
-              costs.memory.bytes_per_s / 1e6);
+  for (const auto& [codec, row_s] : costs.decode_row_s)
+    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
+  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
+              costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
   std::printf("kept in %s\n", file.c_str());
 }
 
@@ -127,7 +130,8 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
 
 std::filesystem::path machine_costs_file(const LoadedModel& model) {
   const Identity& identity = model.backend.identity();
-  const std::string what = identity.weights + identity.geometry + identity.kernels + identity.processor + identity.threads;
+  const std::string what =
+      identity.weights + identity.geometry + identity.kernels + identity.processor + identity.threads;
   return cache_folder() / "costs" / (hexadecimal(checksum(std::as_bytes(std::span(what)))) + ".json");
 }
 
@@ -140,7 +144,7 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   costs.layer = compute.layer;
   costs.pass_s = compute.pass_s;
   tool.progress("measuring codecs and links");
-  Workers workers(model.backend.threads());
+  Workers workers(model.backend.workers().threads());
   for (const AnyRowCodec& codec : AnyRowCodec::all())
     costs.decode_row_s[std::string(codec.name())] = measure_decode_row_s(model.backend.geometry(), codec, workers);
   MemoryStore memory;
@@ -148,7 +152,7 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   auto disk = unwrap(FileStore::open(store_folder));
   costs.disk = measure_link(disk, [&] { drop_from_page_cache(store_folder / std::string(32, '0')); });
   // A read is copied and checked by a core that the other lane would use; the two lanes share them all.
-  const double core_s_per_byte = 1 / costs.memory.bytes_per_s / static_cast<double>(model.backend.threads());
+  const double core_s_per_byte = 1 / costs.memory.bytes_per_s / static_cast<double>(model.backend.workers().threads());
   costs.memory.core_s_per_byte = costs.disk.core_s_per_byte = core_s_per_byte;
   costs.measured_s = seconds(clock.now() - start);
   tool.progress("");
@@ -163,7 +167,9 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
   out << to_json(costs).dump(2) << "\n";
   out.close();
   if (out) std::filesystem::rename(temporary, file, error);
-  if (!out || error) throw Failure({ErrorCode::io, "cannot write " + file.string() + "; set KRUL_CACHE to a folder that can be written"});
+  if (!out || error)
+    throw Failure(
+        {ErrorCode::io, "cannot write " + file.string() + "; set KRUL_CACHE to a folder that can be written"});
 }
 
 MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {

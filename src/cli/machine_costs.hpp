@@ -11,8 +11,8 @@ namespace krul::cli {
 
 /// What `krul calibrate --machine` measured for one model, kernels and number of threads; kept as a file.
 struct MachineCosts {
-  LayerCosts layer;                          ///< without decode_row_s
-  double pass_s = 0;                         ///< seconds of everything outside the layers
+  LayerCosts layer;                            ///< without decode_row_s
+  double pass_s = 0;                           ///< seconds of everything outside the layers
   std::map<std::string, double> decode_row_s;  ///< by codec: seconds per row and layer
   LinkCosts disk, memory;
   double measured_s = 0;  ///< how long the measurement took
@@ -25,7 +25,8 @@ struct MachineCosts {
 [[nodiscard]] std::filesystem::path machine_costs_file(const LoadedModel& model);
 
 /// Measures on this machine; the disk's part in `store_folder`. Takes seconds.
-[[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder, const Tool& tool);
+[[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder,
+                                                 const Tool& tool);
 
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
 

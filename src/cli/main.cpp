@@ -12,7 +12,8 @@ int main(int argc, char** argv) {
   program.add_flag("--json", tool.json, "one JSON object on standard output, nothing else there");
   program.fallthrough();
   program.require_subcommand(1);
-  for (const auto add : {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_saved})
+  for (const auto add :
+       {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_saved})
     add(program, tool);
   try {
     program.parse(argc, argv);
@@ -21,7 +22,8 @@ int main(int argc, char** argv) {
     return program.exit(error);
   } catch (const Failure& failure) {
     tool.say(std::string("krul: ") + failure.what());
-    if (tool.json) tool.print({{"error", {{"code", krul::name(failure.error.code)}, {"message", failure.error.message}}}});
+    if (tool.json)
+      tool.print({{"error", {{"code", krul::name(failure.error.code)}, {"message", failure.error.message}}}});
   } catch (const std::bad_alloc&) {
     tool.say("krul: out of memory; use a shorter conversation or a smaller model");
   } catch (const std::exception& error) {

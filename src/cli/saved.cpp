@@ -30,18 +30,29 @@ std::string local_time(std::uint64_t unix_s) {
   return text;
 }
 
-std::string folder_of(const std::string& id) { return unwrap(conversation_folder(id)); }
+std::string folder_of(const std::string& id) {
+  return unwrap(conversation_folder(id));
+}
 
 Json summary(const Manifest& manifest) {
-  return {{"id", manifest.conversation},   {"tokens", manifest.tokens.size()}, {"rows", manifest.rows},
-          {"bytes", stored_bytes(manifest)}, {"generation", manifest.generation}, {"saved_unix_s", manifest.saved_unix_s},
-          {"layers", manifest.layers},       {"block", manifest.block}};
+  return {{"id", manifest.conversation},
+          {"tokens", manifest.tokens.size()},
+          {"rows", manifest.rows},
+          {"bytes", stored_bytes(manifest)},
+          {"generation", manifest.generation},
+          {"saved_unix_s", manifest.saved_unix_s},
+          {"layers", manifest.layers},
+          {"block", manifest.block}};
 }
 
 void list(const SavedOptions& options, const Tool& tool) {
   auto store = options.store.open();
   Json conversations = Json::array();
-  eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left}, {"tokens"}, {"stored"}, {"saves"}, {"last saved", "", eval::ResultTable::Align::left}});
+  eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
+                           {"tokens"},
+                           {"stored"},
+                           {"saves"},
+                           {"last saved", "", eval::ResultTable::Align::left}});
   for (const auto& folder : unwrap(store.list(""))) {
     const auto loaded = load_manifest(store, folder, ManifestCopies::first_valid);
     if (!loaded) {
@@ -53,8 +64,9 @@ void list(const SavedOptions& options, const Tool& tool) {
     }
     const Manifest& manifest = loaded->manifest;
     conversations.push_back(summary(manifest));
-    table.add({manifest.conversation, std::to_string(manifest.tokens.size()), human_bytes(static_cast<double>(stored_bytes(manifest))),
-               std::to_string(manifest.generation), local_time(manifest.saved_unix_s)});
+    table.add({manifest.conversation, std::to_string(manifest.tokens.size()),
+               human_bytes(static_cast<double>(stored_bytes(manifest))), std::to_string(manifest.generation),
+               local_time(manifest.saved_unix_s)});
   }
   if (tool.json) {
     tool.print({{"conversations", conversations}});
@@ -72,31 +84,42 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   const Identity& identity = manifest.identity;
   std::map<std::string, std::size_t> by_plan;
   for (const auto& chunk : manifest.chunks)
-    if (chunk.is_stored()) ++by_plan[manifest.plans.at(chunk.plan).strategy + " (" + manifest.plans.at(chunk.plan).codec + ")"];
+    if (chunk.is_stored())
+      ++by_plan[manifest.plans.at(chunk.plan).strategy + " (" + manifest.plans.at(chunk.plan).codec + ")"];
   if (tool.json) {
     Json chunks = Json::array();
     for (std::size_t layer = 0; layer < manifest.layers; ++layer)
       for (std::size_t block = 0; block < manifest.blocks(); ++block) {
         const auto& chunk = manifest.chunk(layer, block);
-        chunks.push_back({{"layer", layer}, {"block", block}, {"object", chunk.is_stored() ? manifest.objects[chunk.object] : ""},
-                          {"offset", chunk.offset}, {"bytes", chunk.bytes}, {"hash", hexadecimal(chunk.hash)},
+        chunks.push_back({{"layer", layer},
+                          {"block", block},
+                          {"object", chunk.is_stored() ? manifest.objects[chunk.object] : ""},
+                          {"offset", chunk.offset},
+                          {"bytes", chunk.bytes},
+                          {"hash", hexadecimal(chunk.hash)},
                           {"codec", chunk.is_stored() ? manifest.plans.at(chunk.plan).codec : ""}});
       }
     Json json = summary(manifest);
-    json["identity"] = {{"architecture", identity.architecture}, {"weights", identity.weights}, {"tokenizer", identity.tokenizer},
-                        {"geometry", identity.geometry}, {"profile", identity.profile}, {"kernels", identity.kernels},
-                        {"processor", identity.processor}, {"threads", identity.threads}};
+    json["identity"] = {{"architecture", identity.architecture}, {"weights", identity.weights},
+                        {"tokenizer", identity.tokenizer},       {"geometry", identity.geometry},
+                        {"profile", identity.profile},           {"kernels", identity.kernels},
+                        {"processor", identity.processor},       {"threads", identity.threads}};
     json["repaired"] = loaded.repaired;
     json["chunks"] = chunks;
     tool.print(json);
     return;
   }
-  std::printf("conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved %s by %s\n",
-              manifest.conversation.c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows, manifest.block,
-              static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(), manifest.writer.c_str());
-  std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n", identity.architecture.c_str(),
-              identity.weights.c_str(), identity.geometry.c_str(), identity.kernels.c_str(), identity.threads.c_str(), identity.processor.c_str());
-  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(stored_bytes(manifest))).c_str(), manifest.objects.size());
+  std::printf(
+      "conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved "
+      "%s by %s\n",
+      manifest.conversation.c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
+      manifest.block, static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
+      manifest.writer.c_str());
+  std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n",
+              identity.architecture.c_str(), identity.weights.c_str(), identity.geometry.c_str(),
+              identity.kernels.c_str(), identity.threads.c_str(), identity.processor.c_str());
+  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(stored_bytes(manifest))).c_str(),
+              manifest.objects.size());
   for (const auto& [plan, chunks] : by_plan) std::printf("  chunks     %zu by %s\n", chunks, plan.c_str());
   if (!loaded.repaired.empty()) std::printf("  note       %s\n", loaded.repaired.c_str());
 }
@@ -114,7 +137,10 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
     const auto problems = report ? report->problems : std::vector<std::string>{report.error().message};
     ok = ok && problems.empty();
     if (report) chunks += report->chunks;
-    conversations.push_back({{"folder", folder}, {"chunks", report ? report->chunks : 0}, {"bytes", report ? report->bytes : 0}, {"problems", problems}});
+    conversations.push_back({{"folder", folder},
+                             {"chunks", report ? report->chunks : 0},
+                             {"bytes", report ? report->bytes : 0},
+                             {"problems", problems}});
     if (tool.json) continue;
     tool.progress("");
     std::printf("%s: %s\n", folder.c_str(), problems.empty() ? "ok" : "damaged");
@@ -132,10 +158,12 @@ void erase(const SavedOptions& options, const Tool& tool) {
   auto store = options.store.open();
   const auto folder = folder_of(options.id);
   const auto lock = unwrap(store.lock(folder));
-  unwrap(load_manifest(store, folder, ManifestCopies::first_valid).map([](const auto&) {}).or_else([](const Error& error) -> Status {
-    if (error.code == ErrorCode::not_found) return tl::unexpected<Error>(error);
-    return {};  // a damaged conversation can be erased
-  }));
+  unwrap(load_manifest(store, folder, ManifestCopies::first_valid)
+             .map([](const auto&) {})
+             .or_else([](const Error& error) -> Status {
+               if (error.code == ErrorCode::not_found) return tl::unexpected<Error>(error);
+               return {};  // a damaged conversation can be erased
+             }));
   unwrap(erase_conversation(store, folder));
   if (tool.json) tool.print({{"erased", options.id}});
 }
@@ -149,7 +177,8 @@ void add_saved(CLI::App& program, Tool& tool) {
     void (*run)(const SavedOptions&, const Tool&);
     enum { none, optional, required } id;
   };
-  for (const Verb& verb : {Verb{"list", "what is saved", list, Verb::none}, Verb{"inspect", "how one conversation is saved", inspect, Verb::required},
+  for (const Verb& verb : {Verb{"list", "what is saved", list, Verb::none},
+                           Verb{"inspect", "how one conversation is saved", inspect, Verb::required},
                            Verb{"verify", "read and check every byte", verify_saved, Verb::optional},
                            Verb{"erase", "forget a conversation", erase, Verb::required}}) {
     auto options = std::make_shared<SavedOptions>();

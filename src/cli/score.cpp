@@ -25,13 +25,14 @@ void score(const ScoreOptions& options, const Tool& tool) {
     tokens = model.tokenizer.encode(text, Tokenizer::Special::parse);
   } else {
     const Message message{"user", text};
-    tokens = unwrap(model.chat.encode(model.tokenizer, std::span(&message, 1), false));
+    tokens = encode_messages(model, std::span(&message, 1), false);
   }
   const std::size_t vocabulary = model.backend.geometry().vocabulary, context = model.backend.geometry().context;
   if (tokens.empty()) throw Failure({ErrorCode::invalid_argument, options.text_file + " has no tokens"});
   if (tokens.size() > context)
-    throw Failure({ErrorCode::too_large, "the text has " + std::to_string(tokens.size()) + " tokens, the model's context only " +
-                                             std::to_string(context) + "; shorten it"});
+    throw Failure({ErrorCode::too_large, "the text has " + std::to_string(tokens.size()) +
+                                             " tokens, the model's context only " + std::to_string(context) +
+                                             "; shorten it"});
   std::ofstream logits_out;
   if (!options.logits_file.empty()) {
     logits_out.open(options.logits_file, std::ios::binary);
@@ -47,7 +48,8 @@ void score(const ScoreOptions& options, const Tool& tool) {
     const std::size_t count = std::min(piece, tokens.size() - begin);
     const auto rows = std::span(logits).first(count * vocabulary);
     forward(model.backend, cache, batch, std::span(tokens).subspan(begin, count), rows);
-    if (logits_out) logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
+    if (logits_out)
+      logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
     for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
       const eval::NextToken next(rows.subspan(row * vocabulary, vocabulary));
       log_probabilities.push_back(next.log_probability(tokens[begin + row + 1]));
@@ -55,7 +57,8 @@ void score(const ScoreOptions& options, const Tool& tool) {
     tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
   }
   tool.progress("");
-  if (logits_out.is_open() && !logits_out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
+  if (logits_out.is_open() && !logits_out.flush())
+    throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
 
   double sum = 0;
   for (const double value : log_probabilities) sum -= value;
@@ -65,7 +68,8 @@ void score(const ScoreOptions& options, const Tool& tool) {
     for (const double value : log_probabilities) values.push_back(value);
     tool.print({{"tokens", tokens}, {"logprobs", values}, {"nll", nll}, {"run", describe_run(model)}});
   } else {
-    std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll, std::exp(nll));
+    std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll,
+                std::exp(nll));
   }
 }
 

@@ -21,7 +21,8 @@ Result<std::vector<ConversationText>> parse_conversations(std::string_view json_
       conversation.id = object.value("id", "line-" + std::to_string(line));
       conversation.next = object.value("next", "");
       for (const auto& message : object.at("messages"))
-        conversation.messages.push_back({message.at("role").get<std::string>(), message.at("content").get<std::string>()});
+        conversation.messages.push_back(
+            {message.at("role").get<std::string>(), message.at("content").get<std::string>()});
     } catch (const nlohmann::json::exception&) {
       return bad(R"(needs {"id": "...", "messages": [{"role": "...", "content": "..."}]})");
     }

@@ -21,17 +21,22 @@ void Tool::say(const std::string& text) const {
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-void Tool::print(const Json& object) const { std::cout << object.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl; }
+void Tool::print(const Json& object) const {
+  std::cout << object.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
+}
 
 void ModelOptions::add_to(CLI::App& verb) {
   verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
   verb.add_option("--threads", threads, "cores to use; 0 means all")->capture_default_str();
   verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn or auto")
-      ->check(CLI::IsMember({"eigen", "onednn", "auto"}))->capture_default_str();
+      ->check(CLI::IsMember({"eigen", "onednn", "auto"}))
+      ->capture_default_str();
   verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))->capture_default_str();
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
+      ->capture_default_str();
   verb.add_option("--cache", cache, "element type of the KV cache: f32, f16 or bf16")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))->capture_default_str();
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
 }
 
 LoadedModel ModelOptions::load(const Tool& tool) const {
@@ -45,7 +50,9 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
     throw Failure({ErrorCode::unsupported, "--precision int8 is not in this version; there are f32, bf16 and auto"});
   CpuOptions options;
   options.threads = threads;
-  options.kernels = kernels == "eigen" ? KernelChoice::eigen : kernels == "onednn" ? KernelChoice::onednn : KernelChoice::automatic;
+  options.kernels = kernels == "eigen"    ? KernelChoice::eigen
+                    : kernels == "onednn" ? KernelChoice::onednn
+                                          : KernelChoice::automatic;
   if (precision != "auto") options.precision = precision == "f32" ? Precision::f32 : Precision::bf16;
   options.cache_type = *element_type_from(cache);
   tool.progress("loading " + file.filename().string());
@@ -55,7 +62,8 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
 }
 
 void StoreOptions::add_to(CLI::App& verb) {
-  verb.add_option("--store", path, "folder of saved conversations")->default_str((cache_folder() / "conversations").string());
+  verb.add_option("--store", path, "folder of saved conversations")
+      ->default_str((cache_folder() / "conversations").string());
 }
 
 FileStore StoreOptions::open() const {
@@ -64,7 +72,8 @@ FileStore StoreOptions::open() const {
 
 std::filesystem::path cache_folder() {
   if (const char* own = std::getenv("KRUL_CACHE"); own && *own) return own;
-  if (const char* shared = std::getenv("XDG_CACHE_HOME"); shared && *shared) return std::filesystem::path(shared) / "krul";
+  if (const char* shared = std::getenv("XDG_CACHE_HOME"); shared && *shared)
+    return std::filesystem::path(shared) / "krul";
   const char* home = std::getenv("HOME");
   return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
 }
@@ -98,6 +107,11 @@ Json to_json(const RestoreReport& report) {
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
           {"predicted_ms", report.predicted.first_token_s * 1e3}};
+}
+
+std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,
+                                   bool add_generation_prompt) {
+  return model.tokenizer.encode(unwrap(model.chat.render(messages, add_generation_prompt)), Tokenizer::Special::parse);
 }
 
 Json describe_run(const LoadedModel& model) {

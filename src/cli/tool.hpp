@@ -69,6 +69,10 @@ struct StoreOptions {
 
 [[nodiscard]] Json to_json(const RestoreReport& report);
 
+/// The tokens of a conversation in the model's chat format.
+[[nodiscard]] std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,
+                                                 bool add_generation_prompt);
+
 /// What every row of a measurement says about where it was taken.
 [[nodiscard]] Json describe_run(const LoadedModel& model);
 

@@ -13,6 +13,7 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptio
   if (!file) return propagate(file);
   auto tokenizer = Tokenizer::from_gguf(*file);
   if (!tokenizer) return propagate(tokenizer);
+  auto chat = ChatFormat::from_gguf(*file);
   std::string name = path.stem().string();
   if (const auto own = file->string_value("general.name"); own && !own->empty()) name = *own;
 
@@ -22,7 +23,7 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptio
   if (tokenizer->size() > backend->geometry().vocabulary)
     return fail(ErrorCode::corrupt, "the tokenizer of " + path.string() + " has " + std::to_string(tokenizer->size()) +
                                         " tokens, the model " + std::to_string(backend->geometry().vocabulary));
-  return LoadedModel{std::move(*backend), std::move(*tokenizer), std::move(name)};
+  return LoadedModel{std::move(*backend), std::move(*tokenizer), std::move(chat), std::move(name)};
 }
 
 }  // namespace krul

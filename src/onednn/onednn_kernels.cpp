@@ -36,7 +36,9 @@ dnnl::memory::dim dim(std::size_t value) {
   return static_cast<dnnl::memory::dim>(value);
 }
 
+/// One row alone is said to be dense: with a wider stride oneDNN would take a kernel that sums in another order.
 dnnl::memory::desc rows_desc(std::size_t rows, std::size_t width, std::size_t stride, dnnl::memory::data_type type) {
+  if (rows == 1) stride = width;
   return {{dim(rows), dim(width)}, type, dnnl::memory::dims{dim(stride), 1}};
 }
 

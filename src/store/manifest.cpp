@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::string_view magic = "KRULMAN\n";
 constexpr std::size_t header_bytes = 20;  // magic, major, minor, length of the whole
-constexpr std::size_t section_header_bytes = 12;
 constexpr std::size_t record_bytes = 36;
 constexpr std::size_t smallest = header_bytes + sizeof(Checksum);
 
@@ -313,8 +312,11 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
 
 void drop_unused_objects(Manifest& manifest) {
   std::vector<bool> used(manifest.objects.size(), false);
-  for (const ChunkRecord& chunk : manifest.chunks)
-    if (chunk.is_stored()) used[chunk.object] = true;
+  for (const ChunkRecord& chunk : manifest.chunks) {
+    if (!chunk.is_stored()) continue;
+    expects(chunk.object < used.size(), "drop_unused_objects: a chunk lies in an object that is not named");
+    used[chunk.object] = true;
+  }
   std::vector<std::uint32_t> moved(manifest.objects.size(), 0);
   std::vector<std::string> objects;
   for (std::size_t i = 0; i < used.size(); ++i) {

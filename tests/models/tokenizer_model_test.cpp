@@ -33,7 +33,7 @@ constexpr RealModel models[] = {
 std::optional<GgufFile> open(const RealModel& model) {
   const char* folder = std::getenv("KRUL_MODELS");
   if (folder == nullptr || !std::filesystem::exists(std::filesystem::path(folder) / model.file)) {
-    MESSAGE("skipped: set KRUL_MODELS to a folder with ", model.file);
+    MESSAGE("skipped: set KRUL_MODELS to a folder with ", std::string(model.file));
     return std::nullopt;
   }
   auto file = GgufFile::open(std::filesystem::path(folder) / model.file);

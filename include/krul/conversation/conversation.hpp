@@ -22,12 +22,12 @@ namespace krul {
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
   AnyRowCodec codec{Int8Codec{}};  ///< for rows that are saved from now on; rows already saved keep theirs
-  std::string strategy = "krul";    ///< recorded with what is saved
-  std::size_t block = 64;           ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;         ///< tokens of the live cache; 0: the model's context
-  Costs costs;                      ///< of this machine, model and link, for planning
-  std::size_t threads = 1;          ///< that code and undo the coding
-  bool read_only = false;           ///< never saves, and needs no lock
+  std::string strategy = "krul";   ///< recorded with what is saved
+  std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
+  Costs costs;                     ///< of this machine, model and link, for planning
+  std::size_t threads = 1;         ///< that code and undo the coding
+  bool read_only = false;          ///< never saves, and needs no lock
 };
 
 /// One conversation: its live cache while it is active, its saved state while it is not.
@@ -43,7 +43,8 @@ class Conversation {
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only.
   /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it; corrupt
   ///         if nothing can be read of it any more
-  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, P policy = {}, C clock = {});
+  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, P policy = {},
+                                   C clock = {});
 
   /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
   [[nodiscard]] const std::vector<Token>& saved_tokens() const noexcept { return manifest_.tokens; }
@@ -85,7 +86,11 @@ class Conversation {
 
  private:
   Conversation(B& model, S& store, ConversationOptions options, P policy, C clock)
-      : model_(&model), store_(&store), options_(std::move(options)), scheduler_(std::move(policy)), clock_(std::move(clock)),
+      : model_(&model),
+        store_(&store),
+        options_(std::move(options)),
+        scheduler_(std::move(policy)),
+        clock_(std::move(clock)),
         workers_(std::make_unique<Workers>(options_.threads)) {}
 
   Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits);
@@ -103,16 +108,16 @@ class Conversation {
   std::unique_ptr<Workers> workers_;
   std::optional<typename S::Lock> lock_;
   std::string folder_;
-  Manifest manifest_;           ///< as saved; generation 0 if nothing is
+  Manifest manifest_;            ///< as saved; generation 0 if nothing is
   std::string manifest_repair_;  ///< what was wrong with the saved manifest, if anything
-  std::size_t unchanged_ = 0;   ///< leading rows of the live cache that are those of the saved state
+  std::size_t unchanged_ = 0;    ///< leading rows of the live cache that are those of the saved state
   std::optional<typename B::Cache> cache_;
   std::vector<Token> tokens_;
 };
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id, ConversationOptions options,
-                                                                P policy, C clock) {
+Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id,
+                                                                ConversationOptions options, P policy, C clock) {
   expects(options.block > 0 && options.threads > 0, "Conversation: block and threads of at least one");
   Conversation opened(model, store, std::move(options), std::move(policy), std::move(clock));
   const auto folder = conversation_folder(id);
@@ -124,12 +129,15 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
     opened.lock_.emplace(std::move(*lock));
   }
   if (opened.options_.capacity == 0) opened.options_.capacity = model.geometry().context;
-  auto loaded = load_manifest(store, opened.folder_, opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both);
+  auto loaded = load_manifest(store, opened.folder_,
+                              opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both);
   if (loaded) {
     if (const auto differing = differences(loaded->manifest.identity, model.identity()); !differing.empty())
-      return fail(ErrorCode::identity_mismatch, "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing));
+      return fail(ErrorCode::identity_mismatch,
+                  "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing));
     if (loaded->manifest.conversation != id)
-      return fail(ErrorCode::corrupt, "the saved state at this place belongs to another conversation; erase it to start anew");
+      return fail(ErrorCode::corrupt,
+                  "the saved state at this place belongs to another conversation; erase it to start anew");
     opened.manifest_ = std::move(loaded->manifest);
     opened.manifest_repair_ = std::move(loaded->repaired);
   } else if (loaded.error().code == ErrorCode::not_found) {
@@ -147,10 +155,12 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
   expects(!tokens.empty(), "Conversation: advance needs tokens");
-  expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0, "Conversation: logits hold no whole rows");
+  expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0,
+          "Conversation: logits hold no whole rows");
   if (tokens.size() > options_.capacity)
     return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
-                                          std::to_string(options_.capacity) + " fit the context; start a new one or shorten it");
+                                          std::to_string(options_.capacity) +
+                                          " fit the context; start a new one or shorten it");
   auto report = cache_ ? continue_live(tokens, logits) : restore_saved(tokens, logits);
   if (!report) return report;
   tokens_.assign(tokens.begin(), tokens.end());
@@ -163,7 +173,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   RestoreReport report;
-  report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - std::min(rows, tokens.size())});
+  report.matched =
+      std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - std::min(rows, tokens.size())});
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   auto batch = model_->make_batch();
@@ -178,8 +189,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   expects(rows <= tokens.size(), "Conversation: more rows of logits than tokens");
-  const std::size_t matched =
-      std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
+  const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;
   if (matched == 0) {
@@ -188,9 +198,16 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     report.cores_s = seconds(clock_.now() - start);
   } else {
     const RestoreSizes sizes = restore_sizes(manifest_, matched, tokens.size() - matched);
-    const RestoreJob<B, S, C> job{.model = *model_, .store = *store_, .cache = fresh, .workers = *workers_, .manifest = manifest_,
-                                  .folder = folder_, .plan = scheduler_.plan(sizes, options_.costs), .tokens = tokens,
-                                  .logits = logits, .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
+    const RestoreJob<B, S, C> job{.model = *model_,
+                                  .store = *store_,
+                                  .cache = fresh,
+                                  .workers = *workers_,
+                                  .manifest = manifest_,
+                                  .folder = folder_,
+                                  .plan = scheduler_.plan(sizes, options_.costs),
+                                  .tokens = tokens,
+                                  .logits = logits,
+                                  .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
                                   .clock = clock_};
     auto restored = restore(job);
     if (!restored) return restored;
@@ -222,8 +239,14 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits) {
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save() {
   expects(!options_.read_only, "Conversation: opened read only");
-  const SaveJob<typename B::Cache, S, C> job{*store_, folder_, cache(), model_->geometry(), *workers_, options_.codec,
-                                             {options_.strategy, std::string(options_.codec.name()), {}}, clock_};
+  const SaveJob<typename B::Cache, S, C> job{*store_,
+                                             folder_,
+                                             cache(),
+                                             model_->geometry(),
+                                             *workers_,
+                                             options_.codec,
+                                             {options_.strategy, std::string(options_.codec.name()), {}},
+                                             clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;

@@ -47,7 +47,8 @@ namespace detail {
 
 /// Codes the cache's rows from a block on.
 template <KvCache Cache, ConversationStore S, Clock C>
-SegmentWriter encode_blocks(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block, std::uint8_t plan) {
+SegmentWriter encode_blocks(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block,
+                            std::uint8_t plan) {
   const std::size_t rows = job.cache.length(), block = manifest.block, row_bytes = job.geometry.kv_row_bytes();
   SegmentWriter segment({manifest.layers, first_block, (rows + block - 1) / block - first_block});
   const std::size_t blocks = segment.shape().blocks;
@@ -96,7 +97,8 @@ template <KvCache Cache, ConversationStore S, Clock C>
     auto plan = std::find(next.plans.begin(), next.plans.end(), job.plan);
     if (plan == next.plans.end()) plan = next.plans.insert(plan, job.plan);
     const std::size_t first_block = std::min(unchanged, rows) / next.block;
-    const auto segment = detail::encode_blocks(job, next, first_block, static_cast<std::uint8_t>(plan - next.plans.begin()));
+    const auto segment =
+        detail::encode_blocks(job, next, first_block, static_cast<std::uint8_t>(plan - next.plans.begin()));
     const std::string object = segment.name(next.generation);
     if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) return propagate(put);
     enter_segment(next, segment, object, rows);
@@ -130,19 +132,26 @@ struct SaveAs {
 /// @return busy if another process has the conversation; otherwise as save_conversation
 /// @throws PreconditionError as save_conversation
 template <ModelBackend B, ConversationStore S>
-[[nodiscard]] Result<SaveReport> save_as(B& model, S& store, const typename B::Cache& cache, std::span<const Token> tokens,
-                                         const SaveAs& as) {
+[[nodiscard]] Result<SaveReport> save_as(B& model, S& store, const typename B::Cache& cache,
+                                         std::span<const Token> tokens, const SaveAs& as) {
   const auto folder = conversation_folder(as.id);
   if (!folder) return propagate(folder);
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
   const auto before = load_manifest(store, *folder);
-  Manifest manifest{.conversation = as.id, .generation = before ? before->manifest.generation : 0, .identity = model.identity(),
-                    .tokens = {}, .layers = model.geometry().layers, .block = as.block, .objects = {}, .plans = {}, .chunks = {},
+  Manifest manifest{.conversation = as.id,
+                    .generation = before ? before->manifest.generation : 0,
+                    .identity = model.identity(),
+                    .tokens = {},
+                    .layers = model.geometry().layers,
+                    .block = as.block,
+                    .objects = {},
+                    .plans = {},
+                    .chunks = {},
                     .writer = krul_version};
   Workers workers(as.threads);
-  const SaveJob<typename B::Cache, S> job{store, *folder, cache, model.geometry(), workers, as.codec,
-                                          {as.strategy, std::string(as.codec.name()), {}}};
+  const SaveJob<typename B::Cache, S> job{
+      store, *folder, cache, model.geometry(), workers, as.codec, {as.strategy, std::string(as.codec.name()), {}}};
   return save_conversation(job, manifest, tokens, 0);
 }
 

@@ -22,8 +22,7 @@ class AnyPolicy {
   using Choice = std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid>;
   AnyPolicy() = default;
   template <class Policy>
-    requires std::constructible_from<Choice, Policy>
-  AnyPolicy(Policy policy) : choice_(std::move(policy)) {}
+  requires std::constructible_from<Choice, Policy> AnyPolicy(Policy policy) : choice_(std::move(policy)) {}
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     return std::visit([&](const auto& policy) { return policy.prefix(sizes, costs); }, choice_);
   }
@@ -48,7 +47,8 @@ struct Strategy {
       {"load-exact", "exact", FullLoad{}, "the cache's own bytes, all of them read"},
       {"load-f16", "f16", FullLoad{}, "two bytes a value, all of them read"},
       {"load-int8", "int8", FullLoad{}, "one byte a value, all of them read"},
-      {"partial", "f16", UniformSplit{}, "the same front recomputed in every layer, the rest read at two bytes a value"},
+      {"partial", "f16", UniformSplit{},
+       "the same front recomputed in every layer, the rest read at two bytes a value"},
       {"krul", "int8", DefaultPolicy{}, "one byte a value, the fastest of the four schedules for the link"},
   };
   return all;

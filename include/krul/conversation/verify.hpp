@@ -30,7 +30,8 @@ template <ConversationStore S>
   if (!loaded->repaired.empty()) report.problems.push_back(loaded->repaired);
   const auto expected = conversation_folder(manifest.conversation);
   if (!expected || *expected != folder)
-    report.problems.push_back("the manifest belongs to the conversation \"" + manifest.conversation + "\", which lives elsewhere");
+    report.problems.push_back("the manifest belongs to the conversation \"" + manifest.conversation +
+                              "\", which lives elsewhere");
   std::vector<std::byte> bytes;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
     for (std::size_t block = 0; block < manifest.blocks(); ++block) {

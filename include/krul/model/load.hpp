@@ -7,6 +7,7 @@
 
 #include "krul/core/element_type.hpp"
 #include "krul/core/error.hpp"
+#include "krul/model/chat_format.hpp"
 #include "krul/model/cpu_backend.hpp"
 #include "krul/model/precision.hpp"
 #include "krul/model/tokenizer.hpp"
@@ -26,6 +27,7 @@ using CpuModel = CpuBackend<AnyKernels>;
 struct LoadedModel {
   CpuModel backend;
   Tokenizer tokenizer;
+  ChatFormat chat;
   std::string name;  ///< as the file calls the model, or the file's name
 };
 

@@ -44,9 +44,11 @@ class ChunkDecoder {
       const auto bytes = std::span(arrival.bytes).subspan(offsets[i], manifest_.chunk(request.layer, block).bytes);
       if constexpr (HostViewableCache<Cache>) {
         const TokenRange tokens = tokens_of(block);
-        const std::size_t at = tokens.begin * geometry_.kv_row_bytes(), length = tokens.size() * geometry_.kv_row_bytes();
+        const std::size_t at = tokens.begin * geometry_.kv_row_bytes(),
+                          length = tokens.size() * geometry_.kv_row_bytes();
         const MutableKvRows view = cache.view(request.layer);
-        decoded[i] = decode_chunk(block, request.layer, bytes, {view.keys.subspan(at, length), view.values.subspan(at, length)});
+        decoded[i] =
+            decode_chunk(block, request.layer, bytes, {view.keys.subspan(at, length), view.values.subspan(at, length)});
       } else {
         const std::size_t length = tokens_of(block).size() * geometry_.kv_row_bytes();
         rows[i] = {std::vector<std::byte>(length), std::vector<std::byte>(length)};
@@ -77,7 +79,8 @@ class ChunkDecoder {
     const LayerPairCompressor<Separate, AnyRowCodec> compressor({}, *codec);
     const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - block * manifest_.block);
     if (stored == tokens_of(block).size()) return compressor.decode(geometry_, bytes, to).has_value();
-    Rows whole{std::vector<std::byte>(stored * geometry_.kv_row_bytes()), std::vector<std::byte>(stored * geometry_.kv_row_bytes())};
+    Rows whole{std::vector<std::byte>(stored * geometry_.kv_row_bytes()),
+               std::vector<std::byte>(stored * geometry_.kv_row_bytes())};
     if (!compressor.decode(geometry_, bytes, MutableKvRows{whole.keys, whole.values})) return false;
     std::copy_n(whole.keys.begin(), to.keys.size(), to.keys.begin());
     std::copy_n(whole.values.begin(), to.values.size(), to.values.begin());

@@ -35,7 +35,8 @@ template <ModelBackend B, Clock C = SteadyClock>
     std::size_t rows, first;
   };
   const std::size_t far = std::min<std::size_t>(geometry.context / 2, 512);
-  const std::array<Shape, 6> shapes{{{far, 0}, {far / 8, 0}, {far / 4, far}, {far / 16, far}, {std::max<std::size_t>(far / 64, 1), far}, {1, far}}};
+  const std::array<Shape, 6> shapes{
+      {{far, 0}, {far / 8, 0}, {far / 4, far}, {far / 16, far}, {std::max<std::size_t>(far / 64, 1), far}, {1, far}}};
 
   auto cache = model.make_cache(2 * far);
   auto batch = model.make_batch();
@@ -88,7 +89,8 @@ template <ModelBackend B, Clock C = SteadyClock>
 /// Seconds a stored row of one layer (K and V) takes to become a row of the cache again, with all workers at it.
 /// @complexity  decodes 16 blocks of 64 rows some times over
 template <RowCodec Codec, Clock C = SteadyClock>
-[[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const Codec& codec, Workers& workers, C clock = {}) {
+[[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const Codec& codec, Workers& workers,
+                                          C clock = {}) {
   constexpr std::size_t blocks = 16, rows = 64, repeats = 5;
   std::vector<std::byte> plain(rows * geometry.kv_row_bytes(), std::byte{0x3c}), coded(codec.bytes(geometry, rows));
   codec.encode(geometry, plain, coded);

@@ -22,19 +22,19 @@ template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 struct RestoreJob {
   B& model;
   S& store;
-  typename B::Cache& cache;        ///< detached and empty; committed only if the restore succeeds
-  Workers& workers;                ///< undoes the coding
-  const Manifest& manifest;        ///< what is stored
-  std::string folder;              ///< where
-  RestorePlan plan;                ///< what to do
-  std::span<const Token> tokens;   ///< [N + M] history, then prompt
-  std::span<float> logits;         ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
+  typename B::Cache& cache;       ///< detached and empty; committed only if the restore succeeds
+  Workers& workers;               ///< undoes the coding
+  const Manifest& manifest;       ///< what is stored
+  std::string folder;             ///< where
+  RestorePlan plan;               ///< what to do
+  std::span<const Token> tokens;  ///< [N + M] history, then prompt
+  std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
   std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
   C clock = {};
 };
 
-/// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's cores
-/// recompute the front, undo the coding of what arrived, and run the prompt in the same pass, layer by layer.
+/// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's
+/// cores recompute the front, undo the coding of what arrived, and run the prompt in the same pass, layer by layer.
 ///
 /// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
@@ -61,8 +61,10 @@ class Restoration {
             "restore: the plan is for another model or conversation");
     expects(rows >= 1 && rows <= plan_.prompt && rows * geometry_.vocabulary == job.logits.size(),
             "restore: logits for 1 to M rows of the prompt");
-    expects(plan_.history <= job.manifest.rows && plan_.block == job.manifest.block, "restore: the plan does not fit the manifest");
-    expects(job.tokens.size() <= job.cache.capacity() && job.cache.length() == 0, "restore: needs an empty cache that is large enough");
+    expects(plan_.history <= job.manifest.rows && plan_.block == job.manifest.block,
+            "restore: the plan does not fit the manifest");
+    expects(job.tokens.size() <= job.cache.capacity() && job.cache.length() == 0,
+            "restore: needs an empty cache that is large enough");
     report_.asked = job.tokens.size();
     report_.matched = plan_.history;
     report_.plan = plan_;
@@ -161,7 +163,8 @@ class Restoration {
       ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
       decoder_.decode(arrival, job_.cache, job_.workers, broken);
-      if (!arrival.status) report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
+      if (!arrival.status)
+        report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
       link.recycle(std::move(arrival.bytes));
     }
     for (const std::size_t block : broken)
@@ -178,7 +181,8 @@ class Restoration {
       for (std::size_t t = decoder_.tokens_of(block).begin; t < decoder_.tokens_of(block).end; ++t)
         rows.push_back(static_cast<Position>(t));
     repair_work_ += rows.size() * (layer + 1);
-    if (repair_work_ > plan_.history * geometry_.layers) return fail(ErrorCode::cancelled, "repairs cost more than recomputing");
+    if (repair_work_ > plan_.history * geometry_.layers)
+      return fail(ErrorCode::cancelled, "repairs cost more than recomputing");
     auto batch = job_.model.make_batch();
     batch.assign(rows);
     job_.model.embed(tokens_at(rows), batch);

@@ -13,17 +13,17 @@ namespace krul {
 /// What a restore did, and how that compares with what was planned. Tokens count once, whatever the number of layers;
 /// rows count per layer.
 struct RestoreReport {
-  std::size_t asked = 0;            ///< tokens of the conversation, history and prompt
-  std::size_t matched = 0;          ///< leading tokens whose saved state could be used
-  std::size_t loaded_rows = 0;      ///< (token, layer) rows that came from the store
-  std::size_t recomputed_rows = 0;  ///< (token, layer) rows of the history that were computed by plan
-  std::size_t repaired_rows = 0;    ///< (token, layer) rows that were computed because their chunk could not be used
-  bool recomputed_all = false;      ///< so much was damaged that the whole history was recomputed
+  std::size_t asked = 0;             ///< tokens of the conversation, history and prompt
+  std::size_t matched = 0;           ///< leading tokens whose saved state could be used
+  std::size_t loaded_rows = 0;       ///< (token, layer) rows that came from the store
+  std::size_t recomputed_rows = 0;   ///< (token, layer) rows of the history that were computed by plan
+  std::size_t repaired_rows = 0;     ///< (token, layer) rows that were computed because their chunk could not be used
+  bool recomputed_all = false;       ///< so much was damaged that the whole history was recomputed
   std::vector<std::string> reasons;  ///< a sentence for everything that was not used as saved
-  std::uint64_t bytes = 0;          ///< read from the store
-  double first_token_s = 0;         ///< from the start of the restore to the prompt's last logits
-  double link_s = 0;                ///< busy time of the link
-  double cores_s = 0;               ///< busy time of the cores
+  std::uint64_t bytes = 0;           ///< read from the store
+  double first_token_s = 0;          ///< from the start of the restore to the prompt's last logits
+  double link_s = 0;                 ///< busy time of the link
+  double cores_s = 0;                ///< busy time of the cores
   Prediction predicted;
   RestorePlan plan;
   Timeline timeline;  ///< measured

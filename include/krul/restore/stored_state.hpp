@@ -28,8 +28,8 @@ namespace krul {
   return sizes;
 }
 
-/// Blocks within the first `history` tokens of which some layer is not stored, or lies in an object that is gone or too short, ascending.
-/// Asks the store once per object.
+/// Blocks within the first `history` tokens of which some layer is not stored, or lies in an object that is gone or too
+/// short, ascending. Asks the store once per object.
 template <ConversationStore S>
 [[nodiscard]] std::vector<std::size_t> lost_blocks(S& store, const std::string& folder, const Manifest& manifest,
                                                    std::size_t history) {

@@ -84,7 +84,8 @@ inline constexpr std::uint16_t manifest_minor = 0;  ///< a newer one is read
 [[nodiscard]] Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const ManifestLimits& limits = {});
 
 /// Forgets objects that no chunk refers to.
-/// @post every chunk's object name is what it was
+/// @post   every chunk's object name is what it was
+/// @throws PreconditionError if a chunk lies in an object that is not named
 void drop_unused_objects(Manifest& manifest);
 
 }  // namespace krul

@@ -245,6 +245,11 @@ TEST_CASE("tokens outside the vocabulary are the caller's mistake") {
   CHECK_THROWS_AS(static_cast<void>(tokenizer.decode(Tokens{0, 256})), PreconditionError);
 }
 
+TEST_CASE("a text of 4 GiB is the caller's mistake") {
+  const std::string_view text("a", std::size_t{1} << 32);  // refused before it is read
+  CHECK_THROWS_AS(static_cast<void>(make(bytes_only()).encode(text)), PreconditionError);
+}
+
 TEST_CASE("malformed vocabularies are refused with a sentence") {
   Owned vocabulary = bytes_only();
   SUBCASE("unknown pre-tokenizer") {

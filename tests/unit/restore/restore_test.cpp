@@ -46,20 +46,28 @@ struct Saved {
   template <ConversationStore S, Clock C = SteadyClock>
   Outcome restore_from(S& from, std::vector<std::size_t> prefix, C clock = {}) {
     Outcome outcome{{}, model.make_cache(256), std::vector<float>(model.geometry().vocabulary)};
-    const RestoreJob<toy::Backend, S, C> job{.model = model, .store = from, .cache = outcome.cache, .workers = workers,
-                                             .manifest = manifest, .folder = folder,
+    const RestoreJob<toy::Backend, S, C> job{.model = model,
+                                             .store = from,
+                                             .cache = outcome.cache,
+                                             .workers = workers,
+                                             .manifest = manifest,
+                                             .folder = folder,
                                              .plan = {history, tokens.size() - history, block, std::move(prefix)},
-                                             .tokens = tokens, .logits = outcome.logits,
-                                             .lost_blocks = lost_blocks(from, folder, manifest, history), .clock = clock};
+                                             .tokens = tokens,
+                                             .logits = outcome.logits,
+                                             .lost_blocks = lost_blocks(from, folder, manifest, history),
+                                             .clock = clock};
     outcome.report = restore(job).value();
     return outcome;
   }
   Outcome restore_from_store(std::vector<std::size_t> prefix) { return restore_from(store, std::move(prefix)); }
 };
 
-bool same_rows(const toy::Backend::Cache& a, const toy::Backend::Cache& b, std::size_t layer, TokenRange tokens, std::size_t row_bytes) {
+bool same_rows(const toy::Backend::Cache& a, const toy::Backend::Cache& b, std::size_t layer, TokenRange tokens,
+               std::size_t row_bytes) {
   const auto same = [&](std::span<const std::byte> left, std::span<const std::byte> right) {
-    return std::memcmp(&left[tokens.begin * row_bytes], &right[tokens.begin * row_bytes], tokens.size() * row_bytes) == 0;
+    return std::memcmp(&left[tokens.begin * row_bytes], &right[tokens.begin * row_bytes], tokens.size() * row_bytes) ==
+           0;
   };
   return same(a.view(layer).keys, b.view(layer).keys) && same(a.view(layer).values, b.view(layer).values);
 }
@@ -68,8 +76,12 @@ TEST_CASE("whatever is recomputed and whatever is loaded, exact rows give the bi
   // The toy model computes each row by itself, in one order of operations, so that even recomputed rows are equal.
   Saved saved;
   const std::size_t row_bytes = saved.model.geometry().kv_row_bytes();
-  for (const auto& prefix : std::vector<std::vector<std::size_t>>{
-           {0, 0, 0, 0}, {100, 100, 100, 100}, {48, 48, 48, 48}, {96, 64, 16, 0}, {100, 96, 0, 0}, {100, 100, 100, 0}}) {
+  for (const auto& prefix : std::vector<std::vector<std::size_t>>{{0, 0, 0, 0},
+                                                                  {100, 100, 100, 100},
+                                                                  {48, 48, 48, 48},
+                                                                  {96, 64, 16, 0},
+                                                                  {100, 96, 0, 0},
+                                                                  {100, 100, 100, 0}}) {
     const auto outcome = saved.restore_from_store(prefix);
     CHECK(outcome.logits == saved.whole.logits);
     CHECK(outcome.cache.length() == saved.tokens.size());
@@ -89,11 +101,18 @@ TEST_CASE("several rows of logits come from the prompt") {
   Saved saved;
   std::vector<float> logits(3 * saved.model.geometry().vocabulary);
   auto cache = saved.model.make_cache(256);
-  const RestoreJob<toy::Backend, MemoryStore> job{.model = saved.model, .store = saved.store, .cache = cache, .workers = saved.workers,
-                                                  .manifest = saved.manifest, .folder = saved.folder,
-                                                  .plan = {history, 5, block, {64, 32, 32, 0}}, .tokens = saved.tokens, .logits = logits};
+  const RestoreJob<toy::Backend, MemoryStore> job{.model = saved.model,
+                                                  .store = saved.store,
+                                                  .cache = cache,
+                                                  .workers = saved.workers,
+                                                  .manifest = saved.manifest,
+                                                  .folder = saved.folder,
+                                                  .plan = {history, 5, block, {64, 32, 32, 0}},
+                                                  .tokens = saved.tokens,
+                                                  .logits = logits};
   REQUIRE(restore(job));
-  CHECK(std::equal(saved.whole.logits.begin(), saved.whole.logits.end(), logits.end() - static_cast<std::ptrdiff_t>(saved.whole.logits.size())));
+  CHECK(std::equal(saved.whole.logits.begin(), saved.whole.logits.end(),
+                   logits.end() - static_cast<std::ptrdiff_t>(saved.whole.logits.size())));
 }
 
 TEST_CASE("a damaged chunk is recomputed from its tokens, and the report says so") {
@@ -133,7 +152,8 @@ TEST_CASE("blocks of an object that is gone are recomputed in every layer, besid
   // A second save puts the tail block and what follows it into an object of its own.
   const std::vector<Token> longer = toy_tokens(history + 40);
   const auto run = run_through(saved.model, longer);
-  const SaveJob<toy::Backend::Cache, MemoryStore> job{saved.store, saved.folder, run.cache, saved.model.geometry(), saved.workers, ExactCodec{}, {}};
+  const SaveJob<toy::Backend::Cache, MemoryStore> job{saved.store,   saved.folder, run.cache, saved.model.geometry(),
+                                                      saved.workers, ExactCodec{}, {}};
   REQUIRE(save_conversation(job, saved.manifest, longer, history));
   REQUIRE(saved.manifest.objects.size() == 2);
   REQUIRE(saved.store.erase(saved.folder + "/" + saved.manifest.objects[0]));
@@ -147,11 +167,13 @@ TEST_CASE("blocks of an object that is gone are recomputed in every layer, besid
 TEST_CASE("a slow link changes the time and nothing else") {
   Saved saved;
   const ManualClock clock;
-  ThrottledStore<MemoryStore, ManualClock> slow(saved.store, {.bytes_per_s = 1'000'000, .latency = std::chrono::milliseconds(2), .burst = 0}, clock);
+  ThrottledStore<MemoryStore, ManualClock> slow(
+      saved.store, {.bytes_per_s = 1'000'000, .latency = std::chrono::milliseconds(2), .burst = 0}, clock);
   const auto outcome = saved.restore_from(slow, {64, 32, 0, 0}, clock);
   CHECK(outcome.logits == saved.whole.logits);
   // Four layers, one request each; the bytes of 7 * 4 - 6 chunks at 1 MB/s.
-  CHECK(outcome.report.link_s == doctest::Approx(4 * 0.002 + static_cast<double>(outcome.report.bytes) / 1e6).epsilon(1e-6));
+  CHECK(outcome.report.link_s ==
+        doctest::Approx(4 * 0.002 + static_cast<double>(outcome.report.bytes) / 1e6).epsilon(1e-6));
 }
 
 TEST_CASE("rows of a lossy codec stay within its error") {
@@ -176,10 +198,17 @@ TEST_CASE("jobs whose parts do not fit together are refused") {
   Saved saved;
   std::vector<float> logits(saved.model.geometry().vocabulary);
   auto cache = saved.model.make_cache(256);
-  const auto run = [&](RestorePlan plan, std::span<const Token> tokens, std::span<float> out, toy::Backend::Cache& into) {
-    const RestoreJob<toy::Backend, MemoryStore> job{.model = saved.model, .store = saved.store, .cache = into, .workers = saved.workers,
-                                                    .manifest = saved.manifest, .folder = saved.folder, .plan = std::move(plan),
-                                                    .tokens = tokens, .logits = out};
+  const auto run = [&](RestorePlan plan, std::span<const Token> tokens, std::span<float> out,
+                       toy::Backend::Cache& into) {
+    const RestoreJob<toy::Backend, MemoryStore> job{.model = saved.model,
+                                                    .store = saved.store,
+                                                    .cache = into,
+                                                    .workers = saved.workers,
+                                                    .manifest = saved.manifest,
+                                                    .folder = saved.folder,
+                                                    .plan = std::move(plan),
+                                                    .tokens = tokens,
+                                                    .logits = out};
     return restore(job).has_value();
   };
   const RestorePlan good{history, 5, block, {0, 0, 0, 0}};

@@ -231,10 +231,10 @@ TEST_CASE("manifests whose fields do not fit together are neither written nor re
       {"long text", [](Manifest& m) { m.identity.weights.assign(65'537, 'x'); }},
       {"too many plans", [](Manifest& m) { m.plans.resize(257); }},
   };
-  for (const auto& [what, change] : changes) {
-    CAPTURE(what);
+  for (const auto& entry : changes) {
+    CAPTURE(entry.first);
     Manifest manifest = some_manifest();
-    change(manifest);
+    entry.second(manifest);
     CHECK(!validate(manifest));
     CHECK_THROWS_AS((void)serialize(manifest), PreconditionError);
   }
@@ -279,6 +279,8 @@ TEST_CASE("objects that no chunk refers to are forgotten") {
   CHECK(name_of(manifest.chunks[0]) == first);
   CHECK(name_of(manifest.chunks[1]) == second);
   CHECK(validate(manifest));
+  manifest.chunks[0].object = 2;
+  CHECK_THROWS_AS(drop_unused_objects(manifest), PreconditionError);
 }
 
 TEST_CASE("asking for a chunk that is not there is the caller's mistake") {

@@ -1,0 +1,137 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "krul/conversation/conversation.hpp"
+#include "krul/conversation/strategy.hpp"
+#include "machine_costs.hpp"
+#include "talk.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+using Talk = Conversation<CpuModel, FileStore, AnyPolicy>;
+
+struct ChatOptions {
+  ModelOptions model;
+  StoreOptions store;
+  ReplyOptions reply;
+  std::string conversation;
+  std::string message;
+  std::string strategy = "krul";
+};
+
+/// The tokens of the whole conversation with the user's new message, up to where the reply begins.
+std::vector<Token> with_message(const LoadedModel& model, const std::vector<Token>& before, const std::string& text) {
+  if (before.empty()) {
+    const Message message{"user", text};
+    return encode_messages(model, std::span(&message, 1), true);
+  }
+  std::vector<Token> tokens = before;
+  const auto ended = model.tokenizer.ends_turn(before.back()) ? ChatFormat::Reply::ended : ChatFormat::Reply::cut_short;
+  const auto more = model.tokenizer.encode(model.chat.render_next_turn(text, ended), Tokenizer::Special::parse);
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  return tokens;
+}
+
+std::string describe(const RestoreReport& report) {
+  std::string text = std::to_string(report.matched) + " of " + std::to_string(report.asked) + " tokens reused";
+  if (report.bytes > 0) text += ", " + human_bytes(static_cast<double>(report.bytes)) + " read";
+  if (!report.plan.prefix.empty() && report.plan.prefix.front() > 0)
+    text += ", up to " + std::to_string(report.plan.prefix.front()) + " tokens recomputed";
+  char times[96];
+  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.first_token_s * 1e3);
+  text += times;
+  for (const auto& reason : report.reasons) text += "\n  " + reason;
+  return text;
+}
+
+struct TurnResult {
+  std::string reply;
+  RestoreReport report;
+  SaveReport saved;
+};
+
+TurnResult take_turn(LoadedModel& model, Talk& talk, const ChatOptions& options, const std::string& text,
+                     const Tool& tool) {
+  const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
+  const auto tokens = with_message(model, before, text);
+  std::vector<float> logits(model.backend.geometry().vocabulary);
+  TurnResult turn;
+  turn.report = unwrap(talk.advance(tokens, logits));
+  if (!tool.json && (turn.report.bytes > 0 || !turn.report.reasons.empty()))
+    tool.say("(" + describe(turn.report) + ")");
+  const Reply reply = sample_reply(
+      model, options.reply, logits, [&](Token token) { return talk.append(token, logits).has_value(); },
+      [&](Token token) {
+        if (tool.json) return;
+        const auto bytes = model.tokenizer.bytes(token);
+        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+        std::fflush(stdout);
+      });
+  // The last token of a reply was shown but not run: it is run with the next prompt.
+  if (reply.end) {
+    talk.append_pending(*reply.end);
+  } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
+    talk.append_pending(reply.tokens.back());
+  }
+  turn.saved = unwrap(talk.save());
+  turn.reply = model.tokenizer.decode(reply.tokens);
+  if (!tool.json) std::printf("\n");
+  return turn;
+}
+
+void chat(const ChatOptions& options, const Tool& tool) {
+  const auto strategy = unwrap(strategy_named(options.strategy));
+  auto store = options.store.open();
+  auto model = options.model.load(tool);
+  ConversationOptions conversation;
+  conversation.codec = unwrap(row_codec_from_name(strategy.codec));
+  conversation.strategy = std::string(strategy.name);
+  conversation.threads = model.backend.workers().threads();
+  conversation.costs = machine_costs(model, tool).costs({"disk", LinkName::Kind::disk, 0}, strategy.codec);
+  auto talk = unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy));
+
+  if (!options.message.empty()) {
+    const auto turn = take_turn(model, talk, options, options.message, tool);
+    if (tool.json)
+      tool.print({{"reply", turn.reply},
+                  {"report", to_json(turn.report)},
+                  {"saved",
+                   {{"generation", turn.saved.generation},
+                    {"rows", turn.saved.rows},
+                    {"new_rows", turn.saved.new_rows},
+                    {"bytes", turn.saved.bytes}}},
+                  {"tokens", talk.tokens().size()},
+                  {"run", describe_run(model)}});
+    return;
+  }
+  if (tool.json) throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
+  if (!talk.saved_tokens().empty())
+    tool.say("(conversation \"" + options.conversation + "\" goes on after " +
+             std::to_string(talk.saved_tokens().size()) + " tokens)");
+  const bool terminal = isatty(STDIN_FILENO);
+  if (terminal) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
+  for (std::string line;
+       (terminal ? (std::printf("> "), std::fflush(stdout)) : 0), std::getline(std::cin, line) && !line.empty();)
+    take_turn(model, talk, options, line, tool);
+}
+
+}  // namespace
+
+void add_chat(CLI::App& program, Tool& tool) {
+  auto options = std::make_shared<ChatOptions>();
+  auto* verb = program.add_subcommand("chat", "talk; each turn is saved, and a later start goes on");
+  options->model.add_to(*verb);
+  options->store.add_to(*verb);
+  options->reply.add_to(*verb);
+  verb->add_option("--conversation", options->conversation, "name of the conversation, any text")->required();
+  verb->add_option("--message", options->message, "one message; without it, lines are read from standard input");
+  verb->add_option("--strategy", options->strategy, "how it is stored and restored")->capture_default_str();
+  verb->callback([options, &tool] { chat(*options, tool); });
+}
+
+}  // namespace krul::cli

@@ -1,0 +1,321 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <set>
+
+#include "bench.hpp"
+#include "krul/eval/quality.hpp"
+#include "krul/eval/result_table.hpp"
+#include "page_cache.hpp"
+#include "restore_once.hpp"
+#include "texts.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct DemoOptions {
+  ModelOptions model;
+  std::string conversations;
+  std::string links = "50MB/s,disk";
+  std::size_t count = 3;
+  std::size_t continuation = 48;
+  std::string job;  ///< set in the second process
+};
+
+/// What the second process needs to know of one conversation.
+struct DemoCase {
+  std::string id;
+  std::vector<Token> tokens;     ///< history and the returning user's message
+  std::size_t history = 0;       ///< of them, saved
+  std::vector<Token> reference;  ///< greedy continuation without any saving
+  std::string logits_file;       ///< f32 [reference, vocabulary]: what that continuation was chosen from
+};
+
+struct Folder {
+  std::filesystem::path path;
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+Json to_json(const DemoCase& item) {
+  return {{"id", item.id},
+          {"tokens", item.tokens},
+          {"history", item.history},
+          {"reference", item.reference},
+          {"logits_file", item.logits_file}};
+}
+
+DemoCase case_from(const Json& json) {
+  return {json.at("id").get<std::string>(), json.at("tokens").get<std::vector<Token>>(),
+          json.at("history").get<std::size_t>(), json.at("reference").get<std::vector<Token>>(),
+          json.at("logits_file").get<std::string>()};
+}
+
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + path.string()});
+}
+
+/// Computes a conversation, saves it under every codec, and continues it without any saving.
+DemoCase compute_and_save(LoadedModel& model, FileStore& store, const ConversationText& text,
+                          const DemoOptions& options, const std::filesystem::path& folder) {
+  DemoCase item{.id = text.id,
+                .tokens = {},
+                .history = 0,
+                .reference = {},
+                .logits_file = (folder / (text.id + ".logits")).string()};
+  const auto history = encode_messages(model, text.messages, false);
+  auto with_next = text.messages;
+  with_next.push_back({"user", text.next.empty() ? "Please go on." : text.next});
+  item.tokens = encode_messages(model, with_next, true);
+  item.history = history.size();
+  expect_fits(model, item.tokens.size() + options.continuation);
+
+  const std::size_t vocabulary = model.backend.geometry().vocabulary;
+  auto cache = model.backend.make_cache(item.tokens.size() + options.continuation);
+  auto batch = model.backend.make_batch();
+  prefill(model.backend, cache, batch, history, {});
+  std::set<std::string_view> codecs;
+  for (const auto& strategy : strategies()) codecs.insert(strategy.codec);
+  for (const auto codec : codecs)
+    unwrap(save_as(model.backend, store, cache, history,
+                   {.id = saved_id(text.id + "-", codec),
+                    .codec = unwrap(row_codec_from_name(codec)),
+                    .threads = model.backend.workers().threads()}));
+
+  std::vector<float> all(options.continuation * vocabulary);
+  prefill(model.backend, cache, batch, std::span(item.tokens).subspan(item.history), std::span(all).first(vocabulary));
+  for (std::size_t i = 0; i < options.continuation; ++i) {
+    const Token token = eval::NextToken(std::span(all).subspan(i * vocabulary, vocabulary)).top();
+    item.reference.push_back(token);
+    if (i + 1 < options.continuation)
+      forward(model.backend, cache, batch, std::span(&token, 1),
+              std::span(all).subspan((i + 1) * vocabulary, vocabulary));
+  }
+  write_file(item.logits_file, std::as_bytes(std::span(all)));
+  return item;
+}
+
+/// The bytes that a strategy keeps for a conversation: all its objects, or the tokens alone.
+std::uint64_t stored_bytes(FileStore& store, const DemoCase& item, const Strategy& strategy) {
+  if (strategy.name == "recompute") return item.history * sizeof(Token);
+  const auto folder = unwrap(conversation_folder(saved_id(item.id + "-", strategy.codec)));
+  std::uint64_t bytes = 0;
+  for (const auto& object : unwrap(store.list(folder))) bytes += unwrap(store.size(folder + "/" + object));
+  return bytes;
+}
+
+/// One row of the table: three restores, the median one timed, each compared with the run without saving.
+Json measure(const Returning& returning, FileStore& store, const DemoCase& item, const Strategy& strategy,
+             const LinkName& link) {
+  const std::size_t vocabulary = returning.model.backend.geometry().vocabulary, steps = item.reference.size();
+  const std::string reference_text = unwrap(read_text(item.logits_file));
+  if (reference_text.size() != steps * vocabulary * sizeof(float))
+    throw Failure({ErrorCode::truncated, item.logits_file + " is too short"});
+  std::vector<float> reference(steps * vocabulary), logits(steps * vocabulary);
+  std::memcpy(reference.data(), reference_text.data(), reference_text.size());
+
+  std::vector<RestoreFigure> figures;
+  for (int round = 0; round < 3; ++round) {
+    const auto after = [&](auto& talk, const std::vector<float>& first) {
+      std::copy(first.begin(), first.end(), logits.begin());
+      auto batch = returning.model.backend.make_batch();
+      forward(returning.model.backend, talk.cache(), batch, std::span(item.reference).first(steps - 1),
+              std::span(logits).subspan(vocabulary));
+    };
+    if (link.kind == LinkName::Kind::rate) {
+      auto throttled = behind_link(store, link);
+      figures.push_back(restore_once(returning, throttled, strategy, link, after));
+    } else {
+      if (link.kind == LinkName::Kind::disk) drop_from_page_cache(store.path());
+      figures.push_back(restore_once(returning, store, strategy, link, after));
+    }
+  }
+  std::sort(figures.begin(), figures.end(),
+            [](const auto& a, const auto& b) { return a.first_token_s < b.first_token_s; });
+  const RestoreFigure& median = figures[1];
+
+  double kl = 0;
+  std::optional<std::size_t> difference;
+  for (std::size_t i = 0; i < steps; ++i) {
+    const auto row = [&](const std::vector<float>& all) {
+      return eval::NextToken(std::span(all).subspan(i * vocabulary, vocabulary));
+    };
+    const auto exact = row(reference), restored = row(logits);
+    kl += exact.divergence_from(restored) / static_cast<double>(steps);
+    if (!difference && restored.top() != item.reference[i]) difference = i;
+  }
+  const RestoreReport& report = median.report;
+  return {{"conversation", item.id},
+          {"history", item.history},
+          {"strategy", strategy.name},
+          {"link", link.text},
+          {"ttft_ms", median.first_token_s * 1e3},
+          {"restore_ms", report.first_token_s * 1e3},
+          {"bytes", report.bytes},
+          {"stored_bytes", stored_bytes(store, item, strategy)},
+          {"recomputed_tokens", report.plan.prefix.empty() ? 0 : report.plan.prefix.front()},
+          {"predicted_ms", report.predicted.first_token_s * 1e3},
+          {"bound_ms", report.bound_s() * 1e3},
+          {"bubble_ms", report.bubble_s() * 1e3},
+          {"kl", kl},
+          {"same_text", !difference},
+          {"first_difference", difference ? Json(*difference) : Json(nullptr)}};
+}
+
+/// The second process: restores what the first one saved.
+void restore_job(const DemoOptions& options, const Tool& tool) {
+  const auto job = Json::parse(unwrap(read_text(options.job)));
+  auto store = unwrap(FileStore::open(job.at("store").get<std::string>()));
+  const auto links = unwrap(parse_links(options.links));
+  auto model = options.model.load(tool);
+  const auto costs = machine_costs(model, tool);
+  Json results = Json::array();
+  for (const auto& json : job.at("cases")) {
+    const DemoCase item = case_from(json);
+    const Returning returning{model, costs, item.id + "-", item.tokens};
+    for (const auto& link : links)
+      for (const auto& strategy : strategies()) {
+        tool.progress("restoring " + item.id + " over " + link.text + " with " + std::string(strategy.name));
+        results.push_back(measure(returning, store, item, strategy, link));
+      }
+  }
+  tool.progress("");
+  Tool{true}.print(results);
+}
+
+/// Runs this program again with the same model and the job; its standard output.
+std::string run_second_process(const DemoOptions& options, const std::filesystem::path& job) {
+  std::vector<std::string> words = {"krul",          "demo",
+                                    "--restore-job", job.string(),
+                                    "--links",       options.links,
+                                    "--threads",     std::to_string(options.model.threads),
+                                    "--kernels",     options.model.kernels,
+                                    "--precision",   options.model.precision,
+                                    "--cache",       options.model.cache};
+  if (!options.model.path.empty()) words.insert(words.end(), {"--model", options.model.path});
+  std::vector<char*> arguments;
+  for (auto& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  int ends[2];
+  if (::pipe(ends) != 0) throw Failure({ErrorCode::io, "cannot open a pipe to the second process"});
+  const pid_t child = ::fork();
+  if (child < 0) throw Failure({ErrorCode::io, "cannot start the second process"});
+  if (child == 0) {
+    ::dup2(ends[1], STDOUT_FILENO);
+    ::close(ends[0]);
+    ::close(ends[1]);
+    ::execv("/proc/self/exe", arguments.data());
+    ::_exit(127);
+  }
+  ::close(ends[1]);
+  std::string output;
+  char buffer[4096];
+  for (ssize_t got; (got = ::read(ends[0], buffer, sizeof buffer)) > 0;)
+    output.append(buffer, static_cast<std::size_t>(got));
+  ::close(ends[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (status != 0) throw Failure({ErrorCode::backend, "the second process, which restores, has failed"});
+  return output;
+}
+
+void print_table(const Json& results) {
+  using Align = eval::ResultTable::Align;
+  eval::ResultTable table({{"conversation", "", Align::left},
+                           {"tokens"},
+                           {"link", "", Align::left},
+                           {"strategy", "", Align::left},
+                           {"first token", "ms"},
+                           {"predicted", "ms"},
+                           {"read"},
+                           {"stored"},
+                           {"KL", "nats"},
+                           {"text", "", Align::left}});
+  for (const auto& row : results) {
+    const auto difference = row.at("first_difference");
+    table.add({row.at("conversation").get<std::string>(), std::to_string(row.at("history").get<std::size_t>()),
+               row.at("link").get<std::string>(), row.at("strategy").get<std::string>(),
+               eval::cell(row.at("ttft_ms").get<double>(), 0), eval::cell(row.at("predicted_ms").get<double>(), 0),
+               human_bytes(row.at("bytes").get<double>()), human_bytes(row.at("stored_bytes").get<double>()),
+               eval::cell(row.at("kl").get<double>(), 5),
+               difference.is_null() ? "same" : "differs at " + std::to_string(difference.get<std::size_t>())});
+  }
+  std::printf("%s", table.text().c_str());
+}
+
+void demo(const DemoOptions& options, const Tool& tool) {
+  if (!options.job.empty()) return restore_job(options, tool);
+  unwrap(parse_links(options.links));
+  const std::string lines =
+      options.conversations.empty() ? std::string(embedded_conversations()) : unwrap(read_text(options.conversations));
+  auto texts = unwrap(parse_conversations(lines));
+  if (texts.size() > options.count) texts.resize(options.count);
+  const Folder folder{cache_folder() / "demo" / std::to_string(::getpid())};
+  Json run, job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
+  {
+    auto model = options.model.load(tool);
+    static_cast<void>(machine_costs(model, tool));
+    auto store = unwrap(FileStore::open(folder.path / "store"));
+    for (const auto& text : texts) {
+      tool.progress("computing and saving " + text.id);
+      const DemoCase item = compute_and_save(model, store, text, options, folder.path);
+      job["cases"].push_back(to_json(item));
+      if (!tool.json) {
+        tool.progress("");
+        std::printf(
+            "%s: %zu tokens saved and dropped. The user returns: \"%s\"\nwithout any saving the reply begins: %s\n\n",
+            text.id.c_str(), item.history, text.next.c_str(), model.tokenizer.decode(item.reference).c_str());
+        std::fflush(stdout);
+      }
+    }
+    run = describe_run(model);
+  }
+  const auto job_file = folder.path / "job.json";
+  const std::string job_text = job.dump();
+  write_file(job_file, std::as_bytes(std::span(job_text)));
+  if (!tool.json) {
+    std::printf("a second process restores them under every strategy:\n");
+    std::fflush(stdout);
+  }
+  const Json results = Json::parse(run_second_process(options, job_file));
+  run["throttled_latency_ms"] = throttled_latency_s * 1e3;
+  if (tool.json) {
+    tool.print({{"results", results}, {"run", run}});
+    return;
+  }
+  print_table(results);
+  std::printf(
+      "\nfirst token: from opening the saved state to the prompt's logits, median of three; disk: dropped from the "
+      "page cache before;\n"
+      "KL and text: %zu greedy tokens against the run without any saving. %s, %s, cache %s.\n",
+      options.continuation, run.at("kernels").get<std::string>().c_str(),
+      run.at("processor").get<std::string>().c_str(), run.at("cache").get<std::string>().c_str());
+}
+
+}  // namespace
+
+void add_demo(CLI::App& program, Tool& tool) {
+  auto options = std::make_shared<DemoOptions>();
+  auto* verb = program.add_subcommand("demo", "the main job on real conversations, with the baselines beside it");
+  options->model.add_to(*verb);
+  verb->add_option("--conversations", options->conversations, "JSON lines; without it, the program's own");
+  verb->add_option("--links,--link", options->links, "links, separated by commas: 50MB/s, disk, memory")
+      ->capture_default_str();
+  verb->add_option("--count", options->count, "conversations")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--continuation", options->continuation, "greedy tokens that are compared")
+      ->check(CLI::Range(2, 1024))
+      ->capture_default_str();
+  verb->add_option("--restore-job", options->job)->group("");
+  verb->callback([options, &tool] { demo(*options, tool); });
+}
+
+}  // namespace krul::cli

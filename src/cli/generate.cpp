@@ -1,0 +1,71 @@
+#include <cstdio>
+#include <memory>
+
+#include "bench.hpp"
+#include "krul/backend/forward.hpp"
+#include "talk.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct GenerateOptions {
+  ModelOptions model;
+  ReplyOptions reply;
+  std::string prompt;
+  bool raw = false;
+};
+
+void generate(const GenerateOptions& options, const Tool& tool) {
+  auto model = options.model.load(tool);
+  std::vector<Token> prompt;
+  if (options.raw) {
+    prompt = model.tokenizer.encode(options.prompt, Tokenizer::Special::parse);
+  } else {
+    const Message message{"user", options.prompt};
+    prompt = encode_messages(model, std::span(&message, 1), true);
+  }
+  if (prompt.empty()) throw Failure({ErrorCode::invalid_argument, "the prompt has no tokens"});
+  expect_fits(model, prompt.size());
+  const std::size_t room = std::min(model.backend.geometry().context, prompt.size() + options.reply.max_tokens);
+  auto cache = model.backend.make_cache(room);
+  auto batch = model.backend.make_batch();
+  std::vector<float> logits(model.backend.geometry().vocabulary);
+  prefill(model.backend, cache, batch, prompt, logits);
+  const auto reply = sample_reply(
+      model, options.reply, logits,
+      [&](Token token) {
+        if (cache.length() == room) return false;
+        forward(model.backend, cache, batch, std::span(&token, 1), logits);
+        return true;
+      },
+      [&](Token token) {
+        if (tool.json) return;
+        const auto bytes = model.tokenizer.bytes(token);
+        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+        std::fflush(stdout);
+      });
+  if (tool.json) {
+    tool.print({{"tokens", reply.tokens},
+                {"text", model.tokenizer.decode(reply.tokens)},
+                {"prompt_tokens", prompt.size()},
+                {"ended", reply.end.has_value()},
+                {"run", describe_run(model)}});
+  } else {
+    std::printf("\n");
+  }
+}
+
+}  // namespace
+
+void add_generate(CLI::App& program, Tool& tool) {
+  auto options = std::make_shared<GenerateOptions>();
+  auto* verb = program.add_subcommand("generate", "continue a prompt");
+  options->model.add_to(*verb);
+  options->reply.add_to(*verb);
+  verb->add_option("--prompt", options->prompt, "text to continue or to answer")->required();
+  verb->add_flag("--raw", options->raw, "continue the text as it is, without the chat format");
+  verb->callback([options, &tool] { generate(*options, tool); });
+}
+
+}  // namespace krul::cli

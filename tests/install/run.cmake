@@ -1,0 +1,25 @@
+# cmake -DFROM=package|subdirectory|fetch -DSOURCE=krul's source -DBUILD=krul's build -DWORK=empty folder
+#       -DCXX=compiler -DGENERATOR=... -P run.cmake
+# Configures, builds and runs the consumer from a copy outside of krul's source tree.
+function(must_run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    string(REPLACE ";" " " command "${ARGV}")
+    message(FATAL_ERROR "${command}\nended with ${status}:\n${output}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${WORK})
+file(COPY ${SOURCE}/tests/install/consumer DESTINATION ${WORK})
+file(COPY ${SOURCE}/examples/05_your_own_backend/toy_backend.hpp DESTINATION ${WORK}/consumer)
+set(settings -DKRUL_FROM=${FROM} -DCMAKE_CXX_COMPILER=${CXX})
+if(FROM STREQUAL package)
+  must_run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
+  list(APPEND settings -DCMAKE_PREFIX_PATH=${WORK}/prefix)
+else()
+  list(APPEND settings -DKRUL_SOURCE=${SOURCE})
+endif()
+must_run(${CMAKE_COMMAND} -S ${WORK}/consumer -B ${WORK}/build -G ${GENERATOR} ${settings})
+must_run(${CMAKE_COMMAND} --build ${WORK}/build --target own_policy own_backend)
+must_run(${WORK}/build/own_policy)
+must_run(${WORK}/build/own_backend)
