@@ -24,7 +24,8 @@ template <class Call>
 void with_rows(std::size_t rows, Call&& call) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     ((rows == I + 1 ? call.template operator()<I + 1>() : void()), ...);
-  }(std::make_index_sequence<group_rows>());
+  }
+  (std::make_index_sequence<group_rows>());
 }
 
 /// Dot products of Rows queries with key_tile keys; each sums in the order of the dimensions.
@@ -110,21 +111,61 @@ void swap_across(Lanes* rows, std::index_sequence<I...>) {
   }
 }
 
-/// to[d][k] = from[k][d] for all keys of a block and lane_count dimensions at a time.
-/// @param from  [block_keys, dim], dim whole vectors
-/// @param to    [dim, block_keys]
-void transpose(const float* from, std::size_t dim, std::size_t keys, float* to) {
+/// The rows of one KV head within the cache.
+struct HeadRows {
+  const std::byte* first;  ///< [dim] values of the first row wanted
+  std::size_t stride;      ///< bytes from row to row
+  std::size_t count;       ///< rows wanted
+  std::size_t dim;
+};
+
+/// Values [d, d + lane_count) of a row; those beyond its end are 0.
+template <ElementType Type>
+Lanes load_part(const HeadRows& rows, std::size_t row, std::size_t d) {
+  const std::byte* const from = rows.first + row * rows.stride + d * size_of(Type);
+  if (d + lane_count <= rows.dim) return load_as<Type>(from);
+  const std::size_t bytes = (rows.dim - d) * size_of(Type);
+  std::byte padded[lane_count * size_of(Type)] = {};
+  std::memcpy(padded, from, bytes);
+  return load_as<Type>(padded);
+}
+
+/// @param to  [rows.count, padded_dim]
+template <ElementType Type>
+void unpack_rows(const HeadRows& rows, std::size_t padded_dim, float* to) {
+  for (std::size_t row = 0; row < rows.count; ++row)
+    for (std::size_t d = 0; d < padded_dim; d += lane_count)
+      store(load_part<Type>(rows, row, d), to + row * padded_dim + d);
+}
+
+/// @param to  [padded_dim, block_keys]
+template <ElementType Type>
+void unpack_transposed(const HeadRows& rows, std::size_t padded_dim, float* to) {
   constexpr auto lanes = std::make_index_sequence<lane_count>();
-  for (std::size_t k = 0; k < keys; k += lane_count)
-    for (std::size_t d = 0; d < dim; d += lane_count) {
-      Lanes rows[lane_count];
-      for (std::size_t i = 0; i < lane_count; ++i) rows[i] = load(from + (k + i) * dim + d);
-      if constexpr (lane_count > 8) swap_across<8>(rows, lanes);
-      if constexpr (lane_count > 4) swap_across<4>(rows, lanes);
-      swap_across<2>(rows, lanes);
-      swap_across<1>(rows, lanes);
-      for (std::size_t i = 0; i < lane_count; ++i) store(rows[i], to + (d + i) * block_keys + k);
+  for (std::size_t row = 0; row < rows.count; row += lane_count)
+    for (std::size_t d = 0; d < padded_dim; d += lane_count) {
+      Lanes square[lane_count];
+      for (std::size_t i = 0; i < lane_count; ++i)
+        square[i] = row + i < rows.count ? load_part<Type>(rows, row + i, d) : Lanes{};
+      if constexpr (lane_count > 8) swap_across<8>(square, lanes);
+      if constexpr (lane_count > 4) swap_across<4>(square, lanes);
+      swap_across<2>(square, lanes);
+      swap_across<1>(square, lanes);
+      for (std::size_t i = 0; i < lane_count; ++i) store(square[i], to + (d + i) * block_keys + row);
     }
+}
+
+/// Calls call.operator()<type>() for a type that is known only now.
+template <class Call>
+void with_type(ElementType type, Call&& call) {
+  switch (type) {
+    case ElementType::f32:
+      return call.template operator()<ElementType::f32>();
+    case ElementType::f16:
+      return call.template operator()<ElementType::f16>();
+    case ElementType::bf16:
+      return call.template operator()<ElementType::bf16>();
+  }
 }
 
 /// Most values of partial results that may exist at once when blocks of keys are shared out: 16 MiB.
@@ -141,15 +182,13 @@ BlockAttention::BlockAttention(const Geometry& geometry, std::size_t threads)
       group_(geometry.query_heads / geometry.kv_heads),
       padded_dim_(up_to_whole(geometry.head_dim, lane_count)),
       partial_values_(up_to_whole(padded_dim_ + 2, lane_count)),
-      // About 192 rows of scores share a block of keys and values: enough to pay for loading it, and few enough for
+      // About 384 rows of scores share a block of keys and values: enough to pay for unpacking it, and few enough for
       // several tiles a core.
-      tile_rows_(std::clamp<std::size_t>(192 / group_, 8, 128)),
+      tile_rows_(std::clamp<std::size_t>(384 / group_, 8, 128)),
       scratch_(threads) {
   for (auto& scratch : scratch_) {
-    for (auto* buffer : {&scratch.rows, &scratch.keys, &scratch.values}) {
-      *buffer = AlignedBuffer(block_keys * padded_dim_ * sizeof(float));
-      std::memset(buffer->data(), 0, buffer->size());  // what pads a row stays zero
-    }
+    scratch.keys = AlignedBuffer(block_keys * padded_dim_ * sizeof(float));
+    scratch.values = AlignedBuffer(block_keys * padded_dim_ * sizeof(float));
     scratch.state = AlignedBuffer(2 * tile_rows_ * group_ * partial_values_ * sizeof(float));
   }
 }
@@ -180,22 +219,18 @@ std::vector<BlockAttention::Tile> BlockAttention::tiles(RowRange rows) const {
 
 void BlockAttention::load_keys(const AttentionInput& input, std::size_t kv_head, TokenRange keys,
                                Scratch& scratch) const {
-  const std::size_t head_bytes = geometry_.head_dim * size_of(geometry_.cache_type);
-  const auto rows = scratch.rows.as<float>();
-  for (std::size_t k = keys.begin; k < keys.end; ++k)
-    to_float(geometry_.cache_type, input.cache.keys.subspan((k * geometry_.kv_heads + kv_head) * head_bytes, head_bytes),
-             rows.subspan((k - keys.begin) * padded_dim_, geometry_.head_dim));
-  transpose(rows.data(), padded_dim_, up_to_whole(keys.size(), lane_count), scratch.keys.as<float>().data());
+  const std::size_t stride = geometry_.kv_row_bytes(), head = kv_head * stride / geometry_.kv_heads;
+  const HeadRows rows{&input.cache.keys[keys.begin * stride + head], stride, keys.size(), geometry_.head_dim};
+  with_type(geometry_.cache_type,
+            [&]<ElementType Type>() { unpack_transposed<Type>(rows, padded_dim_, scratch.keys.as<float>().data()); });
 }
 
 void BlockAttention::load_values(const AttentionInput& input, std::size_t kv_head, TokenRange keys,
                                  Scratch& scratch) const {
-  const std::size_t head_bytes = geometry_.head_dim * size_of(geometry_.cache_type);
-  const auto rows = scratch.values.as<float>();
-  for (std::size_t k = keys.begin; k < keys.end; ++k)
-    to_float(geometry_.cache_type,
-             input.cache.values.subspan((k * geometry_.kv_heads + kv_head) * head_bytes, head_bytes),
-             rows.subspan((k - keys.begin) * padded_dim_, geometry_.head_dim));
+  const std::size_t stride = geometry_.kv_row_bytes(), head = kv_head * stride / geometry_.kv_heads;
+  const HeadRows rows{&input.cache.values[keys.begin * stride + head], stride, keys.size(), geometry_.head_dim};
+  with_type(geometry_.cache_type,
+            [&]<ElementType Type>() { unpack_rows<Type>(rows, padded_dim_, scratch.values.as<float>().data()); });
 }
 
 /// Partial results of a tile's rows from one block of keys; those of rows that see none of them are not written.

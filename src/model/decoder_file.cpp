@@ -161,8 +161,7 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   const std::size_t hidden = geometry.hidden, queries = geometry.query_heads * geometry.head_dim,
                     keys = geometry.kv_values();
   const GgufTensor* embedding = file.find("token_embd.weight");
-  if (embedding == nullptr)
-    return fail(ErrorCode::not_found, "tensor token_embd.weight is missing in " + file.path());
+  if (embedding == nullptr) return fail(ErrorCode::not_found, "tensor token_embd.weight is missing in " + file.path());
   if (embedding->shape.size() != 2 || embedding->shape[1] == 0)
     return fail(ErrorCode::corrupt, "tensor token_embd.weight is no matrix in " + file.path());
   if (embedding->shape[1] > (std::uint64_t{1} << 21))

@@ -38,8 +38,7 @@ void EigenKernels::multiply(const Packed& packed, PanelRange panels, std::span<c
   const Eigen::Map<const Rows> x(reinterpret_cast<const float*>(rows.data()), height, depth);
   const Eigen::Map<const Rows> w(&packed.weights_.as<float>()[panels.begin * panel_columns * packed.depth_], width,
                                  depth);
-  Eigen::Map<Rows, Eigen::Unaligned, Eigen::OuterStride<>> product(
-      y.data(), height, width, Eigen::OuterStride<>(static_cast<Eigen::Index>(block_columns)));
+  Eigen::Map<Rows> product(y.data(), height, width);
   product.noalias() = x * w.transpose();
 }
 

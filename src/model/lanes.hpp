@@ -4,6 +4,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "krul/core/element_type.hpp"
+#include "krul/core/half.hpp"
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace krul {
 
 // Vectors of floats by the compilers' vector extension: as wide as the widest registers that the build may use, so that
@@ -20,6 +26,7 @@ inline constexpr std::size_t tile_vectors = lane_count == 16 ? 4 : 2;
 
 using Lanes [[gnu::vector_size(lane_count * sizeof(float))]] = float;
 using IntLanes [[gnu::vector_size(lane_count * sizeof(float))]] = std::int32_t;
+using HalfLanes [[gnu::vector_size(lane_count * 2)]] = std::uint16_t;
 
 inline Lanes load(const float* from) {
   Lanes lanes;
@@ -81,6 +88,36 @@ inline Lanes exp(Lanes x) {
   scaled += bits << 23;  // the whole number's low bits become the exponent's
   std::memcpy(&sum, &scaled, sizeof sum);
   return x < -87.0F ? Lanes{} : sum;
+}
+
+/// A vector of values of `Type` as floats, exactly.
+template <ElementType Type>
+Lanes load_as(const std::byte* from) {
+  Lanes lanes;
+  if constexpr (Type == ElementType::f32) {
+    std::memcpy(&lanes, from, sizeof lanes);
+  } else {
+    HalfLanes halves;
+    std::memcpy(&halves, from, sizeof halves);
+    if constexpr (Type == ElementType::bf16) {
+      const IntLanes bits = __builtin_convertvector(halves, IntLanes) << 16;
+      std::memcpy(&lanes, &bits, sizeof lanes);
+    } else {
+#if defined(__AVX512F__)
+      __m256i packed;
+      std::memcpy(&packed, &halves, sizeof packed);
+      // The form with a mask, as GCC 12 warns about its own plain one.
+      lanes = _mm512_maskz_cvtph_ps(0xffff, packed);
+#elif defined(__F16C__)
+      __m128i packed;
+      std::memcpy(&packed, &halves, sizeof packed);
+      lanes = _mm256_cvtph_ps(packed);
+#else
+      for (std::size_t lane = 0; lane < lane_count; ++lane) lanes[lane] = float_from_f16(halves[lane]);
+#endif
+    }
+  }
+  return lanes;
 }
 
 }  // namespace krul

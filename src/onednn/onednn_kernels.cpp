@@ -36,21 +36,19 @@ dnnl::memory::dim dim(std::size_t value) {
   return static_cast<dnnl::memory::dim>(value);
 }
 
-/// One row alone is said to be dense: with a wider stride oneDNN would take a kernel that sums in another order.
 dnnl::memory::desc rows_desc(std::size_t rows, std::size_t width, std::size_t stride, dnnl::memory::data_type type) {
-  if (rows == 1) stride = width;
   return {{dim(rows), dim(width)}, type, dnnl::memory::dims{dim(stride), 1}};
 }
 
 }  // namespace
 
-/// [tile][panels - 1]
+/// For each height of a tile and number of panels one primitive: [tile][panels - 1].
 struct OnednnKernels::Primitives {
   struct One {
     dnnl::matmul matmul;
     dnnl::memory::desc rows, weights, product, scratchpad;
   };
-  std::size_t largest = block_panels;  ///< panels that one primitive may take
+  bool in_line = false;  ///< a run of panels is one matrix; else a primitive does one panel of the run at a time
   std::size_t panel_bytes = 0;
   std::array<std::array<One, block_panels>, tile_rows.size()> at;
 };
@@ -61,36 +59,38 @@ struct OnednnKernels::Shared {
   std::mutex mutex;
   std::map<std::size_t, std::shared_ptr<const Primitives>> of_depth;
 
-  Primitives::One make(std::size_t rows, std::size_t depth, std::size_t panels, const dnnl::memory::desc* weights) {
-    const std::size_t width = panels * panel_columns;
-    const auto any =
-        dnnl::memory::desc({dim(depth), dim(width)}, type, dnnl::memory::format_tag::any);
+  /// @param weights  [depth, columns] in the layout to use
+  /// @param stride   between two rows of the product
+  Primitives::One make(std::size_t rows, const dnnl::memory::desc& weights, std::size_t stride) {
+    const auto extents = weights.dims();
+    const auto depth = static_cast<std::size_t>(extents[0]), columns = static_cast<std::size_t>(extents[1]);
     const auto source = rows_desc(rows, depth, depth, type);
-    const auto product = rows_desc(rows, width, block_columns, dnnl::memory::data_type::f32);
+    const auto product = rows_desc(rows, columns, stride, dnnl::memory::data_type::f32);
     dnnl::primitive_attr attributes;  // the caller brings the scratchpad, so that threads can share a primitive
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const dnnl::matmul::desc operation(source, weights != nullptr ? *weights : any, product);
-    const dnnl::matmul::primitive_desc chosen(operation, attributes, engine);
+    const dnnl::matmul::primitive_desc chosen({source, weights, product}, attributes, engine);
     return {dnnl::matmul(chosen), source, chosen.weights_desc(), product, chosen.scratchpad_desc()};
+  }
+
+  /// The layout that oneDNN likes best for so many panels.
+  dnnl::memory::desc best_layout(std::size_t depth, std::size_t panels) {
+    const std::size_t columns = panels * panel_columns;
+    const dnnl::memory::desc any({dim(depth), dim(columns)}, type, dnnl::memory::format_tag::any);
+    return make(tile_rows[0], any, columns).weights;
   }
 
   std::shared_ptr<const Primitives> make_all(std::size_t depth) {
     const OneThread guard;
     auto all = std::make_shared<Primitives>();
-    // Panels must lie one after the other, so that a run of them is one matrix; a layout in which a panel's address
-    // depends on the width of the matrix is used panel by panel.
-    const auto panel = make(tile_rows[0], depth, 1, nullptr).weights;
-    const auto block = make(tile_rows[0], depth, block_panels, nullptr).weights;
+    const auto panel = best_layout(depth, 1), block = best_layout(depth, block_panels);
+    const auto part = [&](std::size_t panels) {
+      return block.submemory_desc({dim(depth), dim(panels * panel_columns)}, {0, 0});
+    };
     all->panel_bytes = panel.get_size();
-    const auto width = dim(panel_columns);
-    const bool in_line = block.submemory_desc({dim(depth), width}, {0, 0}) == panel &&
-                         block.get_size() == block_panels * panel.get_size();
-    if (!in_line) all->largest = 1;
+    all->in_line = part(1) == panel && block.get_size() == block_panels * panel.get_size();
     for (std::size_t tile = 0; tile < tile_rows.size(); ++tile)
-      for (std::size_t panels = 1; panels <= all->largest; ++panels) {
-        const auto weights = in_line ? block.submemory_desc({dim(depth), dim(panels) * width}, {0, 0}) : panel;
-        all->at[tile][panels - 1] = make(tile_rows[tile], depth, panels, &weights);
-      }
+      for (std::size_t panels = 1; panels <= block_panels; ++panels)
+        all->at[tile][panels - 1] = make(tile_rows[tile], all->in_line ? part(panels) : panel, panels * panel_columns);
     return all;
   }
 };
@@ -111,7 +111,7 @@ struct OnednnKernels::Scratch::State {
       if (of == primitives) return *table;
     auto table = std::make_unique<Table>();
     for (std::size_t tile = 0; tile < tile_rows.size(); ++tile)
-      for (std::size_t panels = 0; panels < primitives->largest; ++panels) {
+      for (std::size_t panels = 0; panels < block_panels; ++panels) {
         const auto& one = primitives->at[tile][panels];
         (*table)[tile][panels] = {{one.rows, engine, nullptr},
                                   {one.weights, engine, nullptr},
@@ -192,14 +192,15 @@ void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<
   auto& table = state.arguments(packed.primitives_, shared_->engine);
   auto* x = const_cast<std::byte*>(rows.data());
   float* product = y.data();
+  const std::size_t step = primitives.in_line ? panels.size() : 1;
   for (std::size_t tile = 0; left > 0;) {
     if (tile_rows[tile] > left) {
       ++tile;
       continue;
     }
-    for (std::size_t panel = panels.begin; panel < panels.end;) {
-      const std::size_t run = std::min(primitives.largest, panels.end - panel);
-      auto& arguments = table[tile][run - 1];
+    const auto& matmul = primitives.at[tile][panels.size() - 1].matmul;
+    auto& arguments = table[tile][panels.size() - 1];
+    for (std::size_t panel = panels.begin; panel < panels.end; panel += step) {
       arguments.rows.set_data_handle(x, state.stream);
       arguments.weights.set_data_handle(packed.weights_.data() + panel * primitives.panel_bytes, state.stream);
       arguments.product.set_data_handle(product + (panel - panels.begin) * panel_columns, state.stream);
@@ -208,13 +209,12 @@ void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<
                                       {DNNL_ARG_WEIGHTS, arguments.weights.get()},
                                       {DNNL_ARG_DST, arguments.product.get()},
                                       {DNNL_ARG_SCRATCHPAD, arguments.scratchpad.get()}};
-      dnnl::error::wrap_c_api(dnnl_primitive_execute(primitives.at[tile][run - 1].matmul.get(), state.stream.get(),
-                                                     static_cast<int>(std::size(list)), list),
-                              "oneDNN could not run a matrix product");
-      panel += run;
+      dnnl::error::wrap_c_api(
+          dnnl_primitive_execute(matmul.get(), state.stream.get(), static_cast<int>(std::size(list)), list),
+          "oneDNN could not run a matrix product");
     }
     x += tile_rows[tile] * row_bytes;
-    product += tile_rows[tile] * block_columns;
+    product += tile_rows[tile] * panels.size() * panel_columns;
     left -= tile_rows[tile];
   }
 }

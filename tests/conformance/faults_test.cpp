@@ -1,9 +1,10 @@
 // The suite is only worth something if it finds faults: backends, caches and batches with one fault each, and the check
-// that must find it.
+// that must find it. Faults are put in at run time, so that the suite is compiled once.
 
 #include <algorithm>
-#include <array>
 #include <atomic>
+#include <functional>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -11,11 +12,15 @@
 #include "../../examples/05_your_own_backend/toy_backend.hpp"
 #include "conformance/backend_suite.hpp"
 
+using krul::AttentionBlock;
 using krul::HostKvCache;
 using krul::HostLayerBatch;
+using krul::KvRows;
 using krul::KvWrite;
+using krul::MutableKvRows;
 using krul::RowRange;
 using krul::Ticket;
+using krul::Token;
 using krul::TokenRange;
 
 namespace {
@@ -28,248 +33,125 @@ bool finds(const krul::ConformanceReport& report, std::string_view name) {
   return !check->passed && !check->detail.empty();
 }
 
-template <class Model>
-bool backend_check_finds(std::string_view name) {
-  static_assert(krul::ModelBackend<Model>);
-  Model model;
+// ---- backends
+
+using Toy = toy::Backend;
+using Cache = HostKvCache;
+using Observer = std::function<void(const AttentionBlock&)>;
+
+/// A batch whose hidden states may stay behind when rows are dropped.
+struct Batch : HostLayerBatch {
+  Batch(const krul::Geometry& geometry, bool forgetful_) : HostLayerBatch(geometry), forgetful(forgetful_) {}
+  void keep(std::span<const RowRange> rows) {
+    const std::vector<float> before(hidden().begin(), hidden().end());
+    HostLayerBatch::keep(rows);
+    if (forgetful) std::copy_n(before.begin(), hidden().size(), hidden().begin());
+  }
+  bool forgetful;
+};
+
+/// The toy backend, each step of which can be replaced.
+struct Faulty {
+  using Cache = HostKvCache;
+  using Batch = ::Batch;
+
+  Toy inner;
+  std::function<void(const Toy&, std::span<const Token>, Batch&)> embedding =
+      [](const Toy& toy, std::span<const Token> tokens, Batch& batch) { toy.embed(tokens, batch); };
+  std::function<void(const Toy&, std::size_t, Batch&, Cache&, KvWrite)> projection =
+      [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+        toy.project(layer, batch, cache, write);
+      };
+  std::function<void(const Toy&, std::size_t, Batch&, Cache&, const Observer&)> attention =
+      [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+        toy.attend(layer, batch, cache, observer);
+      };
+  std::function<void(const Toy&, std::size_t, Batch&)> finishing = [](const Toy& toy, std::size_t layer, Batch& batch) {
+    toy.finish(layer, batch);
+  };
+  std::function<void(const Toy&, Batch&, RowRange, std::span<float>)> last =
+      [](const Toy& toy, Batch& batch, RowRange rows, std::span<float> out) { toy.logits(batch, rows, out); };
+  bool forgetful_batch = false;
+  krul::Identity described = inner.identity();
+  krul::Geometry shape = inner.geometry();
+
+  const krul::Geometry& geometry() const { return shape; }
+  const krul::Identity& identity() const { return described; }
+  Cache make_cache(std::size_t capacity) const { return inner.make_cache(capacity); }
+  Batch make_batch() const { return Batch(inner.geometry(), forgetful_batch); }
+  void embed(std::span<const Token> tokens, Batch& batch) const { embedding(inner, tokens, batch); }
+  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) const {
+    projection(inner, layer, batch, cache, write);
+  }
+  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
+    attention(inner, layer, batch, cache, [&](const AttentionBlock& block) { observer(block); });
+  }
+  void finish(std::size_t layer, Batch& batch) const { finishing(inner, layer, batch); }
+  void logits(Batch& batch, RowRange rows, std::span<float> out) const { last(inner, batch, rows, out); }
+};
+static_assert(krul::ModelBackend<Faulty>);
+
+/// True if the check called `name` finds the fault that `put_in` makes.
+template <class PutIn>
+bool backend_check_finds(std::string_view name, PutIn&& put_in) {
+  Faulty model;
+  put_in(model);
   return finds(krul::check_backend(model), name);
 }
 
-// ---- project
-
-struct WritesPresentRows : toy::Backend {
-  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) const {
-    toy::Backend::project(layer, batch, cache, write == KvWrite::missing ? KvWrite::all : write);
-  }
-};
-struct WritesAlways : toy::Backend {
-  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite) const {
-    toy::Backend::project(layer, batch, cache, KvWrite::all);
-  }
-};
-struct WritesOneRowMore : toy::Backend {
-  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) const {
-    toy::Backend::project(layer, batch, cache, write);
-    const std::size_t next = batch.positions().back() + std::size_t{1};
-    const std::vector<std::byte> zeros(geometry().kv_row_bytes());
-    if (write != KvWrite::none && next < cache.capacity()) cache.write_kv(layer, {next, next + 1}, {zeros, zeros});
-  }
-};
-struct CommitsByItself : toy::Backend {
-  void finish(std::size_t layer, Batch& batch) const { toy::Backend::finish(layer, batch); }
-  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
-    toy::Backend::attend(layer, batch, cache, observer);
-    if (layer + 1 == geometry().layers) cache.commit(batch.positions().back() + std::size_t{1});
-  }
-};
-struct DropsRowsBeyondCapacity : toy::Backend {
-  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) const {
-    if (batch.positions().back() < cache.capacity()) toy::Backend::project(layer, batch, cache, write);
-  }
-};
-
-// ---- attend
-
-struct TakesAbsentKeysAsZero : toy::Backend {
-  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
-    const std::vector<std::byte> zeros(geometry().kv_row_bytes());
-    if (layer < geometry().layers)
-      for (const auto& gap : cache.present(layer).missing({0, batch.positions().back() + std::size_t{1}}))
-        for (std::size_t row = gap.begin; row < gap.end; ++row) cache.write_kv(layer, {row, row + 1}, {zeros, zeros});
-    toy::Backend::attend(layer, batch, cache, observer);
-  }
-};
-struct NeedsEveryRowOfTheCache : toy::Backend {
-  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
-    krul::expects(layer < geometry().layers && cache.present(layer).contains({0, cache.capacity()}), "not full");
-    toy::Backend::attend(layer, batch, cache, observer);
-  }
-};
-struct DependsOnItsBatch : toy::Backend {
-  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
-    toy::Backend::attend(layer, batch, cache, observer);
-    for (auto& value : batch.attention()) value *= 1 + 0.05F * static_cast<float>(batch.rows());
-  }
-};
-template <class Change>
-struct ShowsChangedWeights : toy::Backend {
-  void attend(std::size_t layer, Batch& batch, Cache& cache, auto&& observer) const {
-    toy::Backend::attend(layer, batch, cache, [&](const krul::AttentionBlock& block) {
-      std::vector<float> weights(block.weights.begin(), block.weights.end());
-      auto changed = block;
-      Change{}(weights, changed);
-      changed.weights = weights;
-      observer(changed);
-      if (Change::again) observer(changed);
-    });
-  }
-};
-struct LooksAhead {
-  static constexpr bool again = false;
-  void operator()(std::vector<float>& weights, const krul::AttentionBlock& block) const {
-    if (block.keys > 1) std::swap(weights[0], weights[block.keys - 1]);
-  }
-};
-struct LosesWeight {
-  static constexpr bool again = false;
-  void operator()(std::vector<float>& weights, const krul::AttentionBlock&) const { weights[0] *= 0.99F; }
-};
-struct ShowsTwice {
-  static constexpr bool again = true;
-  void operator()(std::vector<float>&, const krul::AttentionBlock&) const {}
-};
-struct MixesLayers {
-  static constexpr bool again = false;
-  void operator()(std::vector<float>&, krul::AttentionBlock& block) const { block.layer = 0; }
-};
-
-// ---- state that outlives a pass
-
-struct RemembersTheLastPass : toy::Backend {
-  mutable std::atomic<float> last{0};
-  void embed(std::span<const krul::Token> tokens, Batch& batch) const {
-    toy::Backend::embed(tokens, batch);
-    last = static_cast<float>(tokens.back());
-  }
-  void finish(std::size_t layer, Batch& batch) const {
-    toy::Backend::finish(layer, batch);
-    for (auto& value : batch.hidden()) value += last;
-  }
-};
-struct ChangesFromCallToCall : toy::Backend {
-  mutable std::atomic<int> calls{0};
-  void logits(Batch& batch, RowRange rows, std::span<float> out) const {
-    toy::Backend::logits(batch, rows, out);
-    out[0] += 1e-6F * static_cast<float>(++calls);
-  }
-};
-
-// ---- logits and mistakes
-
-struct AlwaysTheFirstRows : toy::Backend {
-  void logits(Batch& batch, RowRange rows, std::span<float> out) const {
-    krul::expects(rows.end <= batch.rows(), "no such rows");
-    toy::Backend::logits(batch, {0, rows.size()}, out);
-  }
-};
-struct IgnoresItsTokens : toy::Backend {
-  void embed(std::span<const krul::Token> tokens, Batch& batch) const {
-    toy::Backend::embed(std::vector<krul::Token>(tokens.size(), 0), batch);
-  }
-};
-struct AcceptsAnyToken : toy::Backend {
-  void embed(std::span<const krul::Token> tokens, Batch& batch) const {
-    std::vector<krul::Token> valid(tokens.begin(), tokens.end());
-    for (auto& token : valid) token = std::clamp(token, 0, 63);
-    toy::Backend::embed(valid, batch);
-  }
-};
-struct AcceptsAnyLayer : toy::Backend {
-  void finish(std::size_t layer, Batch& batch) const {
-    if (layer < geometry().layers) toy::Backend::finish(layer, batch);
-  }
-};
-struct TruncatesLogits : toy::Backend {
-  void logits(Batch& batch, RowRange rows, std::span<float> out) const {
-    std::vector<float> all(rows.size() * geometry().vocabulary);
-    toy::Backend::logits(batch, rows, all);
-    std::copy_n(all.begin(), std::min(all.size(), out.size()), out.begin());
-  }
-};
-
-// ---- a batch whose activations stay behind
-
-struct LeavesHiddenStatesBehind : toy::Backend {
-  struct Batch : HostLayerBatch {
-    using HostLayerBatch::HostLayerBatch;
-    void keep(std::span<const RowRange> rows) {
-      const std::vector<float> before(hidden().begin(), hidden().end());
-      HostLayerBatch::keep(rows);
-      std::copy_n(before.begin(), hidden().size(), hidden().begin());
-    }
-  };
-  Batch make_batch() const { return Batch(geometry()); }
-};
-
-// ---- descriptions
-
-struct Anonymous : toy::Backend {
-  krul::Identity none;
-  const krul::Identity& identity() const { return none; }
-};
-struct Impossible : toy::Backend {
-  krul::Geometry wrong{.layers = 2, .query_heads = 3, .kv_heads = 2, .head_dim = 8, .hidden = 8, .vocabulary = 8};
-  const krul::Geometry& geometry() const { return wrong; }
-};
+std::size_t behind(const Batch& batch) {
+  return batch.positions().back() + std::size_t{1};
+}
+std::vector<std::byte> zero_row(const Toy& toy) {
+  return std::vector<std::byte>(toy.geometry().kv_row_bytes());
+}
 
 // ---- caches
 
-struct SpillsOver : HostKvCache {
+/// A HostKvCache, each call of which can be replaced.
+struct FaultyCache : HostKvCache {
   using HostKvCache::HostKvCache;
-  Ticket write_kv(std::size_t layer, TokenRange tokens, krul::KvRows rows) {
-    HostKvCache::write_kv(layer, tokens, rows);
-    const auto row = rows.keys.first(tokens.empty() ? 0 : rows.keys.size() / tokens.size());
-    if (tokens.begin > 0 && !tokens.empty() && present(layer).contains({tokens.begin - 1, tokens.begin}))
-      HostKvCache::write_kv(layer, {tokens.begin - 1, tokens.begin}, {row, row});
-    return {};
-  }
-};
-struct FlipsABit : HostKvCache {
-  using HostKvCache::HostKvCache;
-  Ticket read_kv(std::size_t layer, TokenRange tokens, krul::MutableKvRows rows) const {
-    HostKvCache::read_kv(layer, tokens, rows);
-    if (tokens.begin == 7) rows.values[0] ^= std::byte{1};
-    return {};
-  }
-};
-struct RoundsPresenceUp : HostKvCache {
-  using HostKvCache::HostKvCache;
-  Ticket write_kv(std::size_t layer, TokenRange tokens, krul::KvRows rows) {
-    HostKvCache::write_kv(layer, tokens, rows);
-    mark_present(layer, {tokens.begin, std::min(capacity(), (tokens.end + 3) / 4 * 4)});
-    return {};
-  }
-};
-struct ReadsAnything : HostKvCache {
-  using HostKvCache::HostKvCache;
-  Ticket read_kv(std::size_t layer, TokenRange tokens, krul::MutableKvRows rows) const {
-    if (layer != 0 || present(layer).contains(tokens)) return HostKvCache::read_kv(layer, tokens, rows);
-    return {};
-  }
-};
-struct CommitsAnything : HostKvCache {
-  using HostKvCache::HostKvCache;
+
+  std::function<void(HostKvCache&, std::size_t, TokenRange, KvRows)> writing = [](HostKvCache& cache, std::size_t layer,
+                                                                                  TokenRange tokens, KvRows rows) {
+    cache.write_kv(layer, tokens, rows);
+  };
+  std::function<void(const HostKvCache&, std::size_t, TokenRange, MutableKvRows)> reading =
+      [](const HostKvCache& cache, std::size_t layer, TokenRange tokens, MutableKvRows rows) {
+        cache.read_kv(layer, tokens, rows);
+      };
+  bool commits_anything = false, truncates_length_only = false;
   std::size_t committed = 0;
+
   std::size_t length() const { return committed; }
-  void commit(std::size_t count) { committed = count; }
+  Ticket write_kv(std::size_t layer, TokenRange tokens, KvRows rows) {
+    writing(*this, layer, tokens, rows);
+    return {};
+  }
+  Ticket read_kv(std::size_t layer, TokenRange tokens, MutableKvRows rows) const {
+    reading(*this, layer, tokens, rows);
+    return {};
+  }
+  void commit(std::size_t count) {
+    if (!commits_anything) HostKvCache::commit(count);
+    committed = count;
+  }
   void truncate(std::size_t count) {
-    HostKvCache::truncate(count);
+    if (!truncates_length_only) HostKvCache::truncate(count);
     committed = std::min(committed, count);
   }
 };
-struct TruncatesLengthOnly : HostKvCache {
-  using HostKvCache::HostKvCache;
-  std::size_t limit = SIZE_MAX;
-  std::size_t length() const { return std::min(limit, HostKvCache::length()); }
-  void truncate(std::size_t count) { limit = std::min(limit, count); }
-};
-struct ClampsToItsCapacity : HostKvCache {
-  using HostKvCache::HostKvCache;
-  Ticket write_kv(std::size_t layer, TokenRange tokens, krul::KvRows rows) {
-    if (tokens.end <= capacity()) HostKvCache::write_kv(layer, tokens, rows);
-    return {};
-  }
-};
-struct ComesHalfFull : HostKvCache {
-  ComesHalfFull(const krul::Geometry& geometry, std::size_t capacity) : HostKvCache(geometry, capacity) {
-    mark_present(0, {0, 1});
-  }
-};
+static_assert(krul::KvCache<FaultyCache>);
 
-template <class Cache>
-bool cache_check_finds(std::string_view name) {
+template <class PutIn>
+bool cache_check_finds(std::string_view name, PutIn&& put_in) {
   const krul::Geometry geometry{.layers = 3, .kv_heads = 2, .head_dim = 4};
-  return finds(krul::check_kv_cache([&](std::size_t capacity) { return Cache(geometry, capacity); }, geometry), name);
+  const std::function<FaultyCache(std::size_t)> make = [&](std::size_t capacity) {
+    FaultyCache cache(geometry, capacity);
+    put_in(cache);
+    return cache;
+  };
+  return finds(krul::check_kv_cache(make, geometry), name);
 }
 
 // ---- batches
@@ -311,58 +193,197 @@ bool batch_check_finds(std::string_view name) {
 
 }  // namespace
 
+TEST_CASE("a backend and a cache without a fault pass") {
+  Faulty model;
+  krul::test::require_conformance(krul::check_backend(model));
+  CHECK_FALSE(cache_check_finds("bit for bit", [](FaultyCache&) {}));
+}
+
 TEST_CASE("check_backend finds what project does wrong") {
-  CHECK(backend_check_finds<WritesPresentRows>("KvWrite::missing"));
-  CHECK(backend_check_finds<WritesAlways>("KvWrite::none"));
-  CHECK(backend_check_finds<WritesOneRowMore>("only the rows of the batch"));
-  CHECK(backend_check_finds<CommitsByItself>("recomputed prefix"));
-  CHECK(backend_check_finds<DropsRowsBeyondCapacity>("beyond the cache's capacity"));
+  CHECK(backend_check_finds("KvWrite::missing", [](Faulty& model) {  // writes rows that are present
+    model.projection = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+      toy.project(layer, batch, cache, write == KvWrite::missing ? KvWrite::all : write);
+    };
+  }));
+  CHECK(backend_check_finds("KvWrite::none", [](Faulty& model) {  // writes always
+    model.projection = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite) {
+      toy.project(layer, batch, cache, KvWrite::all);
+    };
+  }));
+  CHECK(backend_check_finds("only the rows of the batch", [](Faulty& model) {  // writes one row more
+    model.projection = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+      toy.project(layer, batch, cache, write);
+      const std::size_t next = behind(batch);
+      const auto zeros = zero_row(toy);
+      if (write != KvWrite::none && next < cache.capacity()) cache.write_kv(layer, {next, next + 1}, {zeros, zeros});
+    };
+  }));
+  CHECK(backend_check_finds("beyond the cache's capacity", [](Faulty& model) {  // drops rows without a word
+    model.projection = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+      if (behind(batch) <= cache.capacity()) toy.project(layer, batch, cache, write);
+    };
+  }));
 }
 
 TEST_CASE("check_backend finds what attend does wrong") {
-  CHECK(backend_check_finds<TakesAbsentKeysAsZero>("a key that a row sees"));
-  CHECK(backend_check_finds<NeedsEveryRowOfTheCache>("keys that no row sees"));
-  CHECK(backend_check_finds<DependsOnItsBatch>("in pieces"));
-  CHECK(backend_check_finds<DependsOnItsBatch>("token by token"));
-  CHECK(backend_check_finds<DependsOnItsBatch>("dropped between"));
+  CHECK(backend_check_finds("a key that a row sees", [](Faulty& model) {  // takes absent keys as zero
+    model.attention = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+      krul::expects(layer < toy.geometry().layers, "no such layer");
+      const auto zeros = zero_row(toy);
+      for (const auto& gap : cache.present(layer).missing({0, behind(batch)}))
+        for (std::size_t row = gap.begin; row < gap.end; ++row) cache.write_kv(layer, {row, row + 1}, {zeros, zeros});
+      toy.attend(layer, batch, cache, observer);
+    };
+  }));
+  CHECK(backend_check_finds("keys that no row sees", [](Faulty& model) {  // wants the cache full
+    model.attention = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+      krul::expects(layer < 4 && cache.present(layer).contains({0, cache.capacity()}), "not full");
+      toy.attend(layer, batch, cache, observer);
+    };
+  }));
+  CHECK(backend_check_finds("recomputed prefix", [](Faulty& model) {  // commits by itself
+    model.attention = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+      toy.attend(layer, batch, cache, observer);
+      if (layer == 3) cache.commit(behind(batch));
+    };
+  }));
+  for (const auto* check : {"in pieces", "token by token", "recomputed prefix", "dropped between"})
+    CHECK(backend_check_finds(check, [](Faulty& model) {  // a row depends on how many there are
+      model.attention = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+        toy.attend(layer, batch, cache, observer);
+        for (auto& value : batch.attention()) value *= 1 + 0.05F * static_cast<float>(batch.rows());
+      };
+    }));
 }
 
 TEST_CASE("check_backend finds what an observer is shown wrong") {
-  CHECK(backend_check_finds<ShowsChangedWeights<LooksAhead>>("observer"));
-  CHECK(backend_check_finds<ShowsChangedWeights<LosesWeight>>("observer"));
-  CHECK(backend_check_finds<ShowsChangedWeights<ShowsTwice>>("observer"));
-  CHECK(backend_check_finds<ShowsChangedWeights<MixesLayers>>("observer"));
+  using Weights = std::vector<float>;
+  const std::function<void(Weights&, AttentionBlock&)> faults[] = {
+      [](Weights& weights, AttentionBlock& block) { std::swap(weights[0], weights[block.keys - 1]); },  // looks ahead
+      [](Weights& weights, AttentionBlock&) { weights[0] *= 0.99F; },
+      [](Weights& weights, AttentionBlock&) { weights[0] = -weights[0]; },
+      [](Weights& weights, AttentionBlock&) { weights.pop_back(); },
+      [](Weights&, AttentionBlock& block) { block.layer = 0; },
+      [](Weights&, AttentionBlock& block) { block.query_heads = 1; },
+  };
+  const auto check = [](std::size_t times, const std::function<void(Weights&, AttentionBlock&)>& fault) {
+    return backend_check_finds("observer", [&](Faulty& model) {
+      model.attention = [&](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, const Observer& observer) {
+        toy.attend(layer, batch, cache, [&](const AttentionBlock& block) {
+          Weights weights(block.weights.begin(), block.weights.end());
+          AttentionBlock shown = block;
+          fault(weights, shown);
+          shown.weights = weights;
+          for (std::size_t time = 0; time < times; ++time) observer(shown);
+        });
+      };
+    });
+  };
+  for (const auto& fault : faults) CHECK(check(1, fault));
+  const auto none = [](Weights&, AttentionBlock&) {};
+  CHECK(check(0, none));
+  CHECK_FALSE(check(1, none));
+  CHECK(check(2, none));
 }
 
 TEST_CASE("check_backend finds state that outlives a pass") {
-  CHECK(backend_check_finds<RemembersTheLastPass>("step by step in turn"));
-  CHECK(backend_check_finds<ChangesFromCallToCall>("same bits"));
-  CHECK(backend_check_finds<ChangesFromCallToCall>("two threads"));
+  CHECK(backend_check_finds("step by step in turn", [](Faulty& model) {  // the last pass that began
+    const auto token = std::make_shared<std::atomic<Token>>(0);
+    model.embedding = [token](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+      toy.embed(tokens, batch);
+      *token = tokens.back();
+    };
+    model.finishing = [token](const Toy& toy, std::size_t layer, Batch& batch) {
+      toy.finish(layer, batch);
+      for (auto& value : batch.hidden()) value += static_cast<float>(*token);
+    };
+  }));
+  for (const auto* check : {"same bits", "two threads"})
+    CHECK(backend_check_finds(check, [](Faulty& model) {
+      const auto calls = std::make_shared<std::atomic<int>>(0);
+      model.last = [calls](const Toy& toy, Batch& batch, RowRange rows, std::span<float> out) {
+        toy.logits(batch, rows, out);
+        out[0] += 1e-6F * static_cast<float>(++*calls);
+      };
+    }));
 }
 
 TEST_CASE("check_backend finds wrong logits and mistakes that pass") {
-  CHECK(backend_check_finds<AlwaysTheFirstRows>("any range of rows"));
-  CHECK(backend_check_finds<IgnoresItsTokens>("another conversation"));
-  CHECK(backend_check_finds<AcceptsAnyToken>("outside of the vocabulary"));
-  CHECK(backend_check_finds<AcceptsAnyLayer>("layers beyond the last"));
-  CHECK(backend_check_finds<TruncatesLogits>("logits that do not fit"));
-  CHECK(backend_check_finds<LeavesHiddenStatesBehind>("dropped between"));
+  CHECK(backend_check_finds("any range of rows", [](Faulty& model) {  // always the first rows
+    model.last = [](const Toy& toy, Batch& batch, RowRange rows, std::span<float> out) {
+      krul::expects(rows.end <= batch.rows(), "no such rows");
+      toy.logits(batch, {0, rows.size()}, out);
+    };
+  }));
+  CHECK(backend_check_finds("logits that do not fit", [](Faulty& model) {  // as many as there is room for
+    model.last = [](const Toy& toy, Batch& batch, RowRange rows, std::span<float> out) {
+      std::vector<float> all(rows.size() * toy.geometry().vocabulary);
+      toy.logits(batch, rows, all);
+      std::copy_n(all.begin(), std::min(all.size(), out.size()), out.begin());
+    };
+  }));
+  CHECK(backend_check_finds("another conversation", [](Faulty& model) {  // ignores its tokens
+    model.embedding = [](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+      toy.embed(std::vector<Token>(tokens.size(), 0), batch);
+    };
+  }));
+  CHECK(backend_check_finds("outside of the vocabulary", [](Faulty& model) {
+    model.embedding = [](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+      std::vector<Token> valid(tokens.begin(), tokens.end());
+      for (auto& token : valid) token = std::clamp(token, 0, 63);
+      toy.embed(valid, batch);
+    };
+  }));
+  CHECK(backend_check_finds("layers beyond the last", [](Faulty& model) {
+    model.finishing = [](const Toy& toy, std::size_t layer, Batch& batch) {
+      toy.finish(std::min<std::size_t>(layer, 3), batch);
+    };
+  }));
+  CHECK(backend_check_finds("dropped between", [](Faulty& model) { model.forgetful_batch = true; }));
 }
 
 TEST_CASE("check_backend finds descriptions that cannot be") {
-  CHECK(backend_check_finds<Anonymous>("identity"));
-  CHECK(backend_check_finds<Impossible>("geometry is possible"));
+  CHECK(backend_check_finds("identity", [](Faulty& model) { model.described = {}; }));
+  CHECK(backend_check_finds("identity", [](Faulty& model) { model.described.geometry = "L=1"; }));
+  CHECK(backend_check_finds("geometry is possible", [](Faulty& model) { model.shape.query_heads = 3; }));
+  CHECK(backend_check_finds("geometry is possible", [](Faulty& model) { model.shape.rotary.dimensions = 10; }));
+  CHECK(backend_check_finds("geometry is possible", [](Faulty& model) { model.shape.context = 39; }));
 }
 
 TEST_CASE("check_kv_cache finds faulty caches") {
-  CHECK(cache_check_finds<ComesHalfFull>("starts empty"));
-  CHECK(cache_check_finds<FlipsABit>("bit for bit"));
-  CHECK(cache_check_finds<SpillsOver>("does not name"));
-  CHECK(cache_check_finds<RoundsPresenceUp>("exactly the rows"));
-  CHECK(cache_check_finds<ReadsAnything>("not there is refused"));
-  CHECK(cache_check_finds<CommitsAnything>("commit needs"));
-  CHECK(cache_check_finds<TruncatesLengthOnly>("truncate forgets"));
-  CHECK(cache_check_finds<ClampsToItsCapacity>("beyond the capacity"));
+  CHECK(cache_check_finds("starts empty", [](FaultyCache& cache) { cache.mark_present(0, {0, 1}); }));
+  CHECK(cache_check_finds("bit for bit", [](FaultyCache& cache) {
+    cache.reading = [](const HostKvCache& host, std::size_t layer, TokenRange tokens, MutableKvRows rows) {
+      host.read_kv(layer, tokens, rows);
+      if (tokens.begin == 7) rows.values[0] ^= std::byte{1};
+    };
+  }));
+  CHECK(cache_check_finds("does not name", [](FaultyCache& cache) {  // spills over into the row before
+    cache.writing = [](HostKvCache& host, std::size_t layer, TokenRange tokens, KvRows rows) {
+      host.write_kv(layer, tokens, rows);
+      if (tokens.begin == 0 || tokens.empty()) return;
+      const auto row = rows.keys.first(rows.keys.size() / tokens.size());
+      host.write_kv(layer, {tokens.begin - 1, tokens.begin}, {row, row});
+    };
+  }));
+  CHECK(cache_check_finds("exactly the rows", [](FaultyCache& cache) {  // rounds up to whole blocks of four
+    cache.writing = [](HostKvCache& host, std::size_t layer, TokenRange tokens, KvRows rows) {
+      host.write_kv(layer, tokens, rows);
+      host.mark_present(layer, {tokens.begin, std::min(host.capacity(), (tokens.end + 3) / 4 * 4)});
+    };
+  }));
+  CHECK(cache_check_finds("not there is refused", [](FaultyCache& cache) {
+    cache.reading = [](const HostKvCache& host, std::size_t layer, TokenRange tokens, MutableKvRows rows) {
+      if (layer >= 3 || host.present(layer).contains(tokens)) host.read_kv(layer, tokens, rows);
+    };
+  }));
+  CHECK(cache_check_finds("commit needs", [](FaultyCache& cache) { cache.commits_anything = true; }));
+  CHECK(cache_check_finds("truncate forgets", [](FaultyCache& cache) { cache.truncates_length_only = true; }));
+  CHECK(cache_check_finds("beyond the capacity", [](FaultyCache& cache) {
+    cache.writing = [](HostKvCache& host, std::size_t layer, TokenRange tokens, KvRows rows) {
+      if (tokens.end <= host.capacity()) host.write_kv(layer, tokens, rows);
+    };
+  }));
 }
 
 TEST_CASE("check_layer_batch finds faulty batches") {

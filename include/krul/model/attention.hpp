@@ -47,9 +47,8 @@ class BlockAttention {
     std::size_t kv_head;
     RowRange rows;
   };
-  /// One worker's room: a block of keys, as rows and transposed, and of values; partial results of a tile.
+  /// One worker's room: a block of keys, transposed, and of values; partial results of a tile.
   struct Scratch {
-    AlignedBuffer rows;    // [block_keys, padded D] f32
     AlignedBuffer keys;    // [padded D, block_keys] f32
     AlignedBuffer values;  // [block_keys, padded D] f32
     AlignedBuffer state;   // [2, tile rows * H / G, partial_values] f32: so far, and of one block

@@ -12,7 +12,7 @@ namespace krul {
 
 /// Columns of one panel, the unit in which the columns of a packed matrix are divided among threads.
 inline constexpr std::size_t panel_columns = 64;
-/// Most panels that one call of multiply computes, and its columns: the row stride of what it writes.
+/// Most panels that one call of multiply computes, and their columns.
 inline constexpr std::size_t block_panels = 4;
 inline constexpr std::size_t block_columns = block_panels * panel_columns;
 
@@ -33,17 +33,17 @@ struct PanelRange {
 /// Weights are [columns, depth], row-major, as model files hold them; packing brings them into the kernels' own layout,
 /// panel by panel. multiply runs on the calling thread alone, so that whoever calls decides how work is divided.
 ///   make_packed(columns, depth)                room for a matrix; all that depends on the shape is prepared here
-///   pack(packed, panel, weights, scratch)      fills panels from `panel` on; weights [n, depth], n whole panels but for
+///   pack(packed, panel, weights, scratch)      fills panels from `panel` on; weights [n, depth], n whole panels but
+///   for
 ///                                              the matrix's end; different panels from several threads at once
-///   multiply(packed, panels, rows, y, scratch) rows [R, depth] in input_type() -> y [R, block_columns], of which the
-///                                              first panels.size() * panel_columns columns are written
+///   multiply(packed, panels, rows, y, scratch) rows [R, depth] in input_type() -> y [R, panels.size() * panel_columns]
 /// One Scratch serves one call at a time.
 template <class K>
 concept MatrixKernels = requires(const K& kernels, typename K::Packed& target, const typename K::Packed& packed,
                                  typename K::Scratch& scratch, std::size_t number, PanelRange panels,
                                  std::span<const float> weights, std::span<const std::byte> rows, std::span<float> y) {
-  { kernels.name() } -> std::same_as<std::string>;           ///< "onednn bf16"
-  { kernels.input_type() } -> std::same_as<ElementType>;     ///< of the rows that multiply takes
+  { kernels.name() } -> std::same_as<std::string>;        ///< "onednn bf16"
+  { kernels.input_type() } -> std::same_as<ElementType>;  ///< of the rows that multiply takes
   { kernels.make_scratch() } -> std::same_as<typename K::Scratch>;
   { kernels.make_packed(number, number) } -> std::same_as<typename K::Packed>;
   { kernels.pack(target, number, weights, scratch) } -> std::same_as<void>;

@@ -15,8 +15,9 @@ OnednnKernels::Scratch& OnednnKernels::Scratch::operator=(Scratch&&) noexcept = 
 OnednnKernels::Scratch::~Scratch() = default;
 
 Result<OnednnKernels> OnednnKernels::make(Precision) {
-  return fail(ErrorCode::unsupported, "this build has no oneDNN: install it and configure with KRUL_WITH_ONEDNN, or "
-                                      "use the eigen kernels with precision f32");
+  return fail(ErrorCode::unsupported,
+              "this build has no oneDNN: install it and configure with KRUL_WITH_ONEDNN, or "
+              "use the eigen kernels with precision f32");
 }
 
 OnednnKernels::Scratch OnednnKernels::make_scratch() const {

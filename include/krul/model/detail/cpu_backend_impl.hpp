@@ -137,7 +137,7 @@ struct CpuBackend<K>::State {
     });
   }
 
-  /// input rows * packed, handed to take(PanelRange, y [count, block_columns]) run by run.
+  /// input rows * packed, handed to take(PanelRange, y) run by run, y [count, columns of the run].
   template <class Team, class Take>
   void multiply(const Team& team, const typename K::Packed& packed, std::size_t count, const AlignedBuffer& input,
                 std::size_t unit, Take&& take) {
@@ -167,9 +167,10 @@ struct CpuBackend<K>::State {
                    std::span<float> hidden) {
     const std::size_t width = packed.columns();
     multiply(team, packed, count, input, 1, [&](PanelRange panels, std::span<const float> y) {
-      const std::size_t begin = panels.begin * panel_columns, end = std::min(panels.end * panel_columns, width);
+      const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
+                        end = std::min(panels.end * panel_columns, width);
       for (std::size_t row = 0; row < count; ++row)
-        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan(row * block_columns, end - begin));
+        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan(row * stride, end - begin));
     });
   }
 };
@@ -280,7 +281,8 @@ Result<CpuBackend<K>> CpuBackend<K>::load(GgufFile file, K kernels, const CpuBac
   constexpr std::size_t most_threads = 1024;
   const std::size_t threads =
       options.threads != 0 ? options.threads : std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
-  if (threads > most_threads) return fail(ErrorCode::invalid_argument, "krul runs on at most 1024 threads: ask for fewer");
+  if (threads > most_threads)
+    return fail(ErrorCode::invalid_argument, "krul runs on at most 1024 threads: ask for fewer");
   auto model = DecoderFile::read(file, options.cache_type);
   if (!model) return propagate(model);
   const std::string path = file.path();
@@ -367,11 +369,12 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
     const auto key_values = tile.key_values.template as<float>();
     state.norm_rows(team, hidden.subspan(first * width), count, weights.attention_norm, tile.input);
     state.multiply(team, weights.query_key_value, count, tile.input, 1, [&](PanelRange panels, std::span<float> y) {
+      const std::size_t stride = panels.size() * panel_columns;
       const std::size_t begin = panels.begin * panel_columns;
       const std::size_t end = std::min(panels.end * panel_columns, query_width + kv_width);
       const std::size_t split = std::clamp(query_width, begin, end);  // queries before, keys and values behind
       for (std::size_t row = 0; row < count; ++row) {
-        const auto values = y.subspan(row * block_columns, end - begin);
+        const auto values = y.subspan(row * stride, end - begin);
         if (!weights.bias.empty()) add_to(values, std::span(weights.bias).subspan(begin, end - begin));
         std::copy_n(values.begin(), split - begin, queries.begin() + (first + row) * query_width + begin);
         if (split < end)
@@ -445,10 +448,11 @@ void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
 
     state.norm_rows(team, hidden, count, weights.mlp_norm, tile.input);
     state.multiply(team, weights.gate_up, count, tile.input, 2, [&](PanelRange panels, std::span<float> y) {
+      const std::size_t stride = panels.size() * panel_columns;
       for (std::size_t panel = panels.begin; panel < panels.end; panel += 2) {
         const std::size_t column = panel / 2 * panel_columns, columns = std::min(panel_columns, mlp - column);
         for (std::size_t row = 0; row < count; ++row) {
-          const auto gate = y.subspan(row * block_columns + (panel - panels.begin) * panel_columns, columns);
+          const auto gate = y.subspan(row * stride + (panel - panels.begin) * panel_columns, columns);
           const std::span<const float> up(gate.data() + panel_columns, columns);
           swiglu(gate, up, gate);
           state.to_input(gate, tile.activated.data() + (row * mlp + column) * input_size);
@@ -469,9 +473,10 @@ void CpuBackend<K>::logits(Batch& batch, RowRange rows, std::span<float> out) {
   state.by_tiles(rows.size(), true, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     state.norm_rows(team, hidden.subspan(first * width), count, state.output_norm, tile.input);
     state.multiply(team, state.output, count, tile.input, 1, [&](PanelRange panels, std::span<const float> y) {
-      const std::size_t begin = panels.begin * panel_columns, end = std::min(panels.end * panel_columns, vocabulary);
+      const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
+                        end = std::min(panels.end * panel_columns, vocabulary);
       for (std::size_t row = 0; row < count; ++row)
-        std::copy_n(y.begin() + row * block_columns, end - begin, out.begin() + (first + row) * vocabulary + begin);
+        std::copy_n(y.begin() + row * stride, end - begin, out.begin() + (first + row) * vocabulary + begin);
     });
   });
 }

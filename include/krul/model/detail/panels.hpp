@@ -28,7 +28,7 @@ std::size_t check_multiply(const Packed& packed, PanelRange panels, std::size_t 
   expects(panels.begin < panels.end && panels.size() <= block_panels && panels.end <= panels_of(packed.columns()),
           "multiply: the panels lie outside the matrix or are more than a block");
   const std::size_t rows = row_bytes / one_row;
-  expects(y_size >= rows * block_columns, "multiply: the result does not fit");
+  expects(y_size >= rows * panels.size() * panel_columns, "multiply: the result does not fit");
   return rows;
 }
 

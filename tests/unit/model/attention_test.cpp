@@ -1,0 +1,181 @@
+#include "krul/model/attention.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "krul/core/half.hpp"
+#include "krul/reference/attention.hpp"
+
+using namespace krul;
+
+namespace {
+
+/// Random queries and a random cache of `tokens` rows; what lies behind the last position is NaN.
+struct Problem {
+  Geometry geometry;
+  std::vector<Position> positions;
+  std::vector<float> queries, keys, values;  // keys and values as the cache holds them
+  std::vector<std::byte> key_bytes, value_bytes;
+
+  Problem(std::size_t heads, std::size_t kv_heads, std::size_t dim, ElementType type, std::vector<Position> rows)
+      : positions(std::move(rows)) {
+    geometry.layers = 1;
+    geometry.query_heads = heads;
+    geometry.kv_heads = kv_heads;
+    geometry.head_dim = dim;
+    geometry.cache_type = type;
+    std::mt19937 random(static_cast<unsigned>(heads * dim));
+    std::normal_distribution<float> normal;
+    const auto fill = [&](std::size_t n) {
+      std::vector<float> all(n);
+      for (auto& value : all) value = normal(random);
+      return all;
+    };
+    queries = fill(positions.size() * heads * dim);
+    const std::size_t seen = positions.back() + std::size_t{1};
+    const auto pack = [&](std::vector<float>& rows_of, std::vector<std::byte>& bytes) {
+      rows_of = fill(seen * geometry.kv_values());
+      bytes.resize((seen + 9) * geometry.kv_row_bytes(), std::byte{0xff});
+      const auto there = std::span(bytes).first(seen * geometry.kv_row_bytes());
+      from_float(type, rows_of, there);
+      to_float(type, there, rows_of);
+    };
+    pack(keys, key_bytes);
+    pack(values, value_bytes);
+  }
+
+  [[nodiscard]] AttentionInput input() const { return {positions, queries, {key_bytes, value_bytes}}; }
+
+  [[nodiscard]] reference::Attention expected() const {
+    const auto doubles = [](const std::vector<float>& from) { return std::vector<double>(from.begin(), from.end()); };
+    return reference::attention(geometry, positions, doubles(queries), doubles(keys), doubles(values));
+  }
+};
+
+std::vector<Position> run(Position begin, Position end) {
+  std::vector<Position> positions;
+  for (Position position = begin; position < end; ++position) positions.push_back(position);
+  return positions;
+}
+
+std::vector<Position> joined(std::vector<Position> a, const std::vector<Position>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+/// Bound on the error of one output or weight. A score of D products of values that rarely exceed 4 is off by less than
+/// (D + 2) u times the sum of the products' sizes, at most D: after the division by sqrt(D) by D (D + 2) u / sqrt(D).
+/// A weight is off by that much of itself, and so is the sum; n terms add n u at worst. Values stay below 6.
+double allowed(const Problem& problem) {
+  const double dim = static_cast<double>(problem.geometry.head_dim);
+  return 6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
+}
+
+std::vector<Problem> problems() {
+  std::vector<Problem> all;
+  for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16}) {
+    all.emplace_back(3, 1, 64, type, run(0, 300));
+    all.emplace_back(4, 2, 16, type, joined(run(0, 40), run(500, 520)));
+    all.emplace_back(7, 1, 24, type, joined(run(250, 270), {600}));
+    all.emplace_back(2, 2, 80, type, std::vector<Position>{700});
+    all.emplace_back(2, 1, 5, type, run(0, 3));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("block attention agrees with its twin") {
+  Workers workers(2);
+  for (const auto& problem : problems()) {
+    CAPTURE(problem.geometry.head_dim);
+    CAPTURE(name(problem.geometry.cache_type));
+    BlockAttention attention(problem.geometry, workers.threads());
+    std::vector<float> out(problem.queries.size());
+    attention.attend(problem.input(), out, workers);
+    const auto expected = problem.expected();
+    double worst = 0;
+    for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
+    CHECK(worst <= allowed(problem));
+    for (const float value : out) REQUIRE(std::isfinite(value));
+  }
+}
+
+TEST_CASE("a row's bits depend neither on the threads nor on the rows beside it") {
+  Workers one(1), three(3);
+  for (const auto& problem : problems()) {
+    CAPTURE(problem.geometry.head_dim);
+    BlockAttention attention(problem.geometry, 3);
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    attention.attend(problem.input(), out, one);
+    attention.attend(problem.input(), again, three);
+    CHECK(out == again);
+    const std::size_t width = problem.geometry.query_heads * problem.geometry.head_dim;
+    for (const std::size_t row : {std::size_t{0}, problem.positions.size() / 2, problem.positions.size() - 1}) {
+      auto input = problem.input();
+      input.positions = input.positions.subspan(row, 1);
+      input.queries = input.queries.subspan(row * width, width);
+      std::vector<float> alone(width);
+      attention.attend(input, alone, three);
+      CHECK(std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(row * width)));
+    }
+  }
+}
+
+TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
+  Workers workers(2);
+  for (const auto& problem : problems()) {
+    CAPTURE(problem.geometry.head_dim);
+    BlockAttention attention(problem.geometry, workers.threads());
+    const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
+    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+    std::vector<float> weights(heads * rows.size() * keys, -1.0F);
+    attention.weights(problem.input(), rows, weights, workers);
+    const auto expected = problem.expected();
+    double worst = 0;
+    for (std::size_t head = 0; head < heads; ++head)
+      for (std::size_t row = rows.begin; row < rows.end; ++row)
+        for (std::size_t key = 0; key < keys; ++key) {
+          const float weight = weights[(head * rows.size() + row - rows.begin) * keys + key];
+          const auto& twin = expected.weights[row * heads + head];
+          if (key >= twin.size())
+            REQUIRE(weight == 0);
+          else
+            worst = std::fmax(worst, std::abs(weight - twin[key]));
+        }
+    CHECK(worst <= allowed(problem));
+  }
+}
+
+TEST_CASE("large scores do not overflow") {
+  Workers workers(1);
+  Problem problem(1, 1, 16, ElementType::f32, run(0, 20));
+  for (auto& query : problem.queries) query *= 1000;
+  BlockAttention attention(problem.geometry, 1);
+  std::vector<float> out(problem.queries.size());
+  attention.attend(problem.input(), out, workers);
+  for (const float value : out) CHECK(std::isfinite(value));
+}
+
+TEST_CASE("sizes that do not fit together are refused") {
+  Workers workers(2);
+  const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
+  BlockAttention attention(problem.geometry, 2);
+  std::vector<float> out(problem.queries.size()), weights(2 * 4 * 4);
+  auto input = problem.input();
+  CHECK_THROWS_AS(attention.attend(input, std::span(out).first(5), workers), PreconditionError);
+  CHECK_THROWS_AS(attention.weights(input, {0, 4}, std::span(weights).first(5), workers), PreconditionError);
+  CHECK_THROWS_AS(attention.weights(input, {0, 5}, weights, workers), PreconditionError);
+  CHECK_THROWS_AS(attention.weights(input, {2, 2}, weights, workers), PreconditionError);
+  input.queries = input.queries.first(16);
+  CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
+  input = problem.input();
+  input.cache.keys = input.cache.keys.first(3 * problem.geometry.kv_row_bytes());
+  CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
+  Workers many(3);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);
+}

@@ -1,0 +1,157 @@
+#include "krul/model/decoder_file.hpp"
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "support/gguf_writer.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace krul;
+using krul::testing::GgufWriter;
+
+namespace {
+
+/// A model of one layer without vocabulary keys, in which single entries can be left out, replaced or added.
+struct Draft {
+  std::string architecture = "llama";
+  std::uint32_t heads = 4, kv_heads = 2, layers = 1, context = 64, mlp = 48;
+  std::string missing;                         ///< name of a tensor that is left out
+  std::string reshaped;                        ///< name of a tensor with a wrong shape
+  std::function<void(GgufWriter&)> more = {};  ///< further keys and tensors
+
+  [[nodiscard]] Result<DecoderFile> read() const {
+    GgufWriter file;
+    file.set("general.architecture", architecture);
+    const std::string prefix = architecture + ".";
+    file.set(prefix + "block_count", layers);
+    file.set(prefix + "context_length", context);
+    file.set(prefix + "embedding_length", std::uint32_t{32});
+    file.set(prefix + "feed_forward_length", mlp);
+    file.set(prefix + "attention.head_count", heads);
+    file.set(prefix + "attention.head_count_kv", kv_heads);
+    file.set(prefix + "attention.layer_norm_rms_epsilon", 1e-5F);
+    const auto add = [&](const std::string& name, std::vector<std::uint64_t> shape) {
+      if (name == missing) return;
+      if (name == reshaped) shape[0] += 1;
+      std::uint64_t values = 1;
+      for (const auto extent : shape) values *= extent;
+      const std::vector<float> zeros(values);
+      file.add_tensor(name, shape, GgufType::f32, std::span<const float>(zeros));
+    };
+    add("token_embd.weight", {32, 50});
+    add("output_norm.weight", {32});
+    for (std::uint32_t l = 0; l < std::min(layers, 2U); ++l) {
+      const std::string block = "blk." + std::to_string(l) + ".";
+      for (const auto* norm : {"attn_norm.weight", "ffn_norm.weight"}) add(block + norm, {32});
+      for (const auto* square : {"attn_q.weight", "attn_output.weight"}) add(block + square, {32, 32});
+      for (const auto* half : {"attn_k.weight", "attn_v.weight"}) add(block + half, {32, 16});
+      for (const auto* wide : {"ffn_gate.weight", "ffn_up.weight"}) add(block + wide, {32, 48});
+      add(block + "ffn_down.weight", {48, 32});
+    }
+    if (more) more(file);
+    const auto bytes = file.bytes();
+    const auto opened = GgufFile::from_memory(bytes, "draft.gguf");
+    if (!opened) return propagate(opened);
+    auto read = DecoderFile::read(*opened, ElementType::f16);
+    if (read) {  // views would outlive the bytes
+      read->layers.clear();
+      read->embedding = read->output = read->output_norm = nullptr;
+    }
+    return read;
+  }
+};
+
+void check_refused(const Draft& draft, ErrorCode code, std::string_view word) {
+  const auto read = draft.read();
+  CAPTURE(word);
+  REQUIRE(!read);
+  CAPTURE(read.error().message);
+  CHECK(name(read.error().code) == name(code));
+  CHECK(read.error().message.find(word) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("a tiny model of each architecture is read whole") {
+  for (const std::string architecture : {"llama", "qwen2"})
+    for (const bool tied : {true, false}) {
+      const auto bytes = krul::testing::tiny_model({.architecture = architecture, .layers = 3, .tied = tied});
+      const auto file = GgufFile::from_memory(bytes, "tiny.gguf");
+      REQUIRE(file);
+      const auto model = DecoderFile::read(*file, ElementType::bf16);
+      REQUIRE(model);
+      CHECK(model->architecture == architecture);
+      CHECK(model->geometry.layers == 3);
+      CHECK(model->layers.size() == 3);
+      CHECK(model->geometry.hidden == 64);
+      CHECK(model->geometry.query_heads == 4);
+      CHECK(model->geometry.kv_heads == 2);
+      CHECK(model->geometry.head_dim == 16);
+      CHECK(model->geometry.vocabulary == 320);
+      CHECK(model->geometry.context == 1024);
+      CHECK(model->geometry.cache_type == ElementType::bf16);
+      CHECK(model->geometry.rotary.dimensions == 16);
+      CHECK((model->geometry.rotary.pairs == RotaryPairs::interleaved) == (architecture == "llama"));
+      CHECK((model->layers[0].query_bias != nullptr) == (architecture == "qwen2"));
+      CHECK((model->output == model->embedding) == tied);
+      CHECK(weights_hash(*file).size() == 32);
+    }
+}
+
+TEST_CASE("what the file leaves open has the format's defaults") {
+  const auto model = Draft{}.read();
+  REQUIRE(model);
+  CHECK(model->geometry.head_dim == 8);
+  CHECK(model->geometry.rotary.dimensions == 8);
+  CHECK(model->geometry.rotary.base == 10000.0);
+}
+
+TEST_CASE("what krul cannot run is refused by name") {
+  check_refused({.architecture = "gpt2"}, ErrorCode::unsupported, "\"gpt2\"");
+  check_refused({.architecture = "gpt2"}, ErrorCode::unsupported, "llama and qwen2");
+  const auto with = [](std::function<void(GgufWriter&)> more) { return Draft{.more = std::move(more)}; };
+  check_refused(with([](GgufWriter& file) { file.set("llama.rope.scaling.type", std::string("yarn")); }),
+                ErrorCode::unsupported, "\"yarn\"");
+  check_refused(with([](GgufWriter& file) { file.set("llama.rope.scale_linear", 4.0F); }), ErrorCode::unsupported,
+                "rope.scale_linear");
+  check_refused(with([](GgufWriter& file) { file.set("llama.expert_count", std::uint32_t{8}); }),
+                ErrorCode::unsupported, "experts");
+  check_refused(with([](GgufWriter& file) {
+                  const std::vector<float> factors(4);
+                  file.add_tensor("rope_freqs.weight", {4}, GgufType::f32, std::span<const float>(factors));
+                }),
+                ErrorCode::unsupported, "rope_freqs.weight");
+  CHECK(with([](GgufWriter& file) { file.set("llama.rope.scaling.type", std::string("none")); }).read());
+}
+
+TEST_CASE("a missing or misshapen tensor is named") {
+  check_refused({.missing = "token_embd.weight"}, ErrorCode::not_found, "token_embd.weight");
+  check_refused({.missing = "output_norm.weight"}, ErrorCode::not_found, "output_norm.weight");
+  check_refused({.missing = "blk.0.ffn_down.weight"}, ErrorCode::not_found, "blk.0.ffn_down.weight");
+  check_refused({.layers = 3}, ErrorCode::not_found, "blk.2.");
+  check_refused({.reshaped = "blk.0.attn_k.weight"}, ErrorCode::corrupt, "16 x 33 in draft.gguf but should be 16 x 32");
+  check_refused({.reshaped = "output_norm.weight"}, ErrorCode::corrupt, "output_norm.weight");
+}
+
+TEST_CASE("sizes that cannot be are refused before anything is allocated") {
+  check_refused({.kv_heads = 3}, ErrorCode::corrupt, "attention heads");
+  check_refused({.heads = 64}, ErrorCode::corrupt, "attention heads");
+  check_refused({.heads = 0}, ErrorCode::corrupt, "head_count");
+  check_refused({.layers = 1U << 30}, ErrorCode::too_large, "block_count");
+  check_refused({.context = 1U << 31}, ErrorCode::too_large, "context_length");
+  check_refused({.mlp = 0}, ErrorCode::corrupt, "feed_forward_length");
+}
+
+TEST_CASE("rows outside a tensor are a caller's mistake") {
+  const auto bytes = krul::testing::tiny_model();
+  const auto file = GgufFile::from_memory(bytes, "tiny.gguf");
+  REQUIRE(file);
+  const auto& tensor = *file->find("token_embd.weight");
+  std::vector<float> row(64), uneven(65);
+  CHECK(read_rows(tensor, 319, row));
+  CHECK_THROWS_AS((void)read_rows(tensor, 320, row), PreconditionError);
+  CHECK_THROWS_AS((void)read_rows(tensor, 0, uneven), PreconditionError);
+}
