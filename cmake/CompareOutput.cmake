@@ -1,6 +1,6 @@
-# cmake -DPROGRAM=... -DEXPECTED=file -DACTUAL=file -P CompareOutput.cmake: the program must succeed and print the file.
+# cmake -DPROGRAM=... [-DARGUMENTS=...] -DEXPECTED=file -DACTUAL=file -P CompareOutput.cmake: the program must succeed and print the file.
 # What it printed is left in ACTUAL: to accept it, copy it over EXPECTED.
-execute_process(COMMAND ${PROGRAM} OUTPUT_FILE ${ACTUAL} RESULT_VARIABLE status)
+execute_process(COMMAND ${PROGRAM} ${ARGUMENTS} OUTPUT_FILE ${ACTUAL} RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
   message(FATAL_ERROR "${PROGRAM} ended with ${status}; its output is in ${ACTUAL}")
 endif()

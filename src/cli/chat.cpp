@@ -92,8 +92,8 @@ void chat(const ChatOptions& options, const Tool& tool) {
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
   conversation.threads = model.backend.workers().threads();
-  conversation.costs = machine_costs(model, tool).costs({"disk", LinkName::Kind::disk, 0}, strategy.codec);
   auto talk = unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy));
+  talk.plan_for(machine_costs(model, tool).costs({"disk", LinkName::Kind::disk, 0}, strategy.codec));
 
   if (!options.message.empty()) {
     const auto turn = take_turn(model, talk, options, options.message, tool);

@@ -15,7 +15,8 @@ TEST_CASE("the CPU backend conforms with every kernel, architecture and cache ty
         const auto compute_type = kernels->input_type();
         auto file = GgufFile::from_memory(bytes, "tiny.gguf");
         REQUIRE(file);
-        auto model = CpuBackend<AnyKernels>::load(std::move(*file), *kernels, {.threads = 2, .cache_type = type});
+        auto model = CpuBackend<AnyKernels>::load(std::move(*file), *kernels,
+                                                  {.threads = 2, .cache_type = type, .tokenizer = "tiny"});
         REQUIRE(model);
         CAPTURE(architecture);
         CAPTURE(model->identity().kernels);

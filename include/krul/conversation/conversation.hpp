@@ -59,6 +59,9 @@ class Conversation {
     return *cache_;
   }
 
+  /// Plans restores for these costs from now on.
+  void plan_for(const Costs& costs) { options_.costs = costs; }
+
   /// Brings the cache to the end of `tokens`, the whole conversation with its new prompt.
   /// @param logits  [rows, vocabulary] next-token logits of the last rows; one row is the usual case
   /// @return        what was reused and what it took; too_large if the tokens exceed the capacity
@@ -250,6 +253,13 @@ Result<SaveReport> Conversation<B, S, P, C>::save() {
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;
+}
+
+/// Conversation::open with the types taken from the arguments.
+template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy>
+[[nodiscard]] Result<Conversation<B, S, P>> open_conversation(B& model, S& store, std::string id,
+                                                              ConversationOptions options = {}, P policy = {}) {
+  return Conversation<B, S, P>::open(model, store, std::move(id), std::move(options), std::move(policy));
 }
 
 }  // namespace krul

@@ -17,7 +17,8 @@ struct VerifyReport {
   std::vector<std::string> problems;  ///< one sentence each; empty: all is as it was written
 };
 
-/// Reads both copies of the manifest and every chunk, and compares checksums. Changes nothing.
+/// Reads both copies of the manifest and every chunk, and compares checksums. Changes nothing. That the copies are of
+/// different generations, as a save leaves them that was cut off between the two, is no problem.
 /// @return  not_found if nothing is saved; corrupt if no copy of the manifest can be read
 /// @complexity  one read of everything; holds one chunk at a time
 template <ConversationStore S>
@@ -27,7 +28,7 @@ template <ConversationStore S>
   const Manifest& manifest = loaded->manifest;
   VerifyReport report;
   report.bytes = loaded->bytes;
-  if (!loaded->repaired.empty()) report.problems.push_back(loaded->repaired);
+  if (loaded->damaged) report.problems.push_back(loaded->repaired);
   const auto expected = conversation_folder(manifest.conversation);
   if (!expected || *expected != folder)
     report.problems.push_back("the manifest belongs to the conversation \"" + manifest.conversation +

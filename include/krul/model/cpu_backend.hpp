@@ -22,7 +22,7 @@ namespace krul {
 struct CpuBackendOptions {
   std::size_t threads = 0;  ///< 0: as many as the machine has
   ElementType cache_type = ElementType::f16;
-  std::string tokenizer;  ///< hash for the identity
+  std::string tokenizer = {};  ///< hash for the identity
 };
 
 /// The forward pass of llama and qwen2 models on the cores of this machine.

@@ -17,7 +17,7 @@ namespace krul {
 struct CpuOptions {
   std::size_t threads = 0;  ///< 0: as many as the machine has
   KernelChoice kernels = KernelChoice::automatic;
-  std::optional<Precision> precision;  ///< none: the fastest that the kernels and the processor have
+  std::optional<Precision> precision = {};  ///< none: the fastest that the kernels and the processor have
   ElementType cache_type = ElementType::f16;
 };
 

@@ -27,6 +27,7 @@ enum class ManifestCopies : std::uint8_t {
 struct LoadedManifest {
   Manifest manifest;
   std::string repaired;     ///< what was wrong with the other copy; empty if nothing. The next publish mends it
+  bool damaged = false;     ///< it was wrong because its bytes were: a save that was cut off is no damage
   std::uint64_t bytes = 0;  ///< that were read
 };
 
@@ -75,22 +76,25 @@ Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
   std::vector<Error> errors;
   std::uint64_t read = 0;
   std::string repaired;
+  bool damaged = false;
   for (const std::string_view name : manifest_names) {
     auto manifest = detail::read_manifest(store, folder + "/" + std::string(name), limits, read);
     if (!manifest) {
       if (manifest.error().code == ErrorCode::unsupported_version) return propagate(manifest);
       repaired = "copy " + std::string(name) + " could not be used (" + manifest.error().message + ")";
+      damaged = damaged || manifest.error().code != ErrorCode::not_found;
       errors.push_back(std::move(manifest.error()));
       continue;
     }
     if (best && best->manifest.generation != manifest->generation)
       repaired = "the two copies are of generations " + std::to_string(best->manifest.generation) + " and " +
                  std::to_string(manifest->generation) + ", as after a save that was cut off";
-    if (!best || manifest->generation > best->manifest.generation) best = LoadedManifest{std::move(*manifest), {}, 0};
+    if (!best || manifest->generation > best->manifest.generation) best = LoadedManifest{std::move(*manifest), {}, false, 0};
     if (copies == ManifestCopies::first_valid) break;
   }
   if (best) {
     best->repaired = std::move(repaired);
+    best->damaged = damaged;
     best->bytes = read;
     return std::move(*best);
   }

@@ -32,15 +32,15 @@ const Field recorded_only[] = {
 }  // namespace
 
 TEST_CASE("each field that must match is found, with both values, and no other") {
-  for (const auto& [name, member] : must_match)
+  for (const Field& field : must_match)
     for (const std::string value : {"", "other"}) {
-      CAPTURE(name);
+      CAPTURE(field.name);
       Identity present = saved;
-      present.*member = value;
+      present.*field.member = value;
       const auto found = krul::differences(saved, present);
       REQUIRE(found.size() == 1);
-      CHECK(found[0].field == name);
-      CHECK(found[0].saved == saved.*member);
+      CHECK(found[0].field == field.name);
+      CHECK(found[0].saved == saved.*field.member);
       CHECK(found[0].present == value);
     }
 }

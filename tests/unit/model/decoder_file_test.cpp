@@ -18,8 +18,8 @@ namespace {
 struct Draft {
   std::string architecture = "llama";
   std::uint32_t heads = 4, kv_heads = 2, layers = 1, context = 64, mlp = 48;
-  std::string missing;                         ///< name of a tensor that is left out
-  std::string reshaped;                        ///< name of a tensor with a wrong shape
+  std::string missing = {};                    ///< name of a tensor that is left out
+  std::string reshaped = {};                   ///< name of a tensor with a wrong shape
   std::function<void(GgufWriter&)> more = {};  ///< further keys and tensors
 
   [[nodiscard]] Result<DecoderFile> read() const {

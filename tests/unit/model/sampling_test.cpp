@@ -27,8 +27,8 @@ TEST_CASE("greedy takes the first of the largest") {
   CHECK_THROWS_AS((void)greedy({}), PreconditionError);
 }
 
-TEST_CASE("temperature 0 is greedy") {
-  Sampler sampler({.temperature = 0});
+TEST_CASE("without a temperature sampling is greedy") {
+  Sampler sampler({});
   for (int i = 0; i < 5; ++i) CHECK(sampler(logits) == 1);
 }
 
@@ -47,22 +47,22 @@ TEST_CASE("tokens are drawn with their probabilities") {
 }
 
 TEST_CASE("top_k and top_p keep the most likely") {
-  const auto two = frequencies({.top_k = 2}, logits, 400);
+  const auto two = frequencies({.temperature = 1, .top_k = 2}, logits, 400);
   CHECK(two[1] > 0);
   CHECK(two[3] > 0);
   CHECK(two[0] + two[2] + two[4] == 0);
-  // The two largest have 0.35 each, so 0.36 takes both and 0.3 only the first.
-  const auto both = frequencies({.top_p = 0.36}, logits, 400);
+  // The two largest have 0.38 each, so 0.4 takes both and 0.3 only the first.
+  const auto both = frequencies({.temperature = 1, .top_p = 0.4}, logits, 400);
   CHECK(both[0] + both[2] + both[4] == 0);
   CHECK(both[3] > 0);
-  CHECK(frequencies({.top_p = 0.3}, logits, 50)[1] == doctest::Approx(1.0));
-  CHECK(frequencies({.top_k = 1}, logits, 50)[1] == doctest::Approx(1.0));
-  CHECK(frequencies({.top_k = 99}, logits, 50).size() == logits.size());
+  CHECK(frequencies({.temperature = 1, .top_p = 0.3}, logits, 50)[1] == doctest::Approx(1.0));
+  CHECK(frequencies({.temperature = 1, .top_k = 1}, logits, 50)[1] == doctest::Approx(1.0));
+  CHECK(frequencies({.temperature = 1, .top_k = 99}, logits, 50).size() == logits.size());
 }
 
 TEST_CASE("the same seed gives the same tokens, another seed others") {
   const auto draw = [](std::uint64_t seed) {
-    Sampler sampler({.seed = seed});
+    Sampler sampler({.temperature = 1, .seed = seed});
     std::vector<Token> tokens;
     for (int i = 0; i < 40; ++i) tokens.push_back(sampler(logits));
     return tokens;
@@ -76,6 +76,6 @@ TEST_CASE("a sampler refuses what cannot be meant") {
   CHECK_THROWS_AS(Sampler({.temperature = std::nan("")}), PreconditionError);
   CHECK_THROWS_AS(Sampler({.top_p = 0}), PreconditionError);
   CHECK_THROWS_AS(Sampler({.top_p = 1.5}), PreconditionError);
-  Sampler sampler({});
+  Sampler sampler({.temperature = 1});
   CHECK_THROWS_AS((void)sampler({}), PreconditionError);
 }

@@ -1,0 +1,220 @@
+"""Tests of the krul tool, as a process. Usage: tool_test.py KRUL MAKE_TINY_MODEL [unittest arguments]
+
+With KRUL_TOOL_MODEL=FILE.gguf the same tests run on that model; KRUL_KILLS=N sets how often the kill test kills (20).
+"""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+KRUL, MAKE_TINY_MODEL = sys.argv[1:3]
+ROOT = pathlib.Path(tempfile.mkdtemp(prefix="krul-tool-test-"))
+MODEL = os.environ.get("KRUL_TOOL_MODEL") or str(ROOT / "tiny.gguf")
+ENVIRONMENT = {**os.environ, "KRUL_CACHE": str(ROOT / "cache")}
+
+
+def krul(*words, expect=0):
+    """Runs the tool; its standard output, and standard error, after checking the exit code."""
+    done = subprocess.run([KRUL, *map(str, words)], capture_output=True, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
+    assert (done.returncode == 0) == (expect == 0), f"exit code {done.returncode}: {done.stderr}"
+    return done.stdout, done.stderr
+
+
+def krul_json(*words, expect=0):
+    return json.loads(krul(*words, "--json", expect=expect)[0])
+
+
+class Tool(unittest.TestCase):
+    def setUp(self):
+        self.store = pathlib.Path(tempfile.mkdtemp(dir=ROOT))
+
+    def say(self, text, *words, store=None):
+        return krul_json("chat", "--model", MODEL, "--store", store or self.store, "--conversation", "a talk",
+                         "--max-tokens", 12, "--message", text, *words)
+
+    def fails(self, *words):
+        """One clear line on standard error, and the same in JSON; the sentence."""
+        _, errors = krul(*words, expect=1)
+        lines = [line for line in errors.strip().splitlines() if line]
+        self.assertEqual(len(lines), 1, errors)
+        self.assertTrue(lines[0].startswith("krul: "), errors)
+        self.assertIn("error", krul_json(*words, expect=1))
+        return lines[0]
+
+    # What works
+
+    def test_a_conversation_goes_on_in_another_process(self):
+        first = self.say("The first message of a talk that goes on for a while.")
+        self.assertEqual(first["report"]["matched_tokens"], 0)
+        second = self.say("And the second.")
+        self.assertGreater(second["report"]["matched_tokens"], 0)
+        self.assertEqual(second["report"]["reasons"], [])
+        self.assertEqual(second["saved"]["generation"], 2)
+        listed = krul_json("list", "--store", self.store)["conversations"]
+        self.assertEqual([entry["id"] for entry in listed], ["a talk"])
+        inspected = krul_json("inspect", "a talk", "--store", self.store)
+        self.assertTrue(all(chunk["bytes"] > 0 for chunk in inspected["chunks"]))
+        verified = krul_json("verify", "--store", self.store)
+        self.assertTrue(verified["ok"])
+        self.assertEqual(verified["chunks"], len(inspected["chunks"]))
+        krul("erase", "a talk", "--store", self.store)
+        self.assertEqual(krul_json("list", "--store", self.store)["conversations"], [])
+
+    def test_exact_rows_give_the_same_text_as_a_talk_that_never_stopped(self):
+        lines = ["Tell me about the garden.", "Which bed was it?", "And the beans?"]
+        told = subprocess.run([KRUL, "chat", "--model", MODEL, "--store", self.store, "--conversation", "live", "--max-tokens", "12"],
+                              input="\n".join(lines) + "\n", capture_output=True, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        replies = [self.say(line, "--strategy", "load-exact")["reply"] for line in lines]
+        self.assertEqual(told.stdout, "".join(reply + "\n" for reply in replies))
+
+    def test_ids_are_data(self):
+        for name in ["..", "a/b", "../../etc/passwd", "~", "-x y", "ü" * 100]:
+            krul("chat", "--model", MODEL, "--store", self.store, "--conversation=" + name, "--max-tokens", 1, "--message", "x")
+        self.assertEqual(len(krul_json("list", "--store", self.store)["conversations"]), 6)
+        self.assertEqual({len(entry.name) for entry in self.store.iterdir()}, {32})
+
+    def test_score_and_generate_agree(self):
+        text = self.store / "text"
+        text.write_text("Numbers: 1 2 3 4 5, and words.")
+        scored = krul_json("score", "--model", MODEL, "--text", text, "--raw", "--logits", self.store / "logits")
+        self.assertIsNone(scored["logprobs"][0])
+        self.assertEqual(len(scored["logprobs"]), len(scored["tokens"]))
+        mean = -sum(scored["logprobs"][1:]) / (len(scored["tokens"]) - 1)
+        self.assertAlmostEqual(scored["nll"], mean, places=9)
+        self.assertEqual((self.store / "logits").stat().st_size % (4 * len(scored["tokens"])), 0)
+        one = krul_json("generate", "--model", MODEL, "--prompt", "x", "--max-tokens", 5, "--temperature", 1, "--seed", 7)
+        two = krul_json("generate", "--model", MODEL, "--prompt", "x", "--max-tokens", 5, "--temperature", 1, "--seed", 7)
+        self.assertEqual(one["tokens"], two["tokens"])
+
+    def test_every_strategy_restores(self):
+        rows = krul_json("bench", "restore", "--model", MODEL, "--tokens", 200, "--prompt", 5, "--link", "2GB/s,disk,memory",
+                         "--rounds", 1)["results"]
+        self.assertEqual(len(rows), 18)
+        for row in rows:
+            for key in ["strategy", "link", "ttft_ms", "restore_ms", "bytes", "recomputed_tokens", "predicted_ms", "bound_ms", "bubble_ms"]:
+                self.assertIn(key, row)
+
+    def test_evaluate(self):
+        talks = self.store / "talks.jsonl"
+        talks.write_text(json.dumps({"id": "t", "messages": [{"role": "user", "content": "beans and squash " * 20}]}) + "\n")
+        found = krul_json("evaluate", "--model", MODEL, "--conversations", talks, "--history", 64, "--new", 16,
+                          "--strategies", "recompute,load-exact,load-int8,krul")["strategies"]
+        exact = {row["name"]: row for row in found}
+        self.assertEqual(exact["recompute"]["kl"], 0)
+        self.assertEqual(exact["load-exact"]["kl"], 0)
+        self.assertLess(exact["load-int8"]["kl"], 0.1)
+
+    # Damage
+
+    def test_a_tampered_byte_anywhere_does_not_change_the_reply(self):
+        self.say("A talk that is long enough to fill more than one block of tokens, so that there is something to lose.", "--strategy", "load-exact")
+        self.say("And some more of it, for the block that is still open.", "--strategy", "load-exact")
+        intact = pathlib.Path(tempfile.mkdtemp(dir=ROOT)) / "copy"
+        shutil.copytree(self.store, intact)
+        expected = self.say("What now?", "--strategy", "load-exact")["reply"]
+        generator = random.Random(1)
+        for file in sorted(path.relative_to(intact) for path in intact.rglob("*") if path.is_file() and path.stat().st_size):
+            for _ in range(3):
+                copy = pathlib.Path(tempfile.mkdtemp(dir=ROOT)) / "copy"
+                shutil.copytree(intact, copy)
+                data = bytearray((copy / file).read_bytes())
+                data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+                (copy / file).write_bytes(data)
+                damaged = not krul_json("verify", "--store", copy, expect=self.verify_code(copy))["ok"]
+                answer = self.say("What now?", "--strategy", "load-exact", store=copy)
+                self.assertEqual(answer["reply"], expected)
+                self.assertEqual(bool(answer["report"]["reasons"]), damaged, file)
+
+    @staticmethod
+    def verify_code(store):
+        return subprocess.run([KRUL, "verify", "--store", store], capture_output=True, env=ENVIRONMENT).returncode
+
+    def test_a_missing_object_is_recomputed(self):
+        self.say("A talk of which an object will be lost.", "--strategy", "load-exact")
+        for file in self.store.rglob("segment-*"):
+            file.unlink()
+        answer = self.say("What now?")
+        self.assertGreater(answer["report"]["repaired_rows"], 0)
+        self.assertTrue(answer["report"]["reasons"])
+
+    def test_a_killed_chat_loses_at_most_its_turn(self):
+        generator = random.Random(2)
+        told = []  # tokens after each turn that is known to be saved
+        for kill in range(int(os.environ.get("KRUL_KILLS", "20"))):
+            chat = subprocess.Popen([KRUL, "chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--max-tokens", "4", "--json",
+                                     "--message", f"Message {kill}."], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+            time.sleep(generator.uniform(0, float(os.environ.get("KRUL_KILL_SECONDS", "0.15"))))
+            chat.send_signal(signal.SIGKILL)
+            chat.wait()
+            listed = krul_json("list", "--store", self.store)["conversations"]
+            tokens = listed[0]["tokens"] if listed else 0
+            generation = listed[0]["generation"] if listed else 0
+            self.assertTrue(not told or (tokens, generation) >= told[-1])
+            if not told or generation != told[-1][1]:
+                self.assertEqual(generation, (told[-1][1] if told else 0) + 1)
+            if listed:
+                verified = krul("verify", "a talk", "--store", self.store)[0]
+                self.assertIn("ok", verified)
+                told.append((tokens, generation))
+        answer = self.say("The last message.")
+        self.assertEqual(answer["report"]["matched_tokens"] > 0, bool(told))
+
+    # Bad input
+
+    def test_models_that_cannot_be_used(self):
+        self.assertIn("nothing.gguf", self.fails("generate", "--model", "nothing.gguf", "--prompt", "x"))
+        data = pathlib.Path(MODEL).read_bytes()
+        bad = self.store / "bad.gguf"
+        for name, content, words in [("empty", b"", ["bad.gguf"]), ("no GGUF", b"x" * 4096, ["GGUF"]), ("cut", data[: len(data) // 2], ["cut short", "byte"]),
+                                     ("absurd count", data[:8] + b"\xff" * 7 + b"\x0f" + data[16:], ["bad.gguf"]),
+                                     ("architecture", data.replace(b"llama", b"mamba", 1), ["mamba", "llama", "qwen2"])]:
+            bad.write_bytes(content)
+            message = self.fails("generate", "--model", bad, "--prompt", "x")
+            for word in words:
+                self.assertIn(word, message, name)
+
+    def test_prompts_that_do_not_fit(self):
+        self.assertIn("context", self.fails("generate", "--model", MODEL, "--prompt", "word " * 20000))
+        self.say("A first message.")
+        before = krul_json("list", "--store", self.store)
+        self.assertIn("context", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--message", "word " * 20000))
+        self.assertEqual(krul_json("list", "--store", self.store), before)
+
+    def test_state_of_another_model(self):
+        self.say("A first message.")
+        message = self.fails("chat", "--model", MODEL, "--cache", "f32", "--store", self.store, "--conversation", "a talk", "--message", "x")
+        self.assertIn("cache=f16", message)
+        self.assertIn("cache=f32", message)
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+
+    def test_folders_that_cannot_be_written(self):
+        file = self.store / "a file"
+        file.write_text("x")
+        self.assertIn("a file", self.fails("chat", "--model", MODEL, "--store", file, "--conversation", "a", "--message", "x"))
+        self.assertIn("proc", self.fails("chat", "--model", MODEL, "--store", "/proc/krul", "--conversation", "a", "--message", "x"))
+
+    def test_unknown_names_are_answered_with_the_known_ones(self):
+        message = self.fails("bench", "restore", "--model", MODEL, "--strategies", "fastest")
+        for name in ["recompute", "load-exact", "load-f16", "load-int8", "partial", "krul"]:
+            self.assertIn(name, message)
+        self.assertIn("MB/s", self.fails("bench", "restore", "--model", MODEL, "--link", "carrier pigeon"))
+        self.assertIn("int8", self.fails("generate", "--model", MODEL, "--prompt", "x", "--precision", "int8"))
+        self.assertIn("a talk", self.fails("inspect", "a talk", "--store", self.store) + " a talk")
+        krul("dance", expect=1)
+
+
+if __name__ == "__main__":
+    subprocess.run([MAKE_TINY_MODEL, ROOT / "tiny.gguf"], check=True)
+    try:
+        unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
+    finally:
+        shutil.rmtree(ROOT, ignore_errors=True)
