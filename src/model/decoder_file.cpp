@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <initializer_list>
-#include <ranges>
 #include <unordered_set>
 
 #include "krul/model/dequantize.hpp"
@@ -19,13 +18,13 @@ std::string quoted(std::string_view text) {
   return result;
 }
 
-/// "576 x 1536", rows before columns.
-template <class Extents>
-std::string shape_text(const Extents& extents) {
+/// "576 x 1536"
+template <class Iterator>
+std::string shape_text(Iterator extent, Iterator end) {
   std::string text;
-  for (const auto extent : extents) {
+  for (; extent != end; ++extent) {
     if (!text.empty()) text += " x ";
-    text += std::to_string(extent);
+    text += std::to_string(*extent);
   }
   return text;
 }
@@ -70,8 +69,9 @@ class Reader {
     }
     used_.insert(found->name);
     if (!std::equal(found->shape.rbegin(), found->shape.rend(), shape.begin(), shape.end())) {
-      note({ErrorCode::corrupt, "tensor " + name + " is " + shape_text(std::views::reverse(found->shape)) + " in " +
-                                    file_.path() + " but should be " + shape_text(shape)});
+      note({ErrorCode::corrupt, "tensor " + name + " is " + shape_text(found->shape.rbegin(), found->shape.rend()) +
+                                    " in " + file_.path() + " but should be " +
+                                    shape_text(shape.begin(), shape.end())});
     } else if (found->shape[0] % block_values(found->type) != 0) {
       note({ErrorCode::corrupt, "the rows of tensor " + name + " are no whole blocks in " + file_.path()});
     }

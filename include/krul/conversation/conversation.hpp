@@ -25,7 +25,7 @@ struct ConversationOptions {
   std::string strategy = "krul";   ///< recorded with what is saved
   std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
   std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
-  Costs costs;                     ///< of this machine, model and link, for planning
+  std::optional<Costs> costs;       ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;         ///< that code and undo the coding
   bool read_only = false;          ///< never saves, and needs no lock
 };
@@ -98,6 +98,10 @@ class Conversation {
 
   Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits);
   Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits);
+
+  RestorePlan plan_restore(const RestoreSizes& sizes) const {
+    return options_.costs ? scheduler_.plan(sizes, *options_.costs) : RestorationScheduler<FullLoad>{}.plan(sizes, {});
+  }
 
   static std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
     return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
@@ -207,7 +211,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
                                   .workers = *workers_,
                                   .manifest = manifest_,
                                   .folder = folder_,
-                                  .plan = scheduler_.plan(sizes, options_.costs),
+                                  .plan = plan_restore(sizes),
                                   .tokens = tokens,
                                   .logits = logits,
                                   .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
@@ -215,7 +219,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     auto restored = restore(job);
     if (!restored) return restored;
     report = std::move(*restored);
-    report.predicted = predict(job.plan, sizes, options_.costs);
+    if (options_.costs) report.predicted = predict(job.plan, sizes, *options_.costs);
   }
   if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
   if (matched < manifest_.rows)

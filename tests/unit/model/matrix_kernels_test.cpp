@@ -93,8 +93,9 @@ std::size_t threads_of_this_process() {
 TEST_CASE("products agree with sums in double for any shape") {
   with_all_kernels([](auto kernels) {
     CAPTURE(kernels.name());
-    for (const auto& [columns, depth, rows] :
+    for (const auto& shape :
          {std::array<std::size_t, 3>{64, 64, 1}, {320, 96, 3}, {100, 64, 150}, {1, 32, 2}, {257, 576, 37}}) {
+      const std::size_t columns = shape[0], depth = shape[1], rows = shape[2];
       CAPTURE(columns);
       CAPTURE(rows);
       Product product(kernels, columns, depth, rows);
