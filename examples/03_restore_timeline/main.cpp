@@ -13,9 +13,11 @@ void draw(const char* title, const krul::Timeline& timeline, std::size_t layers)
       for (const auto& event : timeline.events())
         if (event.lane == lane && event.layer == layer)
           for (double at = event.begin_s; at < event.end_s; at += 0.001)
-            bar[std::min<std::size_t>(static_cast<std::size_t>(at / 0.005), bar.size() - 1)] = lane == krul::Lane::link ? '=' : '#';
+            bar[std::min<std::size_t>(static_cast<std::size_t>(at / 0.005), bar.size() - 1)] =
+                lane == krul::Lane::link ? '=' : '#';
       bar.erase(bar.find_last_not_of(' ') + 1);
-      std::printf("%zu %-5.*s|%s\n", layer, static_cast<int>(krul::name(lane).size()), krul::name(lane).data(), bar.c_str());
+      std::printf("%zu %-5.*s|%s\n", layer, static_cast<int>(krul::name(lane).size()), krul::name(lane).data(),
+                  bar.c_str());
     }
   }
 }
@@ -24,7 +26,11 @@ int main(int count, char** arguments) {
   const krul::StoredLayer layer{std::vector<std::uint64_t>(16, 196608), std::vector<std::uint32_t>(16, 0)};
   const krul::RestoreSizes sizes{.history = 1024, .prompt = 32, .block = 64, .layers = std::vector(6, layer)};
   const krul::Costs costs{.link = {.latency_s = 1e-3, .bytes_per_s = 50e6},
-                          .layer = {.call_s = 1e-3, .project_row_s = 20e-6, .finish_row_s = 60e-6, .attend_pair_s = 20e-9},
+                          .layer = {.call_s = 1e-3,
+                                    .project_row_s = 20e-6,
+                                    .finish_row_s = 60e-6,
+                                    .attend_pair_s = 20e-9,
+                                    .attend_key_s = 1e-6},
                           .pass_s = 5e-3};
   const auto load = krul::RestorationScheduler<krul::FullLoad>{}.plan(sizes, costs);
   const auto pyramid = krul::RestorationScheduler<krul::Pyramid>{}.plan(sizes, costs);

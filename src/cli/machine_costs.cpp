@@ -58,7 +58,8 @@ Json to_json(const MachineCosts& costs) {
            {{"call_s", costs.layer.call_s},
             {"project_row_s", costs.layer.project_row_s},
             {"finish_row_s", costs.layer.finish_row_s},
-            {"attend_pair_s", costs.layer.attend_pair_s}}},
+            {"attend_pair_s", costs.layer.attend_pair_s},
+            {"attend_key_s", costs.layer.attend_key_s}}},
           {"pass_s", costs.pass_s},
           {"decode_row_s", costs.decode_row_s},
           {"disk", to_json(costs.disk)},
@@ -73,6 +74,7 @@ MachineCosts costs_from(const Json& json) {
   costs.layer.project_row_s = layer.at("project_row_s").get<double>();
   costs.layer.finish_row_s = layer.at("finish_row_s").get<double>();
   costs.layer.attend_pair_s = layer.at("attend_pair_s").get<double>();
+  costs.layer.attend_key_s = layer.at("attend_key_s").get<double>();
   costs.pass_s = json.at("pass_s").get<double>();
   costs.decode_row_s = json.at("decode_row_s").get<std::map<std::string, double>>();
   costs.disk = link_from(json.at("disk"));
@@ -104,8 +106,11 @@ void calibrate(const CalibrateOptions& options, const Tool& tool) {
     return;
   }
   const auto& layer = costs.layer;
-  std::printf("one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key\n",
-              layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9);
+  std::printf(
+      "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
+      "key\n",
+      layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
+      layer.attend_key_s * 1e6);
   std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
   for (const auto& [codec, row_s] : costs.decode_row_s)
     std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
@@ -121,7 +126,8 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
   const auto decode = decode_row_s.find(std::string(codec));
   result.layer.decode_row_s = decode == decode_row_s.end() ? 0 : decode->second;
   if (link.kind == LinkName::Kind::rate) {
-    result.link = {throttled_latency_s, link.bytes_per_s, memory.core_s_per_byte};
+    // The link's bucket fills up while a request waits, so that requests one after another lose no time.
+    result.link = {0, link.bytes_per_s, memory.core_s_per_byte};
   } else {
     result.link = link.kind == LinkName::Kind::disk ? disk : memory;
   }

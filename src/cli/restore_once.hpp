@@ -49,13 +49,12 @@ RestoreFigure restore_once(const Returning& returning, S& store, const Strategy&
   return figure;
 }
 
-/// A store behind a link of a stated rate. No burst: an idle link saves nothing up, so every request pays its latency.
+/// A store behind a link of a stated rate, with the default bucket of 64 KiB: what arrives while the reader is away
+/// waits.
 template <ConversationStore S>
 [[nodiscard]] ThrottledStore<S> behind_link(S store, const LinkName& link) {
   return {std::move(store),
-          {.bytes_per_s = static_cast<std::uint64_t>(link.bytes_per_s),
-           .latency = duration_of(throttled_latency_s),
-           .burst = 0}};
+          {.bytes_per_s = static_cast<std::uint64_t>(link.bytes_per_s), .latency = duration_of(throttled_latency_s)}};
 }
 
 }  // namespace krul::cli

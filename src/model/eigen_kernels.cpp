@@ -10,17 +10,20 @@
 
 namespace krul {
 
-EigenKernels::Packed EigenKernels::make_packed(std::size_t columns, std::size_t depth) const {
+EigenKernels::Packed EigenKernels::make_packed(std::size_t columns, std::size_t depth,
+                                               std::span<std::byte> memory) const {
+  const std::size_t bytes = packed_bytes(columns, depth);
+  expects(memory.size() >= bytes, "make_packed: the memory is too small");
   Packed packed;
   packed.columns_ = columns;
   packed.depth_ = depth;
-  packed.weights_ = AlignedBuffer(panels_of(columns) * panel_columns * depth * sizeof(float));
+  packed.weights_ = {reinterpret_cast<float*>(memory.data()), bytes / sizeof(float)};
   return packed;
 }
 
 void EigenKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch&) const {
   detail::check_pack(packed, panel, weights);
-  const auto values = packed.weights_.as<float>();
+  const auto values = packed.weights_;
   const std::size_t begin = panel * panel_columns * packed.depth_;
   std::memcpy(&values[begin], weights.data(), weights.size_bytes());
   const std::size_t end = begin + weights.size();
@@ -36,8 +39,7 @@ void EigenKernels::multiply(const Packed& packed, PanelRange panels, std::span<c
   const auto width = static_cast<Eigen::Index>(panels.size() * panel_columns);
   const auto height = static_cast<Eigen::Index>(count);
   const Eigen::Map<const Rows> x(reinterpret_cast<const float*>(rows.data()), height, depth);
-  const Eigen::Map<const Rows> w(&packed.weights_.as<float>()[panels.begin * panel_columns * packed.depth_], width,
-                                 depth);
+  const Eigen::Map<const Rows> w(&packed.weights_[panels.begin * panel_columns * packed.depth_], width, depth);
   Eigen::Map<Rows> product(y.data(), height, width);
   product.noalias() = x * w.transpose();
 }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/detail/panels.hpp"
 #include "krul/model/processor.hpp"
 
@@ -79,6 +80,13 @@ struct OnednnKernels::Shared {
     return make(tile_rows[0], any, columns).weights;
   }
 
+  std::shared_ptr<const Primitives> primitives(std::size_t depth) {
+    const std::lock_guard lock(mutex);
+    auto& found = of_depth[depth];
+    if (found == nullptr) found = make_all(depth);
+    return found;
+  }
+
   std::shared_ptr<const Primitives> make_all(std::size_t depth) {
     const OneThread guard;
     auto all = std::make_shared<Primitives>();
@@ -145,17 +153,18 @@ OnednnKernels::Scratch OnednnKernels::make_scratch() const {
   return scratch;
 }
 
-OnednnKernels::Packed OnednnKernels::make_packed(std::size_t columns, std::size_t depth) const {
+std::size_t OnednnKernels::packed_bytes(std::size_t columns, std::size_t depth) const {
+  return panels_of(columns) * shared_->primitives(depth)->panel_bytes;
+}
+
+OnednnKernels::Packed OnednnKernels::make_packed(std::size_t columns, std::size_t depth,
+                                                 std::span<std::byte> memory) const {
+  expects(memory.size() >= packed_bytes(columns, depth), "make_packed: the memory is too small");
   Packed packed;
   packed.columns_ = columns;
   packed.depth_ = depth;
-  {
-    const std::lock_guard lock(shared_->mutex);
-    auto& primitives = shared_->of_depth[depth];
-    if (primitives == nullptr) primitives = shared_->make_all(depth);
-    packed.primitives_ = primitives;
-  }
-  packed.weights_ = AlignedBuffer(panels_of(columns) * packed.primitives_->panel_bytes);
+  packed.primitives_ = shared_->primitives(depth);
+  packed.weights_ = memory.data();
   return packed;
 }
 
@@ -176,7 +185,7 @@ void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const floa
     }
     dnnl::memory source(plain, shared_->engine, const_cast<float*>(from.data()));
     dnnl::memory target(packed.primitives_->at[0][0].weights, shared_->engine,
-                        packed.weights_.data() + panel * packed.primitives_->panel_bytes);
+                        packed.weights_ + panel * packed.primitives_->panel_bytes);
     dnnl::reorder(source, target).execute(scratch.state_->stream, source, target);
   }
   scratch.state_->stream.wait();
@@ -202,7 +211,7 @@ void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<
     auto& arguments = table[tile][panels.size() - 1];
     for (std::size_t panel = panels.begin; panel < panels.end; panel += step) {
       arguments.rows.set_data_handle(x, state.stream);
-      arguments.weights.set_data_handle(packed.weights_.data() + panel * primitives.panel_bytes, state.stream);
+      arguments.weights.set_data_handle(packed.weights_ + panel * primitives.panel_bytes, state.stream);
       arguments.product.set_data_handle(product + (panel - panels.begin) * panel_columns, state.stream);
       arguments.scratchpad.set_data_handle(state.scratchpad.data(), state.stream);
       const dnnl_exec_arg_t list[] = {{DNNL_ARG_SRC, arguments.rows.get()},

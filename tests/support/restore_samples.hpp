@@ -28,6 +28,7 @@ namespace krul::testing {
   costs.layer.project_row_s = any_cost(random, -7, -4);
   costs.layer.finish_row_s = any_cost(random, -7, -4);
   costs.layer.attend_pair_s = any_cost(random, -10, -7);
+  costs.layer.attend_key_s = any_cost(random, -9, -6);
   costs.layer.decode_row_s = any_cost(random, -8, -5);
   costs.pass_s = any_cost(random, -4, -2);
   return costs;

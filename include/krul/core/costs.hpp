@@ -19,6 +19,7 @@ struct LayerCosts {
   double project_row_s = 0;  ///< per row that is projected (norm, Q, K, V, rotary)
   double finish_row_s = 0;   ///< per row that is finished (output projection, MLP)
   double attend_pair_s = 0;  ///< per pair of a row and a key it sees
+  double attend_key_s = 0;   ///< per key that some row sees: bringing it to the cores, however many rows there are
   double decode_row_s = 0;   ///< per stored row whose coding is undone (K and V)
 };
 

@@ -22,9 +22,6 @@ class AnyKernels {
     [[nodiscard]] std::size_t depth() const noexcept {
       return std::visit([](const auto& packed) { return packed.depth(); }, packed_);
     }
-    [[nodiscard]] std::size_t bytes() const noexcept {
-      return std::visit([](const auto& packed) { return packed.bytes(); }, packed_);
-    }
 
    private:
     friend class AnyKernels;
@@ -59,8 +56,12 @@ class AnyKernels {
   [[nodiscard]] Scratch make_scratch() const {
     return std::visit([](const auto& kernels) { return Scratch(kernels.make_scratch()); }, kernels_);
   }
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth) const {
-    return std::visit([&](const auto& kernels) { return Packed(kernels.make_packed(columns, depth)); }, kernels_);
+  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const {
+    return std::visit([&](const auto& kernels) { return kernels.packed_bytes(columns, depth); }, kernels_);
+  }
+  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const {
+    return std::visit([&](const auto& kernels) { return Packed(kernels.make_packed(columns, depth, memory)); },
+                      kernels_);
   }
   /// @throws PreconditionError as the chosen kernels; std::bad_variant_access if the parts come from other kernels
   void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const {

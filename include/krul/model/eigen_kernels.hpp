@@ -1,6 +1,9 @@
 #pragma once
 
-#include "krul/model/aligned_buffer.hpp"
+#include <cstddef>
+#include <span>
+#include <string>
+
 #include "krul/model/matrix_kernels.hpp"
 
 namespace krul {
@@ -14,21 +17,23 @@ class EigenKernels {
     Packed() = default;
     [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
     [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
-    [[nodiscard]] std::size_t bytes() const noexcept { return weights_.size(); }
 
    private:
     friend class EigenKernels;
     std::size_t columns_ = 0;
     std::size_t depth_ = 0;
-    AlignedBuffer weights_;  // [whole panels, depth] f32
+    std::span<float> weights_;  // [whole panels, depth]
   };
   struct Scratch {};
 
   [[nodiscard]] std::string name() const { return "eigen f32"; }
   [[nodiscard]] ElementType input_type() const noexcept { return ElementType::f32; }
   [[nodiscard]] Scratch make_scratch() const { return {}; }
-  /// @throws std::bad_alloc
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth) const;
+  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const {
+    return panels_of(columns) * panel_columns * depth * sizeof(float);
+  }
+  /// @throws PreconditionError if the memory is too small
+  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const;
   /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
   void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small

@@ -32,7 +32,10 @@ struct PanelRange {
 ///
 /// Weights are [columns, depth], row-major, as model files hold them; packing brings them into the kernels' own layout,
 /// panel by panel. multiply runs on the calling thread alone, so that whoever calls decides how work is divided.
-///   make_packed(columns, depth)                room for a matrix; all that depends on the shape is prepared here
+///   packed_bytes(columns, depth)               memory that a packed matrix takes
+///   make_packed(columns, depth, memory)        an empty matrix in memory that the caller keeps, aligned to 64 bytes;
+///   all
+///                                              that depends on the shape is prepared here
 ///   pack(packed, panel, weights, scratch)      fills panels from `panel` on; weights [n, depth], n whole panels but
 ///   for
 ///                                              the matrix's end; different panels from several threads at once
@@ -41,16 +44,17 @@ struct PanelRange {
 template <class K>
 concept MatrixKernels = requires(const K& kernels, typename K::Packed& target, const typename K::Packed& packed,
                                  typename K::Scratch& scratch, std::size_t number, PanelRange panels,
-                                 std::span<const float> weights, std::span<const std::byte> rows, std::span<float> y) {
+                                 std::span<const float> weights, std::span<std::byte> memory,
+                                 std::span<const std::byte> rows, std::span<float> y) {
   { kernels.name() } -> std::same_as<std::string>;        ///< "onednn bf16"
   { kernels.input_type() } -> std::same_as<ElementType>;  ///< of the rows that multiply takes
   { kernels.make_scratch() } -> std::same_as<typename K::Scratch>;
-  { kernels.make_packed(number, number) } -> std::same_as<typename K::Packed>;
+  { kernels.packed_bytes(number, number) } -> std::same_as<std::size_t>;
+  { kernels.make_packed(number, number, memory) } -> std::same_as<typename K::Packed>;
   { kernels.pack(target, number, weights, scratch) } -> std::same_as<void>;
   { kernels.multiply(packed, panels, rows, y, scratch) } -> std::same_as<void>;
   { packed.columns() } -> std::same_as<std::size_t>;
   { packed.depth() } -> std::same_as<std::size_t>;
-  { packed.bytes() } -> std::same_as<std::size_t>;
 };
 
 }  // namespace krul

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "krul/core/error.hpp"
-#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/matrix_kernels.hpp"
 #include "krul/model/precision.hpp"
 
@@ -27,14 +26,13 @@ class OnednnKernels {
     Packed() = default;
     [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
     [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
-    [[nodiscard]] std::size_t bytes() const noexcept { return weights_.size(); }
 
    private:
     friend class OnednnKernels;
     std::size_t columns_ = 0;
     std::size_t depth_ = 0;
     std::shared_ptr<const Primitives> primitives_;
-    AlignedBuffer weights_;  // whole panels, each in the primitives' layout
+    std::byte* weights_ = nullptr;  // whole panels, each in the primitives' layout
   };
 
   /// A stream and, for each depth, the memory objects of the thread that uses it.
@@ -60,9 +58,13 @@ class OnednnKernels {
     return precision_ == Precision::bf16 ? ElementType::bf16 : ElementType::f32;
   }
   [[nodiscard]] Scratch make_scratch() const;
-  /// Also makes the primitives for this depth, once. May be called from several threads.
-  /// @throws std::bad_alloc, std::runtime_error if oneDNN refuses the shape
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth) const;
+  /// Both also make the primitives for this depth, once. May be called from several threads.
+  /// @throws std::bad_alloc, std::runtime_error if oneDNN refuses the shape; PreconditionError if the memory is too
+  /// small
+  /// @{
+  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const;
+  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const;
+  /// @}
   /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
   void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small

@@ -112,6 +112,7 @@ class SlowRestore {
       after += cost.finish_row_s;
       for (std::size_t key = 0; key <= t; ++key) after += cost.attend_pair_s;
     }
+    for (std::size_t key = 0; key < end; ++key) after += cost.attend_key_s;
     steps_.push_back({before, 0});
     steps_.push_back({after, reads_.size()});
   }

@@ -58,24 +58,27 @@ struct Line {
 
 /// What a layer takes on this machine, from measured passes of several lengths.
 ///
-/// Each step is a line: projecting and finishing over rows, attending over pairs of a row and a key; the constants of
-/// the three together are the cost of a call. decode_row_s is not part of a pass and stays 0.
+/// Projecting and finishing are lines over rows; their constants together are the cost of a call. Attending is so much
+/// a pair of a row and a key and so much a key. decode_row_s is not part of a pass and stays 0.
 /// @throws PreconditionError if there are no samples, one has no rows, or a time is not above zero
 [[nodiscard]] inline LayerCosts fit_layer_costs(std::span<const LayerSample> samples) {
-  std::vector<double> rows, pairs, project_s, attend_s, finish_s;
+  std::vector<double> rows, rows_per_key, project_s, attend_s_per_key, finish_s;
   for (const LayerSample& sample : samples) {
     expects(sample.rows > 0, "fit_layer_costs: a sample needs rows");
     rows.push_back(static_cast<double>(sample.rows));
-    pairs.push_back(attended_pairs(sample.first_position, sample.rows));
+    const auto keys = static_cast<double>(sample.first_position + sample.rows);
+    rows_per_key.push_back(attended_pairs(sample.first_position, sample.rows) / keys);
     project_s.push_back(sample.project_s);
-    attend_s.push_back(sample.attend_s);
+    attend_s_per_key.push_back(sample.attend_s / keys);
     finish_s.push_back(sample.finish_s);
   }
-  const Line project = fit_line(rows, project_s), attend = fit_line(pairs, attend_s), finish = fit_line(rows, finish_s);
-  return {.call_s = project.constant + attend.constant + finish.constant,
+  const Line project = fit_line(rows, project_s), finish = fit_line(rows, finish_s);
+  const Line attend = fit_line(rows_per_key, attend_s_per_key);
+  return {.call_s = project.constant + finish.constant,
           .project_row_s = project.slope,
           .finish_row_s = finish.slope,
           .attend_pair_s = attend.slope,
+          .attend_key_s = attend.constant,
           .decode_row_s = 0};
 }
 

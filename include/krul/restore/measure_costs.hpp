@@ -21,30 +21,32 @@ struct ComputeCosts {
   double pass_s = 0;  ///< embedding and logits of one row
 };
 
-/// Runs short passes of several lengths through all layers and fits their costs.
+/// Runs passes of several lengths through all layers and fits their costs.
 ///
-/// @param repeats  the quickest of so many counts: what else the machine does can only add
+/// Each pass gets a batch of its own, as a restore does. Of the repeats the median counts: what is planned is a typical
+/// restore, not the luckiest.
+/// @param repeats  of each length, after one that warms up
 /// @throws         PreconditionError if repeats is 0 or the model's context is below 64 tokens
-/// @complexity     about 1,300 tokens through the model for each repeat
+/// @complexity     about 1,700 tokens through the model for each repeat
 template <ModelBackend B, Clock C = SteadyClock>
 [[nodiscard]] ComputeCosts measure_compute_costs(B& model, std::size_t repeats = 3, C clock = {}) {
   const Geometry& geometry = model.geometry();
   expects(repeats > 0 && geometry.context >= 64, "measure_compute_costs: at least one repeat and 64 tokens of context");
-  // Rows, and the position of the first: short prompts over a history, fronts, and both at once.
+  // Rows, and the position of the first: a whole history, a front, and prompts behind a history.
   struct Shape {
     std::size_t rows, first;
   };
-  const std::size_t far = std::min<std::size_t>(geometry.context / 2, 512);
+  const std::size_t far = std::min<std::size_t>(geometry.context / 2, 1024);
   const std::array<Shape, 6> shapes{
-      {{far, 0}, {far / 8, 0}, {far / 4, far}, {far / 16, far}, {std::max<std::size_t>(far / 64, 1), far}, {1, far}}};
+      {{far, 0}, {far / 4, 0}, {far / 4, far}, {far / 32, far}, {far / 8, far}, {1, far}}};
 
   auto cache = model.make_cache(2 * far);
-  auto batch = model.make_batch();
-  std::vector<LayerSample> samples;
-  std::vector<double> pass_s;
+  std::array<std::vector<LayerSample>, shapes.size()> samples;
+  std::vector<double> outside_s;
   std::vector<float> logits(geometry.vocabulary);
   for (std::size_t repeat = 0; repeat <= repeats; ++repeat) {
     for (std::size_t i = 0; i < shapes.size(); ++i) {
+      auto batch = model.make_batch();
       std::vector<Position> positions(shapes[i].rows);
       std::iota(positions.begin(), positions.end(), static_cast<Position>(shapes[i].first));
       std::vector<Token> tokens(positions.size());
@@ -54,7 +56,7 @@ template <ModelBackend B, Clock C = SteadyClock>
       const TimePoint begin = clock.now();
       batch.assign(positions);
       model.embed(tokens, batch);
-      double outside_s = seconds(clock.now() - begin);
+      double outside = seconds(clock.now() - begin);
       for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
         const TimePoint start = clock.now();
         model.project(layer, batch, cache, KvWrite::all);
@@ -69,21 +71,28 @@ template <ModelBackend B, Clock C = SteadyClock>
       }
       const TimePoint last = clock.now();
       model.logits(batch, RowRange{shapes[i].rows - 1, shapes[i].rows}, logits);
-      outside_s += seconds(clock.now() - last);
-      if (repeat == 0) continue;  // warms up
-      pass_s.push_back(outside_s);
-      if (repeat == 1) {
-        samples.push_back(sample);
-        continue;
-      }
-      LayerSample& best = samples[i];
-      best.project_s = std::min(best.project_s, sample.project_s);
-      best.attend_s = std::min(best.attend_s, sample.attend_s);
-      best.finish_s = std::min(best.finish_s, sample.finish_s);
+      outside += seconds(clock.now() - last);
+      if (repeat == 0) continue;
+      samples[i].push_back(sample);
+      outside_s.push_back(outside);
     }
   }
-  std::nth_element(pass_s.begin(), pass_s.begin() + static_cast<std::ptrdiff_t>(pass_s.size() / 2), pass_s.end());
-  return {fit_layer_costs(samples), pass_s[pass_s.size() / 2]};
+  const auto median = [](std::vector<double> values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  };
+  std::vector<LayerSample> typical;
+  for (const auto& repeated : samples) {
+    const auto of = [&](double LayerSample::*time) {
+      std::vector<double> times;
+      for (const auto& sample : repeated) times.push_back(sample.*time);
+      return median(std::move(times));
+    };
+    typical.push_back({repeated[0].rows, repeated[0].first_position, of(&LayerSample::project_s),
+                       of(&LayerSample::attend_s), of(&LayerSample::finish_s)});
+  }
+  return {fit_layer_costs(typical), median(std::move(outside_s))};
 }
 
 /// Seconds a stored row of one layer (K and V) takes to become a row of the cache again, with all workers at it.

@@ -97,7 +97,7 @@ class Predictor {
       const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt_);
       const double pairs =
           attended_pairs(0, carried) + (last ? count(history_ + prompt_) : attended_pairs(history_, prompt_));
-      work("attend", layer, pairs * cost.attend_pair_s);
+      work("attend", layer, pairs * cost.attend_pair_s + count(history_ + prompt_) * cost.attend_key_s);
       work("finish", layer, count(rows) * cost.finish_row_s);
     }
     work("pass", layers_, costs_.pass_s);

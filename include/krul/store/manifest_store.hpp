@@ -89,7 +89,8 @@ Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
     if (best && best->manifest.generation != manifest->generation)
       repaired = "the two copies are of generations " + std::to_string(best->manifest.generation) + " and " +
                  std::to_string(manifest->generation) + ", as after a save that was cut off";
-    if (!best || manifest->generation > best->manifest.generation) best = LoadedManifest{std::move(*manifest), {}, false, 0};
+    if (!best || manifest->generation > best->manifest.generation)
+      best = LoadedManifest{std::move(*manifest), {}, false, 0};
     if (copies == ManifestCopies::first_valid) break;
   }
   if (best) {

@@ -23,7 +23,10 @@ Result<OnednnKernels> OnednnKernels::make(Precision) {
 OnednnKernels::Scratch OnednnKernels::make_scratch() const {
   return {};
 }
-OnednnKernels::Packed OnednnKernels::make_packed(std::size_t, std::size_t) const {
+std::size_t OnednnKernels::packed_bytes(std::size_t, std::size_t) const {
+  return 0;
+}
+OnednnKernels::Packed OnednnKernels::make_packed(std::size_t, std::size_t, std::span<std::byte>) const {
   return {};
 }
 void OnednnKernels::pack(Packed&, std::size_t, std::span<const float>, Scratch&) const {}

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "krul/core/half.hpp"
+#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/any_kernels.hpp"
 #include "krul/model/processor.hpp"
 
@@ -27,6 +28,7 @@ struct Product {
   std::size_t columns, depth, rows;
   std::vector<float> weights, x;
   std::vector<std::byte> input;
+  AlignedBuffer memory;
   typename K::Packed packed;
   typename K::Scratch scratch;
 
@@ -37,7 +39,8 @@ struct Product {
         rows(r),
         weights(n * k),
         x(r * k),
-        packed(kernels.make_packed(n, k)),
+        memory(kernels.packed_bytes(n, k)),
+        packed(kernels.make_packed(n, k, memory.as<std::byte>())),
         scratch(kernels.make_scratch()) {
     std::mt19937 random(static_cast<unsigned>(n * k + r));
     std::normal_distribution<float> normal;
@@ -101,7 +104,7 @@ TEST_CASE("products agree with sums in double for any shape") {
       Product product(kernels, columns, depth, rows);
       CHECK(product.packed.columns() == columns);
       CHECK(product.packed.depth() == depth);
-      CHECK(product.packed.bytes() >= columns * depth * size_of(kernels.input_type()));
+      CHECK(product.memory.size() >= columns * depth * size_of(kernels.input_type()));
       const auto y = product.multiply(4, 128);
       const std::size_t width = panels_of(columns) * panel_columns;
       double worst = 0;
@@ -127,7 +130,8 @@ TEST_CASE("a matrix can be packed in pieces") {
     CAPTURE(kernels.name());
     Product product(kernels, 300, 64, 5);
     const auto before = product.multiply(2, 5);
-    auto again = kernels.make_packed(300, 64);
+    const AlignedBuffer memory(kernels.packed_bytes(300, 64));
+    auto again = kernels.make_packed(300, 64, memory.as<std::byte>());
     const std::span<const float> weights = product.weights;
     for (const std::size_t panel : {4, 0, 2})
       kernels.pack(again, panel,
@@ -187,6 +191,8 @@ TEST_CASE("kernels refuse what does not fit") {
     auto& scratch = product.scratch;
     const std::span<const float> weights = product.weights;
     std::vector<float> y(2 * block_columns);
+    CHECK_THROWS_AS((void)kernels.make_packed(130, 32, product.memory.template as<std::byte>().first(64)),
+                    PreconditionError);
     CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(33), scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(32), scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.pack(packed, 1, weights, scratch), PreconditionError);

@@ -12,7 +12,7 @@ using namespace krul;
 namespace {
 
 constexpr LayerCosts truth{
-    .call_s = 6e-5, .project_row_s = 2e-6, .finish_row_s = 1e-5, .attend_pair_s = 1e-8, .decode_row_s = 0};
+    .call_s = 6e-5, .project_row_s = 2e-6, .finish_row_s = 1e-5, .attend_pair_s = 1e-8, .attend_key_s = 3e-7};
 
 /// Samples of `truth`, each time off by up to `noise`, relative.
 std::vector<LayerSample> samples(double noise) {
@@ -22,9 +22,11 @@ std::vector<LayerSample> samples(double noise) {
   for (const std::size_t rows : {1, 8, 32, 128, 512, 1024})
     for (const std::size_t first : {0, 256, 2048}) {
       const auto r = static_cast<double>(rows);
-      all.push_back({rows, first, (truth.call_s / 3 + r * truth.project_row_s) * off(),
-                     (truth.call_s / 3 + attended_pairs(first, rows) * truth.attend_pair_s) * off(),
-                     (truth.call_s / 3 + r * truth.finish_row_s) * off()});
+      all.push_back({rows, first, (truth.call_s / 2 + r * truth.project_row_s) * off(),
+                     (attended_pairs(first, rows) * truth.attend_pair_s +
+                      static_cast<double>(first + rows) * truth.attend_key_s) *
+                         off(),
+                     (truth.call_s / 2 + r * truth.finish_row_s) * off()});
     }
   return all;
 }
@@ -34,6 +36,7 @@ void check_close(const LayerCosts& costs, double relative) {
   CHECK(costs.project_row_s == doctest::Approx(truth.project_row_s).epsilon(relative));
   CHECK(costs.finish_row_s == doctest::Approx(truth.finish_row_s).epsilon(relative));
   CHECK(costs.attend_pair_s == doctest::Approx(truth.attend_pair_s).epsilon(relative));
+  CHECK(costs.attend_key_s == doctest::Approx(truth.attend_key_s).epsilon(relative));
   CHECK(costs.decode_row_s == 0);
 }
 

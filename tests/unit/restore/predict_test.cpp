@@ -23,15 +23,19 @@ TEST_CASE("two layers, by hand") {
   // Blocks of 10 tokens, 20 tokens of history, 2 of prompt; layer 0 recomputes all, layer 1 the first block.
   RestoreSizes sizes{.history = 20, .prompt = 2, .block = 10, .layers = {}};
   sizes.layers = {{{100, 100}, {0, 0}}, {{100, 300}, {0, 1}}};
-  const Costs costs{
-      .link = {.latency_s = 1, .bytes_per_s = 100, .core_s_per_byte = 0.01},
-      .layer = {.call_s = 5, .project_row_s = 2, .finish_row_s = 3, .attend_pair_s = 0.5, .decode_row_s = 0.25},
-      .pass_s = 7};
+  const Costs costs{.link = {.latency_s = 1, .bytes_per_s = 100, .core_s_per_byte = 0.01},
+                    .layer = {.call_s = 5,
+                              .project_row_s = 2,
+                              .finish_row_s = 3,
+                              .attend_pair_s = 0.5,
+                              .attend_key_s = 1,
+                              .decode_row_s = 0.25},
+                    .pass_s = 7};
   const Prediction p = predict(plan_of(sizes, {20, 10}), sizes, costs);
-  // Layer 0: call 5, project 22 rows 44; rows [0, 10) and [20, 22) go on: pairs 55 + 21 + 22, finish 12 rows.
-  const double layer0 = 5 + 44 + 0.5 * 98 + 36;
+  // Layer 0: call 5, project 22 rows 44; rows [0, 10) and [20, 22) go on: pairs 55 + 21 + 22, 22 keys, finish 12 rows.
+  const double layer0 = 5 + 44 + 0.5 * 98 + 22 + 36;
   // Layer 1: call 5, project 12 rows 24, the cores' 3 s of reading; decode 10 rows; the last row: 22 pairs, finish it.
-  const double layer1 = 5 + 24 + 3 + 2.5 + 11 + 3;
+  const double layer1 = 5 + 24 + 3 + 2.5 + 11 + 22 + 3;
   CHECK(p.bytes == 300);
   CHECK(p.link_s == doctest::Approx(4));  // done long before the cores get there
   CHECK(p.cores_s == doctest::Approx(layer0 + layer1 + 7));
@@ -80,10 +84,9 @@ TEST_CASE("a faster link or faster cores never predict later") {
     const RestorePlan plan = plan_of(sizes, random_prefix(random, sizes));
     const double before = predict(plan, sizes, costs).first_token_s;
     Costs faster = costs;
-    double* const improved[] = {&faster.link.latency_s,     &faster.link.core_s_per_byte,
-                                &faster.layer.call_s,       &faster.layer.project_row_s,
-                                &faster.layer.finish_row_s, &faster.layer.attend_pair_s,
-                                &faster.layer.decode_row_s, &faster.pass_s};
+    double* const improved[] = {&faster.link.latency_s,      &faster.link.core_s_per_byte, &faster.layer.call_s,
+                                &faster.layer.project_row_s, &faster.layer.finish_row_s,   &faster.layer.attend_pair_s,
+                                &faster.layer.decode_row_s,  &faster.layer.attend_key_s,   &faster.pass_s};
     faster.link.bytes_per_s *= 1 + any_cost(random, -2, 2);
     *improved[up_to(random, std::size(improved) - 1)] *= 0.5;
     // Rounding is monotone, so even the computed times cannot rise.

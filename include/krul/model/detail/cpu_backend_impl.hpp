@@ -76,6 +76,7 @@ struct CpuBackend<K>::State {
   BlockAttention attention;
   RotaryTable rotary;
   std::vector<float> output_norm;
+  AlignedBuffer weights;  // of all matrices
   std::vector<Layer> layers;
   typename K::Packed output;
   std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
@@ -185,14 +186,15 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
   struct Matrix {
     typename K::Packed* packed;
     std::vector<detail::ColumnRun> runs;
+    std::size_t columns, depth;
+    std::size_t offset;  // bytes into the weights
   };
   const Geometry& geometry = model.geometry;
   std::vector<Matrix> matrices;
   const auto add = [&](typename K::Packed& packed, std::size_t depth, std::vector<detail::ColumnRun> runs) {
     std::size_t columns = 0;
     for (const auto& run : runs) columns += run.columns;
-    packed = kernels.make_packed(columns, depth);
-    matrices.push_back({&packed, std::move(runs)});
+    matrices.push_back({&packed, std::move(runs), columns, depth, 0});
   };
 
   if (const auto status = vector(model.output_norm, output_norm); !status) return status;
@@ -213,6 +215,17 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
     add(layer.down, model.mlp, {{from.down, 0, geometry.hidden}});
   }
   add(output, geometry.hidden, {{model.output, 0, geometry.vocabulary}});
+
+  // All matrices lie in one piece of memory: large pages have no seams then, and reading runs on from one to the next.
+  std::size_t bytes = 0;
+  for (auto& matrix : matrices) {
+    matrix.offset = bytes;
+    bytes += (kernels.packed_bytes(matrix.columns, matrix.depth) + 63) / 64 * 64;
+  }
+  weights = AlignedBuffer(bytes);
+  for (auto& matrix : matrices)
+    *matrix.packed =
+        kernels.make_packed(matrix.columns, matrix.depth, weights.template as<std::byte>().subspan(matrix.offset));
 
   // One task unpacks a block of columns of one matrix, so that little is held as f32 at a time. The hash is the first.
   struct Task {
@@ -323,10 +336,7 @@ Workers& CpuBackend<K>::workers() {
 
 template <MatrixKernels K>
 std::size_t CpuBackend<K>::weight_bytes() const {
-  std::size_t bytes = state_->output.bytes();
-  for (const auto& layer : state_->layers)
-    bytes += layer.query_key_value.bytes() + layer.output.bytes() + layer.gate_up.bytes() + layer.down.bytes();
-  return bytes;
+  return state_->weights.size();
 }
 
 template <MatrixKernels K>
