@@ -34,8 +34,9 @@ void ModelOptions::add_to(CLI::App& verb) {
   verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
       ->capture_default_str();
-  verb.add_option("--cache", cache, "element type of the KV cache: f32, f16 or bf16")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+  verb.add_option("--cache", cache,
+                  "element type of the KV cache: f32, f16, bf16 or auto (f32 with --precision f32, else f16)")
+      ->check(CLI::IsMember({"f32", "f16", "bf16", "auto"}))
       ->capture_default_str();
 }
 
@@ -54,7 +55,7 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
                     : kernels == "onednn" ? KernelChoice::onednn
                                           : KernelChoice::automatic;
   if (precision != "auto") options.precision = precision == "f32" ? Precision::f32 : Precision::bf16;
-  options.cache_type = *element_type_from(cache);
+  options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
   tool.progress("loading " + file.filename().string());
   auto model = unwrap(load_model(file, options));
   tool.progress("");

@@ -47,7 +47,7 @@ struct ModelOptions {
   std::size_t threads = 0;
   std::string kernels = "auto";
   std::string precision = "auto";
-  std::string cache = "f16";
+  std::string cache = "auto";
 
   void add_to(CLI::App& verb);
   [[nodiscard]] LoadedModel load(const Tool& tool) const;
