@@ -46,13 +46,21 @@ class Side {
     words >> command;
     if (command == "hello") return hello();
     if (command == "prefill") return prefill_tokens(number(words));
-    if (command == "decode") return decode(number(words), number(words));
-    if (command == "save") return save(number(words), word(words));
-    if (command == "restore") return restore(number(words), number(words), word(words));
-    if (command == "recompute") return recompute(number(words), number(words));
-    if (command == "greedy") return greedy(number(words), rest(words));
-    if (command == "logits") return all_logits(word(words), rest(words));
-    throw Failure({ErrorCode::invalid_argument, "unknown command \"" + command + "\""});
+    // Words are read one statement after another: a call's arguments have no order.
+    if (command == "logits") {
+      const std::string file = word(words);
+      return all_logits(file, rest(words));
+    }
+    const bool known = command == "decode" || command == "save" || command == "restore" || command == "recompute" ||
+                       command == "greedy";
+    if (!known) throw Failure({ErrorCode::invalid_argument, "unknown command \"" + command + "\""});
+    const std::size_t first = number(words);
+    if (command == "save") return save(first, word(words));
+    if (command == "greedy") return greedy(first, rest(words));
+    const std::size_t second = number(words);
+    if (command == "decode") return decode(first, second);
+    if (command == "recompute") return recompute(first, second);
+    return restore(first, second, word(words));
   }
 
  private:

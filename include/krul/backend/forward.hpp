@@ -50,7 +50,8 @@ void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::
   }
 }
 
-/// `forward` in pieces of at most `piece` tokens (or as many as there are rows of logits), so that memory stays bounded.
+/// `forward` in pieces of at most `piece` tokens (or as many as there are rows of logits), so that memory stays
+/// bounded.
 /// @param logits  [rows, vocabulary], next-token logits of the last `rows` tokens; may be empty
 /// @throws        PreconditionError as forward, and if piece is 0
 template <ModelBackend B>
