@@ -105,16 +105,18 @@ template <KvCache Cache, ConversationStore S, Clock C>
     report.new_rows = rows - first_block * next.block;
     report.bytes = segment.bytes().size();
   }
-  if (const auto published = publish_manifest(job.store, job.folder, next); !published) {
+  const auto published = publish_manifest(job.store, job.folder, next);
+  if (!published) {
     // The first copy may be out: what is in force is what can be loaded.
     const auto in_force = load_manifest(job.store, job.folder, ManifestCopies::first_valid);
     if (in_force) manifest = in_force->manifest;
     return propagate(published);
   }
-  if (const auto collected = collect_garbage(job.store, job.folder, next); !collected) return propagate(collected);
   manifest = std::move(next);
   report.generation = manifest.generation;
-  report.bytes += 2 * serialize(manifest).size();
+  report.bytes += *published;
+  // All is saved: what cannot be erased now is erased after a later save.
+  static_cast<void>(collect_garbage(job.store, job.folder, manifest));
   report.seconds = seconds(job.clock.now() - start);
   return report;
 }

@@ -32,15 +32,16 @@ struct LoadedManifest {
 };
 
 /// Writes both copies. Call it under the folder's lock, and only after all objects that the manifest names were put.
-/// @return after a failure the old or the new generation is in force: load_manifest tells which. Erase no object before
+/// @return the bytes that were written; after a failure the old or the new generation is in force: load_manifest tells
+/// which. Erase no object before
 ///         that; collect_garbage later removes what did not make it.
 /// @throws PreconditionError unless validate(manifest) succeeds
 template <ConversationStore Store>
-Status publish_manifest(Store& store, const std::string& folder, const Manifest& manifest) {
+Result<std::uint64_t> publish_manifest(Store& store, const std::string& folder, const Manifest& manifest) {
   const std::vector<std::byte> bytes = serialize(manifest);
   for (const std::string_view name : manifest_names)
-    if (const Status status = store.put(folder + "/" + std::string(name), bytes); !status) return status;
-  return {};
+    if (const Status status = store.put(folder + "/" + std::string(name), bytes); !status) return propagate(status);
+  return manifest_names.size() * bytes.size();
 }
 
 namespace detail {
