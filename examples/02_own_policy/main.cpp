@@ -27,7 +27,7 @@ void show(const char* name, Policy policy, const krul::RestoreSizes& sizes, cons
 }
 
 int main() {
-  // 1,024 tokens in 30 layers, 12,672 bytes a block of 64 tokens and layer; a link of 50 MB/s.
+  // 1,024 tokens in 30 layers, 25,344 bytes a block of 64 tokens and layer; a link of 50 MB/s.
   const krul::StoredLayer layer{std::vector<std::uint64_t>(16, 25344), std::vector<std::uint32_t>(16, 0)};
   const krul::RestoreSizes sizes{.history = 1024, .prompt = 32, .block = 64, .layers = std::vector(30, layer)};
   const krul::Costs costs{.link = {.latency_s = 200e-6, .bytes_per_s = 50e6},

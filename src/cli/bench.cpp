@@ -4,7 +4,6 @@
 
 #include "bench.hpp"
 #include "krul/backend/forward.hpp"
-#include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/result_table.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
@@ -13,7 +12,7 @@ namespace krul::cli {
 
 std::vector<Token> sample_tokens(const LoadedModel& model, std::size_t count) {
   std::vector<Token> tokens;
-  const auto texts = unwrap(parse_conversations(embedded_conversations()));
+  const auto texts = load_conversations("");
   while (tokens.size() < count)
     for (const auto& text : texts) {
       const auto more = encode_messages(model, text.messages, false);
@@ -56,8 +55,7 @@ std::vector<std::size_t> numbers(const std::string& list) {
 /// Median seconds of `work`, over rounds in which nothing else ran.
 std::pair<double, bool> clean_median(const std::function<double()>& work, std::size_t rounds) {
   const eval::Alternative<double> alternative{"", work};
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
-                             {.clean_rounds = rounds, .most_rounds = std::max<std::size_t>(4 * rounds, 12)});
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(rounds));
   const auto report = unwrap(harness.run<double>(std::span(&alternative, 1)));
   return {eval::median(report.values(0)), report.noisy};
 }

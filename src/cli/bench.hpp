@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "krul/core/tokens.hpp"
+#include "krul/eval/paired_rounds.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -12,6 +14,11 @@ namespace krul::cli {
 
 /// Ends the program with a sentence if so many tokens do not fit the model's context.
 void expect_fits(const LoadedModel& model, std::size_t tokens);
+
+/// The harness's rules for so many clean rounds.
+[[nodiscard]] inline eval::RoundsOptions rounds_of(std::size_t clean) {
+  return {.clean_rounds = clean, .most_rounds = std::max<std::size_t>(4 * clean, 12)};
+}
 
 void add_bench_restore(CLI::App& bench, Tool& tool);
 void add_bench_serve(CLI::App& bench, Tool& tool);

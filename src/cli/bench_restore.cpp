@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
-#include <set>
-#include <sstream>
 
 #include "bench.hpp"
 #include "krul/eval/paired_rounds.hpp"
@@ -51,37 +49,23 @@ std::function<RestoreFigure()> measurement(const Returning& returning, FileStore
 
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto links = unwrap(parse_links(options.links));
-  std::vector<Strategy> chosen;
-  std::stringstream names(options.strategies);
-  for (std::string name; std::getline(names, name, ',');) chosen.push_back(unwrap(strategy_named(name)));
+  const auto chosen = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto costs = machine_costs(model, tool);
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
   const Returning returning{model, costs, "bench-", tokens};
-  const auto folder = cache_folder() / "bench" / std::to_string(::getpid());
-  auto disk = unwrap(FileStore::open(folder));
+  const TemporaryFolder folder{cache_folder() / "bench" / std::to_string(::getpid())};
+  auto disk = unwrap(FileStore::open(folder.path));
   MemoryStore memory;
-  struct Cleaner {
-    std::filesystem::path folder;
-    ~Cleaner() {
-      std::error_code ignored;
-      std::filesystem::remove_all(folder, ignored);
-    }
-  } const cleaner{folder};
   tool.progress("computing and saving " + std::to_string(options.tokens) + " tokens");
   {
     const auto history = std::span(tokens).first(options.tokens);
     auto cache = model.backend.make_cache(options.tokens);
     auto batch = model.backend.make_batch();
     prefill(model.backend, cache, batch, history, {});
-    std::set<std::string_view> codecs;
-    for (const auto& strategy : chosen) codecs.insert(strategy.codec);
-    for (const auto codec : codecs) {
-      const SaveAs as{.id = saved_id(returning.id_prefix, codec),
-                      .codec = unwrap(row_codec_from_name(codec)),
-                      .threads = model.backend.workers().threads()};
+    for (const SaveAs& as : saves_for(chosen, returning.id_prefix, model.backend.workers().threads())) {
       unwrap(save_as(model.backend, disk, cache, history, as));
       unwrap(save_as(model.backend, memory, cache, history, as));
     }
@@ -103,9 +87,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       alternatives.push_back(
           {std::string(strategy.name), measurement(returning, disk, memory, strategy, link, options.warm)});
     tool.progress("restoring over " + link.text);
-    eval::PairedRounds harness(
-        SteadyClock{}, eval::MachineLoad{},
-        {.clean_rounds = options.rounds, .most_rounds = std::max<std::size_t>(4 * options.rounds, 12)});
+    eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
     const auto report = unwrap(harness.run<RestoreFigure>(alternatives));
     std::size_t baseline = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i)
@@ -119,7 +101,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       const double bound = milliseconds([](const RestoreFigure& f) { return f.report.bound_s(); });
       const double bubble = milliseconds([](const RestoreFigure& f) { return f.report.bubble_s(); });
       const double predicted = milliseconds([](const RestoreFigure& f) { return f.report.predicted.first_token_s; });
-      const std::size_t recomputed = last.plan.prefix.empty() ? 0 : last.plan.prefix.front();
+      const std::size_t recomputed = last.recomputed_tokens();
       results.push_back({{"strategy", chosen[i].name},
                          {"link", link.text},
                          {"ttft_ms", ttft},
@@ -143,11 +125,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       if (!options.trace.empty()) {
         const auto file =
             options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(&link - links.data()) + ".json";
-        std::FILE* out = std::fopen(file.c_str(), "w");
-        if (!out) throw Failure({ErrorCode::io, "cannot write " + file});
-        const std::string trace = chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text);
-        std::fwrite(trace.data(), 1, trace.size(), out);
-        std::fclose(out);
+        write_file(file, chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text));
       }
     }
   }

@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "bench.hpp"
-#include "krul/eval/quality.hpp"
+#include "krul/model/sampling.hpp"
 #include "page_cache.hpp"
 #include "restore_once.hpp"
 #include "verbs.hpp"
@@ -153,9 +153,8 @@ class Side {
     const auto tokens = made_up(0, history + prompt);
     const Returning returning{model_, costs_, "peer-", tokens};
     Token first = 0;
-    const auto figure =
-        restore_once(returning, store, strategy_, {"disk", LinkName::Kind::disk, 0},
-                     [&](auto&, const std::vector<float>& logits) { first = eval::NextToken(logits).top(); });
+    const auto figure = restore_once(returning, store, strategy_, {"disk", LinkName::Kind::disk, 0},
+                                     [&](auto&, const std::vector<float>& logits) { first = krul::greedy(logits); });
     if (figure.report.matched != history)
       throw Failure({ErrorCode::not_found, "the saved state does not hold these tokens; save first"});
     return {{"ok", true},
@@ -175,7 +174,7 @@ class Side {
             {"seconds", taken},
             {"tokens", history},
             {"prompt", prompt},
-            {"first_token", eval::NextToken(logits_).top()}};
+            {"first_token", krul::greedy(logits_)}};
   }
 
   Json greedy(std::size_t count, const std::vector<Token>& prompt) {
@@ -184,7 +183,7 @@ class Side {
     const double taken = timed([&] {
       run(prompt);
       for (std::size_t i = 0; i < count; ++i) {
-        const Token token = eval::NextToken(logits_).top();
+        const Token token = krul::greedy(logits_);
         float second = -std::numeric_limits<float>::infinity();
         for (std::size_t v = 0; v < logits_.size(); ++v)
           if (static_cast<Token>(v) != token) second = std::max(second, logits_[v]);

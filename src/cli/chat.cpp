@@ -66,12 +66,7 @@ TurnResult take_turn(LoadedModel& model, Talk& talk, const ChatOptions& options,
     tool.say("(" + describe(turn.report) + ")");
   const Reply reply = sample_reply(
       model, options.reply, logits, [&](Token token) { return talk.append(token, logits).has_value(); },
-      [&](Token token) {
-        if (tool.json) return;
-        const auto bytes = model.tokenizer.bytes(token);
-        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
-        std::fflush(stdout);
-      });
+      show_on_terminal(model, tool));
   // The last token of a reply was shown but not run: it is run with the next prompt.
   if (reply.end) {
     talk.append_pending(*reply.end);

@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
-#include <set>
 
 #include "bench.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
+#include "krul/model/sampling.hpp"
 #include "page_cache.hpp"
 #include "restore_once.hpp"
 #include "texts.hpp"
@@ -36,14 +36,6 @@ struct DemoCase {
   std::string logits_file;       ///< f32 [reference, vocabulary]: what that continuation was chosen from
 };
 
-struct Folder {
-  std::filesystem::path path;
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
-
 Json to_json(const DemoCase& item) {
   return {{"id", item.id},
           {"tokens", item.tokens},
@@ -56,12 +48,6 @@ DemoCase case_from(const Json& json) {
   return {json.at("id").get<std::string>(), json.at("tokens").get<std::vector<Token>>(),
           json.at("history").get<std::size_t>(), json.at("reference").get<std::vector<Token>>(),
           json.at("logits_file").get<std::string>()};
-}
-
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (!out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + path.string()});
 }
 
 /// Computes a conversation, saves it under every codec, and continues it without any saving.
@@ -83,24 +69,19 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
   auto cache = model.backend.make_cache(item.tokens.size() + options.continuation);
   auto batch = model.backend.make_batch();
   prefill(model.backend, cache, batch, history, {});
-  std::set<std::string_view> codecs;
-  for (const auto& strategy : strategies()) codecs.insert(strategy.codec);
-  for (const auto codec : codecs)
-    unwrap(save_as(model.backend, store, cache, history,
-                   {.id = saved_id(text.id + "-", codec),
-                    .codec = unwrap(row_codec_from_name(codec)),
-                    .threads = model.backend.workers().threads()}));
+  for (const SaveAs& as : saves_for(strategies(), text.id + "-", model.backend.workers().threads()))
+    unwrap(save_as(model.backend, store, cache, history, as));
 
   std::vector<float> all(options.continuation * vocabulary);
   prefill(model.backend, cache, batch, std::span(item.tokens).subspan(item.history), std::span(all).first(vocabulary));
   for (std::size_t i = 0; i < options.continuation; ++i) {
-    const Token token = eval::NextToken(std::span(all).subspan(i * vocabulary, vocabulary)).top();
+    const Token token = greedy(std::span(all).subspan(i * vocabulary, vocabulary));
     item.reference.push_back(token);
     if (i + 1 < options.continuation)
       forward(model.backend, cache, batch, std::span(&token, 1),
               std::span(all).subspan((i + 1) * vocabulary, vocabulary));
   }
-  write_file(item.logits_file, std::as_bytes(std::span(all)));
+  write_file(item.logits_file, {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(float)});
   return item;
 }
 
@@ -113,15 +94,27 @@ std::uint64_t stored_bytes(FileStore& store, const DemoCase& item, const Strateg
   return bytes;
 }
 
+/// What the greedy continuation without any saving was chosen from: [reference, vocabulary].
+std::vector<float> read_logits(const DemoCase& item, std::size_t vocabulary) {
+  std::vector<float> logits(item.reference.size() * vocabulary);
+  std::ifstream in(item.logits_file, std::ios::binary);
+  in.read(reinterpret_cast<char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float)));
+  if (!in) throw Failure({ErrorCode::truncated, item.logits_file + " is too short"});
+  return logits;
+}
+
+/// A conversation in the second process.
+struct RestoredCase {
+  const DemoCase& item;
+  std::vector<float> reference;  ///< see read_logits
+};
+
 /// One row of the table: three restores, the median one timed, each compared with the run without saving.
-Json measure(const Returning& returning, FileStore& store, const DemoCase& item, const Strategy& strategy,
+Json measure(const Returning& returning, FileStore& store, const RestoredCase& restored_case, const Strategy& strategy,
              const LinkName& link) {
+  const auto& [item, reference] = restored_case;
   const std::size_t vocabulary = returning.model.backend.geometry().vocabulary, steps = item.reference.size();
-  const std::string reference_text = unwrap(read_text(item.logits_file));
-  if (reference_text.size() != steps * vocabulary * sizeof(float))
-    throw Failure({ErrorCode::truncated, item.logits_file + " is too short"});
-  std::vector<float> reference(steps * vocabulary), logits(steps * vocabulary);
-  std::memcpy(reference.data(), reference_text.data(), reference_text.size());
+  std::vector<float> logits(steps * vocabulary);
 
   std::vector<RestoreFigure> figures;
   for (int round = 0; round < 3; ++round) {
@@ -162,7 +155,7 @@ Json measure(const Returning& returning, FileStore& store, const DemoCase& item,
           {"restore_ms", report.first_token_s * 1e3},
           {"bytes", report.bytes},
           {"stored_bytes", stored_bytes(store, item, strategy)},
-          {"recomputed_tokens", report.plan.prefix.empty() ? 0 : report.plan.prefix.front()},
+          {"recomputed_tokens", report.recomputed_tokens()},
           {"predicted_ms", report.predicted.first_token_s * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
@@ -182,14 +175,15 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   for (const auto& json : job.at("cases")) {
     const DemoCase item = case_from(json);
     const Returning returning{model, costs, item.id + "-", item.tokens};
+    const RestoredCase restored_case{item, read_logits(item, model.backend.geometry().vocabulary)};
     for (const auto& link : links)
       for (const auto& strategy : strategies()) {
         tool.progress("restoring " + item.id + " over " + link.text + " with " + std::string(strategy.name));
-        results.push_back(measure(returning, store, item, strategy, link));
+        results.push_back(measure(returning, store, restored_case, strategy, link));
       }
   }
   tool.progress("");
-  Tool{true}.print(results);
+  tool.print(results);
 }
 
 /// Runs this program again with the same model and the job; its standard output.
@@ -255,11 +249,9 @@ void print_table(const Json& results) {
 void demo(const DemoOptions& options, const Tool& tool) {
   if (!options.job.empty()) return restore_job(options, tool);
   unwrap(parse_links(options.links));
-  const std::string lines =
-      options.conversations.empty() ? std::string(embedded_conversations()) : unwrap(read_text(options.conversations));
-  auto texts = unwrap(parse_conversations(lines));
+  auto texts = load_conversations(options.conversations);
   if (texts.size() > options.count) texts.resize(options.count);
-  const Folder folder{cache_folder() / "demo" / std::to_string(::getpid())};
+  const TemporaryFolder folder{cache_folder() / "demo" / std::to_string(::getpid())};
   Json run, job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
   {
     auto model = options.model.load(tool);
@@ -280,8 +272,7 @@ void demo(const DemoOptions& options, const Tool& tool) {
     run = describe_run(model);
   }
   const auto job_file = folder.path / "job.json";
-  const std::string job_text = job.dump();
-  write_file(job_file, std::as_bytes(std::span(job_text)));
+  write_file(job_file, job.dump());
   if (!tool.json) {
     std::printf("a second process restores them under every strategy:\n");
     std::fflush(stdout);

@@ -1,7 +1,6 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
-#include <sstream>
 
 #include "krul/conversation/conversation.hpp"
 #include "krul/conversation/strategy.hpp"
@@ -77,7 +76,7 @@ Restored restore_and_run(CpuModel& model, Cache& exact, const Case& item, const 
   auto talk =
       unwrap(Conversation<CpuModel, MemoryStore, AnyPolicy>::open(model, store, item.id, options, strategy.policy));
   unwrap(talk.advance(all, restored.logits));
-  if (strategy.name == "recompute") restored.stored = all.size() * sizeof(Token);
+  if (strategy.name == "recompute") restored.stored = item.history.size() * sizeof(Token);
   return restored;
 }
 
@@ -148,11 +147,8 @@ void print_outcomes(const std::vector<Outcome>& outcomes, const EvaluateOptions&
 void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
   std::vector<Outcome> outcomes;
-  std::stringstream names(options.strategies);
-  for (std::string name; std::getline(names, name, ',');) outcomes.push_back({unwrap(strategy_named(name)), {}});
-  const std::string lines =
-      options.conversations.empty() ? std::string(embedded_conversations()) : unwrap(read_text(options.conversations));
-  const auto texts = unwrap(parse_conversations(lines));
+  for (const auto& strategy : unwrap(strategies_named(options.strategies))) outcomes.push_back({strategy, {}});
+  const auto texts = load_conversations(options.conversations);
   auto model = options.model.load(tool);
   const auto costs = machine_costs(model, tool);
   const auto cases = cut_cases(options, model, texts);

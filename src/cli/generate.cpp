@@ -39,12 +39,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
         forward(model.backend, cache, batch, std::span(&token, 1), logits);
         return true;
       },
-      [&](Token token) {
-        if (tool.json) return;
-        const auto bytes = model.tokenizer.bytes(token);
-        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
-        std::fflush(stdout);
-      });
+      show_on_terminal(model, tool));
   if (tool.json) {
     tool.print({{"tokens", reply.tokens},
                 {"text", model.tokenizer.decode(reply.tokens)},

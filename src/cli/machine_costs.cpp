@@ -38,10 +38,11 @@ LinkCosts measure_link(S& store, Cold&& cold) {
     return best;
   };
   constexpr std::size_t small = 32U << 10, large = 512U << 10;
-  const double small_s = pass(small), large_s = pass(large);
+  const std::array sizes{static_cast<double>(small), static_cast<double>(large)};
+  const std::array times{pass(small), pass(large)};
   unwrap(store.erase(key));
-  const double byte_s = std::max((large_s - small_s) / (large - small), 1e-12);
-  return {.latency_s = std::max(small_s - small * byte_s, 0.0), .bytes_per_s = 1 / byte_s, .core_s_per_byte = 0};
+  const Line line = fit_line(sizes, times);
+  return {.latency_s = line.constant, .bytes_per_s = 1 / std::max(line.slope, 1e-12), .core_s_per_byte = 0};
 }
 
 Json to_json(const LinkCosts& link) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,18 @@ struct Returning {
 /// The conversation's id under one codec.
 [[nodiscard]] inline std::string saved_id(const std::string& prefix, std::string_view codec) {
   return prefix + std::string(codec);
+}
+
+/// How the history is saved for these strategies: once under every codec that one of them needs.
+[[nodiscard]] inline std::vector<SaveAs> saves_for(const std::vector<Strategy>& strategies,
+                                                   const std::string& id_prefix, std::size_t threads) {
+  std::vector<SaveAs> saves;
+  for (const auto& strategy : strategies) {
+    const std::string id = saved_id(id_prefix, strategy.codec);
+    if (std::any_of(saves.begin(), saves.end(), [&](const SaveAs& other) { return other.id == id; })) continue;
+    saves.push_back({.id = id, .codec = unwrap(row_codec_from_name(strategy.codec)), .threads = threads});
+  }
+  return saves;
 }
 
 /// Opens, restores, runs the prompt; then `after(conversation, logits)`, which is not timed.

@@ -1,5 +1,7 @@
 #include "talk.hpp"
 
+#include <cstdio>
+
 namespace krul::cli {
 
 void ReplyOptions::add_to(CLI::App& verb) {
@@ -29,6 +31,15 @@ Reply sample_reply(const LoadedModel& model, const ReplyOptions& options, std::s
     if (reply.tokens.size() == options.max_tokens || !next(token)) break;
   }
   return reply;
+}
+
+std::function<void(Token)> show_on_terminal(const LoadedModel& model, const Tool& tool) {
+  return [&](Token token) {
+    if (tool.json) return;
+    const auto bytes = model.tokenizer.bytes(token);
+    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+    std::fflush(stdout);
+  };
 }
 
 }  // namespace krul::cli

@@ -30,4 +30,7 @@ struct Reply {
 [[nodiscard]] Reply sample_reply(const LoadedModel& model, const ReplyOptions& options, std::span<float> logits,
                                  const std::function<bool(Token)>& next, const std::function<void(Token)>& show);
 
+/// Writes tokens to standard output as they come, but not with --json.
+[[nodiscard]] std::function<void(Token)> show_on_terminal(const LoadedModel& model, const Tool& tool);
+
 }  // namespace krul::cli

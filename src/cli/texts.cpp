@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tool.hpp"
+
 namespace krul::cli {
 
 Result<std::vector<ConversationText>> parse_conversations(std::string_view json_lines) {
@@ -31,6 +33,10 @@ Result<std::vector<ConversationText>> parse_conversations(std::string_view json_
   }
   if (conversations.empty()) return fail(ErrorCode::invalid_argument, "there are no conversations in the file");
   return conversations;
+}
+
+std::vector<ConversationText> load_conversations(const std::string& path) {
+  return unwrap(parse_conversations(path.empty() ? std::string(embedded_conversations()) : unwrap(read_text(path))));
 }
 
 }  // namespace krul::cli

@@ -22,4 +22,7 @@ struct ConversationText {
 /// @return invalid_argument that names the line, if one is no conversation
 [[nodiscard]] Result<std::vector<ConversationText>> parse_conversations(std::string_view json_lines);
 
+/// Those of a file, or the program's own if the path is empty. Ends the program if they cannot be used.
+[[nodiscard]] std::vector<ConversationText> load_conversations(const std::string& path);
+
 }  // namespace krul::cli

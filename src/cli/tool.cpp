@@ -92,10 +92,16 @@ Result<std::string> read_text(const std::filesystem::path& path) {
   return text.str();
 }
 
+void write_file(const std::filesystem::path& path, std::string_view bytes) {
+  std::ofstream out(path, std::ios::binary);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + path.string()});
+}
+
 Json to_json(const RestoreReport& report) {
   return {{"asked_tokens", report.asked},
           {"matched_tokens", report.matched},
-          {"recomputed_tokens", report.plan.prefix.empty() ? 0 : report.plan.prefix.front()},
+          {"recomputed_tokens", report.recomputed_tokens()},
           {"loaded_rows", report.loaded_rows},
           {"recomputed_rows", report.recomputed_rows},
           {"repaired_rows", report.repaired_rows},

@@ -67,6 +67,18 @@ struct StoreOptions {
 /// The whole of a text file, at most 64 MiB.
 [[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path);
 
+/// Ends the program if not all of it can be written.
+void write_file(const std::filesystem::path& path, std::string_view bytes);
+
+/// A folder that goes, with all that is in it, when this does.
+struct TemporaryFolder {
+  std::filesystem::path path;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
 [[nodiscard]] Json to_json(const RestoreReport& report);
 
 /// The tokens of a conversation in the model's chat format.

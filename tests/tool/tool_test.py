@@ -22,9 +22,9 @@ ENVIRONMENT = {**os.environ, "KRUL_CACHE": str(ROOT / "cache")}
 
 
 def krul(*words, expect=0):
-    """Runs the tool; its standard output, and standard error, after checking the exit code."""
+    """Runs the tool; its standard output, and standard error, after checking the exit code (None: whatever it is)."""
     done = subprocess.run([KRUL, *map(str, words)], capture_output=True, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
-    assert (done.returncode == 0) == (expect == 0), f"exit code {done.returncode}: {done.stderr}"
+    assert expect is None or (done.returncode == 0) == (expect == 0), f"exit code {done.returncode}: {done.stderr}"
     return done.stdout, done.stderr
 
 
@@ -129,14 +129,10 @@ class Tool(unittest.TestCase):
                 data = bytearray((copy / file).read_bytes())
                 data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
                 (copy / file).write_bytes(data)
-                damaged = not krul_json("verify", "--store", copy, expect=self.verify_code(copy))["ok"]
+                damaged = not krul_json("verify", "--store", copy, expect=None)["ok"]
                 answer = self.say("What now?", "--strategy", "load-exact", store=copy)
                 self.assertEqual(answer["reply"], expected)
                 self.assertEqual(bool(answer["report"]["reasons"]), damaged, file)
-
-    @staticmethod
-    def verify_code(store):
-        return subprocess.run([KRUL, "verify", "--store", store], capture_output=True, env=ENVIRONMENT).returncode
 
     def test_a_missing_object_is_recomputed(self):
         self.say("A talk of which an object will be lost.", "--strategy", "load-exact")
@@ -208,7 +204,7 @@ class Tool(unittest.TestCase):
             self.assertIn(name, message)
         self.assertIn("MB/s", self.fails("bench", "restore", "--model", MODEL, "--link", "carrier pigeon"))
         self.assertIn("int8", self.fails("generate", "--model", MODEL, "--prompt", "x", "--precision", "int8"))
-        self.assertIn("a talk", self.fails("inspect", "a talk", "--store", self.store) + " a talk")
+        self.assertIn("nothing is saved", self.fails("inspect", "a talk", "--store", self.store))
         krul("dance", expect=1)
 
 

@@ -29,7 +29,8 @@ enum class KvWrite : std::uint8_t {
 ///   finish(l, batch)                output projection, residual, MLP: hidden states for layer l + 1
 ///   logits(batch, rows, out)        rows of the last hidden state -> [rows, vocabulary]
 /// `batch.keep` may drop rows between any two steps. Rows are independent but for the cache: a row's values do not
-/// depend on which other rows are in its batch, beyond the rounding that `tolerance` in tests/conformance states.
+/// depend on which other rows are in its batch, beyond the rounding that default_tolerance in backend/conformance.hpp
+/// states.
 ///
 /// Two passes with different batches and caches may run at once in different threads.
 /// Not checkable here, checked by tests/conformance: project writes only its rows and, with KvWrite::missing, leaves

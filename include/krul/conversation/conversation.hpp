@@ -66,7 +66,8 @@ class Conversation {
   /// @param logits  [rows, vocabulary] next-token logits of the last rows; one row is the usual case
   /// @return        what was reused and what it took; too_large if the tokens exceed the capacity
   /// @post          on failure the live cache is as it was
-  /// @throws        PreconditionError if tokens is empty or logits hold no whole rows
+  /// @throws        PreconditionError if tokens is empty, or logits hold no whole rows or more rows than there are
+  /// tokens
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
 
   /// Runs one more token.
@@ -164,6 +165,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> t
   expects(!tokens.empty(), "Conversation: advance needs tokens");
   expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0,
           "Conversation: logits hold no whole rows");
+  expects(logits.size() / model_->geometry().vocabulary <= tokens.size(),
+          "Conversation: more rows of logits than tokens");
   if (tokens.size() > options_.capacity)
     return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
                                           std::to_string(options_.capacity) +
@@ -180,8 +183,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   RestoreReport report;
-  report.matched =
-      std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - std::min(rows, tokens.size())});
+  report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   auto batch = model_->make_batch();
@@ -195,7 +197,6 @@ template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
-  expects(rows <= tokens.size(), "Conversation: more rows of logits than tokens");
   const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;

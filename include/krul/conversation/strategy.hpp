@@ -1,6 +1,7 @@
 #pragma once
 
 #include <concepts>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -62,6 +63,18 @@ struct Strategy {
     names += (names.empty() ? "" : ", ") + std::string(strategy.name);
   }
   return fail(ErrorCode::invalid_argument, "unknown strategy \"" + std::string(name) + "\"; there are: " + names);
+}
+
+/// Several names, separated by commas.
+[[nodiscard]] inline Result<std::vector<Strategy>> strategies_named(const std::string& names) {
+  std::vector<Strategy> found;
+  std::stringstream list(names);
+  for (std::string name; std::getline(list, name, ',');) {
+    auto strategy = strategy_named(name);
+    if (!strategy) return propagate(strategy);
+    found.push_back(std::move(*strategy));
+  }
+  return found;
 }
 
 }  // namespace krul

@@ -73,34 +73,32 @@ class Restoration {
   Result<RestoreReport> run() {
     LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
                         read_requests(plan_, job_.manifest, job_.lost_blocks));
-    const Status passed = pass(link);
+    const bool passed = pass(link);
     link.stop();
-    if (!passed) {
-      if (passed.error().code != ErrorCode::cancelled) {
-        job_.cache.truncate(0);
-        return propagate(passed);
-      }
+    if (passed) {
+      job_.cache.commit(job_.tokens.size());
+    } else {
       recompute_all();
     }
-    job_.cache.commit(job_.tokens.size());
     finish_report(link);
     return std::move(report_);
   }
 
  private:
+  static void append(std::vector<Position>& rows, TokenRange range) {
+    for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
+  }
+
   /// The rows of the batch in layer l: the recomputed front, the lost blocks behind it, the prompt.
   std::vector<Position> positions(std::size_t front) const {
     std::vector<Position> rows;
-    const auto append = [&](TokenRange range) {
-      for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
-    };
-    append({0, front});
+    append(rows, {0, front});
     for (const std::size_t block : job_.lost_blocks) {
       TokenRange range = decoder_.tokens_of(block);
       range.begin = std::max(range.begin, front);
-      append(range);
+      append(rows, range);
     }
-    append({plan_.history, job_.tokens.size()});
+    append(rows, {plan_.history, job_.tokens.size()});
     return rows;
   }
 
@@ -126,14 +124,15 @@ class Restoration {
     batch.keep(ranges);
   }
 
-  Status pass(LinkLane<S, C>& link) {
+  /// @return false if repairs would cost more than recomputing everything; the cache is half filled then
+  bool pass(LinkLane<S, C>& link) {
     const std::size_t last = geometry_.layers - 1, rows = job_.logits.size() / geometry_.vocabulary;
     auto batch = job_.model.make_batch();
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
-    std::vector<Position> final_rows(rows);
-    for (std::size_t i = 0; i < rows; ++i) final_rows[i] = static_cast<Position>(job_.tokens.size() - rows + i);
+    std::vector<Position> final_rows;
+    append(final_rows, {job_.tokens.size() - rows, job_.tokens.size()});
 
     for (std::size_t layer = 0; layer <= last; ++layer) {
       const TimePoint begin = job_.clock.now();
@@ -142,16 +141,14 @@ class Restoration {
       const TimePoint projected = job_.clock.now();
       std::vector<std::size_t> broken;
       const TimePoint waited = load_layer(link, layer, broken);
-      if (!broken.empty()) {
-        if (const Status repaired = repair(layer, broken); !repaired) return repaired;
-      }
+      if (!broken.empty() && !repair(layer, broken)) return false;
       job_.model.attend(layer, batch, job_.cache, NullObserver{});
       job_.model.finish(layer, batch);
       note(Lane::cores, "project", layer, begin, projected);
       note(Lane::cores, "finish", layer, waited, job_.clock.now());
     }
     job_.model.logits(batch, RowRange{0, rows}, job_.logits);
-    return {};
+    return true;
   }
 
   /// Takes what arrives of one layer and undoes its coding. @return when the last wait ended
@@ -174,15 +171,12 @@ class Restoration {
   }
 
   /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
-  /// @return cancelled if that would cost more than recomputing everything
-  Status repair(std::size_t layer, const std::vector<std::size_t>& broken) {
+  /// @return false, and nothing is done, if that would cost more than recomputing everything
+  bool repair(std::size_t layer, const std::vector<std::size_t>& broken) {
     std::vector<Position> rows;
-    for (const std::size_t block : broken)
-      for (std::size_t t = decoder_.tokens_of(block).begin; t < decoder_.tokens_of(block).end; ++t)
-        rows.push_back(static_cast<Position>(t));
+    for (const std::size_t block : broken) append(rows, decoder_.tokens_of(block));
     repair_work_ += rows.size() * (layer + 1);
-    if (repair_work_ > plan_.history * geometry_.layers)
-      return fail(ErrorCode::cancelled, "repairs cost more than recomputing");
+    if (repair_work_ > plan_.history * geometry_.layers) return false;
     auto batch = job_.model.make_batch();
     batch.assign(rows);
     job_.model.embed(tokens_at(rows), batch);
@@ -193,7 +187,7 @@ class Restoration {
     }
     job_.model.project(layer, batch, job_.cache, KvWrite::missing);
     report_.repaired_rows += rows.size();
-    return {};
+    return true;
   }
 
   void recompute_all() {

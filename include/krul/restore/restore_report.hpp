@@ -28,6 +28,8 @@ struct RestoreReport {
   RestorePlan plan;
   Timeline timeline;  ///< measured
 
+  /// Leading tokens that some layer recomputed by plan.
+  [[nodiscard]] std::size_t recomputed_tokens() const noexcept { return plan.prefix.empty() ? 0 : plan.prefix.front(); }
   [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
   [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
 };

@@ -197,6 +197,23 @@ TEST_CASE("a store that fails while saving leaves what was saved") {
   }
 }
 
+/// A store that cannot say what is in a folder, so that nothing superfluous can be erased.
+struct Unlisted : MemoryStore {
+  Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "cannot list"); }
+};
+
+TEST_CASE("a save whose leftovers cannot be erased is a save") {
+  Fixture f;
+  Unlisted store;
+  const auto tokens = toy_tokens(60);
+  auto talk = Conversation<toy::Backend, Unlisted>::open(f.model, store, "a talk", f.options).value();
+  REQUIRE(talk.advance(std::span(tokens).first(40), f.logits));
+  CHECK(talk.save()->generation == 1);
+  REQUIRE(talk.advance(tokens, f.logits));
+  CHECK(talk.save()->generation == 2);
+  CHECK(load_manifest(store, f.folder())->manifest.rows == 60);
+}
+
 TEST_CASE("whichever byte of a saved conversation is damaged, the answer is right and the report says what was done") {
   Fixture f;
   const auto tokens = toy_tokens(45);
@@ -237,6 +254,8 @@ TEST_CASE("wrong calls are refused") {
   CHECK_THROWS_AS((void)talk.cache(), PreconditionError);
   CHECK_THROWS_AS((void)talk.advance({}, f.logits), PreconditionError);
   CHECK_THROWS_AS((void)talk.advance(toy_tokens(3), std::span(f.logits).first(5)), PreconditionError);
+  std::vector<float> two_rows(2 * f.logits.size());
+  CHECK_THROWS_AS((void)talk.advance(toy_tokens(1), two_rows), PreconditionError);
   CHECK_THROWS_AS((void)talk.save(), PreconditionError);
   CHECK(Talk::open(f.model, f.store, "", f.options, FullLoad{}).error().code == ErrorCode::invalid_argument);
   f.options.block = 0;
