@@ -12,5 +12,6 @@ configure_package_config_file(cmake/krulConfig.cmake.in ${PROJECT_BINARY_DIR}/kr
                               INSTALL_DESTINATION ${krul_package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/krulConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/krulConfig.cmake ${PROJECT_BINARY_DIR}/krulConfigVersion.cmake
+              cmake/FindOneDNN.cmake
         DESTINATION ${krul_package_dir})
 install(EXPORT krulTargets NAMESPACE krul:: DESTINATION ${krul_package_dir})

@@ -1,0 +1,23 @@
+# oneDNN by its header and library: Debian's own package configuration insists on the OpenCL headers, which krul does
+# not use and which come only with recommended packages. Gives OneDNN_FOUND, OneDNN_VERSION and OneDNN::dnnl.
+find_path(OneDNN_INCLUDE_DIR dnnl.hpp)
+find_library(OneDNN_LIBRARY dnnl)
+mark_as_advanced(OneDNN_INCLUDE_DIR OneDNN_LIBRARY)
+if(OneDNN_INCLUDE_DIR)
+  foreach(header oneapi/dnnl/dnnl_version.h dnnl_version.h)
+    if(EXISTS ${OneDNN_INCLUDE_DIR}/${header})
+      file(READ ${OneDNN_INCLUDE_DIR}/${header} version_text)
+      string(REGEX MATCHALL "DNNL_VERSION_(MAJOR|MINOR|PATCH) +[0-9]+" version_parts "${version_text}")
+      list(TRANSFORM version_parts REPLACE ".* " "")
+      list(JOIN version_parts "." OneDNN_VERSION)
+      break()
+    endif()
+  endforeach()
+endif()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(OneDNN REQUIRED_VARS OneDNN_LIBRARY OneDNN_INCLUDE_DIR VERSION_VAR OneDNN_VERSION)
+if(OneDNN_FOUND AND NOT TARGET OneDNN::dnnl)
+  add_library(OneDNN::dnnl UNKNOWN IMPORTED)
+  set_target_properties(OneDNN::dnnl PROPERTIES IMPORTED_LOCATION ${OneDNN_LIBRARY}
+                                                INTERFACE_INCLUDE_DIRECTORIES ${OneDNN_INCLUDE_DIR})
+endif()
