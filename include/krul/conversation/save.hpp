@@ -59,8 +59,7 @@ SegmentWriter encode_blocks(const SaveJob<Cache, S, C>& job, const Manifest& man
       const TokenRange tokens{(first_block + i) * block, std::min((first_block + i + 1) * block, rows)};
       std::vector<std::byte> keys(tokens.size() * row_bytes), values(keys.size());
       job.cache.wait(job.cache.read_kv(layer, tokens, {keys, values}));
-      coded[i].resize(compressor.bytes(job.geometry, tokens.size()));
-      compressor.encode(job.geometry, KvRows{keys, values}, coded[i]);
+      coded[i] = compressor.encode(job.geometry, KvRows{keys, values});
     });
     for (const auto& chunk : coded) segment.add(chunk, std::to_integer<std::uint8_t>(job.codec.id()), plan);
   }

@@ -18,9 +18,9 @@ TEST_CASE("a chunk is the coded K rows, then the coded V rows, and comes back") 
     const auto coded_values = encoded(codec, geometry, values);
     expected.insert(expected.end(), coded_values.begin(), coded_values.end());
 
-    std::vector<std::byte> chunk(compressor.bytes(geometry, 11));
-    compressor.encode(geometry, KvRows{keys, values}, chunk);
+    const auto chunk = compressor.encode(geometry, KvRows{keys, values});
     CHECK(chunk == expected);
+    CHECK(chunk.size() == compressor.largest_bytes(geometry, 11));
 
     std::vector<std::byte> keys_back(keys.size()), values_back(values.size());
     REQUIRE(compressor.decode(geometry, chunk, MutableKvRows{keys_back, values_back}));
@@ -33,8 +33,7 @@ TEST_CASE("a chunk of another length is corrupt, and so is one that the codec re
   const Geometry geometry = kv_geometry(ElementType::f16);
   const LayerPairCompressor compressor(Separate{}, Int8Codec{});
   std::vector<std::byte> keys(4 * geometry.kv_row_bytes()), values(keys.size());
-  std::vector<std::byte> chunk(compressor.bytes(geometry, 4));
-  compressor.encode(geometry, KvRows{keys, values}, chunk);
+  const auto chunk = compressor.encode(geometry, KvRows{keys, values});
   const MutableKvRows rows{keys, values};
 
   const Status shorter = compressor.decode(geometry, std::span(chunk).first(chunk.size() - 1), rows);
@@ -54,10 +53,9 @@ TEST_CASE("rows that do not fit together are the caller's mistake") {
   const Geometry geometry = kv_geometry(ElementType::f16);
   const LayerPairCompressor compressor(Separate{}, ExactCodec{});
   std::vector<std::byte> two(2 * geometry.kv_row_bytes()), three(3 * geometry.kv_row_bytes());
-  std::vector<std::byte> chunk(compressor.bytes(geometry, 2));
-  CHECK_THROWS_AS(compressor.encode(geometry, KvRows{two, three}, chunk), PreconditionError);
-  CHECK_THROWS_AS(compressor.encode(geometry, KvRows{three, three}, chunk), PreconditionError);
-  CHECK_THROWS_AS(compressor.encode(geometry, std::span<const KvRows>{}, chunk), PreconditionError);
-  CHECK_THROWS_AS(compressor.encode(Geometry{}, KvRows{two, two}, chunk), PreconditionError);
+  const auto chunk = compressor.encode(geometry, KvRows{two, two});
+  CHECK_THROWS_AS(static_cast<void>(compressor.encode(geometry, KvRows{two, three})), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(compressor.encode(geometry, std::span<const KvRows>{})), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(compressor.encode(Geometry{}, KvRows{two, two})), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(compressor.decode(geometry, chunk, MutableKvRows{two, three})), PreconditionError);
 }
