@@ -141,7 +141,7 @@ class Side {
     const double taken = timed([&] {
       report = unwrap(save_as(model_.backend, store, cache_, tokens,
                               {.id = saved_id("peer-", strategy_.codec),
-                               .codec = unwrap(row_codec_from_name(strategy_.codec)),
+                               .plan = SavePlan::separate(unwrap(row_codec_from_name(strategy_.codec))),
                                .threads = model_.backend.workers().threads()}));
     });
     return {{"ok", true}, {"seconds", taken}, {"tokens", history}, {"bytes", report.bytes}};

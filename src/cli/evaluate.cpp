@@ -68,8 +68,8 @@ Restored restore_and_run(CpuModel& model, Cache& exact, const Case& item, const 
   ConversationOptions options = base;
   options.codec = unwrap(row_codec_from_name(strategy.codec));
   options.read_only = true;
-  unwrap(
-      save_as(model, store, exact, item.history, {.id = item.id, .codec = options.codec, .threads = options.threads}));
+  unwrap(save_as(model, store, exact, item.history,
+                 {.id = item.id, .plan = SavePlan::separate(options.codec), .threads = options.threads}));
   std::vector<Token> all = item.history;
   all.insert(all.end(), item.fresh.begin(), item.fresh.end());
   Restored restored{std::vector<float>(item.fresh.size() * model.geometry().vocabulary), store.used()};

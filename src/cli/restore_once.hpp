@@ -37,7 +37,8 @@ struct Returning {
   for (const auto& strategy : strategies) {
     const std::string id = saved_id(id_prefix, strategy.codec);
     if (std::any_of(saves.begin(), saves.end(), [&](const SaveAs& other) { return other.id == id; })) continue;
-    saves.push_back({.id = id, .codec = unwrap(row_codec_from_name(strategy.codec)), .threads = threads});
+    saves.push_back(
+        {.id = id, .plan = SavePlan::separate(unwrap(row_codec_from_name(strategy.codec))), .threads = threads});
   }
   return saves;
 }

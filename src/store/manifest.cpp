@@ -5,8 +5,10 @@
 #include <concepts>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/conversation_store.hpp"
@@ -174,6 +176,21 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
   return {};
 }
 
+/// Records of one block that begin at the same place are those of one chunk, so nothing in them may differ.
+Status validate_shared_chunks(const Manifest& manifest) {
+  std::map<std::pair<std::uint32_t, std::uint64_t>, const ChunkRecord*> seen;
+  for (std::size_t block = 0; block < manifest.blocks(); ++block) {
+    seen.clear();
+    for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
+      const ChunkRecord& chunk = manifest.chunk(layer, block);
+      if (!chunk.is_stored()) continue;
+      const auto [other, is_first] = seen.try_emplace({chunk.object, chunk.offset}, &chunk);
+      if (!is_first && *other->second != chunk) return corrupt("two layers disagree about a chunk they share");
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status validate(const Manifest& manifest, const ManifestLimits& limits) {
@@ -213,7 +230,7 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
     if (chunk.offset > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) - chunk.bytes)
       return corrupt("a chunk lies beyond the end of any object");
   }
-  return {};
+  return validate_shared_chunks(manifest);
 }
 
 std::vector<std::byte> serialize(const Manifest& manifest) {

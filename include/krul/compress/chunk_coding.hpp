@@ -11,6 +11,15 @@ namespace krul {
 ///
 /// A stored chunk names both in one byte: the sharing in the upper four bits, the row codec in the lower four.
 class ChunkCoding {
+  template <class Call>
+  [[nodiscard]] decltype(auto) with_compressor(Call&& call) const {
+    return std::visit(
+        [&](const auto& sharing) {
+          return call(LayerPairCompressor<std::remove_cvref_t<decltype(sharing)>, AnyRowCodec>(sharing, codec_));
+        },
+        sharing_);
+  }
+
  public:
   using Sharing = std::variant<Separate>;
 
@@ -57,15 +66,6 @@ class ChunkCoding {
       return fail(ErrorCode::unsupported,
                   "sharing number " + std::to_string(id) + " is unknown: use a newer krul or save again");
     }
-  }
-
-  template <class Call>
-  [[nodiscard]] auto with_compressor(Call&& call) const {
-    return std::visit(
-        [&](const auto& sharing) {
-          return call(LayerPairCompressor<std::remove_cvref_t<decltype(sharing)>, AnyRowCodec>(sharing, codec_));
-        },
-        sharing_);
   }
 
   Sharing sharing_;

@@ -80,7 +80,12 @@ class Conversation {
 
   /// Saves what is new. Closed blocks that are already saved are not written again.
   /// @return why nothing was saved; what was saved before is still there then
-  Result<SaveReport> save();
+  Result<SaveReport> save() { return save(SavePlan::separate(options_.codec, options_.strategy)); }
+
+  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
+  /// are forgotten.
+  /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
+  Result<SaveReport> save(const SavePlan& plan);
 
   /// Frees the live cache. What was not saved is lost.
   void drop() {
@@ -245,16 +250,10 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits) {
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<SaveReport> Conversation<B, S, P, C>::save() {
+Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan) {
   expects(!options_.read_only, "Conversation: opened read only");
-  const SaveJob<typename B::Cache, S, C> job{*store_,
-                                             folder_,
-                                             cache(),
-                                             model_->geometry(),
-                                             *workers_,
-                                             options_.codec,
-                                             {options_.strategy, std::string(options_.codec.name()), {}},
-                                             clock_};
+  const SaveJob<typename B::Cache, S, C> job{*store_,   folder_, cache(), model_->geometry(),
+                                             *workers_, plan,    nullptr, clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;

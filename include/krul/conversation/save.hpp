@@ -9,15 +9,17 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
-#include "krul/compress/any_codec.hpp"
-#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/version.hpp"
 #include "krul/core/workers.hpp"
+#include "krul/select/save_plan.hpp"
+#include "krul/store/compaction.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/store/segment.hpp"
+#include "krul/store/shared_chunks.hpp"
 
 namespace krul {
 
@@ -38,32 +40,119 @@ struct SaveJob {
   const Cache& cache;
   const Geometry& geometry;
   Workers& workers;
-  AnyRowCodec codec;
-  SavePlanRecord plan;
+  SavePlan plan;
+  const HiddenStates* hidden = nullptr;  ///< of all rows of the cache, if the plan stores some
   C clock = {};
 };
 
 namespace detail {
 
-/// Codes the cache's rows from a block on.
+/// Codes the cache's rows from a block on, as the plan says.
 template <KvCache Cache, ConversationStore S, Clock C>
-SegmentWriter encode_blocks(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block,
-                            std::uint8_t plan) {
-  const std::size_t rows = job.cache.length(), block = manifest.block, row_bytes = job.geometry.kv_row_bytes();
-  SegmentWriter segment({manifest.layers, first_block, (rows + block - 1) / block - first_block});
-  const std::size_t blocks = segment.shape().blocks;
-  const LayerPairCompressor<Separate, AnyRowCodec> compressor({}, job.codec);
-  std::vector<std::vector<std::byte>> coded(blocks);
-  for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
-    job.workers.parallel_for(blocks, [&](std::size_t i, std::size_t) {
-      const TokenRange tokens{(first_block + i) * block, std::min((first_block + i + 1) * block, rows)};
-      std::vector<std::byte> keys(tokens.size() * row_bytes), values(keys.size());
-      job.cache.wait(job.cache.read_kv(layer, tokens, {keys, values}));
-      coded[i] = compressor.encode(job.geometry, KvRows{keys, values});
-    });
-    for (const auto& chunk : coded) segment.add(chunk, std::to_integer<std::uint8_t>(job.codec.id()), plan);
+class BlockEncoder {
+ public:
+  BlockEncoder(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block)
+      : job_(job),
+        block_(manifest.block),
+        first_block_(first_block),
+        shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block} {
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) partner_.push_back(layer);
+    for (const LayerPair& pair : job.plan.pairs) {
+      partner_[pair.shallow] = pair.deep;
+      partner_[pair.deep] = pair.shallow;
+    }
   }
-  return segment;
+
+  SegmentWriter encode(std::uint8_t plan) const {
+    SegmentWriter segment(shape_);
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+      std::vector<std::vector<std::byte>> coded(shape_.blocks);
+      job_.workers.parallel_for(shape_.blocks, [&](std::size_t i, std::size_t) {
+        if (stores(layer, i) && !is_second_of_pair(layer, i)) coded[i] = encode_block(layer, i);
+      });
+      for (std::size_t i = 0; i < shape_.blocks; ++i) {
+        if (is_second_of_pair(layer, i)) {
+          segment.share(partner_[layer]);
+        } else {
+          segment.add(coded[i], coding_id(layer, i), plan);
+        }
+      }
+    }
+    return segment;
+  }
+
+ private:
+  [[nodiscard]] TokenRange tokens_of(std::size_t i) const {
+    return {(first_block_ + i) * block_, std::min((first_block_ + i + 1) * block_, job_.cache.length())};
+  }
+  [[nodiscard]] bool stores(std::size_t layer, std::size_t i) const {
+    return job_.plan.left_out.empty() || tokens_of(i).end > job_.plan.left_out[layer];
+  }
+  [[nodiscard]] bool is_pair(std::size_t layer, std::size_t i) const {
+    return partner_[layer] != layer && stores(layer, i) && stores(partner_[layer], i);
+  }
+  [[nodiscard]] bool is_second_of_pair(std::size_t layer, std::size_t i) const {
+    return partner_[layer] < layer && is_pair(layer, i);
+  }
+  [[nodiscard]] bool is_hidden(std::size_t layer) const {
+    return !job_.plan.hidden_states.empty() && job_.plan.hidden_states[layer];
+  }
+  [[nodiscard]] std::uint8_t coding_id(std::size_t layer, std::size_t i) const {
+    if (is_hidden(layer)) return hidden_states_coding;
+    return is_pair(layer, i) ? job_.plan.pair_coding.id() : job_.plan.coding.id();
+  }
+
+  [[nodiscard]] std::vector<std::byte> encode_block(std::size_t layer, std::size_t i) const {
+    const TokenRange tokens = tokens_of(i);
+    if (is_hidden(layer)) return job_.hidden->encode(layer, tokens);
+    const Rows own = rows_of(layer, tokens);
+    if (!is_pair(layer, i)) {
+      const KvRows group[] = {own.view()};
+      return job_.plan.coding.encode(job_.geometry, group);
+    }
+    const Rows other = rows_of(partner_[layer], tokens);
+    const KvRows group[] = {own.view(), other.view()};
+    return job_.plan.pair_coding.encode(job_.geometry, group);
+  }
+
+  struct Rows {
+    std::vector<std::byte> keys, values;
+    [[nodiscard]] KvRows view() const { return {keys, values}; }
+  };
+  [[nodiscard]] Rows rows_of(std::size_t layer, TokenRange tokens) const {
+    Rows rows{std::vector<std::byte>(tokens.size() * job_.geometry.kv_row_bytes()), {}};
+    rows.values.resize(rows.keys.size());
+    job_.cache.wait(job_.cache.read_kv(layer, tokens, {rows.keys, rows.values}));
+    return rows;
+  }
+
+  const SaveJob<Cache, S, C>& job_;
+  std::size_t block_, first_block_;
+  SegmentShape shape_;
+  std::vector<std::size_t> partner_;  ///< [L] the other layer of the pair; itself for a single layer
+};
+
+/// Forgets the chunks before each layer's cut that no layer needs any more. A chunk that a deeper layer still needs
+/// stays with all its layers: it would be read anyway.
+/// @return whether any was forgotten
+inline bool leave_out(Manifest& manifest, const std::vector<std::size_t>& left_out) {
+  bool forgotten = false;
+  const SharedChunks shared(manifest, manifest.blocks());
+  std::vector<char> kept(manifest.layers);
+  for (std::size_t block = 0; block < manifest.blocks(); ++block) {
+    const std::size_t end = std::min((block + 1) * manifest.block, manifest.rows);
+    for (std::size_t layer = manifest.layers; layer-- > 0;) {
+      kept[layer] = end > left_out[layer];
+      // The nearest deeper layer that shares the chunk has said already whether it keeps it.
+      for (std::size_t deeper = layer + 1; deeper < manifest.layers && !kept[layer]; ++deeper)
+        kept[layer] = kept[deeper] && shared.shallower(deeper, block) == static_cast<std::int32_t>(layer);
+      ChunkRecord& chunk = manifest.chunks[layer * manifest.blocks() + block];
+      if (kept[layer] || !chunk.is_stored()) continue;
+      chunk = {};
+      forgotten = true;
+    }
+  }
+  return forgotten;
 }
 
 }  // namespace detail
@@ -75,13 +164,16 @@ SegmentWriter encode_blocks(const SaveJob<Cache, S, C>& job, const Manifest& man
 /// @param tokens     all tokens of the conversation; the cache holds rows for the first of them
 /// @param unchanged  leading rows of the cache that are those of the manifest
 /// @return           why nothing was saved; the saved state is the old one then, and `manifest` is unchanged
-/// @throws           PreconditionError if the cache is empty or longer than the tokens
+/// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
 template <KvCache Cache, ConversationStore S, Clock C>
 [[nodiscard]] Result<SaveReport> save_conversation(const SaveJob<Cache, S, C>& job, Manifest& manifest,
                                                    std::span<const Token> tokens, std::size_t unchanged) {
   const TimePoint start = job.clock.now();
   const std::size_t rows = job.cache.length();
   expects(rows > 0 && rows <= tokens.size(), "save_conversation: the cache is empty or longer than the tokens");
+  expects_valid(job.plan, manifest.layers);
+  expects(job.plan.hidden_states.empty() || (job.hidden != nullptr && job.hidden->rows() == rows),
+          "save_conversation: the plan stores hidden states, which are not given for all rows");
   SaveReport report{.generation = manifest.generation, .rows = rows};
   unchanged = std::min(unchanged, manifest.rows);
   const bool same_rows = unchanged == rows && manifest.rows == rows;
@@ -93,16 +185,23 @@ template <KvCache Cache, ConversationStore S, Clock C>
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {
-    auto plan = std::find(next.plans.begin(), next.plans.end(), job.plan);
-    if (plan == next.plans.end()) plan = next.plans.insert(plan, job.plan);
+    const SavePlanRecord record{job.plan.strategy, std::string(job.plan.coding.codec().name()), job.plan.settings};
+    auto plan = std::find(next.plans.begin(), next.plans.end(), record);
+    if (plan == next.plans.end()) plan = next.plans.insert(plan, record);
     const std::size_t first_block = std::min(unchanged, rows) / next.block;
     const auto segment =
-        detail::encode_blocks(job, next, first_block, static_cast<std::uint8_t>(plan - next.plans.begin()));
+        detail::BlockEncoder(job, next, first_block).encode(static_cast<std::uint8_t>(plan - next.plans.begin()));
     const std::string object = segment.name(next.generation);
-    if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) return propagate(put);
+    if (!segment.bytes().empty())
+      if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) return propagate(put);
     enter_segment(next, segment, object, rows);
     report.new_rows = rows - first_block * next.block;
     report.bytes = segment.bytes().size();
+    if (!job.plan.left_out.empty() && detail::leave_out(next, job.plan.left_out)) {
+      const auto moved = compact_objects(job.store, job.folder, next);
+      if (!moved) return propagate(moved);
+      report.bytes += *moved;
+    }
   }
   const auto published = publish_manifest(job.store, job.folder, next);
   if (!published) {
@@ -123,9 +222,9 @@ template <KvCache Cache, ConversationStore S, Clock C>
 /// What a conversation is saved as.
 struct SaveAs {
   std::string id;
-  AnyRowCodec codec{Int8Codec{}};
-  std::string strategy = "krul";  ///< recorded with what is saved
-  std::uint32_t block = 64;       ///< tokens of a stored block
+  SavePlan plan;
+  const HiddenStates* hidden = nullptr;  ///< of all rows, if the plan stores some
+  std::uint32_t block = 64;              ///< tokens of a stored block
   std::size_t threads = 1;
 };
 
@@ -151,8 +250,7 @@ template <ModelBackend B, ConversationStore S>
                     .chunks = {},
                     .writer = krul_version};
   Workers workers(as.threads);
-  const SaveJob<typename B::Cache, S> job{
-      store, *folder, cache, model.geometry(), workers, as.codec, {as.strategy, std::string(as.codec.name()), {}}};
+  const SaveJob<typename B::Cache, S> job{store, *folder, cache, model.geometry(), workers, as.plan, as.hidden};
   return save_conversation(job, manifest, tokens, 0);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "krul/restore/restore_plan.hpp"
@@ -34,8 +35,8 @@ class SlowRestore {
  public:
   SlowRestore(const RestorePlan& plan, const RestoreSizes& sizes, const Costs& costs) : costs_(costs) {
     for (std::size_t layer = 0; layer < plan.prefix.size(); ++layer) {
-      add_reads(plan.prefix[layer], layer, sizes);
-      add_steps(plan, layer, sizes.layers.size());
+      add_reads(plan.prefix, layer, sizes);
+      add_steps(plan, layer, sizes);
     }
     steps_.push_back({costs.pass_s, 0});
   }
@@ -76,15 +77,17 @@ class SlowRestore {
     std::size_t reads_before;  ///< may start when so many reads are done
   };
 
-  void add_reads(std::size_t prefix, std::size_t layer, const RestoreSizes& sizes) {
+  void add_reads(const std::vector<std::size_t>& prefix, std::size_t layer, const RestoreSizes& sizes) {
     const StoredLayer& stored = sizes.layers[layer];
     std::vector<Read> requests;
     layer_bytes_ = 0;
+    bool neighbour = false;
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
-      if (block * sizes.block < prefix) continue;
+      const bool before = std::exchange(neighbour, needs(prefix, layer, block, sizes));
+      if (!neighbour) continue;
       const std::uint64_t bytes = stored.block_bytes[block];
       layer_bytes_ += bytes;
-      const bool joins = !requests.empty() && stored.block_object[block] == stored.block_object[block - 1] &&
+      const bool joins = before && stored.block_object[block] == stored.block_object[block - 1] &&
                          requests.back().bytes + bytes <= largest_request;
       if (joins) {
         requests.back().bytes += bytes;
@@ -98,15 +101,28 @@ class SlowRestore {
     }
   }
 
-  void add_steps(const RestorePlan& plan, std::size_t layer, std::size_t layers) {
+  /// Whether this layer is the first that must have the block's chunk read.
+  static bool needs(const std::vector<std::size_t>& prefix, std::size_t layer, std::size_t block,
+                    const RestoreSizes& sizes) {
+    if (block * sizes.block < prefix[layer]) return false;
+    for (std::size_t l = layer;;) {
+      const auto& shared = sizes.layers[l].shared_with;
+      if (shared.empty() || shared[block] < 0) return true;
+      l = static_cast<std::size_t>(shared[block]);
+      if (block * sizes.block >= prefix[l]) return false;
+    }
+  }
+
+  void add_steps(const RestorePlan& plan, std::size_t layer, const RestoreSizes& sizes) {
     const LayerCosts& cost = costs_.layer;
-    const bool last = layer + 1 == layers;
+    const bool last = layer + 1 == sizes.layers.size();
     const std::size_t end = plan.history + plan.prompt;
     double before = cost.call_s + static_cast<double>(layer_bytes_) * costs_.link.core_s_per_byte, after = 0;
     for (std::size_t t = 0; t < end; ++t) {
       const bool prompt = t >= plan.history;
       if (prompt || t < plan.prefix[layer]) before += cost.project_row_s;
-      if (!prompt && t >= plan.prefix[layer]) after += cost.decode_row_s;
+      if (!prompt && t >= plan.prefix[layer])
+        after += cost.decode_row_s + (sizes.layers[layer].hidden_states ? cost.project_row_s : 0);
       const bool goes_on = last ? t + 1 == end : prompt || t < plan.prefix[layer + 1];
       if (!goes_on) continue;
       after += cost.finish_row_s;

@@ -23,9 +23,8 @@ requires(sizeof...(Policies) > 0) class BestOf {
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     return std::apply(
         [&](const auto&... policies) {
-          std::vector<std::size_t> answers[] = {admissible(sizes, policies.prefix(sizes, costs))...};
-          return soonest(Predictor(sizes, costs), sizeof...(Policies),
-                         [&](std::size_t i) { return std::move(answers[i]); });
+          std::vector<std::size_t> answers[] = {policies.prefix(sizes, costs)...};
+          return soonest(sizes, costs, sizeof...(Policies), [&](std::size_t i) { return std::move(answers[i]); });
         },
         policies_);
   }

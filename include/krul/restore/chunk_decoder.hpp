@@ -8,61 +8,64 @@
 #include <vector>
 
 #include "krul/backend/kv_cache.hpp"
-#include "krul/compress/any_codec.hpp"
-#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/chunk_coding.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/link_lane.hpp"
+#include "krul/store/shared_chunks.hpp"
 
 namespace krul {
+
+/// Rows of one layer and block that could not be had from the store.
+struct BrokenRows {
+  std::size_t layer = 0;
+  std::size_t block = 0;
+};
 
 /// Turns what was read into rows of the cache.
 class ChunkDecoder {
  public:
-  /// @param history  N: tokens of the saved state that are wanted; rows behind them are decoded and dropped
-  ChunkDecoder(const Geometry& geometry, const Manifest& manifest, std::size_t history)
-      : geometry_(geometry), manifest_(manifest), history_(history) {}
+  /// All references must outlive the decoder.
+  ChunkDecoder(const Geometry& geometry, const Manifest& manifest, const RestorePlan& plan)
+      : geometry_(geometry), manifest_(manifest), plan_(plan) {}
 
-  /// The wanted tokens of a block.
+  /// The wanted tokens of a block; rows behind them are decoded and dropped.
   [[nodiscard]] TokenRange tokens_of(std::size_t block) const noexcept {
-    return {block * manifest_.block, std::min((block + 1) * manifest_.block, history_)};
+    return {block * manifest_.block, std::min((block + 1) * manifest_.block, plan_.history)};
   }
 
-  /// Decodes the good chunks of an arrival in parallel and writes them; appends the others' blocks to `broken`.
-  /// @post every wanted row of a good chunk is present in its layer; no other row has changed
+  /// Decodes the good chunks of an arrival in parallel and writes them, each into all layers that were coded into it
+  /// and load its block; appends what the others would have brought to `broken`.
+  /// @post every wanted row of a good chunk is present in its layers; no other row has changed
   template <KvCache Cache>
-  void decode(const Arrival& arrival, Cache& cache, Workers& workers, std::vector<std::size_t>& broken) {
+  void decode(const Arrival& arrival, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
     const ReadRequest& request = arrival.request;
-    std::vector<std::size_t> offsets(request.blocks, 0);
-    for (std::size_t i = 1; i < request.blocks; ++i)
-      offsets[i] = offsets[i - 1] + manifest_.chunk(request.layer, request.first_block + i - 1).bytes;
-
-    std::vector<char> decoded(request.blocks, 0);
-    std::vector<Rows> rows(HostViewableCache<Cache> ? 0 : request.blocks);
+    std::vector<Chunk> chunks(request.blocks);
+    for (std::size_t i = 0, offset = 0; i < request.blocks; ++i) {
+      const std::size_t block = request.first_block + i, length = manifest_.chunk(request.layer, block).bytes;
+      chunks[i] = {block,
+                   std::span(arrival.bytes).subspan(offset, length),
+                   layers_of_chunk(manifest_, request.layer, block),
+                   {},
+                   false};
+      offset += length;
+    }
     workers.parallel_for(request.blocks, [&](std::size_t i, std::size_t) {
-      if (!arrival.good[i]) return;
-      const std::size_t block = request.first_block + i;
-      const auto bytes = std::span(arrival.bytes).subspan(offsets[i], manifest_.chunk(request.layer, block).bytes);
-      if constexpr (HostViewableCache<Cache>) {
-        const TokenRange tokens = tokens_of(block);
-        const std::size_t at = tokens.begin * geometry_.kv_row_bytes(),
-                          length = tokens.size() * geometry_.kv_row_bytes();
-        const MutableKvRows view = cache.view(request.layer);
-        decoded[i] =
-            decode_chunk(block, request.layer, bytes, {view.keys.subspan(at, length), view.values.subspan(at, length)});
-      } else {
-        const std::size_t length = tokens_of(block).size() * geometry_.kv_row_bytes();
-        rows[i] = {std::vector<std::byte>(length), std::vector<std::byte>(length)};
-        decoded[i] = decode_chunk(block, request.layer, bytes, {rows[i].keys, rows[i].values});
-      }
+      if (arrival.good[i]) chunks[i].decoded = decode_chunk(chunks[i], cache);
     });
-    for (std::size_t i = 0; i < request.blocks; ++i) {
-      const std::size_t block = request.first_block + i;
-      if (!decoded[i]) {
-        broken.push_back(block);
-      } else if constexpr (HostViewableCache<Cache>) {
-        cache.mark_present(request.layer, tokens_of(block));
-      } else {
-        cache.wait(cache.write_kv(request.layer, tokens_of(block), {rows[i].keys, rows[i].values}));
+    for (const Chunk& chunk : chunks) {
+      for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
+        const std::size_t layer = chunk.layers[i];
+        if (!loads(layer, chunk.block)) continue;
+        if (!chunk.decoded) {
+          broken.push_back({layer, chunk.block});
+        } else if constexpr (HostViewableCache<Cache>) {
+          cache.mark_present(layer, tokens_of(chunk.block));
+        } else {
+          const std::size_t length = tokens_of(chunk.block).size() * geometry_.kv_row_bytes();
+          cache.wait(cache.write_kv(
+              layer, tokens_of(chunk.block),
+              {std::span(chunk.rows[i].keys).first(length), std::span(chunk.rows[i].values).first(length)}));
+        }
       }
     }
   }
@@ -71,25 +74,64 @@ class ChunkDecoder {
   struct Rows {
     std::vector<std::byte> keys, values;
   };
+  struct Chunk {
+    std::size_t block = 0;
+    std::span<const std::byte> bytes;
+    std::vector<std::size_t> layers;  ///< all that were coded into it
+    std::vector<Rows> rows;           ///< [layers] where the rows could not go straight into the cache
+    bool decoded = false;
+  };
 
-  /// @param to  the wanted rows of the block
-  bool decode_chunk(std::size_t block, std::size_t layer, std::span<const std::byte> bytes, MutableKvRows to) const {
-    const auto codec = row_codec_from_id(std::byte{manifest_.chunk(layer, block).codec});
-    if (!codec) return false;
-    const LayerPairCompressor<Separate, AnyRowCodec> compressor({}, *codec);
-    const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - block * manifest_.block);
-    if (stored == tokens_of(block).size()) return compressor.decode(geometry_, bytes, to).has_value();
-    Rows whole{std::vector<std::byte>(stored * geometry_.kv_row_bytes()),
-               std::vector<std::byte>(stored * geometry_.kv_row_bytes())};
-    if (!compressor.decode(geometry_, bytes, MutableKvRows{whole.keys, whole.values})) return false;
-    std::copy_n(whole.keys.begin(), to.keys.size(), to.keys.begin());
-    std::copy_n(whole.values.begin(), to.values.size(), to.values.begin());
+  [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {
+    return block * manifest_.block >= plan_.prefix[layer];
+  }
+
+  template <KvCache Cache>
+  bool decode_chunk(Chunk& chunk, Cache& cache) const {
+    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec);
+    if (!coding || coding->layers() != chunk.layers.size()) return false;
+    const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
+    const TokenRange tokens = tokens_of(chunk.block);
+    const std::size_t length = stored * geometry_.kv_row_bytes(), wanted = tokens.size() * geometry_.kv_row_bytes();
+    const auto in_cache = [&](std::size_t layer) {
+      return HostViewableCache<Cache> && stored == tokens.size() && loads(layer, chunk.block);
+    };
+    chunk.rows.resize(chunk.layers.size());
+    std::vector<MutableKvRows> to(chunk.layers.size());
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      if (in_cache(chunk.layers[i])) {
+        to[i] = rows_in_cache(cache, chunk.layers[i], tokens);
+      } else {
+        chunk.rows[i] = {std::vector<std::byte>(length), std::vector<std::byte>(length)};
+        to[i] = {chunk.rows[i].keys, chunk.rows[i].values};
+      }
+    }
+    if (!coding->decode(geometry_, chunk.bytes, to)) return false;
+    if constexpr (HostViewableCache<Cache>) {
+      for (std::size_t i = 0; i < to.size(); ++i) {
+        if (in_cache(chunk.layers[i]) || !loads(chunk.layers[i], chunk.block)) continue;
+        const MutableKvRows live = rows_in_cache(cache, chunk.layers[i], tokens);
+        std::copy_n(to[i].keys.begin(), wanted, live.keys.begin());
+        std::copy_n(to[i].values.begin(), wanted, live.values.begin());
+      }
+    }
     return true;
   }
 
-  Geometry geometry_;
+  template <KvCache Cache>
+  [[nodiscard]] MutableKvRows rows_in_cache(Cache& cache, std::size_t layer, TokenRange tokens) const {
+    if constexpr (HostViewableCache<Cache>) {
+      const std::size_t at = tokens.begin * geometry_.kv_row_bytes(), length = tokens.size() * geometry_.kv_row_bytes();
+      const MutableKvRows view = cache.view(layer);
+      return {view.keys.subspan(at, length), view.values.subspan(at, length)};
+    } else {
+      return {};
+    }
+  }
+
+  const Geometry& geometry_;
   const Manifest& manifest_;
-  std::size_t history_;
+  const RestorePlan& plan_;
 };
 
 }  // namespace krul

@@ -24,7 +24,8 @@ namespace krul {
 /// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
 ///
 /// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
-/// `largest_request`. The cores do in layer l:
+/// `largest_request`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do in
+/// layer l:
 ///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
 ///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
 ///   attend and finish the rows that go on
@@ -32,17 +33,17 @@ namespace krul {
 /// hides it.
 class Predictor {
  public:
+  /// Keeps references to both.
   /// @throws PreconditionError if a cost or a size is not valid
   /// @complexity O(L * blocks) time and memory
   Predictor(const RestoreSizes& sizes, const Costs& costs)
-      : history_(sizes.history), prompt_(sizes.prompt), block_(sizes.block), blocks_(sizes.blocks()), costs_(costs) {
+      : sizes_(sizes), costs_(costs), blocks_(sizes.blocks()), layers_(sizes.layers.size()) {
     expects_valid(costs);
     expects_valid(sizes);
-    layers_ = sizes.layers.size();
     suffixes_.resize(layers_ * (blocks_ + 1));
     for (std::size_t layer = 0; layer < layers_; ++layer) {
       const StoredLayer& stored = sizes.layers[layer];
-      const std::span<Suffix> suffix = std::span(suffixes_).subspan(layer * (blocks_ + 1), blocks_ + 1);
+      const std::span<Reads> suffix = std::span(suffixes_).subspan(layer * (blocks_ + 1), blocks_ + 1);
       std::size_t end = blocks_;  // behind the last block of the request that starts at `block`
       for (std::size_t block = blocks_; block-- > 0;) {
         suffix[block].bytes = suffix[block + 1].bytes + stored.block_bytes[block];
@@ -57,15 +58,15 @@ class Predictor {
 
   /// @param prefix  [L] tokens
   /// @throws PreconditionError if the prefix does not obey the invariant of RestorePlan
-  /// @complexity O(L), no allocation
-  [[nodiscard]] Prediction operator()(std::span<const std::size_t> prefix) const {
+  /// @complexity O(L), and O(blocks) for each layer that shares; no allocation
+  [[nodiscard]] Prediction operator()(const std::vector<std::size_t>& prefix) const {
     return walk(prefix, [](Lane, std::string_view, std::size_t, double, double) {});
   }
 
   /// The same, and calls observe(lane, name, layer, begin_s, end_s) for each piece of work; `layer` is L for what
   /// belongs to the whole pass.
   template <class Observe>
-  [[nodiscard]] Prediction walk(std::span<const std::size_t> prefix, Observe&& observe) const {
+  [[nodiscard]] Prediction walk(const std::vector<std::size_t>& prefix, Observe&& observe) const {
     expects(prefix.size() == layers_, "predict: one prefix for each layer");
     const LayerCosts& cost = costs_.layer;
     const auto count = [](std::size_t rows) { return static_cast<double>(rows); };
@@ -76,28 +77,30 @@ class Predictor {
       now += seconds;
       total.cores_s += seconds;
     };
-    std::size_t above = history_;
+    const std::size_t history = sizes_.history, prompt = sizes_.prompt;
+    std::size_t above = history;
     for (std::size_t layer = 0; layer < layers_; ++layer) {
-      const std::size_t front = prefix[layer], first = front / block_;
-      expects(front <= above && (front == history_ || first * block_ == front),
+      const std::size_t front = prefix[layer];
+      expects(front <= above && (front == history || front % sizes_.block == 0),
               "predict: prefixes must not grow with depth and must be whole blocks or the whole history");
+      expects(front >= sizes_.layers[layer].unstored, "predict: what is not stored must be recomputed");
       above = front;
-      const Suffix& reads = suffixes_[layer * (blocks_ + 1) + (front == history_ ? blocks_ : first)];
+      const Reads reads = reads_of(prefix, layer);
       const double read_s =
           costs_.link.latency_s * count(reads.requests) + static_cast<double>(reads.bytes) / costs_.link.bytes_per_s;
       observe(Lane::link, "read", layer, total.link_s, total.link_s + read_s);
       total.link_s += read_s;
       total.bytes += reads.bytes;
 
-      work("project", layer, cost.call_s + count(front + prompt_) * cost.project_row_s);
+      work("project", layer, cost.call_s + count(front + prompt) * cost.project_row_s);
       work("read", layer, static_cast<double>(reads.bytes) * costs_.link.core_s_per_byte);
       now = std::max(now, total.link_s);
-      work("decode", layer, count(history_ - front) * cost.decode_row_s);
+      work("decode", layer, count(history - front) * decode_row_s(layer));
       const bool last = layer + 1 == layers_;
-      const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt_);
+      const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt);
       const double pairs =
-          attended_pairs(0, carried) + (last ? count(history_ + prompt_) : attended_pairs(history_, prompt_));
-      work("attend", layer, pairs * cost.attend_pair_s + count(history_ + prompt_) * cost.attend_key_s);
+          attended_pairs(0, carried) + (last ? count(history + prompt) : attended_pairs(history, prompt));
+      work("attend", layer, pairs * cost.attend_pair_s + count(history + prompt) * cost.attend_key_s);
       work("finish", layer, count(rows) * cost.finish_row_s);
     }
     work("pass", layers_, costs_.pass_s);
@@ -106,14 +109,43 @@ class Predictor {
   }
 
  private:
-  struct Suffix {
+  struct Reads {
     std::uint64_t bytes = 0;
     std::size_t requests = 0;
   };
 
-  std::size_t history_, prompt_, block_, blocks_, layers_ = 0;
-  Costs costs_;
-  std::vector<Suffix> suffixes_;  // [L, blocks + 1] what is read of a layer from a block on
+  /// What layer l reads under a plan.
+  [[nodiscard]] Reads reads_of(const std::vector<std::size_t>& prefix, std::size_t layer) const {
+    const StoredLayer& stored = sizes_.layers[layer];
+    if (stored.shared_with.empty()) {
+      const std::size_t first = prefix[layer] == sizes_.history ? blocks_ : prefix[layer] / sizes_.block;
+      return suffixes_[layer * (blocks_ + 1) + first];
+    }
+    Reads reads;
+    std::uint64_t request = 0;  // bytes of the request that the next block may join; 0: none
+    for (std::size_t block = 0; block < blocks_; ++block) {
+      if (!sizes_.reads(prefix, layer, block)) {
+        request = 0;
+        continue;
+      }
+      const std::uint64_t bytes = stored.block_bytes[block];
+      const bool joins = request > 0 && stored.block_object[block] == stored.block_object[block - 1] &&
+                         request + bytes <= largest_request;
+      if (!joins) ++reads.requests;
+      request = (joins ? request : 0) + bytes;
+      reads.bytes += bytes;
+    }
+    return reads;
+  }
+
+  [[nodiscard]] double decode_row_s(std::size_t layer) const {
+    return costs_.layer.decode_row_s + (sizes_.layers[layer].hidden_states ? costs_.layer.project_row_s : 0);
+  }
+
+  const RestoreSizes& sizes_;
+  const Costs& costs_;
+  std::size_t blocks_, layers_;
+  std::vector<Reads> suffixes_;  // [L, blocks + 1] what is read from a block on of a layer that shares nothing
 };
 
 namespace detail {

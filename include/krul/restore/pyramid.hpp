@@ -27,7 +27,7 @@ class Pyramid {
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     if (ratio_) return slope(sizes, *ratio_);
     const std::size_t steps = 2 * sizes.blocks();
-    return soonest(Predictor(sizes, costs), steps + 1, [&](std::size_t i) {
+    return soonest(sizes, costs, steps + 1, [&](std::size_t i) {
       const double ratio = static_cast<double>(i * sizes.block) / (2 * static_cast<double>(sizes.history));
       return slope(sizes, sizes.history == 0 ? 0 : std::min(ratio, 1.0));
     });

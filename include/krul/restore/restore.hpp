@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/chunk_decoder.hpp"
 #include "krul/restore/link_lane.hpp"
 #include "krul/restore/restore_report.hpp"
+#include "krul/restore/stored_state.hpp"
 
 namespace krul {
 
@@ -54,7 +56,8 @@ class Restoration {
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(geometry_, job.manifest, plan_.history),
+        decoder_(geometry_, job.manifest, plan_),
+        broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;
     expects(plan_.prefix.size() == geometry_.layers && job.tokens.size() == plan_.history + plan_.prompt,
@@ -63,6 +66,9 @@ class Restoration {
             "restore: logits for 1 to M rows of the prompt");
     expects(plan_.history <= job.manifest.rows && plan_.block == job.manifest.block,
             "restore: the plan does not fit the manifest");
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer)
+      expects(plan_.prefix[layer] >= unstored_front(job.manifest, layer, plan_.history),
+              "restore: the plan loads rows that are not stored");
     expects(job.tokens.size() <= job.cache.capacity() && job.cache.length() == 0,
             "restore: needs an empty cache that is large enough");
     report_.asked = job.tokens.size();
@@ -139,9 +145,8 @@ class Restoration {
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
       const TimePoint projected = job_.clock.now();
-      std::vector<std::size_t> broken;
-      const TimePoint waited = load_layer(link, layer, broken);
-      if (!broken.empty() && !repair(layer, broken)) return false;
+      const TimePoint waited = load_layer(link, layer);
+      if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       job_.model.attend(layer, batch, job_.cache, NullObserver{});
       job_.model.finish(layer, batch);
       note(Lane::cores, "project", layer, begin, projected);
@@ -152,22 +157,60 @@ class Restoration {
   }
 
   /// Takes what arrives of one layer and undoes its coding. @return when the last wait ended
-  TimePoint load_layer(LinkLane<S, C>& link, std::size_t layer, std::vector<std::size_t>& broken) {
+  TimePoint load_layer(LinkLane<S, C>& link, std::size_t layer) {
     TimePoint ready = job_.clock.now();
+    std::vector<BrokenRows> broken;
     while (link.next_layer() == layer) {
       const TimePoint asked = job_.clock.now();
       Arrival arrival = link.next();
       ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
-      decoder_.decode(arrival, job_.cache, job_.workers, broken);
+      if (job_.manifest.chunk(layer, arrival.request.first_block).codec == hidden_states_coding) {
+        project_hidden_states(arrival, broken);
+      } else {
+        decoder_.decode(arrival, job_.cache, job_.workers, broken);
+      }
       if (!arrival.status)
         report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
       link.recycle(std::move(arrival.bytes));
     }
-    for (const std::size_t block : broken)
-      report_.reasons.push_back("layer " + std::to_string(layer) + ", block " + std::to_string(block) +
+    for (const BrokenRows& rows : broken) {
+      broken_[rows.layer].push_back(rows.block);
+      report_.reasons.push_back("layer " + std::to_string(rows.layer) + ", block " + std::to_string(rows.block) +
                                 ": damaged or missing, recomputed");
+    }
     return ready;
+  }
+
+  /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.
+  void project_hidden_states(const Arrival& arrival, std::vector<BrokenRows>& broken) {
+    const ReadRequest& request = arrival.request;
+    const std::size_t row_bytes = geometry_.hidden * size_of(ElementType::f16);
+    std::vector<Position> rows;
+    std::vector<std::span<const std::byte>> states;
+    for (std::size_t i = 0, offset = 0; i < request.blocks; ++i) {
+      const std::size_t block = request.first_block + i, length = job_.manifest.chunk(request.layer, block).bytes;
+      const TokenRange tokens = decoder_.tokens_of(block);
+      if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes) {
+        append(rows, tokens);
+        states.push_back(std::span(arrival.bytes).subspan(offset, tokens.size() * row_bytes));
+      } else {
+        broken.push_back({request.layer, block});
+      }
+      offset += length;
+    }
+    if constexpr (LendsHiddenStates<typename B::Batch>) {
+      if (rows.empty()) return;
+      auto batch = job_.model.make_batch();
+      batch.assign(rows);
+      std::span<float> hidden = batch.hidden();
+      for (const auto& state : states) {
+        const std::size_t values = state.size() / size_of(ElementType::f16);
+        to_float(ElementType::f16, state, hidden.first(values));
+        hidden = hidden.subspan(values);
+      }
+      job_.model.project(request.layer, batch, job_.cache, KvWrite::missing);
+    }
   }
 
   /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
@@ -229,6 +272,7 @@ class Restoration {
   RestorePlan plan_;
   const Geometry& geometry_;
   ChunkDecoder decoder_;
+  std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   double waited_s_ = 0;
   std::size_t repair_work_ = 0;

@@ -15,9 +15,12 @@ inline constexpr std::uint64_t largest_request = 4U << 20;
 
 /// What is stored of one layer, as the planner sees it.
 struct StoredLayer {
-  std::vector<std::uint64_t> block_bytes;  ///< [blocks] encoded length of each block, K and V
-  std::vector<std::uint32_t>
-      block_object;  ///< [blocks] which object holds it: neighbours in one object are one request
+  std::vector<std::uint64_t> block_bytes;      ///< [blocks] encoded length of each block, K and V
+  std::vector<std::uint32_t> block_object;     ///< [blocks] which object holds it: neighbours in one are one request
+  std::vector<std::int32_t> shared_with = {};  ///< [blocks] nearest shallower layer whose chunk this block's is as
+                                               ///< well, -1 for none; empty if the layer shares nothing
+  std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
+  bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
 };
 
 /// What a restore starts from: sizes only, no data.
@@ -28,10 +31,19 @@ struct RestoreSizes {
   std::vector<StoredLayer> layers;  ///< [L]
 
   [[nodiscard]] std::size_t blocks() const noexcept { return (history + block - 1) / block; }
+  /// Whether a layer reads a block under a plan: not if its rows are recomputed, nor if a shallower layer has read the
+  /// chunk for both.
+  [[nodiscard]] bool reads(const std::vector<std::size_t>& prefix, std::size_t layer, std::size_t block_index) const {
+    const std::size_t first = block_index * block;
+    if (first < prefix[layer]) return false;
+    const auto& shared = layers[layer].shared_with;
+    return shared.empty() || shared[block_index] < 0 || first < prefix[static_cast<std::size_t>(shared[block_index])];
+  }
 };
 
 /// What a restore will do: layer l recomputes its first prefix[l] tokens and loads the rest. Pure data.
-/// Invariant: history >= prefix[0] >= prefix[1] >= ...; each is a multiple of the block or the whole history.
+/// Invariant: history >= prefix[0] >= prefix[1] >= ...; each is a multiple of the block or the whole history, and no
+/// less than what is not stored.
 struct RestorePlan {
   std::size_t history = 0;  ///< N
   std::size_t prompt = 1;   ///< M

@@ -28,9 +28,12 @@ concept RestorePolicy = requires(const P& policy, const RestoreSizes& sizes, con
   return tokens >= sizes.history ? sizes.history : tokens / sizes.block * sizes.block;
 }
 
-/// The largest prefix that obeys the invariant of RestorePlan and nowhere exceeds what is wished for.
+/// The prefix closest to what is wished for that obeys the invariant of RestorePlan: first cut down to whole blocks
+/// that do not grow with depth, then raised to what is not stored.
 /// @param wish  [L] tokens
-/// @post  history >= prefix[0] >= prefix[1] >= ...; each is a multiple of the block or the whole history
+/// @post  history >= prefix[0] >= prefix[1] >= ... and prefix[l] >= layers[l].unstored; each is a multiple of the block
+/// or
+///        the whole history
 /// @throws PreconditionError if the wish has another number of layers
 [[nodiscard]] inline std::vector<std::size_t> admissible(const RestoreSizes& sizes, std::vector<std::size_t> wish) {
   expects(wish.size() == sizes.layers.size(), "RestorePolicy: prefix() must give one number for each layer");
@@ -40,18 +43,26 @@ concept RestorePolicy = requires(const P& policy, const RestoreSizes& sizes, con
     if (tokens < sizes.history) tokens = tokens / sizes.block * sizes.block;
     above = tokens;
   }
+  std::size_t below = 0;  // what a deeper layer needs, all shallower ones compute too
+  for (std::size_t layer = wish.size(); layer-- > 0;) {
+    below = std::max(below, sizes.layers[layer].unstored);
+    wish[layer] = std::max(wish[layer], below);
+  }
   return wish;
 }
 
-/// The member of a family that is predicted to bring the first token soonest; the first of equals.
-/// @param family  family(i) -> [L] tokens, admissible, for i in [0, members)
-/// @complexity    O(L * (blocks + members))
+/// The member of a family that is predicted to bring the first token soonest, made admissible; the first of equals.
+/// @param family  family(i) -> [L] tokens, for i in [0, members)
+/// @throws PreconditionError if a cost or a size is not valid
+/// @complexity    O(L * (blocks + members)); where layers share chunks O(L * blocks * members)
 template <class Family>
-[[nodiscard]] std::vector<std::size_t> soonest(const Predictor& predictor, std::size_t members, Family&& family) {
+[[nodiscard]] std::vector<std::size_t> soonest(const RestoreSizes& sizes, const Costs& costs, std::size_t members,
+                                               Family&& family) {
+  const Predictor predictor(sizes, costs);
   std::vector<std::size_t> best;
   double best_s = 0;
   for (std::size_t i = 0; i < members; ++i) {
-    std::vector<std::size_t> prefix = family(i);
+    std::vector<std::size_t> prefix = admissible(sizes, family(i));
     const double first_token_s = predictor(prefix).first_token_s;
     if (!best.empty() && first_token_s >= best_s) continue;
     best = std::move(prefix);

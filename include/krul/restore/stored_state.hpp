@@ -5,31 +5,46 @@
 #include <string>
 #include <vector>
 
+#include "krul/backend/hidden_states.hpp"
 #include "krul/restore/restore_plan.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
+#include "krul/store/shared_chunks.hpp"
 
 namespace krul {
+
+/// Leading tokens of a layer, within the first `history`, that are not stored: whole blocks or all of them.
+[[nodiscard]] inline std::size_t unstored_front(const Manifest& manifest, std::size_t layer, std::size_t history) {
+  std::size_t tokens = 0;
+  for (std::size_t block = 0; tokens < history && !manifest.chunk(layer, block).is_stored(); ++block)
+    tokens = std::min<std::size_t>(tokens + manifest.block, history);
+  return tokens;
+}
 
 /// What the planner has to know of a saved conversation.
 /// @param history  N <= manifest.rows: leading tokens that are wanted
 /// @param prompt   M >= 1
-/// @complexity     O(L * blocks)
+/// @complexity     O(L * blocks * log L)
 [[nodiscard]] inline RestoreSizes restore_sizes(const Manifest& manifest, std::size_t history, std::size_t prompt) {
   RestoreSizes sizes{.history = history, .prompt = prompt, .block = manifest.block, .layers = {}};
+  const SharedChunks shared(manifest, sizes.blocks());
   sizes.layers.resize(manifest.layers);
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
+    StoredLayer& stored = sizes.layers[layer];
+    stored.unstored = unstored_front(manifest, layer, history);
+    stored.shared_with = shared.row(layer);
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
-      sizes.layers[layer].block_bytes.push_back(chunk.bytes);
-      sizes.layers[layer].block_object.push_back(chunk.object);
+      stored.block_bytes.push_back(chunk.bytes);
+      stored.hidden_states |= chunk.codec == hidden_states_coding;
+      stored.block_object.push_back(chunk.object);
     }
   }
   return sizes;
 }
 
-/// Blocks within the first `history` tokens of which some layer is not stored, or lies in an object that is gone or too
-/// short, ascending. Asks the store once per object.
+/// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, or one in an
+/// object that is gone or too short, ascending. Asks the store once per object.
 template <ConversationStore S>
 [[nodiscard]] std::vector<std::size_t> lost_blocks(S& store, const std::string& folder, const Manifest& manifest,
                                                    std::size_t history) {
@@ -37,11 +52,15 @@ template <ConversationStore S>
   for (const auto& object : manifest.objects) there.push_back(store.size(folder + "/" + object).value_or(0));
   std::vector<std::size_t> lost;
   const std::size_t blocks = (history + manifest.block - 1) / manifest.block;
+  std::vector<std::size_t> fronts;
+  for (std::size_t layer = 0; layer < manifest.layers; ++layer)
+    fronts.push_back(unstored_front(manifest, layer, history));
   for (std::size_t block = 0; block < blocks; ++block) {
     bool gone = false;
     for (std::size_t layer = 0; layer < manifest.layers && !gone; ++layer) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
-      gone = !chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object];
+      gone = block * manifest.block >= fronts[layer] &&
+             (!chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object]);
     }
     if (gone) lost.push_back(block);
   }

@@ -22,8 +22,7 @@ class UniformSplit {
       return std::vector<std::size_t>(sizes.layers.size(), std::min(tokens, sizes.history));
     };
     if (ratio_) return everywhere(share_of_history(sizes, *ratio_));
-    return soonest(Predictor(sizes, costs), sizes.blocks() + 1,
-                   [&](std::size_t i) { return everywhere(i * sizes.block); });
+    return soonest(sizes, costs, sizes.blocks() + 1, [&](std::size_t i) { return everywhere(i * sizes.block); });
   }
 
  private:

@@ -18,14 +18,24 @@ inline void expects_valid(const Costs& costs) {
     expects(std::isfinite(cost) && cost >= 0, "Costs: every cost must be finite and not negative");
 }
 
-/// @throws PreconditionError unless there is a layer, a prompt, a block length, and every layer describes every block
+/// @throws PreconditionError unless there is a layer, a prompt, a block length, every layer describes every block,
+/// shares
+///         with shallower layers only, and leaves out whole blocks or the whole history
 inline void expects_valid(const RestoreSizes& sizes) {
   expects(sizes.prompt > 0, "RestoreSizes: a restore needs at least one new token");
   expects(sizes.block > 0, "RestoreSizes: a block has at least one token");
   expects(!sizes.layers.empty(), "RestoreSizes: a model has at least one layer");
-  for (const StoredLayer& layer : sizes.layers)
+  for (std::size_t l = 0; l < sizes.layers.size(); ++l) {
+    const StoredLayer& layer = sizes.layers[l];
     expects(layer.block_bytes.size() == sizes.blocks() && layer.block_object.size() == sizes.blocks(),
             "RestoreSizes: block_bytes and block_object need one entry for each block of the history");
+    expects(layer.shared_with.empty() || layer.shared_with.size() == sizes.blocks(),
+            "RestoreSizes: shared_with needs one entry for each block of the history, or none at all");
+    for (const std::int32_t other : layer.shared_with)
+      expects(other >= -1 && other < static_cast<std::int32_t>(l), "RestoreSizes: a layer shares with shallower ones");
+    expects(layer.unstored == sizes.history || (layer.unstored < sizes.history && layer.unstored % sizes.block == 0),
+            "RestoreSizes: whole blocks or the whole history may be left out");
+  }
 }
 
 }  // namespace krul

@@ -18,6 +18,11 @@ struct SegmentShape {
   std::size_t blocks = 0;
 };
 
+/// "segment-<generation>-<8 hexadecimal digits of the content's checksum>": a name that no other content has had.
+[[nodiscard]] inline std::string segment_name(std::uint64_t generation, std::span<const std::byte> bytes) {
+  return "segment-" + std::to_string(generation) + "-" + hexadecimal(checksum(bytes)).substr(0, 8);
+}
+
 /// Collects the coded chunks of one save, layer-major: all blocks of layer 0, then those of layer 1, ...
 /// A restore reads them in the same order, so neighbours become one request.
 class SegmentWriter {
@@ -43,16 +48,20 @@ class SegmentWriter {
     records_.push_back(record);
   }
 
+  /// The next chunk is the one of this block that `layer` above has: both were coded into it.
+  /// @throws PreconditionError if all have been added, or unless that layer is a shallower one
+  void share(std::size_t layer) {
+    expects(!complete() && layer < records_.size() / shape_.blocks, "SegmentWriter: a shallower layer is shared with");
+    records_.push_back(records_[layer * shape_.blocks + records_.size() % shape_.blocks]);
+  }
+
   [[nodiscard]] bool complete() const noexcept { return records_.size() == shape_.layers * shape_.blocks; }
   /// The object to put.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
   /// [layers, blocks], as far as added; `object` is still 0.
   [[nodiscard]] std::span<const ChunkRecord> records() const noexcept { return records_; }
 
-  /// "segment-<generation>-<8 hexadecimal digits of the content's checksum>": a name that no other content has had.
-  [[nodiscard]] std::string name(std::uint64_t generation) const {
-    return "segment-" + std::to_string(generation) + "-" + hexadecimal(checksum(bytes_)).substr(0, 8);
-  }
+  [[nodiscard]] std::string name(std::uint64_t generation) const { return segment_name(generation, bytes_); }
 
  private:
   SegmentShape shape_;

@@ -33,7 +33,8 @@ struct Saved {
   explicit Saved(AnyRowCodec codec = ExactCodec{}) {
     const std::vector<Token> before(tokens.begin(), tokens.begin() + history);
     const auto first = run_through(model, before);
-    REQUIRE(save_as(model, store, first.cache, before, {.id = "saved", .codec = codec, .block = block}));
+    REQUIRE(
+        save_as(model, store, first.cache, before, {.id = "saved", .plan = SavePlan::separate(codec), .block = block}));
     manifest = load_manifest(store, folder)->manifest;
   }
 
@@ -152,8 +153,8 @@ TEST_CASE("blocks of an object that is gone are recomputed in every layer, besid
   // A second save puts the tail block and what follows it into an object of its own.
   const std::vector<Token> longer = toy_tokens(history + 40);
   const auto run = run_through(saved.model, longer);
-  const SaveJob<toy::Backend::Cache, MemoryStore> job{saved.store,   saved.folder, run.cache, saved.model.geometry(),
-                                                      saved.workers, ExactCodec{}, {}};
+  const SaveJob<toy::Backend::Cache, MemoryStore> job{
+      saved.store, saved.folder, run.cache, saved.model.geometry(), saved.workers, SavePlan::separate(ExactCodec{})};
   REQUIRE(save_conversation(job, saved.manifest, longer, history));
   REQUIRE(saved.manifest.objects.size() == 2);
   REQUIRE(saved.store.erase(saved.folder + "/" + saved.manifest.objects[0]));

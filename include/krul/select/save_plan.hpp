@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "krul/compress/chunk_coding.hpp"
+#include "krul/select/layer_pair.hpp"
+
+namespace krul {
+
+/// What a save will store and how it is coded. Pure data.
+///
+/// A block that both layers of a pair store is one chunk, coded by `pair_coding`; everything else is coded layer by
+/// layer. The fronts that a later restore will recompute may be left out, as the paper does. Rows that were saved
+/// before keep their coding, and a front that was left out stays out.
+struct SavePlan {
+  ChunkCoding coding{Separate{}, Int8Codec{}};       ///< of single layers
+  ChunkCoding pair_coding{Separate{}, Int8Codec{}};  ///< of pairs: two layers
+  std::vector<LayerPair> pairs;                      ///< disjoint
+  std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
+  std::vector<bool> hidden_states;    ///< [L] layers whose input is stored in place of K and V; empty: none
+  std::string strategy = "krul";      ///< recorded for people
+  std::string settings;               ///< recorded for people
+
+  /// Every row of every layer by itself.
+  [[nodiscard]] static SavePlan separate(AnyRowCodec codec, std::string strategy = "krul") {
+    SavePlan plan;
+    plan.coding = {Separate{}, codec};
+    plan.strategy = std::move(strategy);
+    return plan;
+  }
+};
+
+/// @throws PreconditionError unless pairs are disjoint and coded as pairs, single layers as single layers, and what is
+/// left
+///         out does not grow with depth
+inline void expects_valid(const SavePlan& plan, std::size_t layers) {
+  expects_disjoint(plan.pairs, layers);
+  expects(plan.coding.layers() == 1, "SavePlan: the coding of single layers codes one layer");
+  expects(plan.pairs.empty() || plan.pair_coding.layers() == 2, "SavePlan: the coding of pairs codes two layers");
+  expects(plan.left_out.empty() || plan.left_out.size() == layers, "SavePlan: left_out needs an entry for each layer");
+  expects(std::is_sorted(plan.left_out.rbegin(), plan.left_out.rend()),
+          "SavePlan: a deeper layer leaves out no more than a shallower one");
+  expects(plan.hidden_states.empty() || plan.hidden_states.size() == layers,
+          "SavePlan: hidden_states needs an entry for each layer");
+  for (const LayerPair& pair : plan.pairs)
+    expects(plan.hidden_states.empty() || (!plan.hidden_states[pair.shallow] && !plan.hidden_states[pair.deep]),
+            "SavePlan: layers of a pair store K and V");
+}
+
+}  // namespace krul
