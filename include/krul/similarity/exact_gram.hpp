@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "krul/core/geometry.hpp"
+#include "krul/similarity/similarity_metric.hpp"
+
+namespace krul {
+
+/// The paper's metric: squared distances of the layers' flattened weights, by way of their inner products.
+///
+/// The weights of all L layers of one block of query rows are kept as bf16, keys up to the query only; when the last
+/// layer has delivered, G = A A^T of the block's A [L, H * rows * keys] goes into sums of doubles, and
+/// D2(i, j) = G(i, i) + G(j, j) - 2 G(i, j).
+///
+/// A block of several rows is reduced by a thread that belongs to the metric while the forward pass goes on; a block
+/// of one row, as in decoding, where it is taken in, and dropped.
+///
+/// Memory: 2 L H rows (N + 31) bytes a block, and up to two blocks: the one that is filled and the one that is reduced.
+/// It is bounded by `most_bytes`; block_rows shrinks where keys are many, so that two blocks fit.
+///
+/// Error: a bf16 is within u = 2^-9 of its weight, so a distance d = |a_i - a_j| is off by at most u (|a_i| + |a_j|)
+/// (the triangle inequality), and D2 also by n 2^-24 (G_ii + G_jj + 2 |G_ij|) with n = 2,080 sums in f32 in a row.
+///
+/// On a device the same parts have other places: add copies a layer's rows to pinned host memory on a side stream and
+/// the thread reduces there, or the rows stay and a kernel adds the [L, L] products of the block; one decode row of
+/// all layers is compared by one small kernel. Neither changes what SimilarityMetric asks for.
+/// @source distance and place of the work: second-hand; inner products, bf16 and blocks: ours
+class ExactGram {
+ public:
+  static constexpr std::size_t most_block_rows = 128;
+
+  /// @param most_bytes  of weights held at once
+  /// @throws PreconditionError if there is no layer or head
+  explicit ExactGram(const Geometry& geometry, std::size_t most_bytes = std::size_t{1} << 30);
+  ExactGram(ExactGram&&) noexcept;
+  ExactGram& operator=(ExactGram&&) noexcept;
+  ~ExactGram();
+
+  /// @throws PreconditionError if the rows of one pass need more than most_bytes; the metric is then of no more use
+  void add(const AttentionRow& row);
+  /// @throws PreconditionError if layers did not get the same rows
+  void end_block(std::size_t layer);
+  /// Waits for the reducing thread.
+  /// @throws PreconditionError in the middle of a pass, or if squared is not [L, L]
+  void collect(std::span<double> squared);
+  /// At most 128, at least 1.
+  [[nodiscard]] std::size_t block_rows(Position next) const;
+  /// The most that was held so far.
+  [[nodiscard]] std::size_t bytes() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+static_assert(SimilarityMetric<ExactGram>);
+
+}  // namespace krul

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "krul/backend/attention_observer.hpp"
+#include "krul/core/geometry.hpp"
+#include "krul/similarity/attention_statistics.hpp"
+#include "krul/similarity/detail/bin_masses.hpp"
+#include "krul/similarity/exact_gram.hpp"
+#include "krul/similarity/similarity_metric.hpp"
+
+namespace krul {
+
+/// Gathers a conversation's AttentionStatistics while the model runs: give it to forward as observer, in pieces of at
+/// most block_rows() tokens (observed_prefill does), and to every decode step.
+///
+/// Its state is an AttentionStatistics: save that with the conversation, load it when the conversation is resumed.
+/// @source second-hand: token-wise, prefill beside the forward pass, decode rows compared and dropped each step
+template <SimilarityMetric Metric = ExactGram>
+class TokenwiseSimilarityEstimator {
+ public:
+  TokenwiseSimilarityEstimator(const Geometry& geometry, Metric metric)
+      : metric_(std::move(metric)), statistics_(geometry.layers, geometry.query_heads) {}
+  explicit TokenwiseSimilarityEstimator(const Geometry& geometry)
+      : TokenwiseSimilarityEstimator(geometry, Metric(geometry)) {}
+
+  /// Goes on from the statistics of earlier rows; they are added to what is there.
+  /// @throws PreconditionError if they are of another number of layers or heads
+  void load(const AttentionStatistics& earlier) { statistics_.add(earlier); }
+
+  /// Counts only query rows from `position` on: rows of restored history were counted when they were new.
+  void observe_from(Position position) noexcept { first_ = next_ = position; }
+
+  /// Most tokens of the next piece of a prefill.
+  [[nodiscard]] std::size_t block_rows() const { return metric_.block_rows(next_); }
+
+  /// @throws PreconditionError if the block has another shape than the model, or as the metric's add
+  void operator()(const AttentionBlock& block) {
+    const std::size_t rows = block.queries.size();
+    expects(block.layer < statistics_.layers && block.query_heads == statistics_.query_heads,
+            "TokenwiseSimilarityEstimator: a block of another model");
+    expects(block.weights.size() == block.query_heads * rows * block.keys &&
+                (rows == 0 || block.queries.back() < block.keys),
+            "TokenwiseSimilarityEstimator: the block's weights do not belong to its rows and keys");
+    const auto begin = static_cast<std::size_t>(std::lower_bound(block.queries.begin(), block.queries.end(), first_) -
+                                                block.queries.begin());
+    if (begin == rows) return;
+    detail::BinMasses masses(block.keys, bins_);
+    for (std::size_t head = 0; head < block.query_heads; ++head)
+      for (std::size_t r = begin; r < rows; ++r) {
+        const Position query = block.queries[r];
+        // Whole vectors are read where zeros follow.
+        const std::size_t count = std::min(block.keys, (query + std::size_t{1} + row_unit - 1) / row_unit * row_unit);
+        const auto weights = block.weights.subspan((head * rows + r) * block.keys, count);
+        masses.add(weights);
+        metric_.add({block.layer, head, query, weights});
+      }
+    statistics_.reserve_keys(block.keys);
+    masses.add_to(std::span(statistics_.mass).subspan(block.layer * statistics_.bins(), statistics_.bins()));
+    if (block.layer == 0) {
+      statistics_.rows += rows - begin;
+      next_ = std::max(next_, block.queries.back() + 1);
+    }
+    metric_.end_block(block.layer);
+  }
+
+  /// All so far, with what was loaded. Finishes what is in flight; between passes.
+  /// @throws PreconditionError in the middle of a pass, if the metric cannot stop there
+  [[nodiscard]] const AttentionStatistics& statistics() {
+    metric_.collect(statistics_.squared);
+    return statistics_;
+  }
+
+  [[nodiscard]] const Metric& metric() const noexcept { return metric_; }
+
+ private:
+  static constexpr std::size_t row_unit = 32;
+
+  Metric metric_;
+  AttentionStatistics statistics_;
+  std::vector<float> bins_;
+  Position first_ = 0;  // first row that counts
+  Position next_ = 0;   // row after the last one seen
+};
+static_assert(AttentionObserver<TokenwiseSimilarityEstimator<ExactGram>>);
+
+}  // namespace krul
