@@ -7,6 +7,7 @@
 
 #include "krul/compress/exact_codec.hpp"
 #include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 
 namespace krul {
@@ -14,7 +15,7 @@ namespace krul {
 /// Any of krul's row codecs, chosen while the program runs; dispatches once a call, not once a value.
 class AnyRowCodec {
  public:
-  using Variant = std::variant<ExactCodec, F16Codec, Bf16Codec, Int8Codec>;
+  using Variant = std::variant<ExactCodec, F16Codec, Bf16Codec, Int8Codec, Int4Codec>;
 
   AnyRowCodec() noexcept = default;
   template <class Codec>
@@ -44,7 +45,7 @@ class AnyRowCodec {
 
   /// One of each kind, in the order of their ids.
   [[nodiscard]] static std::array<AnyRowCodec, std::variant_size_v<Variant>> all() noexcept {
-    return {ExactCodec{}, F16Codec{}, Bf16Codec{}, Int8Codec{}};
+    return {ExactCodec{}, F16Codec{}, Bf16Codec{}, Int8Codec{}, Int4Codec{}};
   }
 
  private:
@@ -52,7 +53,7 @@ class AnyRowCodec {
 };
 static_assert(RowCodec<AnyRowCodec>);
 
-/// "exact, f16, bf16, int8": for messages and help texts.
+/// "exact, f16, bf16, int8, int4": for messages and help texts.
 [[nodiscard]] inline std::string row_codec_names() {
   std::string names;
   for (const auto& codec : AnyRowCodec::all()) names += (names.empty() ? "" : ", ") + std::string(codec.name());

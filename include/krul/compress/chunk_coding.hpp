@@ -3,7 +3,9 @@
 #include <variant>
 
 #include "krul/compress/any_codec.hpp"
+#include "krul/compress/direct_reuse.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 
 namespace krul {
 
@@ -21,8 +23,19 @@ class ChunkCoding {
   }
 
  public:
-  using Sharing = std::variant<Separate>;
+  using Sharing = std::variant<Separate, SlerpMerge, DirectReuse>;
 
+ private:
+  template <class Call>
+  [[nodiscard]] auto with_compressor(Call&& call) const {
+    return std::visit(
+        [&](const auto& sharing) {
+          return call(LayerPairCompressor<std::remove_cvref_t<decltype(sharing)>, AnyRowCodec>(sharing, codec_));
+        },
+        sharing_);
+  }
+
+ public:
   ChunkCoding() = default;
   ChunkCoding(Sharing sharing, AnyRowCodec codec) : sharing_(std::move(sharing)), codec_(std::move(codec)) {}
 
