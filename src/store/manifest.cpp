@@ -21,8 +21,19 @@ constexpr std::size_t header_bytes = 20;  // magic, major, minor, length of the 
 constexpr std::size_t record_bytes = 36;
 constexpr std::size_t smallest = header_bytes + sizeof(Checksum);
 
-enum class Section : std::uint32_t { conversation = 1, save, identity, tokens, objects, plans, chunks, origin };
-constexpr std::uint32_t last_section = static_cast<std::uint32_t>(Section::origin);
+enum class Section : std::uint32_t {
+  conversation = 1,
+  save,
+  identity,
+  tokens,
+  objects,
+  plans,
+  chunks,
+  origin,
+  statistics
+};
+constexpr std::uint32_t last_required = static_cast<std::uint32_t>(Section::origin);
+constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::statistics);
 
 // The texts of an identity, in the order in which they are stored.
 constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
@@ -170,6 +181,12 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
       manifest.writer = reader.text();
       manifest.saved_unix_s = reader.number<std::uint64_t>();
       break;
+    case Section::statistics: {
+      if (reader.rest().size() > limits.statistics) return too_large("more statistics");
+      const auto bytes = reader.take(reader.rest().size());
+      manifest.statistics.assign(bytes.begin(), bytes.end());
+      break;
+    }
   }
   if (!reader.finished())
     return corrupt("section " + std::to_string(static_cast<std::uint32_t>(id)) + " has a wrong length");
@@ -199,6 +216,7 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
   if (manifest.tokens.size() > limits.tokens) return too_large("more tokens");
   if (manifest.layers > limits.layers) return too_large("more layers");
   if (manifest.objects.size() > limits.objects) return too_large("more objects");
+  if (manifest.statistics.size() > limits.statistics) return too_large("more statistics");
   if (manifest.plans.size() > 256) return corrupt("it has more than 256 save plans");
   if (manifest.layers == 0) return corrupt("it has no layers");
   if (manifest.block == 0) return corrupt("its blocks have no tokens");
@@ -240,7 +258,7 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.bytes().reserve(4096 + manifest.tokens.size() * sizeof(Token) + manifest.chunks.size() * record_bytes);
   writer.raw(magic);
   writer.number(manifest_major);
-  writer.number(manifest_minor);
+  writer.number(manifest.statistics.empty() ? std::uint16_t{0} : manifest_minor);  // the oldest version that says it all
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});
 
@@ -281,6 +299,7 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
     writer.text(manifest.writer);
     writer.number(manifest.saved_unix_s);
   });
+  if (!manifest.statistics.empty()) writer.section(Section::statistics, [&] { writer.raw(manifest.statistics); });
 
   writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
   const Checksum hash = checksum(writer.bytes());
@@ -317,12 +336,12 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
     if (reader.failed()) return corrupt("a section reaches beyond its end");
     if (id <= before) return corrupt("its sections are out of order");
     before = id;
-    if (id > last_section) continue;  // of a newer minor version
-    if (id != expected++) return corrupt("a section is missing");
+    if (id > last_known) continue;  // of a newer minor version
+    if (id <= last_required && id != expected++) return corrupt("a section is missing");
     if (const Status status = read_section(static_cast<Section>(id), section, manifest, limits); !status)
       return propagate(status);
   }
-  if (expected != last_section + 1) return corrupt("a section is missing");
+  if (expected != last_required + 1) return corrupt("a section is missing");
   if (const Status status = validate(manifest, limits); !status) return propagate(status);
   return manifest;
 }

@@ -30,4 +30,20 @@ struct NullObserver {
 };
 static_assert(AttentionObserver<NullObserver>);
 
+/// Passes everything on to an observer that lives elsewhere.
+template <AttentionObserver O>
+struct ObserverRef {
+  O* observer = nullptr;
+  void operator()(const AttentionBlock& block) const { (*observer)(block); }
+};
+static_assert(AttentionObserver<ObserverRef<NullObserver>>);
+
+/// An observer that follows one conversation row by row: rows before observe_from are not new to it, and one pass
+/// brings it at most block_rows() new ones.
+template <class O>
+concept TokenwiseObserver = AttentionObserver<O> && requires(O& observer, const O& read, Position position) {
+  { observer.observe_from(position) } -> std::same_as<void>;
+  { read.block_rows() } -> std::same_as<std::size_t>;
+};
+
 }  // namespace krul

@@ -25,17 +25,6 @@ class ChunkCoding {
  public:
   using Sharing = std::variant<Separate, SlerpMerge, DirectReuse>;
 
- private:
-  template <class Call>
-  [[nodiscard]] auto with_compressor(Call&& call) const {
-    return std::visit(
-        [&](const auto& sharing) {
-          return call(LayerPairCompressor<std::remove_cvref_t<decltype(sharing)>, AnyRowCodec>(sharing, codec_));
-        },
-        sharing_);
-  }
-
- public:
   ChunkCoding() = default;
   ChunkCoding(Sharing sharing, AnyRowCodec codec) : sharing_(std::move(sharing)), codec_(std::move(codec)) {}
 

@@ -13,7 +13,9 @@
 #include "krul/restore/best_of.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
+#include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"
+#include "krul/similarity/observe.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 
@@ -70,10 +72,17 @@ class Conversation {
   /// tokens
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
 
+  /// The same under the eyes of an observer of attention, such as a TokenwiseSimilarityEstimator: it sees every new
+  /// row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are loaded
+  /// into it first, if it can load them.
+  template <TokenwiseObserver O>
+  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
+
   /// Runs one more token.
   /// @param logits  [vocabulary]
   /// @return        too_large if the cache is full
-  Status append(Token token, std::span<float> logits);
+  template <AttentionObserver O = NullObserver>
+  Status append(Token token, std::span<float> logits, O&& observer = {});
 
   /// A token that ends the reply: kept with the conversation, run with the next prompt.
   void append_pending(Token token) { tokens_.push_back(token); }
@@ -82,10 +91,11 @@ class Conversation {
   /// @return why nothing was saved; what was saved before is still there then
   Result<SaveReport> save() { return save(SavePlan::separate(options_.codec, options_.strategy)); }
 
-  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
-  /// are forgotten.
+  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out are
+  /// forgotten.
+  /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
-  Result<SaveReport> save(const SavePlan& plan);
+  Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
 
   /// Frees the live cache. What was not saved is lost.
   void drop() {
@@ -102,8 +112,57 @@ class Conversation {
         clock_(std::move(clock)),
         workers_(std::make_unique<Workers>(options_.threads)) {}
 
-  Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits);
-  Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits);
+  template <AttentionObserver O>
+  Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  template <AttentionObserver O>
+  Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  template <AttentionObserver O>
+  Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits, O& observer);
+
+  /// Tells an observer what is new to it, and the statistics of what is not.
+  template <AttentionObserver O>
+  void begin_observing(O& observer, std::size_t matched, bool was_restored) const {
+    if constexpr (TokenwiseObserver<O>) {
+      if constexpr (requires(const AttentionStatistics& statistics) { observer.load(statistics); }) {
+        const auto saved = parse_attention_statistics(manifest_.statistics);
+        if (was_restored && matched == manifest_.rows && saved) observer.load(*saved);
+      }
+      observer.observe_from(static_cast<Position>(matched));
+    }
+  }
+  /// How many of the new tokens go through the model at once.
+  template <AttentionObserver O>
+  [[nodiscard]] static std::size_t tokens_at_once(const O& observer, std::size_t count, std::size_t rows) {
+    if constexpr (TokenwiseObserver<O>) return std::min(count, std::max(rows, observer.block_rows()));
+    return count;
+  }
+  /// Runs tokens behind the cache's end, in pieces that suit the observer.
+  template <AttentionObserver O>
+  void run(typename B::Cache& cache, std::span<const Token> tokens, std::span<float> logits, O& observer) {
+    auto batch = model_->make_batch();
+    if constexpr (TokenwiseObserver<O>) {
+      observed_prefill(*model_, cache, batch, tokens, logits, observer);
+    } else {
+      prefill(*model_, cache, batch, tokens, logits);
+    }
+  }
+
+  template <AttentionObserver O>
+  using ObserverOf = std::conditional_t<std::same_as<O, NullObserver>, NullObserver, ObserverRef<O>>;
+  template <AttentionObserver O>
+  static ObserverOf<O> observer_of(O& observer) {
+    if constexpr (std::same_as<O, NullObserver>)
+      return {};
+    else
+      return {&observer};
+  }
+
+  /// How to restore token by token, if that is what the policy wants.
+  std::optional<TokenSplit> token_split(const RestoreSizes& sizes) const {
+    if constexpr (TokenOrderPolicy<P>)
+      if (options_.costs) return scheduler_.policy().split(sizes, *options_.costs);
+    return std::nullopt;
+  }
 
   RestorePlan plan_restore(const RestoreSizes& sizes) const {
     return options_.costs ? scheduler_.plan(sizes, *options_.costs) : RestorationScheduler<FullLoad>{}.plan(sizes, {});
@@ -167,6 +226,21 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
+  NullObserver nobody;
+  return advance_with(tokens, logits, nobody);
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <TokenwiseObserver O>
+Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits,
+                                                        O& observer) {
+  return advance_with(tokens, logits, observer);
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <AttentionObserver O>
+Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Token> tokens, std::span<float> logits,
+                                                             O& observer) {
   expects(!tokens.empty(), "Conversation: advance needs tokens");
   expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0,
           "Conversation: logits hold no whole rows");
@@ -176,7 +250,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> t
     return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
                                           std::to_string(options_.capacity) +
                                           " fit the context; start a new one or shorten it");
-  auto report = cache_ ? continue_live(tokens, logits) : restore_saved(tokens, logits);
+  auto report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
   if (!report) return report;
   tokens_.assign(tokens.begin(), tokens.end());
   report->asked = tokens.size();
@@ -184,48 +258,57 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> t
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const Token> tokens, std::span<float> logits) {
+template <AttentionObserver O>
+Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const Token> tokens, std::span<float> logits,
+                                                              O& observer) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   RestoreReport report;
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
-  auto batch = model_->make_batch();
-  const auto rest = tokens.subspan(report.matched);
-  prefill(*model_, *cache_, batch, rest, logits);
+  begin_observing(observer, report.matched, false);
+  run(*cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.cores_s = seconds(clock_.now() - start);
   return report;
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits) {
+template <AttentionObserver O>
+Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits,
+                                                              O& observer) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;
+  begin_observing(observer, matched, true);
   if (matched == 0) {
-    auto batch = model_->make_batch();
-    prefill(*model_, fresh, batch, tokens, logits);
+    run(fresh, tokens, logits, observer);
     report.cores_s = seconds(clock_.now() - start);
   } else {
-    const RestoreSizes sizes = restore_sizes(manifest_, matched, tokens.size() - matched);
-    const RestoreJob<B, S, C> job{.model = *model_,
-                                  .store = *store_,
-                                  .cache = fresh,
-                                  .workers = *workers_,
-                                  .manifest = manifest_,
-                                  .folder = folder_,
-                                  .plan = plan_restore(sizes),
-                                  .tokens = tokens,
-                                  .logits = logits,
-                                  .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
-                                  .clock = clock_};
-    auto restored = restore(job);
+    // An observer may want fewer rows at once than the prompt has; the rest follows behind the restore.
+    const std::size_t prompt = tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
+    const std::span<float> unwanted = end == tokens.size() ? logits : logits.first(model_->geometry().vocabulary);
+    const RestoreSizes sizes = restore_sizes(manifest_, matched, prompt);
+    const RestoreJob<B, S, C, ObserverOf<O>> job{.model = *model_,
+                                                 .store = *store_,
+                                                 .cache = fresh,
+                                                 .workers = *workers_,
+                                                 .manifest = manifest_,
+                                                 .folder = folder_,
+                                                 .plan = plan_restore(sizes),
+                                                 .tokens = tokens.first(end),
+                                                 .logits = unwanted,
+                                                 .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
+                                                 .clock = clock_,
+                                                 .observer = observer_of(observer)};
+    const auto split = token_split(sizes);
+    auto restored = split ? restore_by_tokens(job, *split) : restore(job);
     if (!restored) return restored;
     report = std::move(*restored);
-    if (options_.costs) report.predicted = predict(job.plan, sizes, *options_.costs);
+    if (options_.costs && !split) report.predicted = predict(job.plan, sizes, *options_.costs);
+    if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
   if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
   if (matched < manifest_.rows)
@@ -239,21 +322,28 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits) {
+template <AttentionObserver O>
+Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&& observer) {
   expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
   if (cache_->length() == options_.capacity)
     return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
   auto batch = model_->make_batch();
-  forward(*model_, *cache_, batch, std::span(&token, 1), logits);
+  forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
   tokens_.push_back(token);
   return {};
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan) {
+Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
-  const SaveJob<typename B::Cache, S, C> job{*store_,   folder_, cache(), model_->geometry(),
-                                             *workers_, plan,    nullptr, clock_};
+  const SaveJob<typename B::Cache, S, C> job{.store = *store_,
+                                             .folder = folder_,
+                                             .cache = cache(),
+                                             .geometry = model_->geometry(),
+                                             .workers = *workers_,
+                                             .plan = plan,
+                                             .statistics = statistics,
+                                             .clock = clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;

@@ -15,6 +15,7 @@
 #include "krul/core/version.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/select/save_plan.hpp"
+#include "krul/similarity/attention_statistics.hpp"
 #include "krul/store/compaction.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
@@ -41,7 +42,8 @@ struct SaveJob {
   const Geometry& geometry;
   Workers& workers;
   SavePlan plan;
-  const HiddenStates* hidden = nullptr;  ///< of all rows of the cache, if the plan stores some
+  const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
+  const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
   C clock = {};
 };
 
@@ -64,17 +66,23 @@ class BlockEncoder {
   }
 
   SegmentWriter encode(std::uint8_t plan) const {
-    SegmentWriter segment(shape_);
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
-      std::vector<std::vector<std::byte>> coded(shape_.blocks);
-      job_.workers.parallel_for(shape_.blocks, [&](std::size_t i, std::size_t) {
-        if (stores(layer, i) && !is_second_of_pair(layer, i)) coded[i] = encode_block(layer, i);
+    SegmentWriter segment(shape_, job_.plan.order);
+    const bool by_layer = job_.plan.order == SegmentOrder::by_layer;
+    const std::size_t runs = by_layer ? shape_.layers : shape_.blocks,
+                      length = by_layer ? shape_.blocks : shape_.layers;
+    for (std::size_t run = 0; run < runs; ++run) {
+      const auto layer = [&](std::size_t i) { return by_layer ? run : i; };
+      const auto block = [&](std::size_t i) { return by_layer ? i : run; };
+      std::vector<std::vector<std::byte>> coded(length);
+      job_.workers.parallel_for(length, [&](std::size_t i, std::size_t) {
+        if (stores(layer(i), block(i)) && !is_second_of_pair(layer(i), block(i)))
+          coded[i] = encode_block(layer(i), block(i));
       });
-      for (std::size_t i = 0; i < shape_.blocks; ++i) {
-        if (is_second_of_pair(layer, i)) {
-          segment.share(partner_[layer]);
+      for (std::size_t i = 0; i < length; ++i) {
+        if (is_second_of_pair(layer(i), block(i))) {
+          segment.share(partner_[layer(i)]);
         } else {
-          segment.add(coded[i], coding_id(layer, i), plan);
+          segment.add(coded[i], coding_id(layer(i), block(i)), plan);
         }
       }
     }
@@ -182,6 +190,7 @@ template <KvCache Cache, ConversationStore S, Clock C>
   Manifest next = manifest;
   next.generation = manifest.generation + 1;
   next.tokens.assign(tokens.begin(), tokens.end());
+  next.statistics = job.statistics ? serialize(*job.statistics) : std::vector<std::byte>{};
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {
@@ -248,9 +257,16 @@ template <ModelBackend B, ConversationStore S>
                     .objects = {},
                     .plans = {},
                     .chunks = {},
+                    .statistics = {},
                     .writer = krul_version};
   Workers workers(as.threads);
-  const SaveJob<typename B::Cache, S> job{store, *folder, cache, model.geometry(), workers, as.plan, as.hidden};
+  const SaveJob<typename B::Cache, S> job{.store = store,
+                                          .folder = *folder,
+                                          .cache = cache,
+                                          .geometry = model.geometry(),
+                                          .workers = workers,
+                                          .plan = as.plan,
+                                          .hidden = as.hidden};
   return save_conversation(job, manifest, tokens, 0);
 }
 

@@ -8,49 +8,164 @@
 #include <variant>
 #include <vector>
 
-#include "krul/compress/any_codec.hpp"
+#include "krul/compress/chunk_coding.hpp"
+#include "krul/restore/as_stored.hpp"
 #include "krul/restore/best_of.hpp"
-#include "krul/restore/full_load.hpp"
-#include "krul/restore/full_recompute.hpp"
-#include "krul/restore/pyramid.hpp"
-#include "krul/restore/uniform_split.hpp"
+#include "krul/restore/token_split.hpp"
 
 namespace krul {
 
 /// A restore policy chosen at run time.
 class AnyPolicy {
  public:
-  using Choice = std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid>;
+  using Choice = std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid, AsStored, TwoPointers,
+                              PlainSplit>;
   AnyPolicy() = default;
   template <class Policy>
   requires std::constructible_from<Choice, Policy> AnyPolicy(Policy policy) : choice_(std::move(policy)) {}
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     return std::visit([&](const auto& policy) { return policy.prefix(sizes, costs); }, choice_);
   }
+  /// How to restore token by token, for the policies that do.
+  [[nodiscard]] std::optional<TokenSplit> split(const RestoreSizes& sizes, const Costs& costs) const {
+    return std::visit(
+        [&](const auto& policy) -> std::optional<TokenSplit> {
+          if constexpr (TokenOrderPolicy<std::remove_cvref_t<decltype(policy)>>) return policy.split(sizes, costs);
+          return std::nullopt;
+        },
+        choice_);
+  }
 
  private:
   Choice choice_ = DefaultPolicy{};
 };
-static_assert(RestorePolicy<AnyPolicy>);
+static_assert(RestorePolicy<AnyPolicy> && TokenOrderPolicy<AnyPolicy>);
 
-/// A name for how rows are stored and how they are brought back.
+/// Which layers a strategy codes together.
+enum class PairChoice : std::uint8_t { none, attention, fixed_deep, random, predictable };
+
+/// Which rows a strategy leaves out of what it stores, because a restore will recompute them.
+enum class LeftOut : std::uint8_t { nothing, everything, uniform_front, pyramid };
+
+/// What is stored of a token.
+enum class StoredAs : std::uint8_t { keys_and_values, hidden_states, heavy_hitters };
+
+/// A name for how rows are stored and how they are brought back. Pure data: see plan_save and the policy.
 struct Strategy {
   std::string_view name;
-  std::string_view codec;  ///< name of the row codec; "" uses the cache's own bytes
-  AnyPolicy policy;
+  std::string_view codec;  ///< name of the row codec
+  AnyPolicy policy;        ///< of the restore
   std::string_view meaning;
+  PairChoice pairs = PairChoice::none;
+  ChunkCoding::Sharing merge = SlerpMerge{};  ///< what layers of a pair share
+  LeftOut left_out = LeftOut::nothing;
+  StoredAs stored_as = StoredAs::keys_and_values;
+  SegmentOrder order = SegmentOrder::by_layer;
+
+  /// Whether a save needs statistics of the conversation's attention.
+  [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
 };
 
-/// Every strategy there is; the last one is the default.
+/// Every strategy there is; the first ones are those of the paper's evaluation, then variants that isolate one part.
 [[nodiscard]] inline const std::vector<Strategy>& strategies() {
+  const SlerpMerge keys_only({.merge_values = false}), values_only({.merge_keys = false});
   static const std::vector<Strategy> all = {
-      {"recompute", "exact", FullRecompute{}, "nothing is read; the whole history runs through the model again"},
-      {"load-exact", "exact", FullLoad{}, "the cache's own bytes, all of them read"},
-      {"load-f16", "f16", FullLoad{}, "two bytes a value, all of them read"},
-      {"load-int8", "int8", FullLoad{}, "one byte a value, all of them read"},
-      {"partial", "f16", UniformSplit{},
-       "the same front recomputed in every layer, the rest read at two bytes a value"},
-      {"krul", "int8", DefaultPolicy{}, "one byte a value, the fastest of the four schedules for the link"},
+      {.name = "recompute",
+       .codec = "exact",
+       .policy = FullRecompute{},
+       .meaning = "only the tokens are kept; the whole history runs through the model again",
+       .left_out = LeftOut::everything},
+      {.name = "load-exact",
+       .codec = "exact",
+       .policy = FullLoad{},
+       .meaning = "the cache's own bytes, all of them read"},
+      {.name = "load-f16", .codec = "f16", .policy = FullLoad{}, .meaning = "two bytes a value, all of them read"},
+      {.name = "load-int8", .codec = "int8", .policy = FullLoad{}, .meaning = "one byte a value, all of them read"},
+      {.name = "load-int4", .codec = "int4", .policy = FullLoad{}, .meaning = "half a byte a value, all of them read"},
+      {.name = "minicache",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "neighbours of the deeper half merged, L/4 pairs, all of it read",
+       .pairs = PairChoice::fixed_deep},
+      {.name = "partial",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "the same front left out and recomputed in every layer, the rest read layer by layer beside it",
+       .left_out = LeftOut::uniform_front},
+      {.name = "partial-plain",
+       .codec = "f16",
+       .policy = PlainSplit{},
+       .meaning = "the same without pipelining by layer: front, then rest, then prompt",
+       .order = SegmentOrder::by_block},
+      {.name = "cake",
+       .codec = "f16",
+       .policy = TwoPointers{},
+       .meaning = "no plan: recompute forwards and read backwards until they meet",
+       .order = SegmentOrder::by_block},
+      {.name = "hcache",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "every layer's input is read and projected; layers before a cut are recomputed instead",
+       .stored_as = StoredAs::hidden_states},
+      {.name = "h2o",
+       .codec = "f16",
+       .policy = FullLoad{},
+       .meaning = "only heavy hitters and the latest tokens are kept, as many bytes as krul-paper keeps",
+       .stored_as = StoredAs::heavy_hitters},
+      {.name = "krul-paper",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "the paper: L/4 pairs by attention merged, a pyramid of fronts left out and recomputed",
+       .pairs = PairChoice::attention,
+       .left_out = LeftOut::pyramid},
+      {.name = "krul-paper-uniform",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper with the same front in every layer, as many bytes as the pyramid stores",
+       .pairs = PairChoice::attention,
+       .left_out = LeftOut::uniform_front},
+      {.name = "pyramid",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper's pyramid without merging",
+       .left_out = LeftOut::pyramid},
+      {.name = "merge-attention",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper's pairs merged, everything read",
+       .pairs = PairChoice::attention},
+      {.name = "merge-random",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "as many random pairs merged, everything read",
+       .pairs = PairChoice::random},
+      {.name = "merge-predictable",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "as many pairs, those whose rows predict each other best, merged, everything read",
+       .pairs = PairChoice::predictable},
+      {.name = "merge-values",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper's pairs, only V merged, everything read",
+       .pairs = PairChoice::attention,
+       .merge = values_only},
+      {.name = "merge-keys",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper's pairs, only K merged, everything read",
+       .pairs = PairChoice::attention,
+       .merge = keys_only},
+      {.name = "reuse",
+       .codec = "f16",
+       .policy = AsStored{},
+       .meaning = "krul-paper's pairs, the shallower layer's rows used for both, everything read",
+       .pairs = PairChoice::attention,
+       .merge = DirectReuse{}},
+      {.name = "krul",
+       .codec = "int8",
+       .policy = DefaultPolicy{},
+       .meaning = "the default: one byte a value, every row stored, the fastest of four schedules for the link"},
   };
   return all;
 }

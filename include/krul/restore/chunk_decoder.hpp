@@ -39,17 +39,15 @@ class ChunkDecoder {
   template <KvCache Cache>
   void decode(const Arrival& arrival, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
     const ReadRequest& request = arrival.request;
-    std::vector<Chunk> chunks(request.blocks);
-    for (std::size_t i = 0, offset = 0; i < request.blocks; ++i) {
-      const std::size_t block = request.first_block + i, length = manifest_.chunk(request.layer, block).bytes;
-      chunks[i] = {block,
-                   std::span(arrival.bytes).subspan(offset, length),
-                   layers_of_chunk(manifest_, request.layer, block),
-                   {},
-                   false};
+    std::vector<Chunk> chunks(request.chunks.size());
+    for (std::size_t i = 0, offset = 0; i < chunks.size(); ++i) {
+      const auto [layer, block] = request.chunks[i];
+      const std::size_t length = manifest_.chunk(layer, block).bytes;
+      chunks[i] = {
+          block, std::span(arrival.bytes).subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
       offset += length;
     }
-    workers.parallel_for(request.blocks, [&](std::size_t i, std::size_t) {
+    workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
       if (arrival.good[i]) chunks[i].decoded = decode_chunk(chunks[i], cache);
     });
     for (const Chunk& chunk : chunks) {

@@ -24,7 +24,7 @@ struct Arrival {
   ReadRequest request;
   std::vector<std::byte> bytes;
   Status status;           ///< of the read itself
-  std::vector<bool> good;  ///< [request.blocks] read, and the checksum fits
+  std::vector<bool> good;  ///< [request.chunks] read, and the checksum fits
 };
 
 /// The link's side of a restore: one thread that reads in plan order, checks, and hands over, never holding more than
@@ -58,9 +58,24 @@ class LinkLane {
     return arrival;
   }
 
+  /// Whether anything is still to be taken.
+  [[nodiscard]] bool more() const noexcept { return taken_ < requests_.size(); }
+  /// Whether next() would not block.
+  [[nodiscard]] bool ready() {
+    const std::lock_guard lock(mutex_);
+    return !arrivals_.empty();
+  }
+
   /// The layer that the next arrival belongs to, or the number of layers after the last one.
   [[nodiscard]] std::size_t next_layer() const noexcept {
-    return taken_ < requests_.size() ? requests_[taken_].layer : manifest_.layers;
+    return taken_ < requests_.size() ? requests_[taken_].chunks.front().layer : manifest_.layers;
+  }
+
+  /// The block that the next arrival belongs to.
+  /// @throws PreconditionError after the last one
+  [[nodiscard]] std::size_t next_block() const {
+    expects(more(), "LinkLane: nothing more is to come");
+    return requests_[taken_].chunks.front().block;
   }
 
   /// Gives a buffer back for reading into.
@@ -86,7 +101,7 @@ class LinkLane {
 
   void read_all(const std::stop_token& stop) {
     for (const ReadRequest& request : requests_) {
-      Arrival arrival{request, {}, {}, std::vector<bool>(request.blocks, false)};
+      Arrival arrival{request, {}, {}, std::vector<bool>(request.chunks.size(), false)};
       {
         std::unique_lock lock(mutex_);
         taken_signal_.wait(lock, stop, [&] { return staged_ == 0 || staged_ + request.bytes <= staging; });
@@ -115,8 +130,9 @@ class LinkLane {
 
   void check(Arrival& arrival) const {
     std::size_t at = 0;
-    for (std::size_t i = 0; i < arrival.request.blocks; ++i) {
-      const ChunkRecord& chunk = manifest_.chunk(arrival.request.layer, arrival.request.first_block + i);
+    for (std::size_t i = 0; i < arrival.request.chunks.size(); ++i) {
+      const ChunkPlace& place = arrival.request.chunks[i];
+      const ChunkRecord& chunk = manifest_.chunk(place.layer, place.block);
       arrival.good[i] = checksum(std::span(arrival.bytes).subspan(at, chunk.bytes)) == chunk.hash;
       at += chunk.bytes;
     }

@@ -20,7 +20,7 @@
 namespace krul {
 
 /// Everything one restore works on. The caller keeps all of it alive.
-template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
+template <ModelBackend B, ConversationStore S, Clock C = SteadyClock, AttentionObserver O = NullObserver>
 struct RestoreJob {
   B& model;
   S& store;
@@ -33,6 +33,7 @@ struct RestoreJob {
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
   std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
   C clock = {};
+  O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
 
 /// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's
@@ -44,15 +45,15 @@ struct RestoreJob {
 /// @post     on success the cache holds and has committed N + M tokens; on failure it holds nothing
 /// @throws   PreconditionError if the plan, the tokens, the manifest and the logits do not fit together
 /// @source   Krul, arXiv:2507.08045, section 6.2; second-hand; the repair is ours
-template <ModelBackend B, ConversationStore S, Clock C>
-[[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C>& job);
+template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
+[[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job);
 
 namespace detail {
 
-template <ModelBackend B, ConversationStore S, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 class Restoration {
  public:
-  explicit Restoration(const RestoreJob<B, S, C>& job)
+  explicit Restoration(const RestoreJob<B, S, C, O>& job)
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
@@ -137,8 +138,10 @@ class Restoration {
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
+    // The last layer's attention is needed for the logits only, unless someone wants to see it.
+    const std::size_t unseen = std::same_as<O, NullObserver> ? job_.tokens.size() - rows : plan_.history;
     std::vector<Position> final_rows;
-    append(final_rows, {job_.tokens.size() - rows, job_.tokens.size()});
+    append(final_rows, {unseen, job_.tokens.size()});
 
     for (std::size_t layer = 0; layer <= last; ++layer) {
       const TimePoint begin = job_.clock.now();
@@ -147,12 +150,12 @@ class Restoration {
       const TimePoint projected = job_.clock.now();
       const TimePoint waited = load_layer(link, layer);
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
-      job_.model.attend(layer, batch, job_.cache, NullObserver{});
+      job_.model.attend(layer, batch, job_.cache, job_.observer);
       job_.model.finish(layer, batch);
       note(Lane::cores, "project", layer, begin, projected);
       note(Lane::cores, "finish", layer, waited, job_.clock.now());
     }
-    job_.model.logits(batch, RowRange{0, rows}, job_.logits);
+    job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
     return true;
   }
 
@@ -165,7 +168,7 @@ class Restoration {
       Arrival arrival = link.next();
       ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
-      if (job_.manifest.chunk(layer, arrival.request.first_block).codec == hidden_states_coding) {
+      if (job_.manifest.chunk(layer, arrival.request.chunks.front().block).codec == hidden_states_coding) {
         project_hidden_states(arrival, broken);
       } else {
         decoder_.decode(arrival, job_.cache, job_.workers, broken);
@@ -188,14 +191,15 @@ class Restoration {
     const std::size_t row_bytes = geometry_.hidden * size_of(ElementType::f16);
     std::vector<Position> rows;
     std::vector<std::span<const std::byte>> states;
-    for (std::size_t i = 0, offset = 0; i < request.blocks; ++i) {
-      const std::size_t block = request.first_block + i, length = job_.manifest.chunk(request.layer, block).bytes;
+    for (std::size_t i = 0, offset = 0; i < request.chunks.size(); ++i) {
+      const auto [layer, block] = request.chunks[i];
+      const std::size_t length = job_.manifest.chunk(layer, block).bytes;
       const TokenRange tokens = decoder_.tokens_of(block);
       if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes) {
         append(rows, tokens);
         states.push_back(std::span(arrival.bytes).subspan(offset, tokens.size() * row_bytes));
       } else {
-        broken.push_back({request.layer, block});
+        broken.push_back({layer, block});
       }
       offset += length;
     }
@@ -209,7 +213,7 @@ class Restoration {
         to_float(ElementType::f16, state, hidden.first(values));
         hidden = hidden.subspan(values);
       }
-      job_.model.project(request.layer, batch, job_.cache, KvWrite::missing);
+      job_.model.project(request.chunks.front().layer, batch, job_.cache, KvWrite::missing);
     }
   }
 
@@ -251,7 +255,7 @@ class Restoration {
     report_.cores_s = report_.first_token_s - waited_s_;
     report_.bytes = link.bytes();
     for (std::size_t i = 0; i < link.spans().size(); ++i)
-      note(Lane::link, "read", link.requests()[i].layer, link.spans()[i].first, link.spans()[i].second);
+      note(Lane::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first, link.spans()[i].second);
     const std::size_t lost = positions(0).size() - plan_.prompt;
     if (report_.recomputed_all) {
       report_.repaired_rows = plan_.history * geometry_.layers;
@@ -268,7 +272,7 @@ class Restoration {
     if (lost > 0) report_.reasons.push_back(std::to_string(lost) + " tokens are in objects that are gone: recomputed");
   }
 
-  const RestoreJob<B, S, C>& job_;
+  const RestoreJob<B, S, C, O>& job_;
   RestorePlan plan_;
   const Geometry& geometry_;
   ChunkDecoder decoder_;
@@ -281,9 +285,9 @@ class Restoration {
 
 }  // namespace detail
 
-template <ModelBackend B, ConversationStore S, Clock C>
-Result<RestoreReport> restore(const RestoreJob<B, S, C>& job) {
-  return detail::Restoration<B, S, C>(job).run();
+template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
+Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job) {
+  return detail::Restoration<B, S, C, O>(job).run();
 }
 
 }  // namespace krul

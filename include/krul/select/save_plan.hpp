@@ -6,6 +6,7 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/select/layer_pair.hpp"
+#include "krul/store/segment.hpp"
 
 namespace krul {
 
@@ -20,8 +21,9 @@ struct SavePlan {
   std::vector<LayerPair> pairs;                      ///< disjoint
   std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
   std::vector<bool> hidden_states;    ///< [L] layers whose input is stored in place of K and V; empty: none
-  std::string strategy = "krul";      ///< recorded for people
-  std::string settings;               ///< recorded for people
+  SegmentOrder order = SegmentOrder::by_layer;  ///< how the chunks of this save lie
+  std::string strategy = "krul";                ///< recorded for people
+  std::string settings;                         ///< recorded for people
 
   /// Every row of every layer by itself.
   [[nodiscard]] static SavePlan separate(AnyRowCodec codec, std::string strategy = "krul") {

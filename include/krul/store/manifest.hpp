@@ -13,13 +13,13 @@
 
 namespace krul {
 
-/// Where one chunk lies: the K, then the V of one layer and one block of tokens, coded.
-/// A chunk of 0 bytes is not stored; then all other fields are 0 as well.
+/// Where one chunk lies: the K and V of one block of tokens and one layer, or of several layers that share it and then
+/// have equal records. A chunk of 0 bytes is not stored; then all other fields are 0 as well.
 struct ChunkRecord {
   std::uint32_t object = 0;  ///< index into Manifest::objects
   std::uint64_t offset = 0;  ///< first byte in the object
   std::uint32_t bytes = 0;
-  std::uint8_t codec = 0;  ///< RowCodec::id()
+  std::uint8_t codec = 0;  ///< ChunkCoding::id(), or hidden_states_coding
   std::uint8_t plan = 0;   ///< index into Manifest::plans
   Checksum hash{};         ///< of the bytes
   [[nodiscard]] bool is_stored() const noexcept { return bytes != 0; }
@@ -46,6 +46,7 @@ struct Manifest {
   std::vector<std::string> objects;   ///< names of the segments, in the conversation's folder
   std::vector<SavePlanRecord> plans;  ///< at most 256
   std::vector<ChunkRecord> chunks;    ///< [layers, blocks()]
+  std::vector<std::byte> statistics;  ///< what serialize(AttentionStatistics) gave; empty if nobody looked
   std::string writer;                 ///< recorded only: "krul 0.1.0"
   std::uint64_t saved_unix_s = 0;     ///< recorded only: seconds since 1970
 
@@ -64,12 +65,13 @@ struct ManifestLimits {
   std::size_t tokens = 1 << 24;
   std::size_t layers = 1 << 12;
   std::size_t objects = 1 << 16;
-  std::size_t text = 1 << 16;  ///< bytes of any one text
+  std::size_t text = 1 << 16;         ///< bytes of any one text
+  std::size_t statistics = 64 << 20;  ///< bytes
 };
 
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
-inline constexpr std::uint16_t manifest_minor = 0;  ///< a newer one is read
+inline constexpr std::uint16_t manifest_minor = 1;  ///< newest that is written, where 0 would not do; newer ones are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});

@@ -23,11 +23,17 @@ struct SegmentShape {
   return "segment-" + std::to_string(generation) + "-" + hexadecimal(checksum(bytes)).substr(0, 8);
 }
 
-/// Collects the coded chunks of one save, layer-major: all blocks of layer 0, then those of layer 1, ...
-/// A restore reads them in the same order, so neighbours become one request.
+/// In which order the chunks of a segment lie: neighbours that are read one after the other become one request.
+enum class SegmentOrder : std::uint8_t {
+  by_layer,  ///< all blocks of layer 0, then those of layer 1, ...: for restores that go layer by layer
+  by_block,  ///< all layers of the first block, then those of the second, ...: for restores that go token by token
+};
+
+/// Collects the coded chunks of one save, in the order of SegmentOrder.
 class SegmentWriter {
  public:
-  explicit SegmentWriter(SegmentShape shape) : shape_(shape) { records_.reserve(shape.layers * shape.blocks); }
+  explicit SegmentWriter(SegmentShape shape, SegmentOrder order = SegmentOrder::by_layer)
+      : shape_(shape), order_(order), records_(shape.layers * shape.blocks) {}
 
   [[nodiscard]] const SegmentShape& shape() const noexcept { return shape_; }
 
@@ -36,35 +42,47 @@ class SegmentWriter {
   void add(std::span<const std::byte> coded, std::uint8_t codec, std::uint8_t plan) {
     expects(!complete(), "SegmentWriter: all chunks have been added");
     expects(coded.size() <= UINT32_MAX, "SegmentWriter: the chunk is too large");
-    ChunkRecord record;
-    if (!coded.empty()) {
-      record.offset = bytes_.size();
-      record.bytes = static_cast<std::uint32_t>(coded.size());
-      record.codec = codec;
-      record.plan = plan;
-      record.hash = checksum(coded);
-      bytes_.insert(bytes_.end(), coded.begin(), coded.end());
-    }
-    records_.push_back(record);
+    ChunkRecord& record = next_record();
+    if (coded.empty()) return;
+    record.offset = bytes_.size();
+    record.bytes = static_cast<std::uint32_t>(coded.size());
+    record.codec = codec;
+    record.plan = plan;
+    record.hash = checksum(coded);
+    bytes_.insert(bytes_.end(), coded.begin(), coded.end());
   }
 
-  /// The next chunk is the one of this block that `layer` above has: both were coded into it.
+  /// The next chunk is the one of its block that a shallower layer has: both were coded into it.
   /// @throws PreconditionError if all have been added, or unless that layer is a shallower one
   void share(std::size_t layer) {
-    expects(!complete() && layer < records_.size() / shape_.blocks, "SegmentWriter: a shallower layer is shared with");
-    records_.push_back(records_[layer * shape_.blocks + records_.size() % shape_.blocks]);
+    expects(!complete() && layer < layer_of(added_), "SegmentWriter: a shallower layer is shared with");
+    const std::size_t block = block_of(added_);
+    next_record() = records_[layer * shape_.blocks + block];
   }
 
-  [[nodiscard]] bool complete() const noexcept { return records_.size() == shape_.layers * shape_.blocks; }
+  [[nodiscard]] bool complete() const noexcept { return added_ == records_.size(); }
   /// The object to put.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  /// [layers, blocks], as far as added; `object` is still 0.
+  /// [layers, blocks], those not added yet as not stored; `object` is still 0.
   [[nodiscard]] std::span<const ChunkRecord> records() const noexcept { return records_; }
 
   [[nodiscard]] std::string name(std::uint64_t generation) const { return segment_name(generation, bytes_); }
 
  private:
+  [[nodiscard]] std::size_t layer_of(std::size_t i) const {
+    return order_ == SegmentOrder::by_layer ? i / shape_.blocks : i % shape_.layers;
+  }
+  [[nodiscard]] std::size_t block_of(std::size_t i) const {
+    return order_ == SegmentOrder::by_layer ? i % shape_.blocks : i / shape_.layers;
+  }
+  ChunkRecord& next_record() {
+    const std::size_t i = added_++;
+    return records_[layer_of(i) * shape_.blocks + block_of(i)];
+  }
+
   SegmentShape shape_;
+  SegmentOrder order_;
+  std::size_t added_ = 0;
   std::vector<std::byte> bytes_;
   std::vector<ChunkRecord> records_;
 };

@@ -13,6 +13,7 @@
 #include "store_test_support.hpp"
 
 using namespace krul;
+using test::some_bytes;
 using test::some_manifest;
 
 namespace {
@@ -146,11 +147,34 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   Bytes extended(bytes.begin(), bytes.end() - sizeof(Checksum));
   extended.resize(extended.size() + 12 + 5 + sizeof(Checksum));
   const std::size_t at = bytes.size() - sizeof(Checksum);
-  set_number(extended, at, 9, 4);
+  set_number(extended, at, 10, 4);
   set_number(extended, at + 4, 5, 8);
   CHECK(parse_manifest(sealed(extended)).value() == some_manifest());
   set_number(extended, at + 4, 6, 8);
   CHECK(code_of(sealed(extended)) == ErrorCode::corrupt);
+}
+
+TEST_CASE("statistics are a section of version 1.1, there only when there are any") {
+  Manifest manifest = some_manifest();
+  CHECK(serialize(manifest)[10] == std::byte{0});
+  manifest.statistics = some_bytes(100, 3);
+  const Bytes bytes = serialize(manifest);
+  CHECK(bytes[10] == std::byte{1});
+  CHECK(parse_manifest(bytes).value() == manifest);
+  ManifestLimits limits;
+  limits.statistics = 99;
+  CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
+}
+
+TEST_CASE("layers that share a chunk must agree about it") {
+  Manifest manifest = some_manifest();
+  manifest.chunks[2] = manifest.chunks[0];  // [layer 1, block 0] is [layer 0, block 0]
+  REQUIRE(validate(manifest));
+  CHECK(parse_manifest(serialize(manifest)).value() == manifest);
+  manifest.chunks[2].bytes -= 1;
+  const Status status = validate(manifest);
+  REQUIRE(!status);
+  CHECK(status.error().code == ErrorCode::corrupt);
 }
 
 TEST_CASE("sections that are missing, twice there or out of order") {

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/restore/restore.hpp"
+#include "krul/restore/token_split.hpp"
+
+namespace krul {
+
+/// Executes a split by tokens: a thread of its own reads blocks from the end backwards while the calling thread runs
+/// the front through the model, piece by piece; then the prompt runs over both.
+///
+/// A block that cannot be read or is not what was written ends the reading there: the tokens before it and itself are
+/// recomputed, and what was read behind it stays.
+/// @param job  its plan gives history, prompt and block; prefixes are not looked at. Blocks with hidden states are
+///             recomputed
+/// @post     as restore; the report's plan says what was recomputed in the end
+/// @throws   PreconditionError as restore, or if the split's chunk is 0
+/// @source   Cake, arXiv:2410.03065, for the two pointers; second-hand
+template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
+[[nodiscard]] Result<RestoreReport> restore_by_tokens(const RestoreJob<B, S, C, O>& job, const TokenSplit& split) {
+  const Geometry& geometry = job.model.geometry();
+  const std::size_t history = job.plan.history, block = job.plan.block, blocks = (history + block - 1) / block;
+  expects(split.chunk > 0, "restore_by_tokens: at least one token at a time");
+  expects(job.tokens.size() == history + job.plan.prompt && job.tokens.size() <= job.cache.capacity() &&
+              job.cache.length() == 0,
+          "restore_by_tokens: needs an empty cache that is large enough, and all tokens");
+  const TimePoint start = job.clock.now();
+  RestoreReport report;
+  report.asked = job.tokens.size();
+  report.matched = history;
+  report.plan = job.plan;
+  const auto since_start = [&] { return seconds(job.clock.now() - start); };
+
+  // Unstored fronts and lost blocks bound how far back the reading goes.
+  std::size_t lowest = job.lost_blocks.empty() ? 0 : job.lost_blocks.back() + 1;
+  for (std::size_t layer = 0; layer < geometry.layers; ++layer)
+    lowest = std::max(lowest, (unstored_front(job.manifest, layer, history) + block - 1) / block);
+  if (split.front) lowest = std::max(lowest, (std::min(*split.front, history) + block - 1) / block);
+
+  RestorePlan all_loaded = job.plan;
+  all_loaded.prefix.assign(geometry.layers, 0);
+  ChunkDecoder decoder(geometry, job.manifest, all_loaded);
+  LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
+                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks));
+  auto batch = job.model.make_batch();
+  std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
+  double waited_s = 0;
+  const auto take = [&] {
+    const TimePoint asked = job.clock.now();
+    Arrival arrival = link.next();
+    waited_s += seconds(job.clock.now() - asked);
+    const std::size_t arrived = arrival.request.chunks.front().block;
+    const bool is_last_of_block = !link.more() || link.next_block() != arrived;
+    std::vector<BrokenRows> broken;
+    if (job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding) {
+      broken.push_back({0, arrived});
+    } else {
+      decoder.decode(arrival, job.cache, job.workers, broken);
+    }
+    link.recycle(std::move(arrival.bytes));
+    if (!broken.empty()) {
+      report.reasons.push_back("block " + std::to_string(arrived) +
+                               ": damaged or missing, recomputed with all before it");
+      report.repaired_rows += std::min((arrived + 1) * block, history) * geometry.layers;
+      return false;
+    }
+    if (is_last_of_block) back = arrived;
+    return true;
+  };
+
+  bool reading = link.more();
+  const auto loaded_from = [&] { return std::min(back * block, history); };
+  // Without a given front the lanes race: what has arrived is taken between pieces, and the next piece ends where the
+  // loaded part begins. With one, the front goes first and then everything is waited for.
+  while (front < loaded_from()) {
+    while (reading && link.more() && link.ready()) reading = take();
+    const std::size_t limit = split.front && reading ? std::min(lowest * block, history) : loaded_from();
+    if (front < limit) {
+      const std::size_t next = std::min(split.chunk, limit - front);
+      const double begin_s = since_start();
+      forward(job.model, job.cache, batch, job.tokens.subspan(front, next), {});
+      report.timeline.add({Lane::cores, "front", std::nullopt, begin_s, since_start()});
+      front += next;
+    } else if (reading && link.more()) {
+      reading = take();
+    } else {
+      reading = false;
+    }
+  }
+  link.stop();
+  job.cache.commit(history);
+  const double begin_s = since_start();
+  forward(job.model, job.cache, batch, job.tokens.subspan(history), job.logits, job.observer);
+  report.timeline.add({Lane::cores, "prompt", std::nullopt, begin_s, since_start()});
+
+  report.first_token_s = since_start();
+  report.link_s = link.busy_s();
+  report.cores_s = report.first_token_s - waited_s;
+  report.bytes = link.bytes();
+  for (std::size_t i = 0; i < link.spans().size(); ++i)
+    report.timeline.add({Lane::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
+                         seconds(link.spans()[i].second - start)});
+  report.plan.prefix.assign(geometry.layers, std::min(front, history));
+  report.recomputed_rows = front * geometry.layers - report.repaired_rows;
+  report.loaded_rows = (history - front) * geometry.layers;
+  return report;
+}
+
+}  // namespace krul
