@@ -1,0 +1,111 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <limits>
+#include <string_view>
+#include <vector>
+
+#include "krul/simulate/strategies.hpp"
+
+namespace krul::simulate {
+
+/// One way to bring a conversation back, of those that a map compares.
+struct Mechanism {
+  std::string_view name;
+  char letter;  ///< for a map in text
+  bool pure;    ///< uses one resource only: what the others are measured by
+};
+
+/// In the order in which equals win: the simpler first.
+inline constexpr std::array<Mechanism, 7> mechanisms = {{{"recompute", 'R', true},
+                                                         {"load", 'L', true},
+                                                         {"merge", 'M', false},
+                                                         {"split", 'S', false},
+                                                         {"pyramid", 'P', false},
+                                                         {"split+merge", 's', false},
+                                                         {"pyramid+merge", 'p', false}}};
+
+/// Where a map looks.
+struct MapPoint {
+  double compute_speed = 1;  ///< times the scene's own
+  double link_bytes_per_s = 1e9;
+  CodedRows coding;  ///< of the stored rows
+};
+
+/// What each mechanism takes at one point.
+struct MapCell {
+  MapPoint at;
+  std::array<double, mechanisms.size()> first_token_s{};
+  double recompute_over_load = 0;  ///< pure recompute over pure load of two-byte rows: where the point lies
+
+  [[nodiscard]] std::size_t winner() const noexcept { return best(false); }
+  [[nodiscard]] std::size_t best_pure() const noexcept { return best(true); }
+  /// How many times sooner than the better of pure recompute and pure load in the same coding.
+  [[nodiscard]] double gain() const noexcept { return first_token_s[best_pure()] / first_token_s[winner()]; }
+
+ private:
+  /// A mechanism has to be sooner by a thousandth to win over a simpler one.
+  [[nodiscard]] std::size_t best(bool pure) const noexcept {
+    std::size_t found = 0;
+    for (std::size_t i = 1; i < mechanisms.size(); ++i)
+      if ((!pure || mechanisms[i].pure) && first_token_s[i] < first_token_s[found] * 0.999) found = i;
+    return found;
+  }
+};
+
+/// The scene with a compute that is `speed` times as fast.
+[[nodiscard]] inline Scene at_speed(Scene scene, double speed) noexcept {
+  LayerCosts& layer = scene.costs.layer;
+  for (double* cost : {&layer.call_s, &layer.project_row_s, &layer.finish_row_s, &layer.attend_pair_s,
+                       &layer.attend_key_s, &layer.decode_row_s, &scene.costs.pass_s, &scene.merge_row_s})
+    *cost /= speed;
+  return scene;
+}
+
+/// Compares the mechanisms at one point. The link's latency stays the scene's; undoing a coding speeds up with the
+/// compute.
+/// @complexity a hundred predictions
+[[nodiscard]] inline MapCell map_cell(const Scene& base, const MapPoint& point) {
+  Scene scene = at_speed(base, point.compute_speed);
+  scene.costs.link.bytes_per_s = point.link_bytes_per_s;
+  MapCell cell{.at = point};
+  cell.recompute_over_load = two_byte_rows(scene, FullRecompute{}).predicted.first_token_s /
+                             two_byte_rows(scene, FullLoad{}).predicted.first_token_s;
+
+  scene.costs.layer.decode_row_s = point.coding.decode_row_s / point.compute_speed;
+  const double own = static_cast<double>(scene.shape.row_bytes()) / point.coding.strength;
+  const std::vector<LayerPair> pairs = adjacent_deep_pairs(scene.shape.layers);
+  const RestoreSizes plain = plain_sizes(scene, own);
+  Costs merging = scene.costs;
+  merging.layer.decode_row_s +=
+      scene.merge_row_s * 2 * static_cast<double>(pairs.size()) / static_cast<double>(scene.shape.layers);
+  const auto soonest_s = [&](auto policy_of, std::size_t steps, bool merged) {
+    double best = std::numeric_limits<double>::infinity();
+    for (std::size_t i = 0; i <= steps; ++i) {
+      const RestorePlan plan =
+          RestorationScheduler(policy_of(static_cast<double>(i) / static_cast<double>(std::max<std::size_t>(steps, 1))))
+              .plan(plain, scene.costs);
+      const Prediction predicted =
+          merged
+              ? predict(plan, shared_sizes(plain, plan.prefix, pairs, {own, own + 8 / point.coding.strength}), merging)
+              : predict(plan, plain, scene.costs);
+      best = std::min(best, predicted.first_token_s);
+    }
+    return best;
+  };
+  constexpr std::size_t steps = 32;
+  const auto uniform = [](double share) { return UniformSplit(share); };
+  const auto pyramid = [](double share) { return Pyramid(share); };
+  cell.first_token_s = {soonest_s([](double) { return FullRecompute{}; }, 0, false),
+                        soonest_s([](double) { return FullLoad{}; }, 0, false),
+                        soonest_s([](double) { return FullLoad{}; }, 0, true),
+                        soonest_s(uniform, steps, false),
+                        soonest_s(pyramid, steps, false),
+                        soonest_s(uniform, steps, true),
+                        soonest_s(pyramid, steps, true)};
+  return cell;
+}
+
+}  // namespace krul::simulate

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "krul/restore/predict.hpp"
+#include "krul/simulate/device_costs.hpp"
+#include "krul/simulate/shared_layers.hpp"
+
+namespace krul::simulate {
+
+/// Rows in a coding of krul's own.
+struct CodedRows {
+  double strength = 1;      ///< bytes at two bytes a value, over stored bytes
+  double decode_row_s = 0;  ///< per row and layer
+};
+
+/// One conversation that comes back, on one machine.
+struct Scene {
+  ModelShape shape;
+  Costs costs;             ///< decode_row_s is that of rows at two bytes a value
+  double merge_row_s = 0;  ///< per row and layer of a merged pair, to expand it
+  CodedRows int8, strong, strongest;
+  std::size_t history = 2000;  ///< N
+  std::size_t prompt = 128;    ///< M >= 1
+  std::size_t block = 64;
+};
+
+/// Strengths of krul's codings in a simulation: int8 with its scales, and joint coding at the two that were reached
+/// with a real coder on small models (docs/simulation.md). That a model of the paper allows them is an assumption. The
+/// basis is that of groups of 8 layers of SmolLM2 for every model: 1,536 values transformed together. The coder's rate
+/// is an assumption: 1e11 symbols a second, below the 250 to 410 GB/s that DietGPU's README reports for one-byte
+/// symbols on an A100 (read).
+inline constexpr RowCoding int8_coding{"int8", 1.88, 0, 0};
+inline constexpr RowCoding strong_coding{"joint 8x", 8, 1536, 1e11};
+inline constexpr RowCoding strongest_coding{"joint 12x", 12, 1536, 1e11};
+
+/// A model on an accelerator whose costs are counted.
+[[nodiscard]] inline Scene device_scene(const ModelShape& shape, const Hardware& hardware, std::size_t history,
+                                        std::size_t prompt) {
+  const auto coded = [&](const RowCoding& coding) {
+    return CodedRows{coding.strength, decode_row_s(coding, shape, hardware.accelerator)};
+  };
+  return {.shape = shape,
+          .costs = device_costs(shape, hardware),
+          // One merged row is read and two are written.
+          .merge_row_s = 1.5 * static_cast<double>(shape.row_bytes()) / hardware.accelerator.memory_bytes_per_s,
+          .int8 = coded(int8_coding),
+          .strong = coded(strong_coding),
+          .strongest = coded(strongest_coding),
+          .history = history,
+          .prompt = prompt};
+}
+
+/// Bytes of a row and of a merged row: two bytes a value, and two norms a token for K and for V.
+/// @source the form: MiniCache, arXiv:2405.14366, second-hand. Retained tokens are left out, since the paper's sizes
+///         leave no room for them.
+[[nodiscard]] inline RowBytes row_bytes(const ModelShape& shape) {
+  const auto own = static_cast<double>(shape.row_bytes());
+  return {own, own + 8};
+}
+
+/// What the planner has to know of a scene when every row takes `bytes`.
+[[nodiscard]] inline RestoreSizes plain_sizes(const Scene& scene, double bytes) {
+  RestoreSizes sizes{.history = scene.history, .prompt = scene.prompt, .block = scene.block, .layers = {}};
+  sizes.layers.resize(scene.shape.layers);
+  return shared_sizes(std::move(sizes), std::vector<std::size_t>(scene.shape.layers, 0), {}, {bytes, bytes});
+}
+
+/// Seconds on the cores of a pass over `rows` new rows behind `present` rows that are there; without what happens once
+/// a pass.
+[[nodiscard]] inline double pass_cores_s(const Scene& scene, std::size_t present, std::size_t rows) {
+  if (rows == 0) return 0;
+  const LayerCosts& cost = scene.costs.layer;
+  const auto new_rows = static_cast<double>(rows), keys = static_cast<double>(present + rows);
+  return static_cast<double>(scene.shape.layers) *
+         (cost.call_s + new_rows * (cost.project_row_s + cost.finish_row_s) +
+          attended_pairs(present, rows) * cost.attend_pair_s + keys * cost.attend_key_s);
+}
+
+}  // namespace krul::simulate
