@@ -9,11 +9,22 @@
 
 namespace krul::cli {
 
-/// One conversation of a JSON-lines file: {"id": ..., "messages": [{"role": ..., "content": ...}], "next": ...}
+/// One conversation of a JSON-lines file:
+/// {"id": ..., "source": ..., "messages": [{"role": ..., "content": ...}], "next": ...}
 struct ConversationText {
   std::string id;
+  std::string source;  ///< the data it comes from; the name of its file where it does not say
   std::vector<Message> messages;
   std::string next;  ///< what the user says on coming back; may be empty
+};
+
+/// One question on a text, with the answer that is right: {"id", "source", "context", "question", "answer", "lead"}
+struct TaskText {
+  std::string id, source;
+  std::string context;
+  std::string question;
+  std::string lead;    ///< how the answer begins, given to the model with the question; may be empty
+  std::string answer;  ///< what comes after the lead at once
 };
 
 /// The file's lines that came with the program.
@@ -22,7 +33,16 @@ struct ConversationText {
 /// @return invalid_argument that names the line, if one is no conversation
 [[nodiscard]] Result<std::vector<ConversationText>> parse_conversations(std::string_view json_lines);
 
+/// @return invalid_argument that names the line, if one is no task
+[[nodiscard]] Result<std::vector<TaskText>> parse_tasks(std::string_view json_lines);
+
 /// Those of a file, or the program's own if the path is empty. Ends the program if they cannot be used.
 [[nodiscard]] std::vector<ConversationText> load_conversations(const std::string& path);
+
+/// Those of several files, one after the other; the program's own if there are none.
+[[nodiscard]] std::vector<ConversationText> load_conversations(const std::vector<std::string>& paths);
+
+/// Ends the program if they cannot be used.
+[[nodiscard]] std::vector<TaskText> load_tasks(const std::vector<std::string>& paths);
 
 }  // namespace krul::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -13,6 +14,7 @@
 
 #include "krul/core/error.hpp"
 #include "krul/core/tokens.hpp"
+#include "krul/eval/mean_interval.hpp"
 #include "krul/eval/statistics.hpp"
 
 namespace krul::eval {
@@ -143,6 +145,9 @@ struct QualitySummary {
   double kl = 0;         ///< mean, nats
   double kl_p95 = 0;     ///< 95 % of the tokens lie below
   double kl_worst = 0;   ///< largest mean of one conversation
+  /// A quarter, half and three quarters of the conversations have a smaller mean.
+  std::array<double, 3> kl_quartiles{};
+  Interval kl_interval;  ///< 95 %: of the mean over conversations of their means
   double top1 = 0;       ///< share of tokens with the same most likely token
   /// (NLL without history - NLL) / (NLL without history - NLL with the exact state): 1 is all of the benefit. None if
   /// not every token says what it costs without history, or the history was of no use.
@@ -168,21 +173,25 @@ class QualityTotals {
         ++with_baseline_;
       }
     }
-    worst_ = std::max(worst_, sum / static_cast<double>(conversation.size()));
-    ++conversations_;
+    means_.push_back(sum / static_cast<double>(conversation.size()));
   }
+
+  /// [conversations] mean KL of each, in the order they were added
+  [[nodiscard]] const std::vector<double>& conversation_means() const noexcept { return means_; }
 
   /// @throws PreconditionError if nothing was added
   [[nodiscard]] QualitySummary summary() const {
     expects(!kl_.empty(), "QualityTotals: nothing was added");
     const auto tokens = static_cast<double>(kl_.size());
     QualitySummary summary;
-    summary.conversations = conversations_;
+    summary.conversations = means_.size();
     summary.tokens = kl_.size();
     summary.delta_nll = (nll_ - nll_exact_) / tokens;
     summary.kl = mean(kl_);
     summary.kl_p95 = quantile(kl_, 0.95);
-    summary.kl_worst = worst_;
+    summary.kl_worst = quantile(means_, 1);
+    summary.kl_quartiles = {quantile(means_, 0.25), quantile(means_, 0.5), quantile(means_, 0.75)};
+    summary.kl_interval = mean_interval(means_);
     summary.top1 = static_cast<double>(same_top_) / tokens;
     if (with_baseline_ == kl_.size() && nll_without_ > nll_exact_)
       summary.history_benefit = (nll_without_ - nll_) / (nll_without_ - nll_exact_);
@@ -191,13 +200,12 @@ class QualityTotals {
 
  private:
   std::vector<double> kl_;
+  std::vector<double> means_;
   double nll_ = 0;
   double nll_exact_ = 0;
   double nll_without_ = 0;
-  double worst_ = 0;
   std::size_t same_top_ = 0;
   std::size_t with_baseline_ = 0;
-  std::size_t conversations_ = 0;
 };
 
 /// Index of the first token where two texts differ; the length of the shorter where it is the beginning of the other;

@@ -133,6 +133,12 @@ TEST_CASE("totals over conversations, by hand") {
   CHECK(summary.kl == doctest::Approx(0.65 / 3));
   CHECK(summary.kl_p95 == doctest::Approx(0.25 + 0.9 * 0.05));
   CHECK(summary.kl_worst == doctest::Approx(0.25));
+  CHECK(totals.conversation_means().size() == 2);  // 0.2 and 0.25
+  CHECK(summary.kl_quartiles[0] == doctest::Approx(0.2125));
+  CHECK(summary.kl_quartiles[1] == doctest::Approx(0.225));
+  CHECK(summary.kl_quartiles[2] == doctest::Approx(0.2375));
+  // s = 0.05 / sqrt(2), n = 2, t_1 = 12.706.
+  CHECK(summary.kl_interval.high - summary.kl_interval.low == doctest::Approx(12.7062 * 0.05).epsilon(1e-5));
   CHECK(summary.top1 == doctest::Approx(2.0 / 3));
   CHECK(summary.history_benefit.value() == doctest::Approx((10.0 - 6.0) / (10.0 - 5.0)));
 

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "krul/conversation/strategy.hpp"
+#include "machine_costs.hpp"
+#include "texts.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+
+struct EvaluateOptions {
+  ModelOptions model;
+  std::vector<std::string> conversations;
+  std::vector<std::string> tasks;
+  std::string strategies = "load-int8,krul";
+  std::string link = "disk";
+  std::size_t history = 1024;
+  std::size_t fresh = 128;
+  std::size_t limit = 0;
+  std::size_t turns = 0;
+  bool rewrite = false;
+  std::string csv;
+};
+
+/// What all three evaluations run on.
+struct Evaluation {
+  const EvaluateOptions& options;
+  const Tool& tool;
+  std::vector<Strategy> strategies;
+  LinkName link;
+  LoadedModel model;
+  MachineCosts costs;
+
+  [[nodiscard]] Costs costs_for(const Strategy& strategy) const { return costs.costs(link, strategy.codec); }
+  void progress(std::string_view what, std::size_t done, std::size_t all, const std::string& id) const {
+    tool.progress(std::string(what) + " " + std::to_string(done + 1) + " of " + std::to_string(all) + ": " + id);
+  }
+};
+
+/// Lets the first `limit` of each source through; 0: all.
+class PerSource {
+ public:
+  explicit PerSource(std::size_t limit) : limit_(limit) {}
+  /// Counts one of this source; whether it is let through.
+  [[nodiscard]] bool take(const std::string& source) { return limit_ == 0 || ++taken_[source] <= limit_; }
+
+ private:
+  std::size_t limit_;
+  std::map<std::string, std::size_t> taken_;
+};
+
+/// A conversation's tokens.
+struct TokenText {
+  std::string id, source;
+  std::vector<Token> tokens;
+};
+
+/// The conversations that have at least so many tokens, the first of each source. Ends the program if none has.
+[[nodiscard]] std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_tokens);
+
+/// What an evaluation found.
+struct EvaluationResult {
+  Json strategies;    ///< [strategies]: "name" and its figures
+  Json csv;           ///< [rows] the same, flat
+  Json more;          ///< what else the JSON object says
+  std::string table;  ///< for people
+};
+
+/// Prints it, and writes --csv.
+void print_evaluation(const Evaluation& run, const EvaluationResult& result);
+
+/// "name", the figures of everything, and under "sources" those of each source.
+/// @param totals   eval::BySource
+/// @param figures  (totals) -> Json
+template <class Totals, class Figures>
+[[nodiscard]] Json figures_by_source(std::string_view name, const Totals& totals, Figures&& figures) {
+  Json row = {{"name", name}};
+  row.update(figures(totals.all()));
+  row["sources"] = Json::array();
+  for (const auto& [source, of_source] : totals.sources()) {
+    Json entry = {{"source", source}};
+    entry.update(figures(of_source));
+    row["sources"].push_back(std::move(entry));
+  }
+  return row;
+}
+
+/// One flat row for each strategy and source, "all" first, from what figures_by_source gave.
+[[nodiscard]] Json rows_by_source(const Evaluation& run, const Json& strategies);
+
+void evaluate_quality(Evaluation& run);
+void evaluate_tasks(Evaluation& run);
+void evaluate_turns(Evaluation& run);
+
+}  // namespace krul::cli

@@ -1,0 +1,148 @@
+#include <cmath>
+#include <string>
+
+#include "evaluate.hpp"
+#include "krul/eval/by_source.hpp"
+#include "krul/eval/quality.hpp"
+#include "krul/eval/result_table.hpp"
+#include "quality_rows.hpp"
+#include "strategy_run.hpp"
+
+namespace krul::cli {
+namespace {
+
+/// One conversation, cut where the user comes back.
+struct Case {
+  std::string id, source;
+  std::vector<Token> all;
+  std::size_t history = 0;
+  [[nodiscard]] std::span<const Token> before() const { return std::span(all).first(history); }
+  [[nodiscard]] std::span<const Token> fresh() const { return std::span(all).subspan(history); }
+};
+
+std::vector<Case> cut_cases(const Evaluation& run) {
+  const auto& options = run.options;
+  std::vector<Case> cases;
+  for (auto& text : long_enough(run, options.history / 2 + options.fresh)) {
+    const std::size_t history = std::min(options.history, text.tokens.size() - options.fresh);
+    text.tokens.resize(history + options.fresh);
+    cases.push_back({text.id, text.source, std::move(text.tokens), history});
+  }
+  return cases;
+}
+
+/// Quality and size of one strategy on some conversations.
+struct Totals {
+  eval::QualityTotals quality;
+  double bytes = 0, tokens = 0;
+  void add(const std::vector<eval::TokenQuality>& conversation, const StrategyRun& state) {
+    quality.add(conversation);
+    bytes += static_cast<double>(state.stored_bytes());
+    tokens += static_cast<double>(state.stored_rows());
+  }
+};
+
+Json figures(const Totals& totals, double f16) {
+  const auto quality = totals.quality.summary();
+  const double bytes = totals.bytes / totals.tokens;
+  return {{"bytes_per_token", bytes},
+          {"ratio_to_f16", f16 / bytes},
+          {"delta_nll", quality.delta_nll},
+          {"kl", quality.kl},
+          {"kl_p95", quality.kl_p95},
+          {"kl_worst", quality.kl_worst},
+          {"kl_q1", quality.kl_quartiles[0]},
+          {"kl_median", quality.kl_quartiles[1]},
+          {"kl_q3", quality.kl_quartiles[2]},
+          {"kl_low", finite_or_null(quality.kl_interval.low)},
+          {"kl_high", finite_or_null(quality.kl_interval.high)},
+          {"history_benefit", quality.history_benefit ? Json(*quality.history_benefit) : Json(nullptr)},
+          {"top1", quality.top1},
+          {"conversations", quality.conversations},
+          {"tokens", quality.tokens}};
+}
+
+struct Outcome {
+  Strategy strategy;
+  eval::BySource<Totals> totals;
+};
+
+Json to_json(const Outcome& outcome, const std::vector<Case>& cases, double f16) {
+  Json row = figures_by_source(outcome.strategy.name, outcome.totals,
+                               [f16](const Totals& totals) { return figures(totals, f16); });
+  row["by_conversation"] = Json::array();
+  for (std::size_t i = 0; i < cases.size(); ++i)
+    row["by_conversation"].push_back({{"id", cases[i].id},
+                                      {"source", cases[i].source},
+                                      {"history", cases[i].history},
+                                      {"kl", outcome.totals.all().quality.conversation_means()[i]}});
+  return row;
+}
+
+std::string table_of(const Json& rows, const EvaluateOptions& options) {
+  using eval::cell;
+  constexpr auto left = eval::ResultTable::Align::left;
+  eval::ResultTable table({{"strategy", "", left},
+                           {"data", "", left},
+                           {"talks"},
+                           {"bytes", "per token"},
+                           {"ratio", "to f16"},
+                           {"dNLL", "nats"},
+                           {"KL", "nats"},
+                           {"KL p95"},
+                           {"KL quartiles", "conversations"},
+                           {"KL worst", "conversation"},
+                           {"top-1"},
+                           {"benefit", "kept"}});
+  const auto add = [&](const std::string& name, const std::string& data, const Json& row) {
+    const auto value = [&](const char* key) { return row[key].is_null() ? std::nan("") : row[key].get<double>(); };
+    table.add({name, data, cell(value("conversations"), 0), cell(value("bytes_per_token"), 0),
+               cell(value("ratio_to_f16"), 2), cell(value("delta_nll"), 4), cell(value("kl"), 5),
+               cell(value("kl_p95"), 5),
+               cell(value("kl_q1"), 5) + " " + cell(value("kl_median"), 5) + " " + cell(value("kl_q3"), 5),
+               cell(value("kl_worst"), 5), cell(value("top1"), 3), cell(value("history_benefit"), 4)});
+  };
+  for (const auto& row : rows) {
+    add(row["name"], "all", row);
+    if (row["sources"].size() > 1)
+      for (const auto& source : row["sources"]) add("", source["source"], source);
+  }
+  return table.text() + "\nhistory of up to " + std::to_string(options.history) + " tokens, the next " +
+         std::to_string(options.fresh) + " are the new input; " +
+         std::to_string(rows.front()["conversations"].get<std::size_t>()) + " conversations\n";
+}
+
+}  // namespace
+
+void evaluate_quality(Evaluation& run) {
+  CpuModel& model = run.model.backend;
+  const auto cases = cut_cases(run);
+  std::vector<Outcome> outcomes;
+  for (const auto& strategy : run.strategies) outcomes.push_back({strategy, {}});
+
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    const Case& item = cases[i];
+    run.progress("conversation", i, cases.size(), item.id);
+    auto exact = prefill_exact(model, item.before(), item.fresh().size());
+    const auto reference = logits_after(model, exact, item.fresh(), item.fresh().size());
+    exact.truncate(item.history);
+    auto empty = prefill_exact(model, {}, item.fresh().size());
+    const auto alone = logits_after(model, empty, item.fresh(), item.fresh().size());
+    for (auto& outcome : outcomes) {
+      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
+      state.save(exact, item.before());
+      const auto logits = state.resume(item.all, item.fresh().size());
+      outcome.totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), state);
+    }
+  }
+
+  Json rows = Json::array();
+  for (const auto& outcome : outcomes)
+    rows.push_back(to_json(outcome, cases, static_cast<double>(model.geometry().f16_token_bytes())));
+  print_evaluation(run, {.strategies = rows,
+                         .csv = rows_by_source(run, rows),
+                         .more = {{"history", run.options.history}, {"new", run.options.fresh}},
+                         .table = table_of(rows, run.options)});
+}
+
+}  // namespace krul::cli
