@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bench.hpp"
+#include "exact_history.hpp"
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/store/memory_store.hpp"
@@ -34,42 +35,44 @@ std::function<RestoreFigure()> measurement(const Returning& returning, FileStore
     case LinkName::Kind::disk:
       return [=, &disk] {
         if (!warm) drop_from_page_cache(disk.path());
-        return restore_once(returning, disk, strategy, link, nothing);
+        return restore_once(returning, disk, strategy, nothing);
       };
     case LinkName::Kind::memory:
-      return [=, &memory] { return restore_once(returning, memory, strategy, link, nothing); };
+      return [=, &memory] { return restore_once(returning, memory, strategy, nothing); };
     case LinkName::Kind::rate:
+    case LinkName::Kind::relative:
       break;
   }
   return [=, throttled = behind_link(memory, link)]() mutable {
     throttled.empty_bucket();
-    return restore_once(returning, throttled, strategy, link, nothing);
+    return restore_once(returning, throttled, strategy, nothing);
   };
 }
 
+/// All that was saved under an id, in bytes.
+template <ConversationStore S>
+std::uint64_t stored_bytes(S& store, const std::string& id) {
+  const auto folder = unwrap(conversation_folder(id));
+  std::uint64_t bytes = 0;
+  for (const auto& object : unwrap(store.list(folder))) bytes += unwrap(store.size(folder + "/" + object));
+  return bytes;
+}
+
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
-  const auto links = unwrap(parse_links(options.links));
+  auto links = unwrap(parse_links(options.links));
   const auto chosen = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto costs = machine_costs(model, tool);
+  for (auto& link : links) link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
-  const Returning returning{model, costs, "bench-", tokens};
+  const auto history = std::span(tokens).first(options.tokens);
   const TemporaryFolder folder{cache_folder() / "bench" / std::to_string(::getpid())};
   auto disk = unwrap(FileStore::open(folder.path));
   MemoryStore memory;
-  tool.progress("computing and saving " + std::to_string(options.tokens) + " tokens");
-  {
-    const auto history = std::span(tokens).first(options.tokens);
-    auto cache = model.backend.make_cache(options.tokens);
-    auto batch = model.backend.make_batch();
-    prefill(model.backend, cache, batch, history, {});
-    for (const SaveAs& as : saves_for(chosen, returning.id_prefix, model.backend.workers().threads())) {
-      unwrap(save_as(model.backend, disk, cache, history, as));
-      unwrap(save_as(model.backend, memory, cache, history, as));
-    }
-  }
+  tool.progress("computing " + std::to_string(options.tokens) + " tokens");
+  const auto exact = prefill_exact(model.backend, history, 0, chosen);
 
   Json results = Json::array();
   eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
@@ -79,13 +82,29 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                            {"bound", "ms"},
                            {"bubble", "ms"},
                            {"read"},
+                           {"stored"},
                            {"recomputed", "tokens"},
                            {"time against load-f16", "median [95 %]", eval::ResultTable::Align::left}});
   for (const auto& link : links) {
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
-    for (const auto& strategy : chosen)
+    std::vector<std::uint64_t> stored;
+    for (const auto& strategy : chosen) {
+      tool.progress("saving with " + std::string(strategy.name) + " for " + link.text);
+      Returning returning{
+          model, costs.costs(link, strategy, model.backend.geometry()), saved_id("bench-", strategy, link), {}};
+      const HistorySave save{strategy, returning.costs, returning.id};
+      if (link.kind == LinkName::Kind::disk) {
+        returning.tokens = save_history(model.backend, disk, exact, history, save);
+        stored.push_back(stored_bytes(disk, returning.id));
+      } else {
+        returning.tokens = save_history(model.backend, memory, exact, history, save);
+        stored.push_back(stored_bytes(memory, returning.id));
+      }
+      returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(options.tokens),
+                              tokens.end());
       alternatives.push_back(
           {std::string(strategy.name), measurement(returning, disk, memory, strategy, link, options.warm)});
+    }
     tool.progress("restoring over " + link.text);
     eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
     const auto report = unwrap(harness.run<RestoreFigure>(alternatives));
@@ -107,7 +126,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                          {"ttft_ms", ttft},
                          {"restore_ms", restore},
                          {"bytes", last.bytes},
+                         {"stored_bytes", stored[i]},
                          {"recomputed_tokens", recomputed},
+                         {"recomputed_rows", last.recomputed_rows},
                          {"prefix", last.plan.prefix},
                          {"predicted_ms", predicted},
                          {"bound_ms", bound},
@@ -120,7 +141,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                          {"ratio_low", comparison.ratio.interval.low},
                          {"ratio_high", comparison.ratio.interval.high}});
       table.add({link.text, std::string(chosen[i].name), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
-                 eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)), std::to_string(recomputed),
+                 eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)),
+                 human_bytes(static_cast<double>(stored[i])), std::to_string(recomputed),
                  eval::cell(comparison.ratio) + (report.noisy ? " noisy" : "")});
       if (!options.trace.empty()) {
         const auto file =

@@ -140,7 +140,7 @@ class Side {
     SaveReport report;
     const double taken = timed([&] {
       report = unwrap(save_as(model_.backend, store, cache_, tokens,
-                              {.id = saved_id("peer-", strategy_.codec),
+                              {.id = "peer",
                                .plan = SavePlan::separate(unwrap(row_codec_from_name(strategy_.codec))),
                                .threads = model_.backend.workers().threads()}));
     });
@@ -151,9 +151,9 @@ class Side {
     auto store = unwrap(FileStore::open(folder));
     drop_from_page_cache(folder);
     const auto tokens = made_up(0, history + prompt);
-    const Returning returning{model_, costs_, "peer-", tokens};
+    const Returning returning{model_, costs_.costs({"disk", LinkName::Kind::disk}, strategy_.codec), "peer", tokens};
     Token first = 0;
-    const auto figure = restore_once(returning, store, strategy_, {"disk", LinkName::Kind::disk, 0},
+    const auto figure = restore_once(returning, store, strategy_,
                                      [&](auto&, const std::vector<float>& logits) { first = krul::greedy(logits); });
     if (figure.report.matched != history)
       throw Failure({ErrorCode::not_found, "the saved state does not hold these tokens; save first"});

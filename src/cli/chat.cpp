@@ -4,9 +4,8 @@
 #include <iostream>
 #include <memory>
 
-#include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
-#include "machine_costs.hpp"
+#include "exact_history.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "talk.hpp"
 #include "verbs.hpp"
 
@@ -55,17 +54,38 @@ struct TurnResult {
   SaveReport saved;
 };
 
-TurnResult take_turn(LoadedModel& model, Talk& talk, const ChatOptions& options, const std::string& text,
+/// A talk, and what its strategy has to know to save it.
+struct Chat {
+  Talk talk;
+  Strategy strategy;
+  Costs costs;                                          ///< of the restore that saves are planned for
+  std::optional<TokenwiseSimilarityEstimator<>> watch;  ///< if the strategy looks at attention
+
+  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
+    return watch ? talk.advance(tokens, logits, *watch) : talk.advance(tokens, logits);
+  }
+  Status append(Token token, std::span<float> logits) {
+    return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
+  }
+  Result<SaveReport> save(CpuModel& model) {
+    const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
+    const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(), {strategy, costs, {}});
+    return talk.save(plan, watch ? &statistics : nullptr);
+  }
+};
+
+TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options, const std::string& text,
                      const Tool& tool) {
+  Talk& talk = chat.talk;
   const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
   const auto tokens = with_message(model, before, text);
   std::vector<float> logits(model.backend.geometry().vocabulary);
   TurnResult turn;
-  turn.report = unwrap(talk.advance(tokens, logits));
+  turn.report = unwrap(chat.advance(tokens, logits));
   if (!tool.json && (turn.report.bytes > 0 || !turn.report.reasons.empty()))
     tool.say("(" + describe(turn.report) + ")");
   const Reply reply = sample_reply(
-      model, options.reply, logits, [&](Token token) { return talk.append(token, logits).has_value(); },
+      model, options.reply, logits, [&](Token token) { return chat.append(token, logits).has_value(); },
       show_on_terminal(model, tool));
   // The last token of a reply was shown but not run: it is run with the next prompt.
   if (reply.end) {
@@ -73,7 +93,7 @@ TurnResult take_turn(LoadedModel& model, Talk& talk, const ChatOptions& options,
   } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
     talk.append_pending(reply.tokens.back());
   }
-  turn.saved = unwrap(talk.save());
+  turn.saved = unwrap(chat.save(model.backend));
   turn.reply = model.tokenizer.decode(reply.tokens);
   if (!tool.json) std::printf("\n");
   return turn;
@@ -81,17 +101,26 @@ TurnResult take_turn(LoadedModel& model, Talk& talk, const ChatOptions& options,
 
 void chat(const ChatOptions& options, const Tool& tool) {
   const auto strategy = unwrap(strategy_named(options.strategy));
+  if (strategy.stored_as != StoredAs::keys_and_values)
+    throw Failure(
+        {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
   auto store = options.store.open();
   auto model = options.model.load(tool);
   ConversationOptions conversation;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
   conversation.threads = model.backend.workers().threads();
-  auto talk = unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy));
-  talk.plan_for(machine_costs(model, tool).costs({"disk", LinkName::Kind::disk, 0}, strategy.codec));
+  const Costs costs =
+      machine_costs(model, tool).costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
+  conversation.costs = costs;
+  Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
+            strategy,
+            costs,
+            {}};
+  if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());
 
   if (!options.message.empty()) {
-    const auto turn = take_turn(model, talk, options, options.message, tool);
+    const auto turn = take_turn(model, chat, options, options.message, tool);
     if (tool.json)
       tool.print({{"reply", turn.reply},
                   {"report", to_json(turn.report)},
@@ -100,19 +129,19 @@ void chat(const ChatOptions& options, const Tool& tool) {
                     {"rows", turn.saved.rows},
                     {"new_rows", turn.saved.new_rows},
                     {"bytes", turn.saved.bytes}}},
-                  {"tokens", talk.tokens().size()},
+                  {"tokens", chat.talk.tokens().size()},
                   {"run", describe_run(model)}});
     return;
   }
   if (tool.json) throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  if (!talk.saved_tokens().empty())
+  if (!chat.talk.saved_tokens().empty())
     tool.say("(conversation \"" + options.conversation + "\" goes on after " +
-             std::to_string(talk.saved_tokens().size()) + " tokens)");
+             std::to_string(chat.talk.saved_tokens().size()) + " tokens)");
   const bool terminal = isatty(STDIN_FILENO);
   if (terminal) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
   for (std::string line;
        (terminal ? (std::printf("> "), std::fflush(stdout)) : 0), std::getline(std::cin, line) && !line.empty();)
-    take_turn(model, talk, options, line, tool);
+    take_turn(model, chat, options, line, tool);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "bench.hpp"
+#include "exact_history.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/sampling.hpp"
@@ -26,6 +27,11 @@ struct DemoOptions {
   std::size_t continuation = 48;
   std::string job;  ///< set in the second process
 };
+
+/// What the demo shows: the default beside what others do.
+std::vector<Strategy> demo_strategies() {
+  return unwrap(strategies_named("recompute,load-exact,load-f16,load-int8,minicache,partial,krul-paper,krul"));
+}
 
 /// What the second process needs to know of one conversation.
 struct DemoCase {
@@ -50,7 +56,7 @@ DemoCase case_from(const Json& json) {
           json.at("logits_file").get<std::string>()};
 }
 
-/// Computes a conversation, saves it under every codec, and continues it without any saving.
+/// Computes a conversation, saves it under every strategy for every link, and continues it without any saving.
 DemoCase compute_and_save(LoadedModel& model, FileStore& store, const ConversationText& text,
                           const DemoOptions& options, const std::filesystem::path& folder) {
   DemoCase item{.id = text.id,
@@ -66,11 +72,18 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
   expect_fits(model, item.tokens.size() + options.continuation);
 
   const std::size_t vocabulary = model.backend.geometry().vocabulary;
-  auto cache = model.backend.make_cache(item.tokens.size() + options.continuation);
+  const auto shown = demo_strategies();
+  const auto costs = machine_costs(model, Tool{});
+  auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
+  for (const auto& link : unwrap(parse_links(options.links)))
+    for (const auto& strategy : shown) {
+      const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
+      static_cast<void>(save_history(
+          model.backend, store, exact, history,
+          {strategy, costs.costs(rate, strategy, model.backend.geometry()), saved_id(text.id + "-", strategy, link)}));
+    }
+  auto& cache = exact.cache;
   auto batch = model.backend.make_batch();
-  prefill(model.backend, cache, batch, history, {});
-  for (const SaveAs& as : saves_for(strategies(), text.id + "-", model.backend.workers().threads()))
-    unwrap(save_as(model.backend, store, cache, history, as));
 
   std::vector<float> all(options.continuation * vocabulary);
   prefill(model.backend, cache, batch, std::span(item.tokens).subspan(item.history), std::span(all).first(vocabulary));
@@ -85,10 +98,9 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
   return item;
 }
 
-/// The bytes that a strategy keeps for a conversation: all its objects, or the tokens alone.
-std::uint64_t stored_bytes(FileStore& store, const DemoCase& item, const Strategy& strategy) {
-  if (strategy.name == "recompute") return item.history * sizeof(Token);
-  const auto folder = unwrap(conversation_folder(saved_id(item.id + "-", strategy.codec)));
+/// The bytes that are kept for a conversation: all its objects.
+std::uint64_t stored_bytes(FileStore& store, const std::string& id) {
+  const auto folder = unwrap(conversation_folder(id));
   std::uint64_t bytes = 0;
   for (const auto& object : unwrap(store.list(folder))) bytes += unwrap(store.size(folder + "/" + object));
   return bytes;
@@ -126,10 +138,10 @@ Json measure(const Returning& returning, FileStore& store, const RestoredCase& r
     };
     if (link.kind == LinkName::Kind::rate) {
       auto throttled = behind_link(store, link);
-      figures.push_back(restore_once(returning, throttled, strategy, link, after));
+      figures.push_back(restore_once(returning, throttled, strategy, after));
     } else {
       if (link.kind == LinkName::Kind::disk) drop_from_page_cache(store.path());
-      figures.push_back(restore_once(returning, store, strategy, link, after));
+      figures.push_back(restore_once(returning, store, strategy, after));
     }
   }
   std::sort(figures.begin(), figures.end(),
@@ -154,7 +166,7 @@ Json measure(const Returning& returning, FileStore& store, const RestoredCase& r
           {"ttft_ms", median.first_token_s * 1e3},
           {"restore_ms", report.first_token_s * 1e3},
           {"bytes", report.bytes},
-          {"stored_bytes", stored_bytes(store, item, strategy)},
+          {"stored_bytes", stored_bytes(store, returning.id)},
           {"recomputed_tokens", report.recomputed_tokens()},
           {"predicted_ms", report.predicted.first_token_s * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
@@ -174,12 +186,14 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   Json results = Json::array();
   for (const auto& json : job.at("cases")) {
     const DemoCase item = case_from(json);
-    const Returning returning{model, costs, item.id + "-", item.tokens};
     const RestoredCase restored_case{item, read_logits(item, model.backend.geometry().vocabulary)};
     for (const auto& link : links)
-      for (const auto& strategy : strategies()) {
+      for (const auto& strategy : demo_strategies()) {
+        const LinkName rate = costs.resolved(link, model.backend.geometry(), item.history, 32);
+        const Returning returning{model, costs.costs(rate, strategy, model.backend.geometry()),
+                                  saved_id(item.id + "-", strategy, link), item.tokens};
         tool.progress("restoring " + item.id + " over " + link.text + " with " + std::string(strategy.name));
-        results.push_back(measure(returning, store, restored_case, strategy, link));
+        results.push_back(measure(returning, store, restored_case, strategy, rate));
       }
   }
   tool.progress("");

@@ -49,7 +49,7 @@ void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   }
   Json object = {{"strategies", result.strategies}};
   object.update(result.more);
-  object.update({{"link", run.options.link}, {"run", describe_run(run.model)}});
+  object.update({{"link", run.link.text}, {"run", describe_run(run.model)}});
   run.tool.print(object);
 }
 
@@ -60,7 +60,8 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   auto strategies = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   auto costs = machine_costs(model, tool);
-  Evaluation run{options, tool, std::move(strategies), link, std::move(model), std::move(costs)};
+  const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
   if (!options.tasks.empty()) {
     evaluate_tasks(run);
   } else if (options.turns > 0) {

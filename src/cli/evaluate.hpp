@@ -35,7 +35,9 @@ struct Evaluation {
   LoadedModel model;
   MachineCosts costs;
 
-  [[nodiscard]] Costs costs_for(const Strategy& strategy) const { return costs.costs(link, strategy.codec); }
+  [[nodiscard]] Costs costs_for(const Strategy& strategy) const {
+    return costs.costs(link, strategy, model.backend.geometry());
+  }
   void progress(std::string_view what, std::size_t done, std::size_t all, const std::string& id) const {
     tool.progress(std::string(what) + " " + std::to_string(done + 1) + " of " + std::to_string(all) + ": " + id);
   }

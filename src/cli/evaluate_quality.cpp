@@ -123,11 +123,11 @@ void evaluate_quality(Evaluation& run) {
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const Case& item = cases[i];
     run.progress("conversation", i, cases.size(), item.id);
-    auto exact = prefill_exact(model, item.before(), item.fresh().size());
-    const auto reference = logits_after(model, exact, item.fresh(), item.fresh().size());
-    exact.truncate(item.history);
+    auto exact = prefill_exact(model, item.before(), item.fresh().size(), run.strategies);
+    const auto reference = logits_after(model, exact.cache, item.fresh(), item.fresh().size());
+    exact.cache.truncate(item.history);
     auto empty = prefill_exact(model, {}, item.fresh().size());
-    const auto alone = logits_after(model, empty, item.fresh(), item.fresh().size());
+    const auto alone = logits_after(model, empty.cache, item.fresh(), item.fresh().size());
     for (auto& outcome : outcomes) {
       StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
       state.save(exact, item.before());

@@ -145,12 +145,12 @@ void evaluate_tasks(Evaluation& run) {
     const auto fresh = Case::asked(item.question, item.answer);
     const auto alone = Case::asked(item.alone, item.answer);
     const auto all = item.all();
-    auto exact = prefill_exact(model, item.history, fresh.size());
+    auto exact = prefill_exact(model, item.history, fresh.size(), run.strategies);
     eval::TaskScore score;
-    score.exact = eval::score_answer(logits_after(model, exact, fresh, rows), item.answer);
-    exact.truncate(item.history.size());
+    score.exact = eval::score_answer(logits_after(model, exact.cache, fresh, rows), item.answer);
+    exact.cache.truncate(item.history.size());
     auto empty = prefill_exact(model, {}, alone.size());
-    score.without = eval::score_answer(logits_after(model, empty, alone, rows), item.answer);
+    score.without = eval::score_answer(logits_after(model, empty.cache, alone, rows), item.answer);
     for (auto& outcome : outcomes) {
       StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
       state.save(exact, item.history);

@@ -99,7 +99,7 @@ void evaluate_turns(Evaluation& run) {
       states.push_back(std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy)));
     for (const auto& range : eval::equal_turns(text.size(), turns)) {
       const auto fresh = text.subspan(range.begin, range.size());
-      const auto reference = logits_after(model, exact, fresh, fresh.size());
+      const auto reference = logits_after(model, exact.cache, fresh, fresh.size());
       for (std::size_t s = 0; s < states.size(); ++s) {
         const auto logits = states[s]->take_turn(text.first(range.end), fresh.size(), how);
         auto& turn = outcomes[s].turns[range.begin / range.size()];

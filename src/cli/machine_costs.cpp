@@ -4,8 +4,10 @@
 #include <chrono>
 #include <fstream>
 
-#include "krul/compress/any_codec.hpp"
+#include "krul/compress/chunk_coding.hpp"
 #include "krul/restore/measure_costs.hpp"
+#include "krul/select/fixed_pairs.hpp"
+#include "krul/select/strategy_selector.hpp"
 #include "krul/store/checksum.hpp"
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
@@ -126,6 +128,7 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
   Costs result{.link = {}, .layer = layer, .pass_s = pass_s};
   const auto decode = decode_row_s.find(std::string(codec));
   result.layer.decode_row_s = decode == decode_row_s.end() ? 0 : decode->second;
+  expects(link.kind != LinkName::Kind::relative, "MachineCosts: the relative link must be resolved first");
   if (link.kind == LinkName::Kind::rate) {
     // The link's bucket fills up while a request waits, so that requests one after another lose no time.
     result.link = {0, link.bytes_per_s, memory.core_s_per_byte};
@@ -133,6 +136,29 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
     result.link = link.kind == LinkName::Kind::disk ? disk : memory;
   }
   return result;
+}
+
+Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
+  Costs result = costs(link, strategy.codec);
+  const auto merged = decode_row_s.find("merged");
+  if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
+    const auto layers = static_cast<double>(geometry.layers);
+    const double share =
+        2 * static_cast<double>(StrategySelector<NoSharing>::pairs_for(geometry.layers, 0.75)) / layers;
+    result.layer.decode_row_s += share * (merged->second - result.layer.decode_row_s);
+  }
+  return result;
+}
+
+LinkName MachineCosts::resolved(const LinkName& link, const Geometry& geometry, std::size_t history,
+                                std::size_t prompt) const {
+  if (link.kind != LinkName::Kind::relative) return link;
+  RestoreSizes sizes = sizes_if_stored(history, 64, geometry.layers, {}, {});
+  sizes.prompt = prompt;
+  const Costs any{.link = {}, .layer = layer, .pass_s = pass_s};
+  const double recompute_s = Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).cores_s;
+  const double rate = static_cast<double>(history * geometry.f16_token_bytes()) * link.factor / recompute_s;
+  return {link.text + " (" + human_bytes(rate) + "/s)", LinkName::Kind::rate, rate, link.factor};
 }
 
 std::filesystem::path machine_costs_file(const LoadedModel& model) {
@@ -153,7 +179,10 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   tool.progress("measuring codecs and links");
   Workers workers(model.backend.workers().threads());
   for (const AnyRowCodec& codec : AnyRowCodec::all())
-    costs.decode_row_s[std::string(codec.name())] = measure_decode_row_s(model.backend.geometry(), codec, workers);
+    costs.decode_row_s[std::string(codec.name())] =
+        measure_decode_row_s(model.backend.geometry(), ChunkCoding(Separate{}, codec), workers);
+  costs.decode_row_s["merged"] =
+      measure_decode_row_s(model.backend.geometry(), ChunkCoding(SlerpMerge{}, F16Codec{}), workers);
   MemoryStore memory;
   costs.memory = measure_link(memory, [] {});
   auto disk = unwrap(FileStore::open(store_folder));

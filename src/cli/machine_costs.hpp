@@ -3,6 +3,7 @@
 #include <map>
 #include <string>
 
+#include "krul/conversation/strategy.hpp"
 #include "krul/core/costs.hpp"
 #include "links.hpp"
 #include "tool.hpp"
@@ -13,12 +14,17 @@ namespace krul::cli {
 struct MachineCosts {
   LayerCosts layer;                            ///< without decode_row_s
   double pass_s = 0;                           ///< seconds of everything outside the layers
-  std::map<std::string, double> decode_row_s;  ///< by codec: seconds per row and layer
+  std::map<std::string, double> decode_row_s;  ///< by codec, or "merged": seconds per row and layer
   LinkCosts disk, memory;
   double measured_s = 0;  ///< how long the measurement took
 
   /// What a planner needs for rows of one codec on one link.
   [[nodiscard]] Costs costs(const LinkName& link, std::string_view codec) const;
+  /// The same for a strategy; of merged layers it knows how many there will be, not yet which.
+  [[nodiscard]] Costs costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const;
+  /// A relative link as the rate that it means for a history and a prompt; other links as they are.
+  [[nodiscard]] LinkName resolved(const LinkName& link, const Geometry& geometry, std::size_t history,
+                                  std::size_t prompt) const;
 };
 
 /// The file that holds the costs of this model, its kernels and threads.

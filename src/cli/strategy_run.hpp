@@ -4,23 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
-#include "krul/model/load.hpp"
+#include "exact_history.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/store/memory_store.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
-
-/// The cache of a conversation that nothing ever interrupted: `history` is in it, and room for `more` tokens.
-///
-/// The only place where the history that is saved passes through the model.
-[[nodiscard]] inline CpuModel::Cache prefill_exact(CpuModel& model, std::span<const Token> history, std::size_t more) {
-  CpuModel::Cache cache = model.make_cache(history.size() + more);
-  auto batch = model.make_batch();
-  if (!history.empty()) prefill(model, cache, batch, history, {});
-  return cache;
-}
 
 /// Next-token logits of the last `rows` of the tokens that follow a cache, [rows, vocabulary].
 /// @post the cache holds the tokens
@@ -41,11 +30,11 @@ class StrategyRun {
   enum class Rows : std::uint8_t { append, rewrite };
 
   StrategyRun(CpuModel& model, const Strategy& strategy, const Costs& costs)
-      : model_(&model), strategy_(strategy), codec_(unwrap(row_codec_from_name(strategy.codec))), costs_(costs) {}
+      : model_(&model), strategy_(strategy), costs_(costs) {}
 
   /// Saves a history from its exact cache.
-  void save(const CpuModel::Cache& exact, std::span<const Token> history) {
-    unwrap(save_as(*model_, store_, exact, history, as()));
+  void save(const ExactHistory& exact, std::span<const Token> history) {
+    names_ = save_history(*model_, store_, exact, history, {strategy_, costs_, "evaluated"});
     rows_ = history.size();
   }
 
@@ -53,46 +42,51 @@ class StrategyRun {
   /// stays as it is.
   [[nodiscard]] std::vector<float> resume(std::span<const Token> tokens, std::size_t rows) {
     std::vector<float> logits(rows * model_->geometry().vocabulary);
-    unwrap(open(tokens.size(), true).advance(tokens, logits));
+    std::vector<Token> all = names_;
+    all.insert(all.end(), tokens.begin() + static_cast<std::ptrdiff_t>(rows_), tokens.end());
+    unwrap(open(all.size(), true).advance(all, logits));
     return logits;
   }
 
   /// A turn: as resume, then all tokens are saved and the live state is dropped. Begins the conversation if nothing is
-  /// saved.
+  /// saved. Ends the program for strategies that keep no tokens to go on with.
   [[nodiscard]] std::vector<float> take_turn(std::span<const Token> tokens, std::size_t rows, Rows how) {
+    if (strategy_.stored_as != StoredAs::keys_and_values)
+      throw Failure({ErrorCode::unsupported, "strategy " + std::string(strategy_.name) +
+                                                 " is for one return only; leave it out of runs of several turns"});
     std::vector<float> logits(rows * model_->geometry().vocabulary);
+    TokenwiseSimilarityEstimator<> estimator(model_->geometry());
     auto talk = open(tokens.size(), how == Rows::rewrite);
-    unwrap(talk.advance(tokens, logits));
-    if (how == Rows::append) {
-      unwrap(talk.save());
+    if (strategy_.observes_attention()) {
+      unwrap(talk.advance(tokens, logits, estimator));
     } else {
-      unwrap(save_as(*model_, store_, talk.cache(), tokens, as()));
+      unwrap(talk.advance(tokens, logits));
+    }
+    const AttentionStatistics statistics = estimator.statistics();
+    const auto plan = plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}});
+    if (how == Rows::append) {
+      unwrap(talk.save(plan, strategy_.observes_attention() ? &statistics : nullptr));
+    } else {
+      unwrap(save_as(*model_, store_, talk.cache(), tokens,
+                     {.id = "evaluated",
+                      .plan = plan,
+                      .statistics = strategy_.observes_attention() ? &statistics : nullptr,
+                      .threads = model_->workers().threads()}));
     }
     rows_ = tokens.size();
     return logits;
   }
 
-  /// What is saved, all of the conversation counted. A strategy that reads nothing needs no more than the tokens.
-  [[nodiscard]] std::uint64_t stored_bytes() const {
-    return strategy_.name == "recompute" ? rows_ * sizeof(Token) : store_.used();
-  }
+  /// What is saved, all of the conversation counted.
+  [[nodiscard]] std::uint64_t stored_bytes() const { return store_.used(); }
   /// Tokens whose state is saved.
   [[nodiscard]] std::size_t stored_rows() const noexcept { return rows_; }
 
  private:
   using Talk = Conversation<CpuModel, MemoryStore, AnyPolicy>;
 
-  [[nodiscard]] SaveAs as() const {
-    return {.id = "evaluated",
-            .codec = codec_,
-            .strategy = std::string(strategy_.name),
-            .threads = model_->workers().threads()};
-  }
-
   [[nodiscard]] Talk open(std::size_t capacity, bool read_only) {
     ConversationOptions options;
-    options.codec = codec_;
-    options.strategy = std::string(strategy_.name);
     options.capacity = capacity;
     options.costs = costs_;
     options.threads = model_->workers().threads();
@@ -102,9 +96,9 @@ class StrategyRun {
 
   CpuModel* model_;
   Strategy strategy_;
-  AnyRowCodec codec_;
   Costs costs_;
   MemoryStore store_;
+  std::vector<Token> names_;  ///< stand for the history when it is restored
   std::size_t rows_ = 0;
 };
 

@@ -232,8 +232,9 @@ template <KvCache Cache, ConversationStore S, Clock C>
 struct SaveAs {
   std::string id;
   SavePlan plan;
-  const HiddenStates* hidden = nullptr;  ///< of all rows, if the plan stores some
-  std::uint32_t block = 64;              ///< tokens of a stored block
+  const HiddenStates* hidden = nullptr;             ///< of all rows, if the plan stores some
+  const AttentionStatistics* statistics = nullptr;  ///< to be kept with it
+  std::uint32_t block = 64;                         ///< tokens of a stored block
   std::size_t threads = 1;
 };
 
@@ -266,7 +267,8 @@ template <ModelBackend B, ConversationStore S>
                                           .geometry = model.geometry(),
                                           .workers = workers,
                                           .plan = as.plan,
-                                          .hidden = as.hidden};
+                                          .hidden = as.hidden,
+                                          .statistics = as.statistics};
   return save_conversation(job, manifest, tokens, 0);
 }
 

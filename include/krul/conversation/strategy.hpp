@@ -12,14 +12,15 @@
 #include "krul/restore/as_stored.hpp"
 #include "krul/restore/best_of.hpp"
 #include "krul/restore/token_split.hpp"
+#include "krul/store/segment.hpp"
 
 namespace krul {
 
 /// A restore policy chosen at run time.
 class AnyPolicy {
  public:
-  using Choice = std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid, AsStored, TwoPointers,
-                              PlainSplit>;
+  using Choice =
+      std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid, AsStored, TwoPointers, PlainSplit>;
   AnyPolicy() = default;
   template <class Policy>
   requires std::constructible_from<Choice, Policy> AnyPolicy(Policy policy) : choice_(std::move(policy)) {}

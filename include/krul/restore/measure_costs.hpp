@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "krul/backend/model_backend.hpp"
-#include "krul/compress/row_codec.hpp"
+#include "krul/compress/chunk_coding.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/cost_fit.hpp"
@@ -97,21 +97,31 @@ template <ModelBackend B, Clock C = SteadyClock>
 
 /// Seconds a stored row of one layer (K and V) takes to become a row of the cache again, with all workers at it.
 /// @complexity  decodes 16 blocks of 64 rows some times over
-template <RowCodec Codec, Clock C = SteadyClock>
-[[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const Codec& codec, Workers& workers,
+template <Clock C = SteadyClock>
+[[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const ChunkCoding& coding, Workers& workers,
                                           C clock = {}) {
-  constexpr std::size_t blocks = 16, rows = 64, repeats = 5;
-  std::vector<std::byte> plain(rows * geometry.kv_row_bytes(), std::byte{0x3c}), coded(codec.bytes(geometry, rows));
-  codec.encode(geometry, plain, coded);
-  std::vector<std::byte> target(2 * blocks * plain.size());
+  constexpr std::size_t chunks = 16, rows = 64, repeats = 5;
+  const std::size_t layers = coding.layers(), bytes = rows * geometry.kv_row_bytes();
+  // The values do not matter here, only the time; layers differ a little, as a merge expects.
+  std::vector<std::vector<std::byte>> plain(2 * layers, std::vector<std::byte>(bytes));
+  for (std::size_t i = 0; i < plain.size(); ++i)
+    for (std::size_t at = 0; at < bytes; ++at) plain[i][at] = static_cast<std::byte>((at * 7 + i) % 31 + 0x20);
+  std::vector<KvRows> group;
+  for (std::size_t layer = 0; layer < layers; ++layer) group.push_back({plain[2 * layer], plain[2 * layer + 1]});
+  const std::vector<std::byte> coded = coding.encode(geometry, group);
+  std::vector<std::byte> target(chunks * layers * 2 * bytes);
   double best = 0;
   for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
     const TimePoint start = clock.now();
-    workers.parallel_for(2 * blocks, [&](std::size_t i, std::size_t) {
-      // The values do not matter here, only the time, and these bytes are the codec's own.
-      static_cast<void>(codec.decode(geometry, coded, std::span(target).subspan(i * plain.size(), plain.size())));
+    workers.parallel_for(chunks, [&](std::size_t i, std::size_t) {
+      std::vector<MutableKvRows> to;
+      for (std::size_t layer = 0; layer < layers; ++layer) {
+        const auto own = std::span(target).subspan((i * layers + layer) * 2 * bytes, 2 * bytes);
+        to.push_back({own.first(bytes), own.last(bytes)});
+      }
+      static_cast<void>(coding.decode(geometry, coded, to));
     });
-    const double taken = seconds(clock.now() - start) / (blocks * rows);
+    const double taken = seconds(clock.now() - start) / static_cast<double>(chunks * layers * rows);
     best = repeat == 0 ? taken : std::min(best, taken);
   }
   return best;

@@ -1,0 +1,164 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krul/backend/kv_cache.hpp"
+#include "krul/conversation/strategy.hpp"
+#include "krul/restore/restoration_scheduler.hpp"
+#include "krul/select/attention_similarity.hpp"
+#include "krul/select/fixed_pairs.hpp"
+#include "krul/select/strategy_selector.hpp"
+#include "krul/simulate/hidden_states.hpp"
+
+namespace krul {
+
+/// What the plan of a save depends on, beside the strategy.
+struct SaveSituation {
+  const Geometry& geometry;
+  std::size_t tokens = 0;                 ///< N: length of the conversation
+  std::size_t block = 64;                 ///< tokens of a stored block
+  BlockBytes block_bytes;                 ///< what the strategy's codings make of one block: see measure_block_bytes
+  const AttentionStatistics& statistics;  ///< of this conversation; may be empty if nothing looks at it
+  std::span<const double> unpredictability = {};  ///< [L, L], for PairChoice::predictable
+  std::optional<Costs> costs;                     ///< of the restore that is planned for; none: nothing is left out
+};
+
+/// The codings of a strategy. @return unsupported if its codec is not in this build
+[[nodiscard]] inline Result<SavePlan> codings_of(const Strategy& strategy) {
+  const auto codec = row_codec_from_name(strategy.codec);
+  if (!codec) return propagate(codec);
+  SavePlan plan = SavePlan::separate(*codec, std::string(strategy.name));
+  plan.pair_coding = {strategy.pairs == PairChoice::none ? ChunkCoding::Sharing{Separate{}} : strategy.merge, *codec};
+  plan.order = strategy.order;
+  return plan;
+}
+
+/// What a strategy's codings make of a block, tried on rows of a cache: merged chunks have no fixed length.
+/// @param block   tokens, no more than the cache holds
+/// @throws PreconditionError if the cache holds fewer tokens, or the plan's pairs do not fit its geometry
+template <KvCache Cache>
+[[nodiscard]] BlockBytes measure_block_bytes(const Cache& cache, const Geometry& geometry, const SavePlan& plan,
+                                             std::size_t block) {
+  expects(block > 0 && cache.length() >= block, "measure_block_bytes: the cache holds no whole block");
+  const TokenRange tokens{cache.length() - block, cache.length()};
+  std::vector<std::vector<std::byte>> bytes(4, std::vector<std::byte>(block * geometry.kv_row_bytes()));
+  const std::size_t middle = geometry.layers / 2, next = std::min(middle + 1, geometry.layers - 1);
+  cache.wait(cache.read_kv(middle, tokens, {bytes[0], bytes[1]}));
+  cache.wait(cache.read_kv(next, tokens, {bytes[2], bytes[3]}));
+  const KvRows group[] = {{bytes[0], bytes[1]}, {bytes[2], bytes[3]}};
+  BlockBytes measured{.single = plan.coding.encode(geometry, std::span(group).first(1)).size(), .pair = 0};
+  measured.pair =
+      plan.pair_coding.layers() == 2 ? plan.pair_coding.encode(geometry, group).size() : 2 * measured.single;
+  return measured;
+}
+
+namespace detail {
+
+[[nodiscard]] inline std::vector<LayerPair> choose_pairs(const Strategy& strategy, const SaveSituation& situation) {
+  const auto ask = [&](auto policy) {
+    return StrategySelector(std::move(policy))
+        .select(situation.statistics, {.layers = situation.geometry.layers, .tokens = situation.tokens})
+        .pairs;
+  };
+  switch (strategy.pairs) {
+    case PairChoice::none:
+      break;
+    case PairChoice::attention:
+      return ask(AttentionSimilarity{});
+    case PairChoice::fixed_deep:
+      return ask(FixedDeepPairs{});
+    case PairChoice::random:
+      return ask(RandomPairs{situation.tokens});
+    case PairChoice::predictable:
+      return ask(PairsByDistance{{situation.unpredictability.begin(), situation.unpredictability.end()}});
+  }
+  return {};
+}
+
+/// The same front in every layer that stores about as many bytes as `pyramid`: deeper layers may have one block less.
+[[nodiscard]] inline std::vector<std::size_t> uniform_with_bytes_of(const std::vector<std::size_t>& pyramid,
+                                                                    const RestoreSizes& sizes, const Costs& costs) {
+  const Predictor predictor(sizes, costs);
+  const auto wanted = static_cast<double>(predictor(pyramid).bytes);
+  std::vector<std::size_t> best;
+  double best_gap = 0;
+  for (std::size_t step = 0; step <= sizes.blocks() * sizes.layers.size(); ++step) {
+    const std::size_t blocks = step / sizes.layers.size(), longer = step % sizes.layers.size();
+    std::vector<std::size_t> prefix(sizes.layers.size());
+    for (std::size_t layer = 0; layer < prefix.size(); ++layer)
+      prefix[layer] = std::min((blocks + (layer < longer ? 1 : 0)) * sizes.block, sizes.history);
+    const double gap = std::abs(static_cast<double>(predictor(prefix).bytes) - wanted);
+    if (!best.empty() && gap >= best_gap) continue;
+    best = std::move(prefix);
+    best_gap = gap;
+  }
+  return best;
+}
+
+/// HCache's split by layer: which layers are kept as hidden states, and whether the others, the first ones, are
+/// recomputed or kept as K and V.
+inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
+  const Geometry& geometry = situation.geometry;
+  plan.hidden_states.assign(geometry.layers, true);
+  if (!situation.costs) return;
+  const Costs& costs = *situation.costs;
+  const auto tokens = static_cast<double>(situation.tokens);
+  const auto split = simulate::best_hidden_state_split(
+      {.read_hidden_s = tokens * 2 * static_cast<double>(geometry.hidden) / costs.link.bytes_per_s,
+       .read_kv_s = tokens * 4 * static_cast<double>(geometry.kv_values()) / costs.link.bytes_per_s,
+       .project_hidden_s = tokens * costs.layer.project_row_s,
+       .recompute_s = costs.layer.call_s + tokens * (costs.layer.project_row_s + costs.layer.finish_row_s) +
+                      attended_pairs(0, situation.tokens) * costs.layer.attend_pair_s},
+      geometry.layers);
+  for (std::size_t layer = 0; layer + split.hidden < geometry.layers; ++layer) plan.hidden_states[layer] = false;
+  if (!split.others_recompute) return;
+  plan.left_out.assign(geometry.layers, 0);
+  for (std::size_t layer = 0; layer + split.hidden < geometry.layers; ++layer) plan.left_out[layer] = situation.tokens;
+}
+
+}  // namespace detail
+
+/// The plan of a strategy's save. Pure.
+/// @return unsupported if the strategy's codec is not in this build
+/// @throws PreconditionError if the strategy looks at statistics or distances that are not there, or costs are not
+/// valid
+/// @complexity O(L * blocks^2), and times L for a uniform front
+[[nodiscard]] inline Result<SavePlan> plan_save(const Strategy& strategy, const SaveSituation& situation) {
+  auto plan = codings_of(strategy);
+  if (!plan) return plan;
+  const std::size_t layers = situation.geometry.layers;
+  plan->pairs = detail::choose_pairs(strategy, situation);
+  for (const LayerPair& pair : plan->pairs)
+    plan->settings +=
+        (plan->settings.empty() ? "pairs " : " ") + std::to_string(pair.shallow) + "+" + std::to_string(pair.deep);
+  if (strategy.stored_as == StoredAs::hidden_states) detail::plan_hidden_states(*plan, situation);
+  if (strategy.left_out == LeftOut::everything) plan->left_out.assign(layers, situation.tokens);
+  const bool is_front = strategy.left_out == LeftOut::uniform_front || strategy.left_out == LeftOut::pyramid;
+  if (!is_front || !situation.costs) return plan;
+
+  const RestoreSizes sizes =
+      sizes_if_stored(situation.tokens, situation.block, layers, plan->pairs, situation.block_bytes);
+  plan->left_out = balanced_pyramid(sizes, *situation.costs);
+  if (strategy.left_out == LeftOut::uniform_front)
+    plan->left_out = plan->pairs.empty() ? RestorationScheduler<UniformSplit>{}.plan(sizes, *situation.costs).prefix
+                                         : detail::uniform_with_bytes_of(plan->left_out, sizes, *situation.costs);
+  return plan;
+}
+
+/// Bytes that a plan stores of K and V, by the sizes it was made with.
+/// @throws PreconditionError if a size is not valid
+[[nodiscard]] inline std::uint64_t planned_bytes(const SavePlan& plan, const SaveSituation& situation) {
+  const RestoreSizes sizes =
+      sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs, situation.block_bytes);
+  const Costs any;
+  return Predictor(sizes,
+                   any)(plan.left_out.empty() ? std::vector<std::size_t>(situation.geometry.layers, 0) : plan.left_out)
+      .bytes;
+}
+
+}  // namespace krul
