@@ -66,8 +66,11 @@ class Int4Codec {
   }
 
   /// A whole step of peak / 8, where a value near -peak finds -7/8 of it as its nearest code (half a step elsewhere);
-  /// the rounding to the cache's type; one rounding of floats in the encoder.
-  [[nodiscard]] double relative_error(ElementType type) const noexcept { return 0.125 + unit_roundoff(type) + 0x1p-24; }
+  /// the rounding to the cache's type; one rounding of floats in the encoder. An f32 peak above the largest bf16 is
+  /// held as that, up to 2^-8 below.
+  [[nodiscard]] double relative_error(ElementType type) const noexcept {
+    return 0.125 + unit_roundoff(type) + 0x1p-24 + (type == ElementType::f32 ? 0x1p-8 : 0);
+  }
 
  private:
   static constexpr std::size_t group_bytes(std::size_t values) noexcept { return 2 + (values + 1) / 2; }

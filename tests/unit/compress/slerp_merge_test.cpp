@@ -354,8 +354,10 @@ TEST_CASE("a token that cannot be merged is retained and does not decide about t
 
 TEST_CASE("one head that cannot be merged retains its token where lengths are per head") {
   const Geometry geometry = kv_geometry(ElementType::f16, 2, 4);
-  const Pair pair{to_bytes(ElementType::f16, {1, 1, 1, 1, 0, 0, 0, 0}),
-                  to_bytes(ElementType::f16, {1, 1, 1, 1, 1, 1, 1, 1})};
+  const std::vector<double> ones(8, 1.0);
+  auto half = ones;
+  std::fill_n(half.begin(), 4, 0.0);
+  const Pair pair{to_bytes(ElementType::f16, half), to_bytes(ElementType::f16, ones)};
   Settings settings;
   CHECK(retained_keys(merged_chunk(geometry, pair, pair, settings, {}), 1) == std::vector<bool>{false});
   settings.width = Width::head;
