@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "krul/compress/any_codec.hpp"
+#include "krul/compress/chunk_coding.hpp"
 #include "krul/reference/row_codec.hpp"
 
 namespace {
@@ -23,8 +23,8 @@ Geometry geometry() {
   return shape;
 }
 
-std::vector<std::byte> sample() {
-  std::mt19937 random(1);
+std::vector<std::byte> sample(unsigned seed = 1) {
+  std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::vector<float> values(rows * geometry().kv_values());
   for (float& value : values) value = normal(random);
@@ -85,14 +85,56 @@ void decode(benchmark::State& state, const AnyRowCodec& codec) {
   set_bytes(state);
 }
 
+/// K and V of two layers, as one chunk if they share and as two if not.
+struct TwoLayers {
+  std::vector<std::byte> rows[4] = {sample(1), sample(2), sample(3), sample(4)};
+  std::vector<KvRows> read() const { return {{rows[0], rows[1]}, {rows[2], rows[3]}}; }
+  std::vector<MutableKvRows> write() { return {{rows[0], rows[1]}, {rows[2], rows[3]}}; }
+};
+
+void encode_pair(benchmark::State& state, const ChunkCoding& coding) {
+  const TwoLayers layers;
+  const auto group = layers.read();
+  for (auto _ : state)
+    for (std::size_t layer = 0; layer < 2; layer += coding.layers())
+      benchmark::DoNotOptimize(coding.encode(geometry(), std::span(group).subspan(layer, coding.layers())));
+  state.SetBytesProcessed(static_cast<std::int64_t>(4 * rows * geometry().kv_row_bytes()) * state.iterations());
+}
+
+void decode_pair(benchmark::State& state, const ChunkCoding& coding) {
+  TwoLayers layers;
+  const auto from = layers.read();
+  const auto to = layers.write();
+  std::vector<std::vector<std::byte>> chunks;
+  for (std::size_t layer = 0; layer < 2; layer += coding.layers())
+    chunks.push_back(coding.encode(geometry(), std::span(from).subspan(layer, coding.layers())));
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < chunks.size(); ++i)
+      if (!coding.decode(geometry(), chunks[i], std::span(to).subspan(i * coding.layers(), coding.layers())))
+        state.SkipWithError("decode failed");
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(4 * rows * geometry().kv_row_bytes()) * state.iterations());
+}
+
 BENCHMARK(raw_copy);
 BENCHMARK(reference_decode_int8);
 BENCHMARK_CAPTURE(decode, exact, AnyRowCodec(ExactCodec{}));
 BENCHMARK_CAPTURE(decode, f16, AnyRowCodec(F16Codec{}));
 BENCHMARK_CAPTURE(decode, bf16, AnyRowCodec(Bf16Codec{}));
 BENCHMARK_CAPTURE(decode, int8, AnyRowCodec(Int8Codec{}));
+BENCHMARK_CAPTURE(decode, int4, AnyRowCodec(Int4Codec{}));
 BENCHMARK_CAPTURE(encode, bf16, AnyRowCodec(Bf16Codec{}));
 BENCHMARK_CAPTURE(encode, int8, AnyRowCodec(Int8Codec{}));
+BENCHMARK_CAPTURE(encode, int4, AnyRowCodec(Int4Codec{}));
+BENCHMARK_CAPTURE(decode_pair, separate_f16, ChunkCoding(Separate{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, merge_f16, ChunkCoding(SlerpMerge{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, reuse_f16, ChunkCoding(DirectReuse{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, separate_int8, ChunkCoding(Separate{}, Int8Codec{}));
+BENCHMARK_CAPTURE(decode_pair, merge_int8, ChunkCoding(SlerpMerge{}, Int8Codec{}));
+BENCHMARK_CAPTURE(encode_pair, separate_int8, ChunkCoding(Separate{}, Int8Codec{}));
+BENCHMARK_CAPTURE(encode_pair, merge_f16, ChunkCoding(SlerpMerge{}, F16Codec{}));
+BENCHMARK_CAPTURE(encode_pair, merge_int8, ChunkCoding(SlerpMerge{}, Int8Codec{}));
 
 }  // namespace
 

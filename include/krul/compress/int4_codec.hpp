@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -66,8 +67,11 @@ class Int4Codec {
   }
 
   /// A whole step of peak / 8, where a value near -peak finds -7/8 of it as its nearest code (half a step elsewhere);
-  /// the rounding to the cache's type; one rounding of floats in the encoder.
-  [[nodiscard]] double relative_error(ElementType type) const noexcept { return 0.125 + unit_roundoff(type) + 0x1p-24; }
+  /// the rounding to the cache's type; one rounding of floats in the encoder. An f32 peak above the largest bf16 is
+  /// held as that, up to 2^-8 below.
+  [[nodiscard]] double relative_error(ElementType type) const noexcept {
+    return 0.125 + unit_roundoff(type) + 0x1p-24 + (type == ElementType::f32 ? 0x1p-8 : 0);
+  }
 
  private:
   static constexpr std::size_t group_bytes(std::size_t values) noexcept { return 2 + (values + 1) / 2; }
@@ -79,22 +83,23 @@ class Int4Codec {
   }
 
   static void encode_group(ElementType type, std::span<const float> group, std::byte* to) {
-    std::uint32_t largest = 0;  // as bits: those of infinities and NaNs are larger than any finite one's
-    for (const float value : group) largest = std::max(largest, std::bit_cast<std::uint32_t>(value) & 0x7fffffffU);
-    bool positive = false;  // of two values as large, the positive one is the peak
-    for (const float value : group) positive = positive || std::bit_cast<std::uint32_t>(value) == largest;
-    const std::uint16_t stored = stored_peak(type, largest, positive);
+    std::array<float, detail::int4_group> values{};  // all loops have a fixed length, so that they become vector loops
+    std::copy(group.begin(), group.end(), values.begin());
+    std::int32_t largest = 0;  // as bits: those of infinities and NaNs are larger than any finite one's
+    for (const float value : values) largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7fffffff);
+    std::int32_t above = 0;  // of two values as large, the positive one is the peak
+    for (const float value : values) above |= std::bit_cast<std::int32_t>(value) == largest ? 1 : 0;
+    const std::uint16_t stored = stored_peak(type, static_cast<std::uint32_t>(largest), above != 0);
     to[0] = static_cast<std::byte>(stored & 0xffU);
     to[1] = static_cast<std::byte>(stored >> 8);
     const float peak = peak_from(type, stored);
+    std::array<std::uint8_t, detail::int4_group> codes{};
+    if (peak != 0 && !std::isnan(peak))
+      for (std::size_t i = 0; i < codes.size(); ++i)
+        codes[i] = static_cast<std::uint8_t>(std::min(15, 8 - detail::nearest_int(values[i] / peak * 8.0F)));
     const std::size_t half = (group.size() + 1) / 2;
-    std::fill_n(to + 2, half, std::byte{0});
-    if (peak == 0 || std::isnan(peak)) return;
-    unsigned codes[detail::int4_group] = {};
-    for (std::size_t i = 0; i < group.size(); ++i)
-      codes[i] = std::min(15U, static_cast<unsigned>(8 - detail::nearest_int8(group[i] / peak * 8.0F)));
-    for (std::size_t i = 0; i < half; ++i)
-      to[2 + i] = static_cast<std::byte>(codes[i] | (half + i < group.size() ? codes[half + i] << 4 : 0U));
+    if (group.size() % 2 != 0) codes[group.size()] = 0;
+    for (std::size_t i = 0; i < half; ++i) to[2 + i] = static_cast<std::byte>(codes[i] | codes[half + i] << 4);
   }
 
   /// The smallest magnitude that the two bytes can hold and that is not below the largest of the group.

@@ -46,7 +46,7 @@ class Int8Codec {
       const auto codes = to.subspan(peak_bytes, head.size());
       if (peak > 0) {
         for (std::size_t i = 0; i < head.size(); ++i)
-          codes[i] = static_cast<std::byte>(detail::nearest_int8(head[i] / peak * 127.0F));
+          codes[i] = static_cast<std::byte>(detail::nearest_int(head[i] / peak * 127.0F));
       } else {
         std::fill(codes.begin(), codes.end(), std::byte{0});  // zeros, or a NaN for a peak
       }

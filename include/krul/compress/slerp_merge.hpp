@@ -102,6 +102,7 @@ class SlerpMerge {
  private:
   static constexpr unsigned per_head = 4;
   static constexpr std::size_t scale_bytes = 2;
+  static constexpr float unmergeable = std::numeric_limits<float>::infinity();
 
   static constexpr std::size_t bitmap_bytes(std::size_t rows) noexcept { return (rows + 7) / 8; }
   static bool retained(std::span<const std::byte> bitmap, std::size_t token) noexcept {
@@ -120,17 +121,18 @@ class SlerpMerge {
     return std::acos(std::clamp(pair.cosine, -1.0F, 1.0F));
   }
 
-  /// Which tokens are retained, by the angles [T] of all of them; NaN: it cannot be merged.
+  /// Which tokens are retained, by the angles [T] of all of them; an infinite one says that a token cannot be merged.
   [[nodiscard]] std::vector<std::byte> choose_retained(std::span<const float> angles) const {
-    float least = std::numeric_limits<float>::infinity(), most = -least;
-    for (const float each : angles) {  // a NaN is neither
-      least = each < least ? each : least;
-      most = each > most ? each : most;
+    float least = unmergeable, most = 0;
+    for (const float each : angles) {
+      if (each == unmergeable) continue;
+      least = std::min(least, each);
+      most = std::max(most, each);
     }
-    const float threshold = most - static_cast<float>(settings_.gamma) * (most - least);
+    const float threshold = std::lerp(most, std::min(least, most), static_cast<float>(settings_.gamma));
     std::vector<std::byte> bitmap(bitmap_bytes(angles.size()));
     for (std::size_t token = 0; token < angles.size(); ++token)
-      if (!(angles[token] <= threshold)) bitmap[token / 8] |= static_cast<std::byte>(1U << token % 8);
+      if (angles[token] > threshold) bitmap[token / 8] |= static_cast<std::byte>(1U << token % 8);
     return bitmap;
   }
 
@@ -172,8 +174,7 @@ class SlerpMerge {
       for (std::size_t part = 0; part < parts; ++part) {
         auto& pair = pairs[token * parts + part];
         pair = detail::compare_vectors(part_of(x, part), part_of(y, part));
-        if (!can_merge(pair, root_width)) angles[token] = std::numeric_limits<float>::quiet_NaN();
-        angles[token] = angle(pair) > angles[token] ? angle(pair) : angles[token];
+        angles[token] = std::max(angles[token], can_merge(pair, root_width) ? angle(pair) : unmergeable);
       }
     }
     const auto bitmap = choose_retained(angles);

@@ -61,4 +61,37 @@ struct Int8Head {
   return values;
 }
 
+/// One group of at most 32 values as Int4Codec holds it.
+struct Int4Group {
+  double peak = 0;         ///< the value of largest magnitude, as stored; NaN if a value was not finite
+  std::vector<int> codes;  ///< in [0, 15]; code q stands for (8 - q) * peak / 8
+};
+
+/// Twin of Int4Codec::encode for one group.
+[[nodiscard]] inline Int4Group int4_encode(ElementType cache, std::span<const double> group) {
+  Int4Group coded{0, std::vector<int>(group.size(), 0)};
+  for (const double value : group) {
+    if (!std::isfinite(value)) return {std::numeric_limits<double>::quiet_NaN(), coded.codes};
+    const bool larger = std::abs(value) > std::abs(coded.peak);
+    if (larger || (std::abs(value) == std::abs(coded.peak) && value > 0)) coded.peak = value;
+  }
+  if (cache == ElementType::f32 && std::abs(coded.peak) < 0x1p-126) coded.peak = 0;
+  if (cache == ElementType::f32 && coded.peak != 0) {  // eight significant bits, away from zero
+    const double unit = std::ldexp(1.0, std::ilogb(coded.peak) - 7);
+    const double magnitude = std::min(std::ceil(std::abs(coded.peak) / unit) * unit, (1 - 0x1p-8) * 0x1p128);
+    coded.peak = std::copysign(magnitude, coded.peak);
+  }
+  if (coded.peak != 0)
+    for (std::size_t i = 0; i < group.size(); ++i)
+      coded.codes[i] = std::min(15, 8 - static_cast<int>(std::nearbyint(8 * group[i] / coded.peak)));
+  return coded;
+}
+
+/// Twin of Int4Codec::decode for one group.
+[[nodiscard]] inline std::vector<double> int4_decode(ElementType cache, const Int4Group& coded) {
+  std::vector<double> values;
+  for (const int code : coded.codes) values.push_back(round_to(cache, (8 - code) * coded.peak / 8));
+  return values;
+}
+
 }  // namespace krul::reference

@@ -12,10 +12,9 @@
 
 namespace krul::detail {
 
-/// Nearest integer, ties to even, of a value in [-128, 128]: the float adder rounds to whole units at 3 * 2^22.
-[[nodiscard]] inline std::int8_t nearest_int8(float value) noexcept {
-  return static_cast<std::int8_t>(std::bit_cast<std::int32_t>(value + 0x1.8p23F) -
-                                  std::bit_cast<std::int32_t>(0x1.8p23F));
+/// Nearest integer, ties to even, of a value in [-2^22, 2^22]: the float adder rounds to whole units at 3 * 2^22.
+[[nodiscard]] inline std::int32_t nearest_int(float value) noexcept {
+  return std::bit_cast<std::int32_t>(value + 0x1.8p23F) - std::bit_cast<std::int32_t>(0x1.8p23F);
 }
 
 /// One value of a row, at any alignment.
