@@ -234,8 +234,9 @@ void BlockAttention::load_values(const AttentionInput& input, std::size_t kv_hea
 }
 
 /// Partial results of a tile's rows from one block of keys; those of rows that see none of them are not written.
+/// @param weights  as attend's: gets e^(score - largest of the block); not touched if empty
 void BlockAttention::attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, float* partials,
-                                  Scratch& scratch) const {
+                                  Scratch& scratch, std::span<float> weights) const {
   const std::size_t first_key = block * block_keys;
   const std::size_t end_key =
       std::min<std::size_t>(first_key + block_keys, input.positions[tile.rows.end - 1] + std::size_t{1});
@@ -272,6 +273,11 @@ void BlockAttention::attend_block(const AttentionInput& input, const Tile& tile,
       const auto sums = soften(scores + r * block_keys, scored, limits[r], scale);
       out[r][padded_dim_] = sums.largest;
       out[r][padded_dim_ + 1] = sums.sum;
+      if (!weights.empty()) {
+        const std::size_t head = tile.kv_head * group_ + (begin + r) % group_;
+        std::memcpy(&weights[weights_row(input, head, tile.rows.begin + (begin + r) / group_) + first_key],
+                    scores + r * block_keys, limits[r] * sizeof(float));
+      }
     }
     with_rows(count, [&]<std::size_t Rows>() {
       std::size_t d = 0;
@@ -309,13 +315,52 @@ void BlockAttention::write_rows(const Tile& tile, const float* state, std::span<
     }
 }
 
-void BlockAttention::attend(const AttentionInput& input, std::span<float> out, Workers& workers) {
+std::size_t BlockAttention::weights_row(const AttentionInput& input, std::size_t head, std::size_t row) {
+  return (head * input.positions.size() + row) * (input.positions.back() + std::size_t{1});
+}
+
+/// Remembers the largest scores of a block, by which its weights are scaled.
+/// @param tops  [tile rows * H / G, blocks]
+void BlockAttention::note_tops(const Tile& tile, std::size_t block, const float* partials,
+                               std::span<float> tops) const {
+  const std::size_t rows = tile.rows.size() * group_, blocks = tops.size() / rows;
+  for (std::size_t r = 0; r < rows; ++r) tops[r * blocks + block] = partials[r * partial_values_ + padded_dim_];
+}
+
+/// Brings what attend_block left of a tile's weights to sums of 1, and writes the zeros.
+void BlockAttention::scale_weights(const AttentionInput& input, const Tile& tile, std::span<const float> tops,
+                                   const float* state, std::span<float> weights) const {
+  const std::size_t keys = input.positions.back() + std::size_t{1};
+  const std::size_t rows = tile.rows.size() * group_, blocks = tops.size() / rows;
+  for (std::size_t r = 0; r < rows; ++r, state += partial_values_) {
+    const std::size_t row = tile.rows.begin + r / group_, seen = input.positions[row] + std::size_t{1};
+    float* const to = &weights[weights_row(input, tile.kv_head * group_ + r % group_, row)];
+    for (std::size_t block = 0; block * block_keys < seen; ++block) {
+      const float top = tops[r * blocks + block] - state[padded_dim_];
+      const Lanes factor = exp(broadcast(top)) / state[padded_dim_ + 1];
+      std::size_t k = block * block_keys;
+      const std::size_t end = std::min(seen, k + block_keys);
+      for (; k + lane_count <= end; k += lane_count) store(load(to + k) * factor, to + k);
+      for (; k < end; ++k) to[k] *= factor[0];
+    }
+    std::fill(to + seen, to + keys, 0.0F);
+  }
+}
+
+void BlockAttention::attend(const AttentionInput& input, std::span<float> out, Workers& workers,
+                            std::span<float> weights) {
   const std::size_t rows = check(input);
   expects(out.size() == input.queries.size(), "attention: the output has another size than the queries");
   expects(workers.threads() <= scratch_.size(), "attention: made for fewer threads");
   if (rows == 0) return;
+  const bool observed = !weights.empty();
+  expects(!observed || weights.size() == weights_row(input, geometry_.query_heads, 0),
+          "attention: room for the weights is wrong");
   const auto all = tiles({0, rows});
   const auto blocks_of = [&](const Tile& tile) { return input.positions[tile.rows.end - 1] / block_keys + 1; };
+  const auto room_for_tops = [&](const Tile& tile) {
+    return std::vector<float>(observed ? tile.rows.size() * group_ * blocks_of(tile) : 0);
+  };
   const std::size_t tile_values = tile_rows_ * group_ * partial_values_;
 
   // With few tiles a core, as in decoding, the blocks of keys are shared out as well.
@@ -327,12 +372,18 @@ void BlockAttention::attend(const AttentionInput& input, std::span<float> out, W
     const auto at = [&](std::size_t tile, std::size_t block) { return &partials[(tile * blocks + block) * stride]; };
     workers.parallel_for(all.size() * blocks, [&](std::size_t index, std::size_t worker) {
       const std::size_t tile = index / blocks, block = index % blocks;
-      if (block < blocks_of(all[tile])) attend_block(input, all[tile], block, at(tile, block), scratch_[worker]);
+      if (block < blocks_of(all[tile]))
+        attend_block(input, all[tile], block, at(tile, block), scratch_[worker], weights);
     });
     workers.parallel_for(all.size(), [&](std::size_t tile, std::size_t) {
+      auto tops = room_for_tops(all[tile]);
+      if (observed)
+        for (std::size_t block = 0; block < blocks_of(all[tile]); ++block)
+          note_tops(all[tile], block, at(tile, block), tops);
       for (std::size_t block = 1; block < blocks_of(all[tile]); ++block)
         join_block(input, all[tile], block, at(tile, block), at(tile, 0));
       write_rows(all[tile], at(tile, 0), out);
+      if (observed) scale_weights(input, all[tile], tops, at(tile, 0), weights);
     });
     return;
   }
@@ -340,12 +391,16 @@ void BlockAttention::attend(const AttentionInput& input, std::span<float> out, W
     const Tile& tile = all[index];
     auto& scratch = scratch_[worker];
     float* const state = scratch.state.as<float>().data();
-    attend_block(input, tile, 0, state, scratch);
+    auto tops = room_for_tops(tile);
+    attend_block(input, tile, 0, state, scratch, weights);
+    if (observed) note_tops(tile, 0, state, tops);
     for (std::size_t block = 1; block < blocks_of(tile); ++block) {
-      attend_block(input, tile, block, state + tile_values, scratch);
+      attend_block(input, tile, block, state + tile_values, scratch, weights);
+      if (observed) note_tops(tile, block, state + tile_values, tops);
       join_block(input, tile, block, state + tile_values, state);
     }
     write_rows(tile, state, out);
+    if (observed) scale_weights(input, tile, tops, state, weights);
   });
 }
 

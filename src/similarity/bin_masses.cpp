@@ -31,9 +31,9 @@ void BinMasses::add(std::span<const float> weights) noexcept {
   }
 }
 
-void BinMasses::add_to(std::span<double> mass) const noexcept {
+void BinMasses::add_to(std::span<double> mass, double factor) const noexcept {
   for (std::size_t bin = 0; bin * lane_count < partial_.size(); ++bin)
-    mass[bin] += static_cast<double>(sum_of(load(&partial_[bin * lane_count])));
+    mass[bin] += factor * static_cast<double>(sum_of(load(&partial_[bin * lane_count])));
 }
 
 }  // namespace krul::detail

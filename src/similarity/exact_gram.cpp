@@ -29,13 +29,18 @@ constexpr std::size_t whole_units(std::size_t values) {
 
 /// The weights of all layers of one block of query rows.
 struct Block {
-  std::vector<AlignedBuffer> slabs;  // [slab_segments, L, segment_values] bf16 each
-  std::size_t values = 0;            // of each layer
+  std::deque<AlignedBuffer> slabs;  // [slab_segments, L, segment_values] bf16 each
+  std::size_t values = 0;           // of each layer
 };
 
-void reduce(const Block& block, GramReducer& into) {
-  for (std::size_t slab = 0; slab * slab_values < block.values; ++slab)
-    into.add(block.slabs[slab].as<std::uint16_t>().data(), std::min(block.values - slab * slab_values, slab_values));
+/// Takes the first slab of a block and its weights.
+AlignedBuffer reduce_slab(Block& block, GramReducer& into) {
+  AlignedBuffer slab = std::move(block.slabs.front());
+  block.slabs.pop_front();
+  const std::size_t values = std::min(block.values, slab_values);
+  block.values -= values;
+  into.add(slab.as<std::uint16_t>().data(), values);
+  return slab;
 }
 
 }  // namespace
@@ -73,11 +78,6 @@ struct ExactGram::State {
     return slab;
   }
 
-  void give_back(Block& block) {
-    for (auto& slab : block.slabs) free.push_back(std::move(slab));
-    block = {};
-  }
-
   void complete() {
     for (const auto& layer : layers)
       expects(layer == layers.front(), "ExactGram: the layers must get the same rows in the same order");
@@ -85,9 +85,11 @@ struct ExactGram::State {
     filling.values = layers.front().values;
     std::fill(layers.begin(), layers.end(), Layer{});
     if (std::exchange(queries, 0) == 1) {
-      reduce(filling, here);
-      const std::lock_guard lock(mutex);
-      give_back(filling);
+      while (!filling.slabs.empty()) {
+        auto slab = reduce_slab(filling, here);
+        const std::lock_guard lock(mutex);
+        free.push_back(std::move(slab));
+      }
     } else {
       {
         const std::lock_guard lock(mutex);
@@ -104,10 +106,13 @@ struct ExactGram::State {
       Block block = std::move(waiting.front());
       waiting.pop_front();
       busy = true;
-      lock.unlock();
-      reduce(block, beside);
-      lock.lock();
-      give_back(block);
+      while (!block.slabs.empty()) {  // each slab is free for the next block as soon as it is reduced
+        lock.unlock();
+        auto slab = reduce_slab(block, beside);
+        lock.lock();
+        free.push_back(std::move(slab));
+        changed.notify_all();
+      }
       busy = false;
       changed.notify_all();
     }

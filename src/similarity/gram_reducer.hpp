@@ -34,14 +34,16 @@ class GramReducer {
     for (; values > 0; from += layers_ * segment_values) {
       const std::size_t count = std::min(values, segment_values);
       values -= count;
+      const std::uint16_t* ahead = values > 0 ? from + layers_ * segment_values : from;
       for_tiles([&](std::size_t i, std::size_t j, float* sums) {
-        with_count(layers_ - std::min(layers_, j), [&]<std::size_t Columns>() {
+        with_count(layers_ - j, [&]<std::size_t Columns>() {
           const std::uint16_t* const b = from + j * segment_values;
           if (i == j)
-            multiply<Columns, Columns, true>(b, b, count, sums);
+            multiply<Columns, Columns, true>(b, b, count, ahead, sums);
           else
-            multiply<tile, Columns, false>(from + i * segment_values, b, count, sums);
+            multiply<tile, Columns, false>(from + i * segment_values, b, count, ahead, sums);
         });
+        ahead += ahead_lines * segment_values;
       });
     }
     for_tiles([&](std::size_t i, std::size_t j, const float* sums) {
@@ -106,13 +108,21 @@ class GramReducer {
   }
 #endif
 
+  // Cache lines of the next segment that are fetched ahead for each that is multiplied: in memory the layers' parts of
+  // a segment are too short for the processor to fetch ahead by itself.
+  static constexpr std::size_t ahead_lines = 2;
+
   /// sums[i, j] += dot products of the rows of a and b; those with i <= j only if Diagonal.
+  /// @param ahead  [ahead_lines * count], will be needed soon; may end before that
   template <std::size_t Rows, std::size_t Columns, bool Diagonal>
-  static void multiply(const std::uint16_t* a, const std::uint16_t* b, std::size_t count, float* sums) {
+  static void multiply(const std::uint16_t* a, const std::uint16_t* b, std::size_t count, const std::uint16_t* ahead,
+                       float* sums) {
     Lanes sum[Rows][Columns];
     for (std::size_t i = 0; i < Rows; ++i)
       for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) sum[i][j] = load(sums + (i * tile + j) * lane_count);
     for (std::size_t k = 0; k < count; k += value_count) {
+      for (std::size_t line = 0; line < ahead_lines; ++line)
+        __builtin_prefetch(ahead + ahead_lines * k + line * 32, 0, 2);
       Values right[Columns];
       for (std::size_t j = 0; j < Columns; ++j) right[j] = load_values(b + j * segment_values + k);
       for (std::size_t i = 0; i < Rows; ++i) {

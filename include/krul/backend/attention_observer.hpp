@@ -24,6 +24,12 @@ concept AttentionObserver = requires(O& observer, const AttentionBlock& block) {
   { observer(block) } -> std::same_as<void>;
 };
 
+/// An observer that needs only some query rows and says which: backends may leave the others out of its blocks.
+template <class O>
+concept SelectiveObserver = AttentionObserver<O> && requires(const O& observer, Position query) {
+  { observer.wants(query) } -> std::same_as<bool>;
+};
+
 /// The observer that is not there: backends skip all work for it.
 struct NullObserver {
   void operator()(const AttentionBlock&) const noexcept {}

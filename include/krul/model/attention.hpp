@@ -32,11 +32,13 @@ class BlockAttention {
   /// @param threads  of the Workers that calls will bring
   BlockAttention(const Geometry& geometry, std::size_t threads);
 
-  /// @param out  [R, H, D]
+  /// @param out      [R, H, D]
+  /// @param weights  empty, or [H, R, K] with K = positions.back() + 1: what an AttentionObserver sees, at little more
+  ///                 than the price of writing it down
   /// @throws PreconditionError if the sizes do not fit together
-  void attend(const AttentionInput& input, std::span<float> out, Workers& workers);
+  void attend(const AttentionInput& input, std::span<float> out, Workers& workers, std::span<float> weights = {});
 
-  /// The weights of some rows: what an AttentionObserver sees.
+  /// The weights of some rows alone.
   /// @param rows     of the input
   /// @param weights  [H, rows, K] with K = positions[rows.end - 1] + 1; each row sums to 1, 0 where causality forbids
   /// @throws PreconditionError if the sizes do not fit together
@@ -58,11 +60,15 @@ class BlockAttention {
   [[nodiscard]] std::vector<Tile> tiles(RowRange rows) const;
   void load_keys(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
   void load_values(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
-  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, float* partials,
-                    Scratch& scratch) const;
+  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, float* partials, Scratch& scratch,
+                    std::span<float> weights) const;
   void join_block(const AttentionInput& input, const Tile& tile, std::size_t block, const float* partials,
                   float* state) const;
   void write_rows(const Tile& tile, const float* state, std::span<float> out) const;
+  static std::size_t weights_row(const AttentionInput& input, std::size_t head, std::size_t row);
+  void note_tops(const Tile& tile, std::size_t block, const float* partials, std::span<float> tops) const;
+  void scale_weights(const AttentionInput& input, const Tile& tile, std::span<const float> tops, const float* state,
+                     std::span<float> weights) const;
 
   Geometry geometry_;
   std::size_t group_;           // query heads per KV head

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "krul/backend/attention_observer.hpp"
 #include "krul/backend/host_kv_cache.hpp"
@@ -63,19 +66,17 @@ class CpuBackend {
   /// @throws PreconditionError if there is no such layer, or a key that a row may see is not present
   template <AttentionObserver O>
   void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer) {
-    attend_rows(layer, batch, cache);
-    if constexpr (!std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
-      AlignedBuffer weights;
-      for (std::size_t begin = 0, end; begin < batch.rows(); begin = end) {
-        end = observed_rows(batch, begin);
-        const std::size_t keys = batch.positions()[end - 1] + std::size_t{1};
-        const std::size_t values = geometry().query_heads * (end - begin) * keys;
-        weights.reserve(values * sizeof(float));
-        const auto block = weights.template as<float>().first(values);
-        attention_weights(layer, batch, cache, {begin, end}, block);
-        observer(AttentionBlock{layer, std::as_const(batch).positions().subspan(begin, end - begin), keys,
-                                geometry().query_heads, block});
+    if constexpr (std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
+      attend_rows(layer, batch, cache);
+    } else {
+      std::vector<std::size_t> wanted;
+      const auto positions = std::as_const(batch).positions();
+      for (std::size_t row = 0; row < positions.size(); ++row) {
+        if constexpr (SelectiveObserver<std::remove_cvref_t<O>>)
+          if (!observer.wants(positions[row])) continue;
+        wanted.push_back(row);
       }
+      attend_observed(layer, batch, cache, wanted, [&](const AttentionBlock& block) { observer(block); });
     }
   }
   /// @throws PreconditionError if there is no such layer
@@ -88,9 +89,9 @@ class CpuBackend {
   explicit CpuBackend(std::unique_ptr<State> state);
 
   void attend_rows(std::size_t layer, Batch& batch, const Cache& cache);
-  void attention_weights(std::size_t layer, Batch& batch, const Cache& cache, RowRange rows, std::span<float> out);
-  /// End of the rows from `begin` on whose weights an observer gets at once: 128, or fewer where keys are many.
-  [[nodiscard]] std::size_t observed_rows(const Batch& batch, std::size_t begin) const;
+  /// attend_rows, and the weights of the wanted rows shown block by block.
+  void attend_observed(std::size_t layer, Batch& batch, const Cache& cache, std::span<const std::size_t> wanted,
+                       const std::function<void(const AttentionBlock&)>& show);
 
   std::unique_ptr<State> state_;
 };

@@ -10,6 +10,7 @@
 #include "krul/core/geometry.hpp"
 #include "krul/similarity/attention_statistics.hpp"
 #include "krul/similarity/detail/bin_masses.hpp"
+#include "krul/similarity/detail/mix.hpp"
 #include "krul/similarity/exact_gram.hpp"
 #include "krul/similarity/similarity_metric.hpp"
 
@@ -23,8 +24,13 @@ namespace krul {
 template <SimilarityMetric Metric = ExactGram>
 class TokenwiseSimilarityEstimator {
  public:
-  TokenwiseSimilarityEstimator(const Geometry& geometry, Metric metric)
-      : metric_(std::move(metric)), statistics_(geometry.layers, geometry.query_heads) {}
+  /// @param every  1 counts all query rows; s counts one of each s neighbours, drawn by a hash, s times: unbiased too,
+  ///               and the backend need not show the others
+  /// @throws PreconditionError if every is 0, or as the metric's constructor
+  TokenwiseSimilarityEstimator(const Geometry& geometry, Metric metric, std::size_t every = 1)
+      : metric_(std::move(metric)), statistics_(geometry.layers, geometry.query_heads), every_(every) {
+    expects(every > 0, "TokenwiseSimilarityEstimator: one of no rows cannot be counted");
+  }
   explicit TokenwiseSimilarityEstimator(const Geometry& geometry)
       : TokenwiseSimilarityEstimator(geometry, Metric(geometry)) {}
 
@@ -34,6 +40,11 @@ class TokenwiseSimilarityEstimator {
 
   /// Counts only query rows from `position` on: rows of restored history were counted when they were new.
   void observe_from(Position position) noexcept { first_ = next_ = position; }
+
+  /// True if the row of this query is counted.
+  [[nodiscard]] bool wants(Position query) const noexcept {
+    return query >= first_ && (every_ == 1 || detail::mix(query / every_) % every_ == query % every_);
+  }
 
   /// Most tokens of the next piece of a prefill.
   [[nodiscard]] std::size_t block_rows() const { return metric_.block_rows(next_); }
@@ -46,12 +57,14 @@ class TokenwiseSimilarityEstimator {
     expects(block.weights.size() == block.query_heads * rows * block.keys &&
                 (rows == 0 || block.queries.back() < block.keys),
             "TokenwiseSimilarityEstimator: the block's weights do not belong to its rows and keys");
-    const auto begin = static_cast<std::size_t>(std::lower_bound(block.queries.begin(), block.queries.end(), first_) -
-                                                block.queries.begin());
-    if (begin == rows) return;
+    if (block.layer == 0 && rows > 0) next_ = std::max(next_, block.queries.back() + 1);
+    wanted_.clear();
+    for (std::size_t r = 0; r < rows; ++r)
+      if (wants(block.queries[r])) wanted_.push_back(r);
+    if (wanted_.empty()) return;
     detail::BinMasses masses(block.keys, bins_);
     for (std::size_t head = 0; head < block.query_heads; ++head)
-      for (std::size_t r = begin; r < rows; ++r) {
+      for (const std::size_t r : wanted_) {
         const Position query = block.queries[r];
         // Whole vectors are read where zeros follow.
         const std::size_t count = std::min(block.keys, (query + std::size_t{1} + row_unit - 1) / row_unit * row_unit);
@@ -60,18 +73,18 @@ class TokenwiseSimilarityEstimator {
         metric_.add({block.layer, head, query, weights});
       }
     statistics_.reserve_keys(block.keys);
-    masses.add_to(std::span(statistics_.mass).subspan(block.layer * statistics_.bins(), statistics_.bins()));
-    if (block.layer == 0) {
-      statistics_.rows += rows - begin;
-      next_ = std::max(next_, block.queries.back() + 1);
-    }
+    masses.add_to(std::span(statistics_.mass).subspan(block.layer * statistics_.bins(), statistics_.bins()),
+                  static_cast<double>(every_));
+    if (block.layer == 0) statistics_.rows += wanted_.size() * every_;
     metric_.end_block(block.layer);
   }
 
   /// All so far, with what was loaded. Finishes what is in flight; between passes.
   /// @throws PreconditionError in the middle of a pass, if the metric cannot stop there
   [[nodiscard]] const AttentionStatistics& statistics() {
-    metric_.collect(statistics_.squared);
+    std::vector<double> squared(statistics_.squared.size());
+    metric_.collect(squared);
+    for (std::size_t i = 0; i < squared.size(); ++i) statistics_.squared[i] += static_cast<double>(every_) * squared[i];
     return statistics_;
   }
 
@@ -82,10 +95,12 @@ class TokenwiseSimilarityEstimator {
 
   Metric metric_;
   AttentionStatistics statistics_;
+  std::size_t every_;
+  std::vector<std::size_t> wanted_;  // rows of a block
   std::vector<float> bins_;
   Position first_ = 0;  // first row that counts
   Position next_ = 0;   // row after the last one seen
 };
-static_assert(AttentionObserver<TokenwiseSimilarityEstimator<ExactGram>>);
+static_assert(SelectiveObserver<TokenwiseSimilarityEstimator<ExactGram>>);
 
 }  // namespace krul

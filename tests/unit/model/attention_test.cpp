@@ -151,6 +151,32 @@ TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
   }
 }
 
+TEST_CASE("weights written while attending are those computed alone, and change nothing") {
+  Workers one(1), three(3);
+  for (const auto& problem : problems()) {
+    CAPTURE(problem.geometry.head_dim);
+    BlockAttention attention(problem.geometry, 3);
+    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+    const RowRange rows{0, problem.positions.size()};
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
+    attention.attend(problem.input(), out, one);
+    attention.weights(problem.input(), rows, alone, three);
+    attention.attend(problem.input(), again, one, beside);
+    CHECK(out == again);
+    attention.attend(problem.input(), again, three, shared);
+    CHECK(out == again);
+    CHECK(beside == shared);
+    double worst = 0;
+    for (std::size_t i = 0; i < alone.size(); ++i)
+      if (alone[i] == 0 || beside[i] == 0)
+        REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
+      else
+        worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
+    CHECK(worst <= 2 * allowed(problem));
+  }
+}
+
 TEST_CASE("large scores do not overflow") {
   Workers workers(1);
   Problem problem(1, 1, 16, ElementType::f32, run(0, 20));
@@ -168,6 +194,7 @@ TEST_CASE("sizes that do not fit together are refused") {
   std::vector<float> out(problem.queries.size()), weights(2 * 4 * 4);
   auto input = problem.input();
   CHECK_THROWS_AS(attention.attend(input, std::span(out).first(5), workers), PreconditionError);
+  CHECK_THROWS_AS(attention.attend(input, out, workers, std::span(weights).first(5)), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {0, 4}, std::span(weights).first(5), workers), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {0, 5}, weights, workers), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {2, 2}, weights, workers), PreconditionError);

@@ -84,6 +84,34 @@ TEST_CASE("rows before the first that counts are left out") {
   check_exact(estimator.statistics(), talk, 64, 90);
 }
 
+TEST_CASE("one of each four neighbours stands for all of them") {
+  Observed talk(3, 2, 128);
+  TokenwiseSimilarityEstimator estimator(talk.geometry(), ExactGram(talk.geometry()), 4);
+  double squared = 0, norms = 0;
+  std::size_t counted = 0;
+  for (Position query = 0; query < talk.tokens; ++query) {
+    if (!estimator.wants(query)) continue;
+    ++counted;
+    squared += 4 * std::pow(talk.exact.distance(0, 2, query, query + 1), 2);
+    norms += 4 * std::pow(talk.exact.norm(0, query, query + 1) + talk.exact.norm(2, query, query + 1), 2);
+  }
+  CHECK(counted == talk.tokens / 4);
+
+  talk.show_all(estimator, 0, 96, 48);
+  talk.show_all(estimator, 96, talk.tokens, 1);
+
+  const auto& statistics = estimator.statistics();
+  CHECK(statistics.rows == talk.tokens);
+  // The error of a distance, row by row (see allowed), times the sum of the distances: |x^2 - y^2| <= |x - y| (x + y).
+  CHECK(std::abs(statistics.squared[2] - squared) <= (0x1p-8 + 4112 * 0x1p-24) * norms);
+  double mass = 0;
+  for (std::size_t bin = 0; bin < statistics.bins(); ++bin) mass += statistics.mass[bin];
+  CHECK(mass == doctest::Approx(static_cast<double>(talk.heads * talk.tokens)).epsilon(1e-5));
+  estimator.observe_from(64);
+  for (Position query = 0; query < 64; ++query) CHECK_FALSE(estimator.wants(query));
+  CHECK_THROWS_AS(TokenwiseSimilarityEstimator(talk.geometry(), ExactGram(talk.geometry()), 0), PreconditionError);
+}
+
 TEST_CASE("two rows by hand") {
   // Layer 0 looks at the newest key, layer 1 at the first: they agree on row 0, and are sqrt(2) apart on row 1.
   TokenwiseSimilarityEstimator estimator(test::observed_geometry(2, 1));

@@ -81,6 +81,7 @@ struct CpuBackend<K>::State {
   typename K::Packed output;
   std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
   detail::Pool<TileBuffers> shared;
+  detail::Pool<AlignedBuffer> observed;  // attention weights on their way to an observer
 
   State(GgufFile from, DecoderFile description, K with, std::size_t threads)
       : file(std::move(from)),
@@ -425,18 +426,46 @@ void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& ca
 }
 
 template <MatrixKernels K>
-void CpuBackend<K>::attention_weights(std::size_t layer, Batch& batch, const Cache& cache, RowRange rows,
-                                      std::span<float> out) {
-  state_->attention.weights({std::as_const(batch).positions(), batch.queries(), cache.view(layer)}, rows, out,
-                            state_->workers);
-}
-
-template <MatrixKernels K>
-std::size_t CpuBackend<K>::observed_rows(const Batch& batch, std::size_t begin) const {
+void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache& cache,
+                                    std::span<const std::size_t> wanted,
+                                    const std::function<void(const AttentionBlock&)>& show) {
+  const auto all = std::as_const(batch).positions();
+  const bool every_row = wanted.size() == all.size();
+  // Blocks of at most 128 rows, or fewer where keys are many.
   constexpr std::size_t most_values = std::size_t{8} << 20;
-  const std::size_t row_values = geometry().query_heads * (batch.positions().back() + std::size_t{1});
-  const std::size_t rows = std::clamp<std::size_t>(most_values / row_values, 1, 128);
-  return std::min(begin + rows, batch.rows());
+  const std::size_t heads = geometry().query_heads, width = heads * geometry().head_dim;
+  if (every_row && all.size() > 0)
+    expects(layer < geometry().layers && cache.present(layer).contains({0, all.back() + std::size_t{1}}),
+            "attend: no such layer, or a key that a row may see is not present");
+  else
+    attend_rows(layer, batch, cache);
+  const auto room = state_->observed.borrow();
+  std::vector<Position> positions;
+  std::vector<float> picked;
+  for (std::size_t begin = 0, end; begin < wanted.size(); begin = end) {
+    const std::size_t most = most_values / (heads * (all[wanted.back()] + std::size_t{1}));
+    end = std::min(begin + std::clamp<std::size_t>(most, 1, 128), wanted.size());
+    const std::size_t keys = all[wanted[end - 1]] + std::size_t{1};
+    (*room).reserve(heads * (end - begin) * keys * sizeof(float));
+    const auto weights = (*room).template as<float>().first(heads * (end - begin) * keys);
+    if (every_row) {
+      const auto rows = all.subspan(begin, end - begin);
+      state_->attention.attend({rows, batch.queries().subspan(begin * width, rows.size() * width), cache.view(layer)},
+                               batch.attention().subspan(begin * width, rows.size() * width), state_->workers, weights);
+      show(AttentionBlock{layer, rows, keys, heads, weights});
+    } else {
+      positions.clear();
+      picked.clear();
+      for (std::size_t i = begin; i < end; ++i) {
+        positions.push_back(all[wanted[i]]);
+        const auto row = batch.queries().subspan(wanted[i] * width, width);
+        picked.insert(picked.end(), row.begin(), row.end());
+      }
+      state_->attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights,
+                                state_->workers);
+      show(AttentionBlock{layer, positions, keys, heads, weights});
+    }
+  }
 }
 
 template <MatrixKernels K>

@@ -17,8 +17,9 @@ class BinMasses {
 
   /// @param weights  [n], n <= keys
   void add(std::span<const float> weights) noexcept;
+  /// Adds `factor` times the sums.
   /// @param mass  [bins]
-  void add_to(std::span<double> mass) const noexcept;
+  void add_to(std::span<double> mass, double factor) const noexcept;
 
  private:
   std::vector<float>& partial_;  // [bins, some lanes]

@@ -1,0 +1,281 @@
+#include <cstdio>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <numeric>
+
+#include "bench.hpp"
+#include "krul/eval/result_table.hpp"
+#include "krul/similarity/observe.hpp"
+#include "krul/similarity/sketched_gram.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct ObserveOptions {
+  ModelOptions model;
+  std::size_t tokens = 1024;
+  std::size_t decoded = 32;
+  std::string metrics = "exact,exact/16,sketch,sketch/16";
+  std::size_t texts = 4;
+  std::size_t rounds = 7;
+};
+
+/// What one way to watch a forward pass takes.
+struct Taken {
+  double prefill_s = 0;
+  double prefill_core_s = 0;  // of the whole process
+  double step_s = 0;
+  double step_core_s = 0;
+};
+
+double core_seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+/// Sees every row and does nothing: the price of having the weights at all.
+struct IdleObserver {
+  void operator()(const AttentionBlock&) const noexcept {}
+};
+
+/// A model with room for one conversation.
+class Watched {
+ public:
+  Watched(LoadedModel& model, std::vector<Token> tokens, std::size_t decoded)
+      : model_(model),
+        tokens_(std::move(tokens)),
+        decoded_(decoded),
+        cache_(model.backend.make_cache(tokens_.size())),
+        batch_(model.backend.make_batch()),
+        logits_(model.backend.geometry().vocabulary) {}
+
+  /// Prefill of all but the last tokens by `first()`, and these one by one under the observer.
+  template <class First, class Observer>
+  Taken run(First&& first, Observer&& observer) {
+    Taken taken;
+    cache_.truncate(0);
+    double core = core_seconds();
+    taken.prefill_s = eval::seconds_taken(SteadyClock{}, first);
+    taken.prefill_core_s = core_seconds() - core;
+    core = core_seconds();
+    taken.step_s = eval::seconds_taken(SteadyClock{}, [&] {
+      for (std::size_t i = tokens_.size() - decoded_; i < tokens_.size(); ++i)
+        forward(model_.backend, cache_, batch_, std::span(tokens_).subspan(i, 1), logits_, observer);
+    });
+    taken.step_core_s = core_seconds() - core;
+    taken.step_s /= static_cast<double>(decoded_);
+    taken.step_core_s /= static_cast<double>(decoded_);
+    return taken;
+  }
+
+  Taken unobserved(std::size_t piece) {
+    return run([&] { prefill(model_.backend, cache_, batch_, front(), logits_, piece); }, NullObserver{});
+  }
+  Taken idle() {
+    IdleObserver observer;
+    return run([&] { forward(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
+  }
+  template <class Metric>
+  Taken observed(TokenwiseSimilarityEstimator<Metric>& estimator, AttentionStatistics* statistics) {
+    Taken taken = run(
+        [&] {
+          observed_prefill(model_.backend, cache_, batch_, front(), logits_, estimator);
+          static_cast<void>(estimator.statistics());
+        },
+        estimator);
+    if (statistics != nullptr) *statistics = estimator.statistics();
+    return taken;
+  }
+
+ private:
+  [[nodiscard]] std::span<const Token> front() const { return std::span(tokens_).first(tokens_.size() - decoded_); }
+
+  LoadedModel& model_;
+  std::vector<Token> tokens_;
+  std::size_t decoded_;
+  CpuModel::Cache cache_;
+  CpuModel::Batch batch_;
+  std::vector<float> logits_;
+};
+
+/// "exact", "sketch", or one of them on one of s rows, "exact/16".
+struct MetricName {
+  std::string name;
+  bool exact = true;
+  std::size_t every = 1;
+};
+
+std::vector<MetricName> metric_names(const std::string& list) {
+  std::vector<MetricName> found;
+  std::stringstream items(list);
+  for (std::string item; std::getline(items, item, ',');) {
+    MetricName metric{item};
+    const auto slash = item.find('/');
+    const std::string kind = item.substr(0, slash);
+    if (slash != std::string::npos) metric.every = std::strtoull(item.c_str() + slash + 1, nullptr, 10);
+    metric.exact = kind == "exact";
+    if ((kind != "exact" && kind != "sketch") || metric.every == 0)
+      throw Failure({ErrorCode::invalid_argument,
+                     "\"" + item + "\" is no metric: say exact or sketch, or exact/16 for one of 16 rows"});
+    found.push_back(metric);
+  }
+  return found;
+}
+
+/// Runs `call` with an estimator of that name.
+template <class Call>
+auto with_estimator(const Geometry& geometry, const MetricName& metric, Call&& call) {
+  if (metric.exact) {
+    TokenwiseSimilarityEstimator estimator(geometry, ExactGram(geometry), metric.every);
+    return call(estimator);
+  }
+  TokenwiseSimilarityEstimator estimator(geometry, SketchedGram(geometry), metric.every);
+  return call(estimator);
+}
+
+std::vector<double> distances(const AttentionStatistics& statistics) {
+  std::vector<double> found;
+  for (std::size_t i = 0; i < statistics.layers; ++i)
+    for (std::size_t j = i + 1; j < statistics.layers; ++j) found.push_back(statistics.distance(i, j));
+  return found;
+}
+
+/// How close estimated distances come to the exact ones.
+struct Agreement {
+  double correlation = 0;  // by rank
+  double error = 0;        // mean, relative
+};
+
+Agreement agreement(const AttentionStatistics& estimated, const AttentionStatistics& exact) {
+  const auto left = distances(estimated), right = distances(exact);
+  Agreement found{eval::rank_correlation(left, right), 0};
+  for (std::size_t i = 0; i < left.size(); ++i)
+    found.error += std::abs(left[i] / right[i] - 1) / static_cast<double>(left.size());
+  return found;
+}
+
+void bench_observe(const ObserveOptions& options, const Tool& tool) {
+  const auto metrics = metric_names(options.metrics);
+  auto model = options.model.load(tool);
+  const Geometry& geometry = model.backend.geometry();
+  const std::size_t length = options.tokens + options.decoded;
+  expect_fits(model, length);
+  const auto all_tokens = sample_tokens(model, length * options.texts);
+  const auto text = [&](std::size_t number) {
+    const auto from = all_tokens.begin() + static_cast<std::ptrdiff_t>(number * length);
+    return std::vector<Token>(from, from + static_cast<std::ptrdiff_t>(length));
+  };
+
+  std::vector<std::vector<Agreement>> agreements(metrics.size());
+  std::vector<std::size_t> bytes(metrics.size());
+  for (std::size_t number = 0; number < options.texts; ++number) {
+    tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(options.texts));
+    Watched watched(model, text(number), options.decoded);
+    const auto statistics_of = [&](const MetricName& metric, std::size_t& held) {
+      return with_estimator(geometry, metric, [&](auto& estimator) {
+        AttentionStatistics statistics;
+        watched.observed(estimator, &statistics);
+        held = estimator.metric().bytes();
+        return statistics;
+      });
+    };
+    std::size_t held = 0;
+    const auto exact = statistics_of({"exact"}, held);
+    for (std::size_t i = 0; i < metrics.size(); ++i)
+      agreements[i].push_back(agreement(statistics_of(metrics[i], bytes[i]), exact));
+  }
+
+  tool.progress("forward passes under each metric");
+  Watched watched(model, text(0), options.decoded);
+  std::vector<eval::Alternative<Taken>> alternatives;
+  alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
+  alternatives.push_back({"in pieces of 128", [&] { return watched.unobserved(ExactGram::most_block_rows); }});
+  alternatives.push_back({"weights only", [&] { return watched.idle(); }});
+  for (const auto& metric : metrics)
+    alternatives.push_back({metric.name, [&watched, &geometry, metric] {
+                              return with_estimator(geometry, metric, [&](auto& estimator) {
+                                return watched.observed(estimator, nullptr);
+                              });
+                            }});
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
+  const auto report = unwrap(harness.run<Taken>(alternatives));
+  tool.progress("");
+
+  Json results = Json::array();
+  eval::ResultTable table({{"", "", eval::ResultTable::Align::left},
+                           {"prefill", "ms"},
+                           {"prefill", "core us/token"},
+                           {"added", "core us/token"},
+                           {"wall", "ratio"},
+                           {"decode", "ms/step"},
+                           {"decode", "ratio"},
+                           {"held", "MB"},
+                           {"rank", "correlation"},
+                           {"error", "%"}});
+  const auto tokens = static_cast<double>(options.tokens);
+  for (std::size_t i = 0; i < alternatives.size(); ++i) {
+    const auto core_us = [&](std::size_t which) {
+      return eval::quantile(report.values(which, &Taken::prefill_core_s), 0.5) * 1e6 / tokens;
+    };
+    const auto prefill_wall = report.compare(i, 0, &Taken::prefill_s), step = report.compare(i, 0, &Taken::step_s);
+    const double added = core_us(i) - core_us(0);
+    Json row{{"name", alternatives[i].name},
+             {"prefill_ms", prefill_wall.median * 1e3},
+             {"core_us_per_token", core_us(i)},
+             {"added_core_us_per_token", added},
+             {"prefill_ratio", prefill_wall.ratio.median},
+             {"step_ms", step.median * 1e3},
+             {"step_core_ms", eval::median(report.values(i, &Taken::step_core_s)) * 1e3},
+             {"step_ratio", step.ratio.median}};
+    std::string held, correlation, error;
+    if (i >= 3) {
+      double worst = 1, mean_error = 0;
+      for (const auto& one : agreements[i - 3]) {
+        worst = std::min(worst, one.correlation);
+        mean_error += one.error / static_cast<double>(agreements[i - 3].size());
+      }
+      row["bytes"] = bytes[i - 3];
+      row["rank_correlation"] = worst;
+      row["relative_error"] = mean_error;
+      held = eval::cell(static_cast<double>(bytes[i - 3]) / 1e6, 1);
+      correlation = eval::cell(worst, 4);
+      error = eval::cell(mean_error * 100, 2);
+    }
+    results.push_back(row);
+    table.add({alternatives[i].name, eval::cell(prefill_wall.median * 1e3), eval::cell(core_us(i)), eval::cell(added),
+               eval::cell(prefill_wall.ratio.median, 3), eval::cell(step.median * 1e3, 2),
+               eval::cell(step.ratio.median, 3), held, correlation, error});
+  }
+  if (tool.json) {
+    tool.print({{"results", results}, {"noisy", report.noisy}, {"run", describe_run(model)}});
+  } else {
+    std::printf("%s%s", table.text().c_str(), report.noisy ? "(noisy: the quietest rounds)\n" : "");
+  }
+}
+
+}  // namespace
+
+void add_bench_observe(CLI::App& bench, Tool& tool) {
+  auto options = std::make_shared<ObserveOptions>();
+  auto* verb = bench.add_subcommand("observe", "what gathering attention statistics costs, and how good estimates are");
+  options->model.add_to(*verb);
+  verb->add_option("--tokens", options->tokens, "tokens of the prefill")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--decode", options->decoded, "decode steps after it")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--metrics", options->metrics, "exact, sketch, or one of s rows: exact/16; separated by commas")
+      ->capture_default_str();
+  verb->add_option("--texts", options->texts,
+                   "texts on which estimates are compared with exact distances; the worst "
+                   "rank correlation and the mean error are printed")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->callback([options, &tool] { bench_observe(*options, tool); });
+}
+
+}  // namespace krul::cli
