@@ -258,7 +258,8 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.bytes().reserve(4096 + manifest.tokens.size() * sizeof(Token) + manifest.chunks.size() * record_bytes);
   writer.raw(magic);
   writer.number(manifest_major);
-  writer.number(manifest.statistics.empty() ? std::uint16_t{0} : manifest_minor);  // the oldest version that says it all
+  writer.number(manifest.statistics.empty() ? std::uint16_t{0}
+                                            : manifest_minor);  // the oldest version that says it all
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});
 

@@ -91,8 +91,8 @@ class Conversation {
   /// @return why nothing was saved; what was saved before is still there then
   Result<SaveReport> save() { return save(SavePlan::separate(options_.codec, options_.strategy)); }
 
-  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out are
-  /// forgotten.
+  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
+  /// are forgotten.
   /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
   Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);

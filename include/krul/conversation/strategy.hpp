@@ -18,8 +18,8 @@ namespace krul {
 /// A restore policy chosen at run time.
 class AnyPolicy {
  public:
-  using Choice = std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid, AsStored, TwoPointers,
-                              PlainSplit>;
+  using Choice =
+      std::variant<DefaultPolicy, FullRecompute, FullLoad, UniformSplit, Pyramid, AsStored, TwoPointers, PlainSplit>;
   AnyPolicy() = default;
   template <class Policy>
   requires std::constructible_from<Choice, Policy> AnyPolicy(Policy policy) : choice_(std::move(policy)) {}

@@ -71,7 +71,8 @@ struct ManifestLimits {
 
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
-inline constexpr std::uint16_t manifest_minor = 1;  ///< newest that is written, where 0 would not do; newer ones are read
+inline constexpr std::uint16_t manifest_minor =
+    1;  ///< newest that is written, where 0 would not do; newer ones are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});
