@@ -195,6 +195,16 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   return costs;
 }
 
+MachineCosts read_machine_costs(const std::filesystem::path& file) {
+  const auto json = Json::parse(unwrap(read_text(file)), nullptr, false);
+  try {
+    if (!json.is_discarded()) return costs_from(json);
+  } catch (const nlohmann::json::exception&) {
+    // Some other JSON.
+  }
+  throw Failure({ErrorCode::corrupt, file.string() + " holds no costs; krul calibrate --machine writes them"});
+}
+
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file) {
   std::error_code error;
   std::filesystem::create_directories(file.parent_path(), error);

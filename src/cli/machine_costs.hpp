@@ -34,6 +34,9 @@ struct MachineCosts {
 [[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder,
                                                  const Tool& tool);
 
+/// The costs in a file that save_machine_costs wrote; ends the program if it is none.
+[[nodiscard]] MachineCosts read_machine_costs(const std::filesystem::path& file);
+
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
 
 /// The kept costs, or measured now (and kept) if there are none.

@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   program.fallthrough();
   program.require_subcommand(1);
   for (const auto add :
-       {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_saved})
+       {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_simulate, add_saved})
     add(program, tool);
   try {
     program.parse(argc, argv);

@@ -12,6 +12,7 @@ void add_calibrate(CLI::App& program, Tool& tool);
 void add_evaluate(CLI::App& program, Tool& tool);
 void add_bench(CLI::App& program, Tool& tool);
 void add_demo(CLI::App& program, Tool& tool);
+void add_simulate(CLI::App& program, Tool& tool);
 void add_saved(CLI::App& program, Tool& tool);  ///< list, inspect, verify, erase
 
 }  // namespace krul::cli

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
-#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -75,36 +73,16 @@ struct MapCell {
                              two_byte_rows(scene, FullLoad{}).predicted.first_token_s;
 
   scene.costs.layer.decode_row_s = point.coding.decode_row_s / point.compute_speed;
-  const double own = static_cast<double>(scene.shape.row_bytes()) / point.coding.strength;
-  const std::vector<LayerPair> pairs = adjacent_deep_pairs(scene.shape.layers);
-  const RestoreSizes plain = plain_sizes(scene, own);
-  Costs merging = scene.costs;
-  merging.layer.decode_row_s +=
-      scene.merge_row_s * 2 * static_cast<double>(pairs.size()) / static_cast<double>(scene.shape.layers);
-  const auto soonest_s = [&](auto policy_of, std::size_t steps, bool merged) {
-    double best = std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i <= steps; ++i) {
-      const RestorePlan plan =
-          RestorationScheduler(policy_of(static_cast<double>(i) / static_cast<double>(std::max<std::size_t>(steps, 1))))
-              .plan(plain, scene.costs);
-      const Prediction predicted =
-          merged
-              ? predict(plan, shared_sizes(plain, plan.prefix, pairs, {own, own + 8 / point.coding.strength}), merging)
-              : predict(plan, plain, scene.costs);
-      best = std::min(best, predicted.first_token_s);
-    }
-    return best;
-  };
-  constexpr std::size_t steps = 32;
-  const auto uniform = [](double share) { return UniformSplit(share); };
-  const auto pyramid = [](double share) { return Pyramid(share); };
-  cell.first_token_s = {soonest_s([](double) { return FullRecompute{}; }, 0, false),
-                        soonest_s([](double) { return FullLoad{}; }, 0, false),
-                        soonest_s([](double) { return FullLoad{}; }, 0, true),
-                        soonest_s(uniform, steps, false),
-                        soonest_s(pyramid, steps, false),
-                        soonest_s(uniform, steps, true),
-                        soonest_s(pyramid, steps, true)};
+  const RowBytes two_bytes = row_bytes(scene.shape);
+  const RowBytes row{two_bytes.own / point.coding.strength, two_bytes.merged / point.coding.strength};
+  const std::vector<LayerPair> pairs = adjacent_pairs(scene.shape.layers);
+  const RestoreSizes single = scene_sizes(scene, row), merged = scene_sizes(scene, row, pairs);
+  const Costs merging = merging_costs(scene, pairs);
+  const auto alone_s = [&](auto policy) { return planned(single, scene.costs, policy).predicted.first_token_s; };
+  const auto merged_s = [&](auto policy) { return planned(merged, merging, policy).predicted.first_token_s; };
+  cell.first_token_s = {alone_s(FullRecompute{}), alone_s(FullLoad{}), merged_s(FullLoad{}),
+                        alone_s(UniformSplit{}),  alone_s(Pyramid{}),  merged_s(UniformSplit{}),
+                        merged_s(Pyramid{})};
   return cell;
 }
 

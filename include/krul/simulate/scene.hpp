@@ -1,10 +1,11 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
-#include <vector>
+#include <cstdint>
+#include <span>
 
 #include "krul/restore/predict.hpp"
+#include "krul/select/paper_allocation.hpp"
 #include "krul/simulate/device_costs.hpp"
 #include "krul/simulate/shared_layers.hpp"
 
@@ -61,11 +62,25 @@ inline constexpr RowCoding strongest_coding{"joint 12x", 12, 1536, 1e11};
   return {own, own + 8};
 }
 
-/// What the planner has to know of a scene when every row takes `bytes`.
-[[nodiscard]] inline RestoreSizes plain_sizes(const Scene& scene, double bytes) {
-  RestoreSizes sizes{.history = scene.history, .prompt = scene.prompt, .block = scene.block, .layers = {}};
-  sizes.layers.resize(scene.shape.layers);
-  return shared_sizes(std::move(sizes), std::vector<std::size_t>(scene.shape.layers, 0), {}, {bytes, bytes});
+/// What the planner has to know of a scene if every row is stored; tokens that both layers of a pair load are stored
+/// once.
+[[nodiscard]] inline RestoreSizes scene_sizes(const Scene& scene, const RowBytes& row,
+                                              std::span<const LayerPair> pairs = {}) {
+  const auto block_bytes = [&](double bytes) {
+    return static_cast<std::uint64_t>(static_cast<double>(scene.block) * bytes);
+  };
+  RestoreSizes sizes = sizes_if_stored(scene.history, scene.block, scene.shape.layers, pairs,
+                                       {.single = block_bytes(row.own), .pair = block_bytes(row.merged)});
+  sizes.prompt = scene.prompt;
+  return sizes;
+}
+
+/// The scene's costs where pairs are merged: their rows have to be expanded, spread evenly over the layers.
+[[nodiscard]] inline Costs merging_costs(const Scene& scene, std::span<const LayerPair> pairs) {
+  Costs costs = scene.costs;
+  costs.layer.decode_row_s +=
+      scene.merge_row_s * 2 * static_cast<double>(pairs.size()) / static_cast<double>(scene.shape.layers);
+  return costs;
 }
 
 /// Seconds on the cores of a pass over `rows` new rows behind `present` rows that are there; without what happens once

@@ -11,47 +11,9 @@
 
 #include "krul/core/error.hpp"
 #include "krul/simulate/host_memory.hpp"
+#include "krul/simulate/job.hpp"
 
 namespace krul::simulate {
-
-/// Seconds that a prefill takes alone.
-struct PrefillTimes {
-  double link_s = 0;         ///< busy time of the link
-  double cores_s = 0;        ///< busy time of the compute
-  double first_token_s = 0;  ///< >= both
-};
-
-/// One request, as the server sees it.
-struct Job {
-  double at_s = 0;
-  std::size_t conversation = 0;
-  bool has_history = false;
-  bool saved = false;       ///< its history lies in host memory although the server never saw it
-  PrefillTimes restored;    ///< if its history lies in host memory
-  PrefillTimes recomputed;  ///< if not
-  std::size_t tokens = 0;   ///< in device memory from its admission to its end
-  std::size_t output = 1;   ///< >= 1; the prefill gives the first
-  double stored_bytes = 0;  ///< in host memory once it has ended
-};
-
-/// A machine with one compute resource and one link.
-struct Server {
-  double device_tokens = 0;   ///< tokens whose K and V fit into device memory
-  double host_bytes = 0;      ///< of saved conversations
-  double decode_step_s = 0;   ///< one token for every running request, however many and long
-  double decode_row_s = 0;    ///< more for each running request
-  double decode_token_s = 0;  ///< more for each token that a running request has in device memory
-};
-
-/// What became of the jobs.
-struct Replay {
-  std::vector<double> wait_s;   ///< [jobs] to the first token, from the arrival or the end of the turn before
-  std::vector<double> ended_s;  ///< [jobs] when the last token was there. Both NaN: refused, larger than the device
-  double compute_s = 0;         ///< busy with prefills and decode steps
-  double link_s = 0;            ///< busy with reads
-  std::size_t restored = 0;     ///< histories found in host memory
-  std::size_t lost = 0;         ///< histories recomputed because host memory had lost them
-};
 
 /// The replay as it goes on, event by event.
 ///
@@ -68,7 +30,7 @@ class ServerReplay {
   }
 
   [[nodiscard]] Replay run() {
-    for (arrive(); next_ < jobs_.size() || !admitted_.empty() || !running_.empty(); arrive()) {
+    for (advance(0); next_ < jobs_.size() || !admitted_.empty() || !running_.empty(); admit(now_)) {
       if (!admitted_.empty() && admitted_.front().ready_s <= now_) {
         prefill();
       } else if (!running_.empty()) {
@@ -76,8 +38,8 @@ class ServerReplay {
       } else {
         // Nothing to compute: on to the next arrival or the end of a read.
         constexpr double never = std::numeric_limits<double>::infinity();
-        now_ = std::min(next_ < jobs_.size() ? jobs_[next_].at_s : never,
-                        admitted_.empty() ? never : admitted_.front().ready_s);
+        advance(std::min(next_ < jobs_.size() ? jobs_[next_].at_s : never,
+                         admitted_.empty() ? never : admitted_.front().ready_s));
       }
     }
     return std::move(result_);
@@ -93,17 +55,19 @@ class ServerReplay {
     std::size_t job, left;
   };
 
-  void arrive() {
+  /// Lets time pass, and arrive what arrives meanwhile.
+  void advance(double until_s) {
+    now_ = until_s;
     for (; next_ < jobs_.size() && jobs_[next_].at_s <= now_; ++next_) {
       if (static_cast<double>(jobs_[next_].tokens) > server_.device_tokens) continue;  // refused
       const auto [turn, first] = later_turns_.try_emplace(jobs_[next_].conversation);
       if (first) {
         queue(next_, jobs_[next_].at_s);
+        admit(jobs_[next_].at_s);
       } else {
         turn->second.push_back(next_);
       }
     }
-    admit();
   }
 
   void queue(std::size_t job, double asked_s) {
@@ -111,7 +75,7 @@ class ServerReplay {
     queue_.push_back(job);
   }
 
-  void admit() {
+  void admit(double at_s) {
     for (; !queue_.empty(); queue_.pop_front()) {
       const Job& job = jobs_[queue_.front()];
       if (used_tokens_ + static_cast<double>(job.tokens) > server_.device_tokens) return;
@@ -119,9 +83,9 @@ class ServerReplay {
       const bool there = job.has_history && (job.saved || host_.contains(job.conversation));
       if (job.has_history) ++(there ? result_.restored : result_.lost);
       const PrefillTimes& times = there ? job.restored : job.recomputed;
-      double begin_s = now_;
+      double begin_s = at_s;
       if (times.link_s > 0) {
-        begin_s = std::max(now_, link_free_s_);
+        begin_s = std::max(at_s, link_free_s_);
         link_free_s_ = begin_s + times.link_s;
         result_.link_s += times.link_s;
       }
@@ -154,7 +118,7 @@ class ServerReplay {
   }
 
   void compute(double seconds) {
-    now_ += seconds;
+    advance(now_ + seconds);
     result_.compute_s += seconds;
   }
 

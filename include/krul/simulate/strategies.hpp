@@ -23,51 +23,46 @@ struct Outcome {
   double recomputed_share = 0;  ///< of the rows of all layers
 };
 
-/// Any plan, predicted; every row of these sizes is stored.
-[[nodiscard]] inline Outcome outcome_of(const RestorePlan& plan, const RestoreSizes& sizes, const Costs& costs) {
+/// The paper's split, made when the conversation is saved and its next prompt is not known.
+struct BalancedPyramid {
+  [[nodiscard]] std::vector<std::size_t> prefix(RestoreSizes sizes, const Costs& costs) const {
+    sizes.prompt = 1;
+    return balanced_pyramid(sizes, costs);
+  }
+};
+static_assert(RestorePolicy<BalancedPyramid>);
+
+/// One of the planner's policies, predicted; what it recomputes is not stored.
+template <RestorePolicy Policy>
+[[nodiscard]] Outcome planned(const RestoreSizes& sizes, const Costs& costs, Policy policy) {
+  const RestorePlan plan = RestorationScheduler<Policy>(std::move(policy)).plan(sizes, costs);
   Outcome outcome{.predicted = predict(plan, sizes, costs)};
-  for (const StoredLayer& layer : sizes.layers)
-    for (const std::uint64_t bytes : layer.block_bytes) outcome.stored_bytes += static_cast<double>(bytes);
+  outcome.stored_bytes = static_cast<double>(outcome.predicted.bytes);
   const auto rows = static_cast<double>(plan.history * plan.prefix.size());
   if (rows > 0) outcome.recomputed_share = std::accumulate(plan.prefix.begin(), plan.prefix.end(), 0.0) / rows;
   return outcome;
 }
 
-/// Rows at two bytes a value under one of the planner's policies.
+/// Rows at two bytes a value.
 template <RestorePolicy Policy>
 [[nodiscard]] Outcome two_byte_rows(const Scene& scene, Policy policy) {
-  const RestoreSizes sizes = plain_sizes(scene, static_cast<double>(scene.shape.row_bytes()));
-  const RestorePlan plan = RestorationScheduler<Policy>(std::move(policy)).plan(sizes, scene.costs);
-  Outcome outcome = outcome_of(plan, sizes, scene.costs);
-  outcome.stored_bytes = static_cast<double>(outcome.predicted.bytes);  // what will be recomputed is not stored
-  return outcome;
+  return planned(scene_sizes(scene, row_bytes(scene.shape)), scene.costs, std::move(policy));
+}
+
+/// The same with merged pairs.
+template <RestorePolicy Policy>
+[[nodiscard]] Outcome merged_rows(const Scene& scene, std::span<const LayerPair> pairs, Policy policy) {
+  return planned(scene_sizes(scene, row_bytes(scene.shape), pairs), merging_costs(scene, pairs), std::move(policy));
 }
 
 /// krul's own: every row stored in a coding, the planner free to recompute some all the same.
 [[nodiscard]] inline Outcome coded_rows(const Scene& scene, const CodedRows& coding) {
   Costs costs = scene.costs;
   costs.layer.decode_row_s = coding.decode_row_s;
-  const RestoreSizes sizes = plain_sizes(scene, static_cast<double>(scene.shape.row_bytes()) / coding.strength);
-  return outcome_of(RestorationScheduler<>().plan(sizes, costs), sizes, costs);
-}
-
-/// Merged pairs and a pyramid, of which only what will be loaded is stored; the mean share that ends soonest.
-/// @param steps  shares that are tried, from 0 to 1; 0: a full load
-[[nodiscard]] inline Outcome merged_pyramid(const Scene& scene, std::span<const LayerPair> pairs, std::size_t steps) {
-  const RowBytes row = row_bytes(scene.shape);
-  const RestoreSizes plain = plain_sizes(scene, row.own);
-  Costs costs = scene.costs;
-  costs.layer.decode_row_s +=
-      scene.merge_row_s * 2 * static_cast<double>(pairs.size()) / static_cast<double>(scene.shape.layers);
-  Outcome best;
-  for (std::size_t i = 0; i <= steps; ++i) {
-    const double share = steps == 0 ? 0 : static_cast<double>(i) / static_cast<double>(steps);
-    const RestorePlan plan = RestorationScheduler(Pyramid(share)).plan(plain, costs);
-    const Outcome outcome = outcome_of(plan, shared_sizes(plain, plan.prefix, pairs, row), costs);
-    if (i == 0 || outcome.predicted.first_token_s < best.predicted.first_token_s) best = outcome;
-  }
-  best.stored_bytes = static_cast<double>(best.predicted.bytes);
-  return best;
+  const double own = static_cast<double>(scene.shape.row_bytes()) / coding.strength;
+  Outcome outcome = planned(scene_sizes(scene, {own, own}), costs, DefaultPolicy{});
+  outcome.stored_bytes = own * static_cast<double>(scene.shape.layers * scene.history);
+  return outcome;
 }
 
 /// An outcome whose history is restored by two lanes that start together; the prompt's pass comes after both.
@@ -158,7 +153,7 @@ struct Strategy {
       {"load-f16", "two bytes a value, all of them read, layer by layer under the prompt's pass",
        [](const Scene& scene) { return two_byte_rows(scene, FullLoad{}); }},
       {"minicache", "L/4 pairs of neighbours in the deep half merged, all loaded",
-       [](const Scene& scene) { return merged_pyramid(scene, adjacent_deep_pairs(scene.shape.layers), 0); }},
+       [](const Scene& scene) { return merged_rows(scene, adjacent_pairs(scene.shape.layers), FullLoad{}); }},
       {"partial", "the same front recomputed in every layer, its best share, pipelined by layer",
        [](const Scene& scene) { return two_byte_rows(scene, UniformSplit{}); }},
       {"partial-unpipelined", "the same; the prompt's pass waits for all of both", unpipelined_split},
@@ -166,10 +161,10 @@ struct Strategy {
       {"hcache", "hidden states in place of K and V, and recompute or load for the other layers", hidden_states},
       {"pyramid", "the recomputed share falls linearly with depth, nothing merged",
        [](const Scene& scene) { return two_byte_rows(scene, Pyramid{}); }},
-      {"krul-paper", "pyramid, and the pairs of minicache",
-       [](const Scene& scene) { return merged_pyramid(scene, adjacent_deep_pairs(scene.shape.layers), 64); }},
-      {"krul-paper-distant", "pyramid, and as many pairs (l, l + 3L/8)",
-       [](const Scene& scene) { return merged_pyramid(scene, distant_pairs(scene.shape.layers), 64); }},
+      {"krul-paper", "the pairs of minicache, and a pyramid whose two parts take equally long (Eq. 1)",
+       [](const Scene& scene) { return merged_rows(scene, adjacent_pairs(scene.shape.layers), BalancedPyramid{}); }},
+      {"krul-paper-distant", "the same with as many pairs (l, l + 3L/8)",
+       [](const Scene& scene) { return merged_rows(scene, distant_pairs(scene.shape.layers), BalancedPyramid{}); }},
       {"krul-2x", "ours: int8, the planner's best schedule",
        [](const Scene& scene) { return coded_rows(scene, scene.int8); }},
       {"krul-8x", "ours: joint coding at 8 times, the planner's best schedule",

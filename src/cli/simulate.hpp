@@ -1,0 +1,48 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "krul/simulate/scene.hpp"
+#include "krul/simulate/strategies.hpp"
+#include "krul/simulate/trace.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+
+struct SimulateOptions {
+  std::string hardware = "a100-pcie4";
+  std::string geometry = "llama-7b";
+  std::string link;   ///< overrides the hardware's: a rate, "fitted", or with costs "disk" or "memory"
+  std::string costs;  ///< file of measured costs
+  std::size_t tokens = 2000;
+  std::size_t prompt = 128;
+  std::string strategies;  ///< empty: all
+  bool fit = false;
+  double ratio = 0;  ///< recompute over load that is fitted; 0: the paper's
+  std::vector<std::string> traces;
+  std::string loads = "0.05,0.1,0.2";
+  double host_gb = 128;
+  double device_gb = 0;  ///< 0: the accelerator's, less the weights
+  bool map = false;
+  std::string csv;
+};
+
+/// What the options describe, for any history and prompt.
+struct Simulated {
+  simulate::Scene base;
+  std::string hardware;      ///< its name, or the file of costs
+  double device_tokens = 0;  ///< room for K and V
+  [[nodiscard]] simulate::Scene scene(std::size_t history, std::size_t prompt) const;
+};
+
+/// Requests of one or more trace files, by time: Mooncake's .jsonl, Azure's .csv, kv-cache-tester's .json.
+[[nodiscard]] std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files);
+
+[[nodiscard]] std::vector<simulate::Strategy> simulated_strategies(const std::string& names);
+
+void simulate_trace(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);
+void simulate_map(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);
+
+}  // namespace krul::cli

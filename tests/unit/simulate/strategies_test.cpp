@@ -1,0 +1,143 @@
+#include "krul/simulate/strategies.hpp"
+
+#include <doctest/doctest.h>
+
+#include <tuple>
+
+#include "krul/simulate/payoff.hpp"
+
+using namespace krul;
+using namespace krul::simulate;
+
+namespace {
+
+Scene a_scene(const char* model, double rate, std::size_t history = 2048, std::size_t prompt = 128) {
+  Hardware hardware;
+  REQUIRE(find_hardware("a100-pcie4", hardware));
+  hardware.link.bytes_per_s = rate;
+  return device_scene(*model_shape(model), hardware, history, prompt);
+}
+
+/// A scene where a row takes so long to recompute and so long to load, and nothing else takes time.
+Scene bare_scene(double recompute_over_load, std::size_t history) {
+  Scene scene = a_scene("llama-7b", 1e9, history, 1);
+  const double load_s = static_cast<double>(scene.shape.row_bytes()) / 1e9;
+  scene.costs = {.link = {0, 1e9, 0}, .layer = {.finish_row_s = load_s * recompute_over_load}, .pass_s = 0};
+  scene.merge_row_s = 0;
+  return scene;
+}
+
+double time_of(const char* name, const Scene& scene) {
+  return strategy_named(name)->simulate(scene).predicted.first_token_s;
+}
+
+}  // namespace
+
+TEST_CASE("a balanced split of merged rows is 1 / (0.75 (1 - r)) times as fast as a full load") {
+  // With k = T_rec / T_load, r = 0.75 / (k + 0.75); the table of ratios and speed-ups, by hand.
+  for (const auto& [k, share, speed_up] : {std::tuple{1.13, 0.40, 2.22}, std::tuple{1.5, 0.33, 2.0},
+                                           std::tuple{2.2, 0.25, 1.79}, std::tuple{3.0, 0.2, 1.67}}) {
+    const double balanced = 0.75 / (k + 0.75);
+    CHECK(balanced == doctest::Approx(share).epsilon(0.02));
+    CHECK(1 / (0.75 * (1 - balanced)) == doctest::Approx(speed_up).epsilon(0.01));
+    // And so it comes out of the planner's own sums: the smallest bound over shares of a long history. Merged rows are
+    // 8 bytes longer, and the last layer finishes no history.
+    const Scene scene = bare_scene(k, 64 * 400);
+    const RestoreSizes sizes = scene_sizes(scene, row_bytes(scene.shape), adjacent_pairs(32));
+    double bound_s = 1e9;
+    for (int i = 0; i <= 400; ++i)
+      bound_s = std::min(bound_s, planned(sizes, scene.costs, UniformSplit(i / 400.0)).predicted.bound_s());
+    CHECK(time_of("load-f16", scene) / bound_s == doctest::Approx(speed_up).epsilon(0.02));
+  }
+}
+
+TEST_CASE("every strategy loads and computes something sensible") {
+  for (const char* model : {"llama-7b", "qwen2-72b", "smollm2-135m"})
+    for (const std::size_t history : {0, 64, 500, 2048})
+      for (const Strategy& strategy : strategies()) {
+        CAPTURE(strategy.name);
+        CAPTURE(model);
+        CAPTURE(history);
+        const Scene scene = a_scene(model, 9e9, history);
+        const Outcome outcome = strategy.simulate(scene);
+        const Prediction& predicted = outcome.predicted;
+        CHECK(predicted.first_token_s >= predicted.bound_s() * (1 - 1e-12));
+        // The prompt has to be computed whatever happens.
+        CHECK(predicted.cores_s >= pass_cores_s(scene, history, scene.prompt) * 0.9);
+        CHECK(outcome.recomputed_share >= 0);
+        CHECK(outcome.recomputed_share <= 1);
+        const auto full = static_cast<double>(history * scene.shape.token_bytes());
+        // States of a model with few KV heads are larger than its K and V; elsewhere nothing is.
+        if (strategy.name != "hcache") CHECK(outcome.stored_bytes <= full * 1.001);
+        CHECK(static_cast<double>(predicted.bytes) <= outcome.stored_bytes * 1.001 + 1);
+        if (history == 0) CHECK(predicted.link_s == 0);
+        // Pure: the same answer again.
+        CHECK(strategy.simulate(scene).predicted.first_token_s == predicted.first_token_s);
+      }
+}
+
+TEST_CASE("recompute by counting: 2 FLOP a weight and row, 4 H D a pair") {
+  const Scene scene = a_scene("llama-7b", 9e9, 2048, 1);
+  const double rows = 2049;
+  const double expected =
+      32 * (rows * 2 * (scene.shape.projection_weights() + scene.shape.finish_weights()) / 171.6e12 +
+            rows * (rows + 1) / 2 * 4 * 4096 / 118.56e12);
+  // Besides: weights and keys are read once (4 %), and the last layer finishes one row only (-2 %).
+  CHECK(time_of("recompute", scene) == doctest::Approx(expected).epsilon(0.05));
+  CHECK(strategy_named("recompute")->simulate(scene).predicted.link_s == 0);
+}
+
+TEST_CASE("relations between strategies") {
+  for (const double rate : {1e9, 5e9, 9e9, 26e9, 200e9}) {
+    const Scene scene = a_scene("llama-7b", rate);
+    CHECK(time_of("partial", scene) <= std::min(time_of("recompute", scene), time_of("load-f16", scene)));
+    CHECK(time_of("pyramid", scene) <= std::min(time_of("recompute", scene), time_of("load-f16", scene)));
+    CHECK(time_of("minicache", scene) <= time_of("load-f16", scene) * 1.05);
+    CHECK(time_of("krul-best", scene) ==
+          std::min({time_of("krul-2x", scene), time_of("krul-8x", scene), time_of("krul-12x", scene)}));
+  }
+  // Hidden states are half of K and V where every head has its own.
+  const Scene slow = a_scene("llama-7b", 1e8);
+  const Outcome states = strategy_named("hcache")->simulate(slow);
+  CHECK(states.stored_bytes <= static_cast<double>(slow.history * slow.shape.token_bytes()) / 2);
+}
+
+TEST_CASE("two pointers meet where both lanes have worked equally long, up to a chunk") {
+  const Scene scene = a_scene("llama-7b", 9e9, 16384);
+  const Outcome outcome = two_pointers(scene);
+  const double chunk_s = pass_cores_s(scene, 16384, 512);
+  const double prompt_s = pass_cores_s(scene, 16384, scene.prompt) + scene.costs.pass_s;
+  CHECK(std::abs(outcome.predicted.cores_s - prompt_s - outcome.predicted.link_s) <= chunk_s);
+  CHECK(outcome.stored_bytes == static_cast<double>(scene.history * scene.shape.token_bytes()));
+}
+
+TEST_CASE("without a pipeline, the prompt waits for both lanes") {
+  // Recompute and load take 1 s a row and layer each: half of 100 tokens meets half of them.
+  Scene scene = bare_scene(1, 128);
+  scene.block = 1;
+  const Outcome outcome = unpipelined_split(scene);
+  CHECK(outcome.recomputed_share == doctest::Approx(0.5));
+  const double row_s = static_cast<double>(scene.shape.row_bytes()) / 1e9;
+  CHECK(outcome.predicted.first_token_s == doctest::Approx(32 * (64 + 1) * row_s));
+}
+
+TEST_CASE("the map: pure at the ends, mixed where both take equally long") {
+  const Scene scene = a_scene("llama-7b", 9e9);
+  const CodedRows f16{1, 0};
+  const MapCell slow = map_cell(scene, {8, 1e7, f16}), fast = map_cell(scene, {0.125, 55e9, f16});
+  CHECK(mechanisms[slow.winner()].name == "recompute");
+  CHECK(slow.gain() == 1);
+  CHECK(mechanisms[fast.winner()].name == "load");
+  CHECK(slow.recompute_over_load < 0.1);
+  CHECK(fast.recompute_over_load > 1.5);
+  const MapCell middle = map_cell(scene, {1, 6.5e9, f16});
+  CHECK(middle.gain() > 1.5);
+  CHECK_FALSE(mechanisms[middle.winner()].pure);
+  // A combination is never later than what it combines, but for expanding merged rows.
+  for (const MapCell& cell : {slow, fast, middle}) {
+    CHECK(cell.first_token_s[3] <= cell.first_token_s[cell.best_pure()]);
+    CHECK(cell.first_token_s[4] <= cell.first_token_s[cell.best_pure()]);
+    CHECK(cell.gain() >= 1);
+  }
+  CHECK(at_speed(scene, 2).costs.layer.finish_row_s == scene.costs.layer.finish_row_s / 2);
+}
