@@ -12,6 +12,7 @@ PER_SOURCE = 20  # conversations, and tasks, of each source
 CONVERSATION = 7_000  # characters: 1,152 tokens and some to spare
 LONG = 26_000  # characters: 4,224 tokens and some to spare
 CONTEXT = 3_800  # characters of a task's context: about 900 tokens
+IN_QUOTES = "Answer with a few words from the text, in quotes."
 
 
 def read_json_lines(path):
@@ -207,8 +208,8 @@ def nq_tasks(raw):
         place = number % len(paragraphs)
         paragraphs.insert(place, paragraphs.pop(0))
         row = rows[6 * number]
-        found.append(task("nq-open", number, "\n\n".join(paragraphs), f"{row['question'].capitalize()}? Answer with a few words from the text.",
-                          " " + row["answers"][0], "The answer is"))
+        found.append(task("nq-open", number, "\n\n".join(paragraphs), f"{row['question'].capitalize()}? {IN_QUOTES}",
+                          row["answers"][0], 'The answer is "'))
     return found
 
 
@@ -233,13 +234,13 @@ def lower_first(text):
 
 
 def longeval_lines_tasks(raw):
-    """Thirty lines of a register, the one that is asked for among them, at a place that moves from task to task."""
+    """Twenty lines of a register, the one that is asked for among them, at a place that moves from task to task."""
     found = []
     for number, case in enumerate(read_json_lines(raw / "longeval/200_lines.jsonl")):
         lines = re.findall(r"line \S+: REGISTER_CONTENT is <\d+>", case["prompt"])
         right = case["correct_line"].strip()
-        others = [line for line in lines if line != right][:29]
-        others.insert(number * 7 % 30, right)
+        others = [line for line in lines if line != right][:19]
+        others.insert(number * 7 % 20, right)
         name = case["random_idx"][0]
         found.append(task("longeval-lines", number, "\n".join(others), f"What is the REGISTER_CONTENT of line {name}?", str(case["expected_number"]),
                           f"line {name}: REGISTER_CONTENT is <"))
@@ -247,10 +248,10 @@ def longeval_lines_tasks(raw):
 
 
 def kv_tasks(raw):
-    """Ten pairs of a key and a value, in JSON as in the source; keys are asked for at each place in turn."""
+    """Six pairs of a key and a value, in JSON as in the source; keys are asked for at each place in turn."""
     found = []
     for number, case in enumerate(read_json_lines(raw / "kv_retrieval/kv-retrieval-75_keys.jsonl.gz")[:PER_SOURCE]):
-        pairs = case["ordered_kv_records"][:10]
+        pairs = case["ordered_kv_records"][:6]
         key, value = pairs[number % len(pairs)]
         found.append(task("kv-retrieval", number, json.dumps(dict(pairs), indent=1), f'What is the value of the key "{key}"?', value, f'"{key}": "'))
     return found
@@ -264,8 +265,8 @@ def xquad_tasks(raw):
         paragraphs = [paragraph["context"].strip() for paragraph in article["paragraphs"]]
         place = number % len(paragraphs)
         asked = article["paragraphs"][place]["qas"][0]
-        found.append(task("xquad", number, widened(paragraphs, place, place + 1), f"{asked['question'].strip()} Answer with a few words from the text.",
-                          " " + asked["answers"][0]["text"], "The answer is"))
+        found.append(task("xquad", number, widened(paragraphs, place, place + 1), f"{asked['question'].strip()} {IN_QUOTES}",
+                          asked["answers"][0]["text"], 'The answer is "'))
     return [each for each in found if each["context"]]
 
 

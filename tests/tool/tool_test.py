@@ -3,6 +3,7 @@
 With KRUL_TOOL_MODEL=FILE.gguf the same tests run on that model; KRUL_KILLS=N sets how often the kill test kills (20).
 """
 
+import csv
 import json
 import os
 import pathlib
@@ -112,6 +113,74 @@ class Tool(unittest.TestCase):
         self.assertEqual(exact["recompute"]["kl"], 0)
         self.assertEqual(exact["load-exact"]["kl"], 0)
         self.assertLess(exact["load-int8"]["kl"], 0.1)
+
+    def talks(self, name, count, **more):
+        """A file of conversations that differ from their first word on."""
+        file = self.store / name
+        file.write_text("".join(json.dumps({"id": f"t{i}", **more, "messages": [{"role": "user", "content": f"{i} beans and squash " * 20}]}) + "\n"
+                                for i in range(count)))
+        return file
+
+    def test_evaluate_by_source(self):
+        figures = self.store / "figures.csv"
+        found = krul_json("evaluate", "--model", MODEL, "--conversations", self.talks("garden.jsonl", 3), self.talks("other.jsonl", 2, source='a, "b"'),
+                          "--history", 64, "--new", 16, "--limit", 2, "--strategies", "load-int8,krul", "--csv", figures)["strategies"]
+        for row in found:
+            self.assertEqual(row["conversations"], 4)
+            self.assertEqual([(source["source"], source["conversations"]) for source in row["sources"]], [("garden", 2), ('a, "b"', 2)])
+            self.assertEqual([talk["id"] for talk in row["by_conversation"]], ["t0", "t1", "t0", "t1"])
+            self.assertLessEqual(row["kl_low"], sum(talk["kl"] for talk in row["by_conversation"]) / 4)
+            self.assertLessEqual(row["kl_q1"], row["kl_median"])
+            self.assertLessEqual(row["kl_q3"], row["kl_worst"])
+        with open(figures, newline="") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([(row["strategy"], row["source"]) for row in rows],
+                         [(name, source) for name in ("load-int8", "krul") for source in ("all", "garden", 'a, "b"')])
+        self.assertEqual(float(rows[0]["kl"]), found[0]["kl"])
+        self.assertEqual(float(rows[2]["bytes_per_token"]), found[0]["sources"][1]["bytes_per_token"])
+
+    def test_evaluate_tasks(self):
+        tasks = self.store / "tasks.jsonl"
+        tasks.write_text("".join(json.dumps({"id": f"q{i}", "source": f"s{i % 2}", "context": f"The colour of bean {i} is red. " * 8,
+                                             "question": f"Which colour is bean {i}?", "lead": "It is", "answer": " red"}) + "\n" for i in range(4)))
+        figures = self.store / "figures.csv"
+        found = krul_json("evaluate", "--model", MODEL, "--tasks", tasks, "--strategies", "recompute,load-exact,load-int8", "--csv", figures)
+        self.assertEqual(found["least_gain"], 0.5)
+        for row in found["strategies"]:
+            self.assertEqual(row["tasks"], 4)
+            self.assertEqual([source["tasks"] for source in row["sources"]], [2, 2])
+            counted = [task for task in row["by_task"] if task["counts"]]
+            self.assertEqual(row["counted"], len(counted))
+            for task in row["by_task"]:
+                gain = (task["loglik_exact"] - task["loglik_without"]) / task["answer_tokens"]
+                self.assertEqual(task["counts"], gain >= 0.5)
+                if row["name"] != "load-int8":
+                    self.assertEqual(task["loglik"], task["loglik_exact"])
+                    self.assertEqual(task["match"], task["match_exact"])
+            self.assertEqual(row["loglik"] is None, not counted)
+        self.assertEqual(len(figures.read_text().splitlines()), 1 + 3 * 3)
+        broken = self.store / "broken.jsonl"
+        broken.write_text('{"context": "x", "question": "y", "answer": "z"}\n{"context": "x"}\n')
+        self.assertIn("line 2", self.fails("evaluate", "--model", MODEL, "--tasks", broken))
+        broken.write_text('{"id": "mute", "context": "x", "question": "y", "answer": ""}\n')
+        self.assertIn("mute", self.fails("evaluate", "--model", MODEL, "--tasks", broken))
+
+    def test_evaluate_turns(self):
+        talks = self.talks("talks.jsonl", 2)
+        for words in ([], ["--rewrite"]):
+            figures = self.store / "figures.csv"
+            found = krul_json("evaluate", "--model", MODEL, "--conversations", talks, "--history", 96, "--new", 16, "--turns", 4,
+                              "--strategies", "recompute,load-exact,load-int8", "--csv", figures, *words)
+            self.assertEqual(found["rows"], "rewrite" if words else "append")
+            for row in found["strategies"]:
+                self.assertEqual([turn["turn"] for turn in row["turns"]], [2, 3, 4])
+                for turn in row["turns"]:
+                    self.assertEqual(turn["conversations"], 2)
+                    self.assertEqual(turn["tokens"], 2 * (112 // 4 - 1))
+                    if row["name"] == "load-exact":
+                        self.assertEqual(turn["kl"], 0)
+                    self.assertLess(turn["kl"], 0.1)
+            self.assertEqual(len(figures.read_text().splitlines()), 1 + 3 * 3)
 
     # Damage
 

@@ -86,15 +86,17 @@ class TaskTotals {
     if (counted_.empty()) return found;
     std::vector<double> differences;
     for (const auto& score : counted_) {
-      const double share = 1 / static_cast<double>(counted_.size());
-      found.exact += share * score.exact.per_token();
-      found.restored += share * score.restored.per_token();
-      found.without += share * score.without.per_token();
-      found.match_exact += score.exact.greedy ? share : 0;
-      found.match += score.restored.greedy ? share : 0;
-      found.match_without += score.without.greedy ? share : 0;
+      found.exact += score.exact.per_token();
+      found.restored += score.restored.per_token();
+      found.without += score.without.per_token();
+      found.match_exact += score.exact.greedy ? 1 : 0;
+      found.match += score.restored.greedy ? 1 : 0;
+      found.match_without += score.without.greedy ? 1 : 0;
       differences.push_back(score.restored.per_token() - score.exact.per_token());
     }
+    for (double* sum :
+         {&found.exact, &found.restored, &found.without, &found.match_exact, &found.match, &found.match_without})
+      *sum /= static_cast<double>(counted_.size());
     found.difference = mean_interval(differences);
     found.worst_difference = quantile(differences, 0);
     found.relative_difference = (found.restored - found.exact) / std::abs(found.exact);
