@@ -41,6 +41,7 @@ template <AttentionObserver O>
 struct ObserverRef {
   O* observer = nullptr;
   void operator()(const AttentionBlock& block) const { (*observer)(block); }
+  [[nodiscard]] bool wants(Position query) const requires SelectiveObserver<O> { return observer->wants(query); }
 };
 static_assert(AttentionObserver<ObserverRef<NullObserver>>);
 
