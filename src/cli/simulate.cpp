@@ -50,8 +50,8 @@ Simulated measured_scene(const SimulateOptions& options) {
   cores.peak_flops = 2 * shape.projection_weights() / found.base.costs.layer.project_row_s;
   cores.matrix_share = 1;
   cores.memory_bytes_per_s = measured.memory.bytes_per_s;
-  const auto joint = [&](RowCoding coding) {
-    coding.symbols_per_s = 4e8;
+  cores.symbols_per_s = 4e8;
+  const auto joint = [&](const RowCoding& coding) {
     return CodedRows{coding.strength, decode_row_s(coding, shape, cores)};
   };
   found.base.int8 = {int8_coding.strength, measured.costs(link, "int8").layer.decode_row_s};
@@ -88,7 +88,7 @@ Simulated counted_scene(const SimulateOptions& options) {
           .device_tokens = std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
 }
 
-Json to_json(const Strategy& strategy, const Outcome& outcome, const Scene& scene) {
+Json to_json(const SimulatedStrategy& strategy, const Outcome& outcome, const Scene& scene) {
   const Prediction& predicted = outcome.predicted;
   const double full = static_cast<double>(scene.history * scene.shape.token_bytes());
   return {{"strategy", strategy.name},
@@ -114,7 +114,7 @@ void simulate_once(const SimulateOptions& options, const Simulated& simulated, c
                            {"recomputed", "%"},
                            {"stored", "MB"},
                            {"of full", "%"}});
-  for (const Strategy& strategy : simulated_strategies(options.strategies)) {
+  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
     rows.push_back(to_json(strategy, strategy.simulate(scene), scene));
     const Json& row = rows.back();
     table.add({std::string(strategy.name), eval::cell(row["ttft_ms"], 2), eval::cell(row["link_ms"], 2),
@@ -201,15 +201,15 @@ Scene Simulated::scene(std::size_t history, std::size_t prompt) const {
   return scene;
 }
 
-std::vector<Strategy> simulated_strategies(const std::string& names) {
-  if (names.empty()) return {strategies().begin(), strategies().end()};
-  std::vector<Strategy> found;
+std::vector<SimulatedStrategy> chosen_strategies(const std::string& names) {
+  if (names.empty()) return {simulated_strategies().begin(), simulated_strategies().end()};
+  std::vector<SimulatedStrategy> found;
   std::stringstream list(names);
   for (std::string name; std::getline(list, name, ',');) {
-    const Strategy* strategy = strategy_named(name);
+    const SimulatedStrategy* strategy = simulated_strategy(name);
     if (!strategy)
-      throw Failure(
-          {ErrorCode::invalid_argument, "unknown strategy \"" + name + "\"; there are: " + names_of(strategies())});
+      throw Failure({ErrorCode::invalid_argument,
+                     "unknown strategy \"" + name + "\"; there are: " + names_of(simulated_strategies())});
     found.push_back(*strategy);
   }
   return found;
