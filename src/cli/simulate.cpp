@@ -36,11 +36,18 @@ Hardware hardware_named(const std::string& name) {
                                                   " with a hyphen"});
 }
 
+/// A relative link is any rate at first: it can be resolved once the costs are known.
+LinkName fixed_link(const std::string& text) {
+  LinkName link = unwrap(parse_link(text));
+  if (link.kind == LinkName::Kind::relative) link = {text, LinkName::Kind::rate, 1e9, link.factor};
+  return link;
+}
+
 /// Costs that were measured on this kind of machine. Joint coding is not among them: its basis is counted at the speed
 /// of the projections, its symbols at 4e8 a second.
 Simulated measured_scene(const SimulateOptions& options) {
   const MachineCosts measured = read_machine_costs(options.costs);
-  const auto link = unwrap(parse_link(options.link.empty() ? "disk" : options.link));
+  const auto link = fixed_link(options.link.empty() ? "disk" : options.link);
   Simulated found;
   found.base.shape = shape_named(options.geometry);
   found.base.costs = measured.costs(link, "f16");
@@ -50,34 +57,46 @@ Simulated measured_scene(const SimulateOptions& options) {
   cores.peak_flops = 2 * shape.projection_weights() / found.base.costs.layer.project_row_s;
   cores.matrix_share = 1;
   cores.memory_bytes_per_s = measured.memory.bytes_per_s;
-  const auto joint = [&](RowCoding coding) {
-    coding.symbols_per_s = 4e8;
+  cores.symbols_per_s = 4e8;
+  const auto joint = [&](const RowCoding& coding) {
     return CodedRows{coding.strength, decode_row_s(coding, shape, cores)};
   };
   found.base.int8 = {int8_coding.strength, measured.costs(link, "int8").layer.decode_row_s};
   found.base.strong = joint(strong_coding);
   found.base.strongest = joint(strongest_coding);
-  found.base.merge_row_s = 1.5 * found.base.costs.layer.decode_row_s;
+  if (measured.decode_row_s.contains("merged"))
+    found.base.merge_row_s = std::max(measured.decode_row_s.at("merged") - found.base.costs.layer.decode_row_s, 0.0);
   found.device_tokens =
       (options.device_gb > 0 ? options.device_gb : 16) * 1e9 / static_cast<double>(shape.token_bytes());
   return found;
 }
 
-double fitted_rate(const Hardware& hardware, double ratio) {
-  return fitted_link_rate(device_scene(*model_shape("llama-7b"), hardware, 2000, 128),
-                          ratio > 0 ? ratio : recompute_over_load);
+/// The link rate at which full recompute takes so many times as long as full load.
+double fitted_rate(const Scene& scene, double ratio) {
+  try {
+    return fitted_link_rate(scene, ratio);
+  } catch (const PreconditionError&) {
+    throw Failure({ErrorCode::invalid_argument, "no link rate makes full recompute take " + eval::cell(ratio, 2) +
+                                                    " times as long as full load; try a number near 1"});
+  }
+}
+
+/// The same for the scene that the paper reports a ratio for.
+double paper_rate(const Hardware& hardware, double ratio) {
+  return fitted_rate(device_scene(*model_shape("llama-7b"), hardware, 2000, 128),
+                     ratio > 0 ? ratio : recompute_over_load);
 }
 
 Simulated counted_scene(const SimulateOptions& options) {
   Hardware hardware = hardware_named(options.hardware);
   if (options.link == "fitted") {
-    hardware.link.bytes_per_s = fitted_rate(hardware, options.ratio);
+    hardware.link.bytes_per_s = paper_rate(hardware, options.ratio);
   } else if (!options.link.empty()) {
-    const auto link = unwrap(parse_link(options.link));
+    const auto link = fixed_link(options.link);
     if (link.kind != LinkName::Kind::rate)
-      throw Failure({ErrorCode::invalid_argument,
-                     "--link here is a rate such as 9GB/s, or fitted; disk and memory "
-                     "need --costs"});
+      throw Failure(
+          {ErrorCode::invalid_argument,
+           "--link here is a rate such as 9GB/s, a ratio such as 1.3x, or fitted; disk and memory need --costs"});
     hardware.link.bytes_per_s = link.bytes_per_s;
   }
   const ModelShape shape = shape_named(options.geometry);
@@ -88,7 +107,7 @@ Simulated counted_scene(const SimulateOptions& options) {
           .device_tokens = std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
 }
 
-Json to_json(const Strategy& strategy, const Outcome& outcome, const Scene& scene) {
+Json to_json(const SimulatedStrategy& strategy, const Outcome& outcome, const Scene& scene) {
   const Prediction& predicted = outcome.predicted;
   const double full = static_cast<double>(scene.history * scene.shape.token_bytes());
   return {{"strategy", strategy.name},
@@ -114,7 +133,7 @@ void simulate_once(const SimulateOptions& options, const Simulated& simulated, c
                            {"recomputed", "%"},
                            {"stored", "MB"},
                            {"of full", "%"}});
-  for (const Strategy& strategy : simulated_strategies(options.strategies)) {
+  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
     rows.push_back(to_json(strategy, strategy.simulate(scene), scene));
     const Json& row = rows.back();
     table.add({std::string(strategy.name), eval::cell(row["ttft_ms"], 2), eval::cell(row["link_ms"], 2),
@@ -174,7 +193,7 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
     }
     if (!tool.json) std::printf("%s link, %.2f GB/s\n\n%s\n", name.c_str(), rate / 1e9, table.text().c_str());
   };
-  compare("fitted", fitted_rate(nominal, options.ratio));
+  compare("fitted", paper_rate(nominal, options.ratio));
   compare("nominal", nominal.link.bytes_per_s);
   if (tool.json) tool.print({{"hardware", options.hardware}, {"prompt", options.prompt}, {"results", rows}});
 }
@@ -184,7 +203,10 @@ void run(const SimulateOptions& options, const Tool& tool) {
   if (options.tokens > 1'000'000 || options.prompt > 1'000'000)
     throw Failure({ErrorCode::too_large, "--tokens and --prompt are at most 1000000"});
   if (options.fit) return simulate_fit(options, tool);
-  const Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
+  Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
+  if (!options.link.empty() && options.link != "fitted")
+    if (const double factor = fixed_link(options.link).factor; factor > 0)
+      simulated.base.costs.link.bytes_per_s = fitted_rate(simulated.scene(options.tokens, options.prompt), factor);
   if (options.map) return simulate_map(options, simulated, tool);
   if (!options.traces.empty()) return simulate_trace(options, simulated, tool);
   simulate_once(options, simulated, tool);
@@ -201,15 +223,15 @@ Scene Simulated::scene(std::size_t history, std::size_t prompt) const {
   return scene;
 }
 
-std::vector<Strategy> simulated_strategies(const std::string& names) {
-  if (names.empty()) return {strategies().begin(), strategies().end()};
-  std::vector<Strategy> found;
+std::vector<SimulatedStrategy> chosen_strategies(const std::string& names) {
+  if (names.empty()) return {simulated_strategies().begin(), simulated_strategies().end()};
+  std::vector<SimulatedStrategy> found;
   std::stringstream list(names);
   for (std::string name; std::getline(list, name, ',');) {
-    const Strategy* strategy = strategy_named(name);
+    const SimulatedStrategy* strategy = simulated_strategy(name);
     if (!strategy)
-      throw Failure(
-          {ErrorCode::invalid_argument, "unknown strategy \"" + name + "\"; there are: " + names_of(strategies())});
+      throw Failure({ErrorCode::invalid_argument,
+                     "unknown strategy \"" + name + "\"; there are: " + names_of(simulated_strategies())});
     found.push_back(*strategy);
   }
   return found;
@@ -221,8 +243,9 @@ void add_simulate(CLI::App& program, Tool& tool) {
   verb->add_option("--hardware", options->hardware, "accelerator-link, such as a100-pcie4 or h100-10gbit")
       ->capture_default_str();
   verb->add_option("--geometry", options->geometry, "the model's sizes, such as llama-7b")->capture_default_str();
-  verb->add_option("--link", options->link,
-                   "a rate such as 9GB/s in place of the hardware's, or fitted; with --costs also disk or memory");
+  verb->add_option(
+      "--link", options->link,
+      "in place of the hardware's: a rate such as 9GB/s, 1.3x, or fitted; with --costs also disk or memory");
   verb->add_option("--costs", options->costs, "file of krul calibrate --machine, in place of --hardware");
   verb->add_option("--tokens", options->tokens, "history")->capture_default_str();
   verb->add_option("--prompt", options->prompt, "new tokens")->capture_default_str();

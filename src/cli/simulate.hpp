@@ -40,7 +40,7 @@ struct Simulated {
 /// Requests of one or more trace files, by time: Mooncake's .jsonl, Azure's .csv, kv-cache-tester's .json.
 [[nodiscard]] std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files);
 
-[[nodiscard]] std::vector<simulate::Strategy> simulated_strategies(const std::string& names);
+[[nodiscard]] std::vector<simulate::SimulatedStrategy> chosen_strategies(const std::string& names);
 
 void simulate_trace(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);
 void simulate_map(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);

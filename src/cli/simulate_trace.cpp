@@ -102,7 +102,8 @@ void read_tester(const std::string& file, const std::string& text, std::size_t i
 }
 
 /// The arrivals as jobs under one strategy.
-std::vector<Job> jobs_of(const std::vector<Arrival>& arrivals, const Simulated& simulated, const Strategy& strategy) {
+std::vector<Job> jobs_of(const std::vector<Arrival>& arrivals, const Simulated& simulated,
+                         const SimulatedStrategy& strategy) {
   const auto times = [](const Prediction& predicted) {
     return PrefillTimes{predicted.link_s, predicted.cores_s, predicted.first_token_s};
   };
@@ -211,7 +212,7 @@ void simulate_trace(const SimulateOptions& options, const Simulated& simulated, 
                            {"restored", "%"},
                            {"compute", "%"},
                            {"link", "%"}});
-  for (const Strategy& strategy : simulated_strategies(options.strategies)) {
+  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
     tool.progress("simulating " + std::string(strategy.name));
     const auto jobs = jobs_of(arrivals, simulated, strategy);
     for (const double load : loads) {

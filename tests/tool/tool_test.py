@@ -233,6 +233,46 @@ class Tool(unittest.TestCase):
         answer = self.say("The last message.")
         self.assertEqual(answer["report"]["matched_tokens"] > 0, bool(told))
 
+    # Simulation
+
+    def test_simulated_restores(self):
+        out = krul_json("simulate", "--geometry", "llama-7b", "--tokens", 1000, "--link", "9GB/s")
+        rows = {row["strategy"]: row for row in out["results"]}
+        self.assertEqual(rows["recompute"]["bytes"], 0)
+        self.assertEqual(rows["load-f16"]["bytes"], 1000 * 512 * 1024)
+        for row in rows.values():
+            self.assertGreaterEqual(row["ttft_ms"] * (1 + 1e-9), row["bound_ms"])
+        self.assertIn("krul-paper", krul("simulate")[0])
+        fit = krul_json("simulate", "--fit")["results"]
+        self.assertEqual({row["link"] for row in fit}, {"fitted", "nominal"})
+        csv = self.store / "map.csv"
+        cells = krul_json("simulate", "--map", "--geometry", "smollm2-135m", "--hardware", "zen4x2-disk", "--tokens", 256, "--csv", csv)["results"]
+        self.assertEqual(len(csv.read_text().splitlines()), len(cells) + 1)
+
+    def test_simulated_traces(self):
+        mooncake, azure, tester = self.store / "m.jsonl", self.store / "a.csv", self.store / "t.json"
+        mooncake.write_text("".join(json.dumps({"timestamp": 60000 * i, "input_length": 512 * (i + 1), "output_length": 10, "hash_ids": list(range(i + 1))}) + "\n" for i in range(5)))
+        azure.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.5000000,900,3\n2023-11-17 00:00:01.0000000,100,2\n")
+        tester.write_text(json.dumps({"block_size": 64, "requests": [{"t": 0.0, "in": 200, "out": 5, "hash_ids": [1, 2, 3, 4]}, {"t": 9.0, "in": 300, "out": 5, "hash_ids": [1, 2, 3, 5, 6]}]}))
+        for file, completed, returning in [(mooncake, 5, 4), (azure, 2, 1), (tester, 2, 1)]:
+            for row in krul_json("simulate", "--trace", file, "--load", "1,2", "--strategies", "recompute,krul-paper,krul-best")["results"]:
+                self.assertEqual(row["completed"], completed)
+                self.assertEqual(row["restored"] + row["lost"], returning)
+                self.assertLessEqual(row["ttft_p50_ms"], row["ttft_p99_ms"])
+        for name, text in [("x.jsonl", "{}"), ("x.csv", "head\n1,2\n"), ("x.json", "[]"), ("x.txt", "?"), ("y.csv", "head\n")]:
+            (self.store / name).write_text(text)
+            self.fails("simulate", "--trace", self.store / name)
+
+    def test_simulations_that_cannot_be(self):
+        self.assertIn("llama-7b", self.fails("simulate", "--geometry", "llama-8b"))
+        self.assertIn("pcie4", self.fails("simulate", "--hardware", "a100"))
+        self.assertIn("cake", self.fails("simulate", "--strategies", "pie"))
+        self.assertIn("MB/s", self.fails("simulate", "--link", "string"))
+        self.fails("simulate", "--prompt", 0)
+        self.fails("simulate", "--trace", self.store / "nothing.csv")
+        self.fails("simulate", "--costs", self.store / "nothing.json")
+        self.assertIn("times as long", self.fails("simulate", "--fit", "--ratio", 1e9))
+
     # Bad input
 
     def test_models_that_cannot_be_used(self):

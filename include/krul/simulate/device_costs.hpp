@@ -28,9 +28,9 @@ namespace krul::simulate {
 /// How rows are stored by a codec of krul's own.
 struct RowCoding {
   std::string_view name;
-  double strength = 1;       ///< bytes at two bytes a value, over stored bytes
-  std::size_t basis = 0;     ///< values that are transformed together; 0: none
-  double symbols_per_s = 0;  ///< values a second that the entropy coder returns; 0: there is none
+  double strength = 1;    ///< bytes at two bytes a value, over stored bytes
+  std::size_t basis = 0;  ///< values that are transformed together; 0: none
+  bool entropy = false;   ///< whether values are entropy-coded
 };
 
 /// Seconds to undo the coding of K and V of one token in one layer: a product with the basis, the entropy decoder, and
@@ -41,7 +41,7 @@ struct RowCoding {
   const double values = 2 * static_cast<double>(shape.kv_values());
   double seconds = static_cast<double>(shape.row_bytes()) * (1 + 1 / coding.strength) / device.memory_bytes_per_s;
   seconds += values * 2 * static_cast<double>(coding.basis) / device.matrix_flops();
-  if (coding.symbols_per_s > 0) seconds += values / coding.symbols_per_s;
+  if (coding.entropy) seconds += values / device.symbols_per_s;
   return seconds;
 }
 

@@ -74,7 +74,7 @@ template <class SceneOf>
     for (const std::string_view model : models)
       for (const std::size_t history : swept_histories) {
         const Scene scene = scene_of(*model_shape(model), history);
-        sum += value(strategy_named(other)->simulate(scene)) / value(strategy_named(krul)->simulate(scene));
+        sum += value(simulated_strategy(other)->simulate(scene)) / value(simulated_strategy(krul)->simulate(scene));
       }
     return sum / static_cast<double>(models.size() * swept_histories.size());
   };

@@ -44,11 +44,11 @@ struct MapCell {
   [[nodiscard]] double gain() const noexcept { return first_token_s[best_pure()] / first_token_s[winner()]; }
 
  private:
-  /// A mechanism has to be sooner by a thousandth to win over a simpler one.
+  /// A mechanism has to be sooner by a hundredth to win over a simpler one.
   [[nodiscard]] std::size_t best(bool pure) const noexcept {
     std::size_t found = 0;
     for (std::size_t i = 1; i < mechanisms.size(); ++i)
-      if ((!pure || mechanisms[i].pure) && first_token_s[i] < first_token_s[found] * 0.999) found = i;
+      if ((!pure || mechanisms[i].pure) && first_token_s[i] < first_token_s[found] * 0.99) found = i;
     return found;
   }
 };

@@ -28,14 +28,12 @@ struct Scene {
   std::size_t block = 64;
 };
 
-/// Strengths of krul's codings in a simulation: int8 with its scales, and joint coding at the two that were reached
-/// with a real coder on small models (docs/simulation.md). That a model of the paper allows them is an assumption. The
-/// basis is that of groups of 8 layers of SmolLM2 for every model: 1,536 values transformed together. The coder's rate
-/// is an assumption: 1e11 symbols a second, below the 250 to 410 GB/s that DietGPU's README reports for one-byte
-/// symbols on an A100 (read).
-inline constexpr RowCoding int8_coding{"int8", 1.88, 0, 0};
-inline constexpr RowCoding strong_coding{"joint 8x", 8, 1536, 1e11};
-inline constexpr RowCoding strongest_coding{"joint 12x", 12, 1536, 1e11};
+/// krul's codings in a simulation: int8 with its scales, and joint coding at two strengths that were reached with a
+/// real coder on small models (docs/simulation.md). That a model of the paper allows them is an assumption. The basis
+/// is that of groups of 8 layers of SmolLM2 for every model: 1,536 values transformed together.
+inline constexpr RowCoding int8_coding{"int8", 1.88, 0, false};
+inline constexpr RowCoding strong_coding{"joint 8x", 8, 1536, true};
+inline constexpr RowCoding strongest_coding{"joint 12x", 12, 1536, true};
 
 /// A model on an accelerator whose costs are counted.
 [[nodiscard]] inline Scene device_scene(const ModelShape& shape, const Hardware& hardware, std::size_t history,

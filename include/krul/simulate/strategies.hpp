@@ -139,15 +139,15 @@ template <RestorePolicy Policy>
 }
 
 /// A name for a way to bring a conversation back.
-struct Strategy {
+struct SimulatedStrategy {
   std::string_view name;
   std::string_view meaning;
   Outcome (*simulate)(const Scene&);
 };
 
 /// Every strategy that can be simulated.
-[[nodiscard]] inline std::span<const Strategy> strategies() {
-  static const std::vector<Strategy> all = {
+[[nodiscard]] inline std::span<const SimulatedStrategy> simulated_strategies() {
+  static const std::vector<SimulatedStrategy> all = {
       {"recompute", "the whole history runs through the model again",
        [](const Scene& scene) { return two_byte_rows(scene, FullRecompute{}); }},
       {"load-f16", "two bytes a value, all of them read, layer by layer under the prompt's pass",
@@ -184,8 +184,8 @@ struct Strategy {
 }
 
 /// @return null if there is no such strategy
-[[nodiscard]] inline const Strategy* strategy_named(std::string_view name) {
-  for (const Strategy& strategy : strategies())
+[[nodiscard]] inline const SimulatedStrategy* simulated_strategy(std::string_view name) {
+  for (const SimulatedStrategy& strategy : simulated_strategies())
     if (strategy.name == name) return &strategy;
   return nullptr;
 }

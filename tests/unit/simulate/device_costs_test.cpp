@@ -53,7 +53,7 @@ TEST_CASE("costs are FLOP over FLOP/s and bytes over bytes/s, by hand") {
   const ModelShape shape{"tiny", 2, 4, 2, 1, 2, 8, 10, 2};
   CHECK(shape.projection_weights() == 4 * 8);
   CHECK(shape.finish_weights() == 4 * 4 + 3 * 4 * 8);
-  const Hardware hardware{{"", 1000, 0.5, 0.25, 100, 0}, {0.125, 64, 0}};
+  const Hardware hardware{{"", 1000, 0.5, 0.25, 100, 0, 20}, {0.125, 64, 0}};
   const Costs costs = device_costs(shape, hardware);
   CHECK(costs.layer.call_s == doctest::Approx((32 + 112) * 2 / 100.0));
   CHECK(costs.layer.project_row_s == doctest::Approx(2 * 32 / 500.0));
@@ -65,7 +65,7 @@ TEST_CASE("costs are FLOP over FLOP/s and bytes over bytes/s, by hand") {
   CHECK(costs.link.latency_s == 0.125);
   CHECK(costs.link.bytes_per_s == 64);
   // Four values a row: read 4 bytes and write 8, a basis of 3, a coder of 20 values a second.
-  CHECK(decode_row_s({"", 2, 3, 20}, shape, hardware.accelerator) ==
+  CHECK(decode_row_s({"", 2, 3, true}, shape, hardware.accelerator) ==
         doctest::Approx(12 / 100.0 + 4 * 2 * 3 / 500.0 + 4 / 20.0));
-  CHECK(decode_row_s({"", 2, 0, 0}, shape, hardware.accelerator) == doctest::Approx(12 / 100.0));
+  CHECK(decode_row_s({"", 2, 0, false}, shape, hardware.accelerator) == doctest::Approx(12 / 100.0));
 }

@@ -28,7 +28,7 @@ Scene bare_scene(double recompute_over_load, std::size_t history) {
 }
 
 double time_of(const char* name, const Scene& scene) {
-  return strategy_named(name)->simulate(scene).predicted.first_token_s;
+  return simulated_strategy(name)->simulate(scene).predicted.first_token_s;
 }
 
 }  // namespace
@@ -54,7 +54,7 @@ TEST_CASE("a balanced split of merged rows is 1 / (0.75 (1 - r)) times as fast a
 TEST_CASE("every strategy loads and computes something sensible") {
   for (const char* model : {"llama-7b", "qwen2-72b", "smollm2-135m"})
     for (const std::size_t history : {0, 64, 500, 2048})
-      for (const Strategy& strategy : strategies()) {
+      for (const SimulatedStrategy& strategy : simulated_strategies()) {
         CAPTURE(strategy.name);
         CAPTURE(model);
         CAPTURE(history);
@@ -84,7 +84,7 @@ TEST_CASE("recompute by counting: 2 FLOP a weight and row, 4 H D a pair") {
             rows * (rows + 1) / 2 * 4 * 4096 / 118.56e12);
   // Besides: weights and keys are read once (4 %), and the last layer finishes one row only (-2 %).
   CHECK(time_of("recompute", scene) == doctest::Approx(expected).epsilon(0.05));
-  CHECK(strategy_named("recompute")->simulate(scene).predicted.link_s == 0);
+  CHECK(simulated_strategy("recompute")->simulate(scene).predicted.link_s == 0);
 }
 
 TEST_CASE("relations between strategies") {
@@ -98,7 +98,7 @@ TEST_CASE("relations between strategies") {
   }
   // Hidden states are half of K and V where every head has its own.
   const Scene slow = a_scene("llama-7b", 1e8);
-  const Outcome states = strategy_named("hcache")->simulate(slow);
+  const Outcome states = simulated_strategy("hcache")->simulate(slow);
   CHECK(states.stored_bytes <= static_cast<double>(slow.history * slow.shape.token_bytes()) / 2);
 }
 
