@@ -142,9 +142,7 @@ class BlockEncoder {
 
 /// Forgets the chunks before each layer's cut that no layer needs any more. A chunk that a deeper layer still needs
 /// stays with all its layers: it would be read anyway.
-/// @return whether any was forgotten
-inline bool leave_out(Manifest& manifest, const std::vector<std::size_t>& left_out) {
-  bool forgotten = false;
+inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_out) {
   const SharedChunks shared(manifest, manifest.blocks());
   std::vector<char> kept(manifest.layers);
   for (std::size_t block = 0; block < manifest.blocks(); ++block) {
@@ -155,12 +153,9 @@ inline bool leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
       for (std::size_t deeper = layer + 1; deeper < manifest.layers && !kept[layer]; ++deeper)
         kept[layer] = kept[deeper] && shared.shallower(deeper, block) == static_cast<std::int32_t>(layer);
       ChunkRecord& chunk = manifest.chunks[layer * manifest.blocks() + block];
-      if (kept[layer] || !chunk.is_stored()) continue;
-      chunk = {};
-      forgotten = true;
+      if (!kept[layer]) chunk = {};
     }
   }
-  return forgotten;
 }
 
 }  // namespace detail
@@ -206,11 +201,10 @@ template <KvCache Cache, ConversationStore S, Clock C>
     enter_segment(next, segment, object, rows);
     report.new_rows = rows - first_block * next.block;
     report.bytes = segment.bytes().size();
-    if (!job.plan.left_out.empty() && detail::leave_out(next, job.plan.left_out)) {
-      const auto moved = compact_objects(job.store, job.folder, next);
-      if (!moved) return propagate(moved);
-      report.bytes += *moved;
-    }
+    if (!job.plan.left_out.empty()) detail::leave_out(next, job.plan.left_out);
+    const auto moved = compact_objects(job.store, job.folder, next);
+    if (!moved) return propagate(moved);
+    report.bytes += *moved;
   }
   const auto published = publish_manifest(job.store, job.folder, next);
   if (!published) {

@@ -30,7 +30,7 @@ struct SaveRequest {
 template <SelectionPolicy Policy>
 class StrategySelector {
  public:
-  explicit StrategySelector(Policy policy = {}) : policy_(std::move(policy)) {}
+  explicit StrategySelector(Policy policy = Policy{}) : policy_(std::move(policy)) {}
 
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
 

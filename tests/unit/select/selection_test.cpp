@@ -4,6 +4,7 @@
 #include <random>
 #include <set>
 
+#include "krul/restore/uniform_split.hpp"
 #include "krul/select/attention_similarity.hpp"
 #include "krul/select/fixed_pairs.hpp"
 #include "krul/select/strategy_selector.hpp"
@@ -151,10 +152,11 @@ TEST_CASE("what the paper's pyramid stores of 32 layers and 8 pairs, in shares o
 }
 
 TEST_CASE("Eq. 1: the split whose two lanes take equally long") {
-  // One layer of 100 tokens: recomputing costs 3 s a token, loading 2 s: they meet where 3 r = 2 (1 - r), r = 0.4.
+  // One layer of 100 tokens: recomputing costs 3 s a token, with one of a prompt, loading 2 s. They meet where
+  // 3 (p + 1) = 2 (100 - p), p = 39.4: 39 leaves a gap of 2 s, 40 one of 3 s.
   RestoreSizes sizes = sizes_if_stored(100, 1, 1, {}, {.single = 2});
   const Costs costs{.link = {.bytes_per_s = 1}, .layer = {.project_row_s = 3}};
-  CHECK(balanced_pyramid(sizes, costs) == std::vector<std::size_t>{40});
+  CHECK(balanced_pyramid(sizes, costs) == std::vector<std::size_t>{39});
   // With a pair every second layer is free of charge: the load halves, and so does what is worth recomputing.
   const std::vector<LayerPair> pair = {{0, 1}};
   const auto alone = balanced_pyramid(sizes_if_stored(100, 1, 2, {}, {.single = 2}), costs);
@@ -191,7 +193,7 @@ TEST_CASE("a selector's plan holds the pairs, their coding and what they leave o
                       .coding = {Separate{}, F16Codec{}},
                       .pair_coding = {SlerpMerge{}, F16Codec{}},
                       .block_bytes = {.single = 1000, .pair = 1100}};
-  const StrategySelector<AttentionSimilarity> selector;
+  const StrategySelector selector(AttentionSimilarity{});
   SavePlan plan = selector.select(statistics, request);
   CHECK(plan.pairs == std::vector<LayerPair>{{1, 2}});
   CHECK(plan.settings == "pairs 1+2");
