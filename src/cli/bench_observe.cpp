@@ -7,8 +7,8 @@
 #include "bench.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/similarity/observe.hpp"
-#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/similarity/sketched_gram.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 
 namespace krul::cli {
 namespace {

@@ -12,8 +12,8 @@
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/select/attention_similarity.hpp"
 #include "krul/select/fixed_pairs.hpp"
+#include "krul/select/hidden_state_split.hpp"
 #include "krul/select/strategy_selector.hpp"
-#include "krul/simulate/hidden_states.hpp"
 
 namespace krul {
 
@@ -25,7 +25,7 @@ struct SaveSituation {
   BlockBytes block_bytes;                 ///< what the strategy's codings make of one block: see measure_block_bytes
   const AttentionStatistics& statistics;  ///< of this conversation; may be empty if nothing looks at it
   std::span<const double> unpredictability = {};  ///< [L, L], for PairChoice::predictable
-  std::optional<Costs> costs;                     ///< of the restore that is planned for; none: nothing is left out
+  std::optional<Costs> costs = {};                ///< of the restore that is planned for; none: nothing is left out
 };
 
 /// The codings of a strategy. @return unsupported if its codec is not in this build
@@ -108,7 +108,7 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
   if (!situation.costs) return;
   const Costs& costs = *situation.costs;
   const auto tokens = static_cast<double>(situation.tokens);
-  const auto split = simulate::best_hidden_state_split(
+  const auto split = best_hidden_state_split(
       {.read_hidden_s = tokens * 2 * static_cast<double>(geometry.hidden) / costs.link.bytes_per_s,
        .read_kv_s = tokens * 4 * static_cast<double>(geometry.kv_values()) / costs.link.bytes_per_s,
        .project_hidden_s = tokens * costs.layer.project_row_s,

@@ -19,8 +19,9 @@ struct SaveRequest {
   double kept_share = 0.75;  ///< c: of the layers' K and V that remain after sharing; every pair saves one layer
   ChunkCoding coding{Separate{}, F16Codec{}};       ///< of single layers
   ChunkCoding pair_coding{Separate{}, F16Codec{}};  ///< of pairs
-  BlockBytes block_bytes = {};                           ///< what the codings make of one block
-  std::optional<Costs> costs = {};  ///< of the restore that is planned for: fronts are left out; none: all rows are stored
+  BlockBytes block_bytes = {};                      ///< what the codings make of one block
+  std::optional<Costs> costs =
+      {};  ///< of the restore that is planned for: fronts are left out; none: all rows are stored
 };
 
 /// Turns what was seen of a conversation into the plan of its save: which layers are coded together, and which front of

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "krul/restore/restoration_scheduler.hpp"
-#include "krul/simulate/hidden_states.hpp"
+#include "krul/select/hidden_state_split.hpp"
 #include "krul/simulate/scene.hpp"
 
 namespace krul::simulate {

@@ -8,8 +8,8 @@
 #include "krul/conversation/plan_save.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/core/half.hpp"
-#include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
+#include "krul/restore/restore_by_tokens.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -76,7 +76,9 @@ struct Saved {
   }
 };
 
-SavePlan exact() { return SavePlan::separate(ExactCodec{}); }
+SavePlan exact() {
+  return SavePlan::separate(ExactCodec{});
+}
 
 SavePlan reuse(std::vector<LayerPair> pairs) {
   SavePlan plan = exact();
@@ -152,8 +154,8 @@ TEST_CASE("where only the deeper layer of a pair keeps a row, it keeps its own")
   CHECK(deep({64, history}) == saved.rows(saved.whole.cache, 0, true, {64, history}));
   CHECK(predict(outcome.report.plan, saved.sizes(), {}).bytes == outcome.report.bytes);
 
-  // A restore that recomputes more of the shallower layer reads the shared chunk for the deeper one, and leaves what was
-  // recomputed alone.
+  // A restore that recomputes more of the shallower layer reads the shared chunk for the deeper one, and leaves what
+  // was recomputed alone.
   auto more = saved.restored(std::vector<std::size_t>{96, 32, 32, 16});
   CHECK(saved.rows(more.cache, 0, true, {0, history}) == saved.rows(saved.whole.cache, 0, true, {0, history}));
   CHECK(saved.rows(more.cache, 3, true, {64, 96}) == saved.rows(saved.whole.cache, 0, true, {64, 96}));
@@ -168,12 +170,14 @@ TEST_CASE("a damaged shared chunk is recomputed in both layers") {
   auto outcome = saved.restored();
   CHECK(outcome.report.repaired_rows == 2 * block);
   CHECK(outcome.report.reasons.size() == 2);
-  // Layer 0's rows are the exact ones again; layer 2's come of them and of layer 0's rows in place of its own elsewhere.
+  // Layer 0's rows are the exact ones again; layer 2's come of them and of layer 0's rows in place of its own
+  // elsewhere.
   CHECK(saved.rows(outcome.cache, 0, false, {48, 64}) == saved.rows(saved.whole.cache, 0, false, {48, 64}));
   CHECK(outcome.cache.present(2).contains({0, history}));
 }
 
-TEST_CASE("fronts that a later save leaves out are forgotten, with their bytes; shared chunks stay while one needs them") {
+TEST_CASE(
+    "fronts that a later save leaves out are forgotten, with their bytes; shared chunks stay while one needs them") {
   SavePlan plan = reuse({{0, 3}});
   Saved saved(plan);
   const auto run = run_through(saved.model, toy_tokens(history + 60));
@@ -281,9 +285,7 @@ TEST_CASE("plans that do not fit are the caller's mistake") {
   };
   refuses([](SavePlan& plan) { plan.pairs = {{1, 0}}; });
   refuses([](SavePlan& plan) { plan.pairs = {{0, 4}}; });
-  refuses([](SavePlan& plan) {
-    plan = reuse({{0, 1}, {1, 2}});
-  });
+  refuses([](SavePlan& plan) { plan = reuse({{0, 1}, {1, 2}}); });
   refuses([](SavePlan& plan) { plan.pairs = {{0, 1}}; });  // coded as single layers
   refuses([](SavePlan& plan) { plan.coding = {SlerpMerge{}, ExactCodec{}}; });
   refuses([](SavePlan& plan) { plan.left_out = {0, 16, 0, 0}; });

@@ -181,8 +181,10 @@ TEST_CASE("no other pyramid is closer to balance") {
     };
     const double chosen = gap_s(balanced_pyramid(sizes, costs));
     for (std::size_t i = 0; i <= 2 * sizes.blocks(); ++i)
-      CHECK(chosen <= gap_s(admissible(sizes, Pyramid(static_cast<double>(i) / (2.0 * static_cast<double>(sizes.blocks())))
-                                                  .prefix(sizes, costs))));
+      CHECK(chosen <=
+            gap_s(admissible(
+                sizes,
+                Pyramid(static_cast<double>(i) / (2.0 * static_cast<double>(sizes.blocks()))).prefix(sizes, costs))));
   }
 }
 

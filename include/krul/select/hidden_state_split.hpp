@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace krul::simulate {
+namespace krul {
 
 /// Seconds of one layer and the whole history in HCache's terms.
 struct HiddenStateTimes {
@@ -54,4 +54,4 @@ struct HiddenStateSplit {
   return static_cast<std::size_t>(std::ceil(static_cast<double>(layers) * other / (other + std::abs(excess))));
 }
 
-}  // namespace krul::simulate
+}  // namespace krul

@@ -1,10 +1,10 @@
-#include "krul/simulate/hidden_states.hpp"
+#include "krul/select/hidden_state_split.hpp"
 
 #include <doctest/doctest.h>
 
 #include <random>
 
-using namespace krul::simulate;
+using namespace krul;
 
 TEST_CASE("projecting hidden states takes a sixth of recompute or less, as HCache counts") {
   // C_H = 4 N D^2 and C_tok = 24 N D^2 + N^2 D, so C_tok / C_H = 6 + N / (4 D).
