@@ -200,7 +200,8 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
                                 return watched.observed(estimator, nullptr);
                               });
                             }});
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
+                             {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds});
   const auto report = unwrap(harness.run<Taken>(alternatives));
   tool.progress("");
 
