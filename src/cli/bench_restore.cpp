@@ -23,6 +23,7 @@ struct RestoreBenchOptions {
   std::size_t rounds = 7;
   std::string links = "25MB/s,50MB/s,117MB/s,disk";
   std::string strategies = "recompute,load-exact,load-f16,load-int8,partial,krul";
+  std::string against = "load-f16";
   std::string trace;
   bool warm = false;
 };
@@ -84,7 +85,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                            {"read"},
                            {"stored"},
                            {"recomputed", "tokens"},
-                           {"time against load-f16", "median [95 %]", eval::ResultTable::Align::left}});
+                           {"time against " + options.against, "median [95 %]", eval::ResultTable::Align::left}});
   for (const auto& link : links) {
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
     std::vector<std::uint64_t> stored;
@@ -110,7 +111,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     const auto report = unwrap(harness.run<RestoreFigure>(alternatives));
     std::size_t baseline = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i)
-      if (chosen[i].name == "load-f16") baseline = i;
+      if (chosen[i].name == options.against) baseline = i;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       const auto milliseconds = [&](auto figure) { return 1e3 * eval::median(report.values(i, figure)); };
       const auto comparison = report.compare(i, baseline, &RestoreFigure::first_token_s);
@@ -178,6 +179,8 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")
       ->capture_default_str();
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
+  verb->add_option("--against", options->against, "the strategy whose time the others are compared with")
+      ->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
   verb->add_option("--trace", options->trace,

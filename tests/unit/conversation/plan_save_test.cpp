@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -147,10 +149,11 @@ TEST_CASE("a conversation that is watched turn by turn has the statistics of one
     REQUIRE(talk.save(SavePlan::separate(ExactCodec{}), &seen));
     if (end < tokens.size()) continue;
     CHECK(logits == expected);
-    for (std::size_t i = 0; i < 4; ++i)
-      for (std::size_t j = 0; j < i; ++j)
-        // Each of four saves rounds a sum to 2^-24 of itself.
-        CHECK(seen.squared[i * 4 + j] == doctest::Approx(whole.squared[i * 4 + j]).epsilon(4 * 0x1p-24 + 1e-6));
+    // A row's weights sum to 1, so an entry of the Gram matrix is at most the rows of all heads; float sums over blocks
+    // of at most 128 rows, rounded differently for each way of cutting, lose at most 2^-17 of that.
+    const double largest = static_cast<double>(tokens.size() * model.geometry().query_heads);
+    for (std::size_t i = 0; i < whole.squared.size(); ++i)
+      CHECK(std::abs(seen.squared[i] - whole.squared[i]) <= 4 * 0x1p-17 * largest);
     for (std::size_t i = 0; i < whole.mass.size(); ++i)
       CHECK(seen.mass[i] == doctest::Approx(whole.mass[i]).epsilon(4 * 0x1p-24 + 1e-6));
   }
