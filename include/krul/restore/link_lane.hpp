@@ -1,10 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -27,34 +28,42 @@ struct Arrival {
   std::vector<bool> good;  ///< [request.chunks] read, and the checksum fits
 };
 
-/// The link's side of a restore: one thread that reads in plan order, checks, and hands over, never holding more than
-/// `staging` bytes (or one request, if that is more) that the cores have not taken yet.
+/// The link's side of a restore: threads that read in plan order, check, and hand over in plan order, never holding
+/// more than `staging` bytes (or one request, if that is more) that the cores have not taken yet. With several readers,
+/// reads may end in any order.
 template <ConversationStore S, Clock C>
 class LinkLane {
  public:
   /// Starts reading at once. All references must outlive the lane.
-  LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests)
+  /// @throws PreconditionError if readers is 0
+  LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests,
+           std::size_t readers = 1)
       : store_(store),
         clock_(std::move(clock)),
         manifest_(manifest),
         folder_(std::move(folder)),
         requests_(std::move(requests)),
-        reader_([this](const std::stop_token& stop) { read_all(stop); }) {}
+        arrivals_(requests_.size()),
+        spans_(requests_.size()) {
+    expects(readers > 0, "LinkLane: at least one reader");
+    for (std::size_t i = 0; i < readers; ++i)
+      readers_.emplace_back([this](const std::stop_token& stop) { read_all(stop); });
+  }
 
   ~LinkLane() { stop(); }
 
   /// The next arrival in plan order; blocks until it is there.
   /// @throws PreconditionError after the last one
   [[nodiscard]] Arrival next() {
-    expects(taken_ < requests_.size(), "LinkLane: nothing more is to come");
+    expects(more(), "LinkLane: nothing more is to come");
     std::unique_lock lock(mutex_);
-    arrived_.wait(lock, [&] { return !arrivals_.empty(); });
-    Arrival arrival = std::move(arrivals_.front());
-    arrivals_.pop_front();
+    arrived_.wait(lock, [&] { return arrivals_[taken_].has_value(); });
+    Arrival arrival = std::move(*arrivals_[taken_]);
+    arrivals_[taken_].reset();
     staged_ -= arrival.bytes.size();
     ++taken_;
     lock.unlock();
-    taken_signal_.notify_one();
+    taken_signal_.notify_all();
     return arrival;
   }
 
@@ -63,14 +72,12 @@ class LinkLane {
   /// Whether next() would not block.
   [[nodiscard]] bool ready() {
     const std::lock_guard lock(mutex_);
-    return !arrivals_.empty();
+    return more() && arrivals_[taken_].has_value();
   }
-
   /// The layer that the next arrival belongs to, or the number of layers after the last one.
   [[nodiscard]] std::size_t next_layer() const noexcept {
-    return taken_ < requests_.size() ? requests_[taken_].chunks.front().layer : manifest_.layers;
+    return more() ? requests_[taken_].chunks.front().layer : manifest_.layers;
   }
-
   /// The block that the next arrival belongs to.
   /// @throws PreconditionError after the last one
   [[nodiscard]] std::size_t next_block() const {
@@ -86,45 +93,68 @@ class LinkLane {
 
   /// Ends the reading, finished or not. The figures below may be read afterwards.
   void stop() {
-    reader_.request_stop();
+    for (auto& reader : readers_) reader.request_stop();
     taken_signal_.notify_all();
-    if (reader_.joinable()) reader_.join();
+    for (auto& reader : readers_)
+      if (reader.joinable()) reader.join();
   }
 
-  [[nodiscard]] double busy_s() const noexcept { return busy_s_; }
+  /// Time in which some read was under way.
+  [[nodiscard]] double busy_s() const {
+    auto spans = spans_;
+    spans.resize(begun_);
+    std::sort(spans.begin(), spans.end());
+    double busy = 0;
+    TimePoint end{};
+    for (const auto& [from, to] : spans) {
+      const TimePoint begin = busy > 0 ? std::max(from, end) : from;
+      if (to > begin) busy += seconds(to - begin);
+      end = std::max(end, to);
+    }
+    return busy;
+  }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
-  [[nodiscard]] const std::vector<std::pair<TimePoint, TimePoint>>& spans() const noexcept { return spans_; }
+  /// [reads that were begun] when each began and ended.
+  [[nodiscard]] std::span<const std::pair<TimePoint, TimePoint>> spans() const noexcept {
+    return std::span(spans_).first(begun_);
+  }
   [[nodiscard]] const std::vector<ReadRequest>& requests() const noexcept { return requests_; }
 
  private:
   static constexpr std::size_t staging = 64U << 20;
 
   void read_all(const std::stop_token& stop) {
-    for (const ReadRequest& request : requests_) {
-      Arrival arrival{request, {}, {}, std::vector<bool>(request.chunks.size(), false)};
+    for (;;) {
+      std::size_t index = 0;
+      std::vector<std::byte> buffer;
       {
+        // Room is given out in plan order, so that the request that is waited for always has some.
         std::unique_lock lock(mutex_);
-        taken_signal_.wait(lock, stop, [&] { return staged_ == 0 || staged_ + request.bytes <= staging; });
-        if (stop.stop_requested()) return;
-        staged_ += request.bytes;
+        taken_signal_.wait(lock, stop, [&] {
+          return begun_ == requests_.size() || staged_ == 0 || staged_ + requests_[begun_].bytes <= staging;
+        });
+        if (stop.stop_requested() || begun_ == requests_.size()) return;
+        index = begun_++;
+        staged_ += requests_[index].bytes;
         if (!spare_.empty()) {
-          arrival.bytes = std::move(spare_.back());
+          buffer = std::move(spare_.back());
           spare_.pop_back();
         }
       }
+      const ReadRequest& request = requests_[index];
+      Arrival arrival{request, std::move(buffer), {}, std::vector<bool>(request.chunks.size(), false)};
       arrival.bytes.resize(request.bytes);
       const TimePoint begin = clock_.now();
       arrival.status = store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.bytes);
       if (arrival.status) check(arrival);
       const TimePoint end = clock_.now();
-      busy_s_ += seconds(end - begin);
-      if (arrival.status) bytes_ += request.bytes;
-      spans_.emplace_back(begin, end);
       {
         const std::lock_guard lock(mutex_);
-        arrivals_.push_back(std::move(arrival));
+        if (arrival.status) bytes_ += request.bytes;
+        spans_[index] = {begin, end};
+        arrivals_[index] = std::move(arrival);
       }
-      arrived_.notify_one();
+      arrived_.notify_all();
     }
   }
 
@@ -146,14 +176,14 @@ class LinkLane {
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::condition_variable_any taken_signal_;
-  std::deque<Arrival> arrivals_;
+  std::vector<std::optional<Arrival>> arrivals_;  ///< [requests]
   std::vector<std::vector<std::byte>> spare_;
-  std::size_t staged_ = 0;
-  std::size_t taken_ = 0;  // by the cores' thread only
-  double busy_s_ = 0;
+  std::size_t staged_ = 0;  ///< bytes that were begun and not taken
+  std::size_t begun_ = 0;
+  std::size_t taken_ = 0;
   std::uint64_t bytes_ = 0;
-  std::vector<std::pair<TimePoint, TimePoint>> spans_;
-  std::jthread reader_;  // last: starts when all else is there
+  std::vector<std::pair<TimePoint, TimePoint>> spans_;  ///< [requests]
+  std::vector<std::jthread> readers_;                   ///< last, so that everything is there when they start
 };
 
 }  // namespace krul

@@ -32,6 +32,7 @@ struct RestoreJob {
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
   std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
+  std::size_t readers = 1;                    ///< reads under way at once
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
@@ -79,7 +80,7 @@ class Restoration {
 
   Result<RestoreReport> run() {
     LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
-                        read_requests(plan_, job_.manifest, job_.lost_blocks));
+                        read_requests(plan_, job_.manifest, job_.lost_blocks), job_.readers);
     const bool passed = pass(link);
     link.stop();
     if (passed) {

@@ -46,7 +46,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   all_loaded.prefix.assign(geometry.layers, 0);
   ChunkDecoder decoder(geometry, job.manifest, all_loaded);
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
-                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks));
+                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks), job.readers);
   auto batch = job.model.make_batch();
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;

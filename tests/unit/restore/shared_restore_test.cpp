@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 
 #include "krul/conversation/plan_save.hpp"
 #include "krul/conversation/save.hpp"
@@ -275,6 +277,67 @@ TEST_CASE("reads go backwards, whole blocks at a time, and neighbours are one re
   CHECK(requests[0].chunks.size() == layers);
   CHECK(requests[0].chunks[0].block == 6);
   CHECK(requests[2].chunks[0].block == 3);
+}
+
+/// Ends every second read only after the next one has ended.
+struct ReorderingStore {
+  MemoryStore& store;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::size_t begun = 0, ended = 0, pairs_swapped = 0;
+  std::size_t reads = 0;  ///< how many there will be
+
+  using Lock = MemoryStore::Lock;
+  Status put(const std::string& key, std::span<const std::byte> bytes) { return store.put(key, bytes); }
+  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+    std::unique_lock lock(mutex);
+    const std::size_t number = begun++;
+    const Status status = store.get(key, offset, to);
+    if (number % 2 == 0 && number + 1 < reads) {
+      changed.wait(lock, [&] { return ended > number; });
+      ++pairs_swapped;
+    }
+    ++ended;
+    changed.notify_all();
+    return status;
+  }
+  Result<std::uint64_t> size(const std::string& key) { return store.size(key); }
+  Status erase(const std::string& key) { return store.erase(key); }
+  Result<std::vector<std::string>> list(const std::string& folder) { return store.list(folder); }
+  Result<Lock> lock(const std::string& folder) { return store.lock(folder); }
+  StoreCapabilities capabilities() const { return store.capabilities(); }
+};
+static_assert(ConversationStore<ReorderingStore>);
+
+TEST_CASE("a store that delays and reorders reads changes no bit") {
+  for (const bool merged : {false, true}) {
+    Saved saved(merged ? reuse({{0, 2}}) : exact());
+    const RestorePlan plan{history, saved.tokens.size() - history, block, {48, 32, 16, 0}};
+    auto expected = saved.restored(plan.prefix);
+    ReorderingStore store{.store = saved.store, .mutex = {}, .changed = {}};
+    store.reads = read_requests(plan, saved.manifest, {}).size();
+    REQUIRE(store.reads >= 3);
+    auto cache = saved.model.make_cache(256);
+    std::vector<float> logits(saved.model.geometry().vocabulary);
+    const RestoreJob<toy::Backend, ReorderingStore> job{.model = saved.model,
+                                                        .store = store,
+                                                        .cache = cache,
+                                                        .workers = saved.workers,
+                                                        .manifest = saved.manifest,
+                                                        .folder = saved.folder,
+                                                        .plan = plan,
+                                                        .tokens = saved.tokens,
+                                                        .logits = logits,
+                                                        .readers = 3};
+    const RestoreReport report = restore(job).value();
+    CHECK(store.pairs_swapped >= 1);
+    CHECK(report.reasons.empty());
+    CHECK(logits == expected.logits);
+    for (std::size_t layer = 0; layer < layers; ++layer)
+      for (const bool values : {false, true})
+        CHECK(saved.rows(cache, layer, values, {0, saved.tokens.size()}) ==
+              saved.rows(expected.cache, layer, values, {0, saved.tokens.size()}));
+  }
 }
 
 TEST_CASE("plans that do not fit are the caller's mistake") {
