@@ -421,15 +421,29 @@ void BlockAttention::weights(const AttentionInput& input, RowRange rows, std::sp
     for (std::size_t first = 0; first < keys; first += block_keys) {
       const std::size_t count = std::min(block_keys, keys - first);
       load_keys(input, tile.kv_head, {first, first + count}, scratch);
-      alignas(64) float scores[block_keys];
-      for (std::size_t row = tile.rows.begin; row < tile.rows.end; ++row)
-        for (std::size_t head = 0; head < group_; ++head) {
-          const float* const query =
+      const std::size_t tile_row_count = tile.rows.size() * group_;
+      for (std::size_t begin = 0; begin < tile_row_count; begin += group_rows) {
+        const std::size_t some = std::min(group_rows, tile_row_count - begin);
+        const auto row_and_head = [&](std::size_t r) {
+          return std::pair(tile.rows.begin + (begin + r) / group_, (begin + r) % group_);
+        };
+        if (input.positions[row_and_head(some - 1).first] < first) continue;  // none of them sees these keys
+        std::array<const float*, group_rows> queries{};
+        for (std::size_t r = 0; r < some; ++r) {
+          const auto [row, head] = row_and_head(r);
+          queries[r] =
               &input.queries[(row * geometry_.query_heads + tile.kv_head * group_ + head) * geometry_.head_dim];
-          for (std::size_t k = 0; k < count; k += key_tile)
-            score_tile<1>(&query, scratch.keys.as<float>().data() + k, geometry_.head_dim, scores + k);
-          std::memcpy(row_of(row, head) + first, scores, count * sizeof(float));
         }
+        alignas(64) float scores[group_rows * block_keys];
+        with_rows(some, [&]<std::size_t Rows>() {
+          for (std::size_t k = 0; k < count; k += key_tile)
+            score_tile<Rows>(queries.data(), scratch.keys.as<float>().data() + k, geometry_.head_dim, scores + k);
+        });
+        for (std::size_t r = 0; r < some; ++r) {
+          const auto [row, head] = row_and_head(r);
+          std::memcpy(row_of(row, head) + first, scores + r * block_keys, count * sizeof(float));
+        }
+      }
     }
     for (std::size_t row = tile.rows.begin; row < tile.rows.end; ++row)
       for (std::size_t head = 0; head < group_; ++head) {
@@ -437,9 +451,9 @@ void BlockAttention::weights(const AttentionInput& input, RowRange rows, std::sp
         const std::size_t seen = input.positions[row] + std::size_t{1};
         const float top = *std::max_element(row_weights, row_weights + seen) * scale;
         double sum = 0;
-        for (std::size_t k = 0; k < keys; k += lane_count) {
+        for (std::size_t k = 0; k < seen; k += lane_count) {
           float part[lane_count] = {};
-          const std::size_t count = std::min(lane_count, keys - k);
+          const std::size_t count = std::min(lane_count, seen - k);
           std::memcpy(part, row_weights + k, count * sizeof(float));
           const Lanes weight = select(below(k, seen), exp(load(part) * scale - top), Lanes{});
           sum += static_cast<double>(sum_of(weight));
@@ -448,6 +462,7 @@ void BlockAttention::weights(const AttentionInput& input, RowRange rows, std::sp
         }
         const auto inverse = static_cast<float>(1 / sum);
         for (std::size_t k = 0; k < seen; ++k) row_weights[k] *= inverse;
+        std::fill(row_weights + seen, row_weights + keys, 0.0F);
       }
   });
 }
