@@ -125,7 +125,9 @@ class Conversation {
     if constexpr (TokenwiseObserver<O>) {
       if constexpr (requires(const AttentionStatistics& statistics) { observer.load(statistics); }) {
         const auto saved = parse_attention_statistics(manifest_.statistics);
-        if (was_restored && matched == manifest_.rows && saved) observer.load(*saved);
+        if (was_restored && matched == manifest_.rows && saved && saved->layers == model_->geometry().layers &&
+            saved->query_heads == model_->geometry().query_heads)
+          observer.load(*saved);
       }
       observer.observe_from(static_cast<Position>(matched));
     }
