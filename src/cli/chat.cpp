@@ -110,13 +110,10 @@ void chat(const ChatOptions& options, const Tool& tool) {
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
   conversation.threads = model.backend.workers().threads();
-  const Costs costs =
-      machine_costs(model, tool).costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
-  conversation.costs = costs;
-  Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
-            strategy,
-            costs,
-            {}};
+  Chat chat{
+      unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)), strategy, {}, {}};
+  chat.costs = machine_costs(model, tool).costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
+  chat.talk.plan_for(chat.costs);
   if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());
 
   if (!options.message.empty()) {
