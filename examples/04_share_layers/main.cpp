@@ -40,7 +40,9 @@ void save_and_return(const char* name, Policy policy, toy::Backend& model, const
   }
   auto talk = *krul::open_conversation(model, store, "a talk");
   const auto report = talk.advance(tokens, logits).value();
-  std::cout << "  back: " << report.loaded_rows << " rows loaded, " << report.bytes << " bytes read\n";
+  const std::size_t plain = history * model.geometry().f16_token_bytes();
+  std::cout << "  back: " << report.loaded_rows << " rows loaded, " << (100 * report.bytes + plain / 2) / plain
+            << " % of the bytes read\n";
 }
 
 int main() {
