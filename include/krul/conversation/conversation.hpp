@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/conversation/background_save.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/restore/best_of.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -30,6 +31,7 @@ struct ConversationOptions {
   std::optional<Costs> costs;      ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;         ///< that code and undo the coding
   bool read_only = false;          ///< never saves, and needs no lock
+  std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
 
 /// One conversation: its live cache while it is active, its saved state while it is not.
@@ -39,6 +41,7 @@ struct ConversationOptions {
 ///            (longest common prefix on exact token ids), the forward pass
 ///   append   one more token: decode
 ///   save     appends what is new to the saved state; afterwards drop() may free the cache
+///   save_in_background, finish_save   the same beside the next turn
 template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, Clock C = SteadyClock>
 class Conversation {
  public:
@@ -49,6 +52,7 @@ class Conversation {
                                    C clock = {});
 
   /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
+  /// A save that still goes on does not count.
   [[nodiscard]] const std::vector<Token>& saved_tokens() const noexcept { return manifest_.tokens; }
   /// All tokens of the live cache and those waiting to be run.
   [[nodiscard]] const std::vector<Token>& tokens() const noexcept { return tokens_; }
@@ -96,6 +100,22 @@ class Conversation {
   /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
   Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+
+  /// Saves what is new as it is now, in a thread of its own that yields to all others: returns when the new rows are
+  /// copied, and the conversation may go on. Where they are more than options.largest_copy, it saves before it returns.
+  /// Whatever needs the saved state waits for the end of a save; so does the destructor.
+  /// @return       the error of the save before, if that was not asked for by finish_save; this one has begun anyway,
+  ///               and saves what that one could not
+  /// @throws       as save
+  /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
+  Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+  Status save_in_background() { return save_in_background(SavePlan::separate(options_.codec, options_.strategy)); }
+
+  /// Waits for a save in the background and says how it ended; without one, how the last one did.
+  Result<SaveReport> finish_save();
+
+  /// Whether a save in the background has begun and not ended.
+  [[nodiscard]] bool saving() const { return background_ && !background_->done(); }
 
   /// Frees the live cache. What was not saved is lost.
   void drop() {
@@ -187,6 +207,9 @@ class Conversation {
   std::size_t unchanged_ = 0;    ///< leading rows of the live cache that are those of the saved state
   std::optional<typename B::Cache> cache_;
   std::vector<Token> tokens_;
+  Result<SaveReport> background_report_;            ///< of the last save in the background that has ended
+  std::size_t background_unchanged_ = 0;            ///< leading rows of the live cache that the running one saves
+  std::optional<BackgroundSave<S, C>> background_;  ///< last: it works on what is above
 };
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
@@ -252,8 +275,12 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Tok
     return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
                                           std::to_string(options_.capacity) +
                                           " fit the context; start a new one or shorten it");
+  std::string lost;
+  if (!cache_ && background_)
+    if (const auto saved = finish_save(); !saved) lost = "the last turn could not be saved: " + saved.error().message;
   auto report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
   if (!report) return report;
+  if (!lost.empty()) report->reasons.push_back(lost);
   tokens_.assign(tokens.begin(), tokens.end());
   report->asked = tokens.size();
   return report;
@@ -269,6 +296,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
+  background_unchanged_ = std::min(background_unchanged_, report.matched);
   begin_observing(observer, report.matched, false);
   run(*cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.cores_s = seconds(clock_.now() - start);
@@ -338,6 +366,7 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
+  static_cast<void>(finish_save());  // what it could not save is saved now
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
                                              .folder = folder_,
                                              .cache = cache(),
@@ -349,6 +378,45 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
+  expects(!options_.read_only, "Conversation: opened read only");
+  expects_valid(plan, model_->geometry().layers);
+  expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
+  const bool unasked = background_.has_value();
+  const auto before = finish_save();
+  const std::size_t first =
+      std::min({unchanged_, manifest_.rows, cache().length()}) / manifest_.block * manifest_.block;
+  if (KvSnapshot::bytes(model_->geometry(), cache().length() - first) > options_.largest_copy) {
+    background_report_ = save(plan, statistics);
+  } else {
+    background_unchanged_ = cache().length();
+    background_.emplace(BackgroundSaveJob<S, C>{.store = *store_,
+                                                .folder = folder_,
+                                                .rows = KvSnapshot(model_->geometry(), cache(), first),
+                                                .geometry = model_->geometry(),
+                                                .plan = plan,
+                                                .statistics = statistics ? std::optional(*statistics) : std::nullopt,
+                                                .manifest = manifest_,
+                                                .tokens = tokens_,
+                                                .unchanged = unchanged_,
+                                                .clock = clock_});
+  }
+  if (unasked && !before) return propagate(before);
+  return {};
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<SaveReport> Conversation<B, S, P, C>::finish_save() {
+  if (background_) {
+    auto ended = std::move(*background_);
+    background_.reset();
+    background_report_ = ended.finish(manifest_);
+    if (background_report_ && cache_) unchanged_ = background_unchanged_;
+  }
+  return background_report_;
 }
 
 /// Conversation::open with the types taken from the arguments.
