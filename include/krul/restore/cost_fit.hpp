@@ -7,17 +7,20 @@
 
 #include "krul/core/costs.hpp"
 #include "krul/core/error.hpp"
-#include "krul/restore/predict.hpp"
 
 namespace krul {
 
-/// One layer of one measured pass.
+/// One layer of one measured restore.
 struct LayerSample {
-  std::size_t rows = 0;
-  std::size_t first_position = 0;  ///< rows at [first_position, first_position + rows), over keys from 0
-  double project_s = 0;            ///< norm, Q, K, V, rotary
+  double projected_rows = 0;  ///< > 0
+  double finished_rows = 0;   ///< > 0
+  double pairs = 0;           ///< of a row and a key it sees, > 0
+  double keys = 0;            ///< that some row sees, > 0
+  double decoded_rows = 0;    ///< loaded, K and V
+  double project_s = 0;       ///< norm, Q, K, V, rotary
   double attend_s = 0;
   double finish_s = 0;  ///< output projection, MLP
+  double decode_s = 0;  ///< looked at if rows were decoded
 };
 
 /// y = constant + slope * x, both >= 0.
@@ -56,30 +59,36 @@ struct Line {
   return {at / aa, 0};
 }
 
-/// What a layer takes on this machine, from measured passes of several lengths.
+/// What a layer takes on this machine, from measured restores of several shapes.
 ///
 /// Projecting and finishing are lines over rows; their constants together are the cost of a call. Attending is so much
-/// a pair of a row and a key and so much a key. decode_row_s is not part of a pass and stays 0.
-/// @throws PreconditionError if there are no samples, one has no rows, or a time is not above zero
+/// a pair of a row and a key and so much a key. Undoing the coding is so much a row, 0 if nothing was decoded.
+/// @throws PreconditionError if there are no samples, one has no rows, pairs or keys, or a time is not above zero
 [[nodiscard]] inline LayerCosts fit_layer_costs(std::span<const LayerSample> samples) {
-  std::vector<double> rows, rows_per_key, project_s, attend_s_per_key, finish_s;
+  std::vector<double> projected, finished, pairs_per_key, project_s, attend_s_per_key, finish_s;
+  double decode_up = 0, decode_down = 0;  // the least squared relative error of a line through zero
   for (const LayerSample& sample : samples) {
-    expects(sample.rows > 0, "fit_layer_costs: a sample needs rows");
-    rows.push_back(static_cast<double>(sample.rows));
-    const auto keys = static_cast<double>(sample.first_position + sample.rows);
-    rows_per_key.push_back(attended_pairs(sample.first_position, sample.rows) / keys);
+    expects(sample.projected_rows > 0 && sample.finished_rows > 0 && sample.pairs > 0 && sample.keys > 0,
+            "fit_layer_costs: a sample needs rows");
+    projected.push_back(sample.projected_rows);
+    finished.push_back(sample.finished_rows);
+    pairs_per_key.push_back(sample.pairs / sample.keys);
     project_s.push_back(sample.project_s);
-    attend_s_per_key.push_back(sample.attend_s / keys);
+    attend_s_per_key.push_back(sample.attend_s / sample.keys);
     finish_s.push_back(sample.finish_s);
+    if (sample.decoded_rows <= 0) continue;
+    expects(std::isfinite(sample.decode_s) && sample.decode_s > 0, "fit_layer_costs: decoding takes time");
+    const double rows_per_s = sample.decoded_rows / sample.decode_s;
+    decode_up += rows_per_s, decode_down += rows_per_s * rows_per_s;
   }
-  const Line project = fit_line(rows, project_s), finish = fit_line(rows, finish_s);
-  const Line attend = fit_line(rows_per_key, attend_s_per_key);
+  const Line project = fit_line(projected, project_s), finish = fit_line(finished, finish_s);
+  const Line attend = fit_line(pairs_per_key, attend_s_per_key);
   return {.call_s = project.constant + finish.constant,
           .project_row_s = project.slope,
           .finish_row_s = finish.slope,
           .attend_pair_s = attend.slope,
           .attend_key_s = attend.constant,
-          .decode_row_s = 0};
+          .decode_row_s = decode_down > 0 ? decode_up / decode_down : 0};
 }
 
 }  // namespace krul

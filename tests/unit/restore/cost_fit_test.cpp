@@ -11,22 +11,30 @@ using namespace krul;
 
 namespace {
 
-constexpr LayerCosts truth{
-    .call_s = 6e-5, .project_row_s = 2e-6, .finish_row_s = 1e-5, .attend_pair_s = 1e-8, .attend_key_s = 3e-7};
+constexpr LayerCosts truth{.call_s = 6e-5,
+                           .project_row_s = 2e-6,
+                           .finish_row_s = 1e-5,
+                           .attend_pair_s = 1e-8,
+                           .attend_key_s = 3e-7,
+                           .decode_row_s = 2e-8};
 
 /// Samples of `truth`, each time off by up to `noise`, relative.
 std::vector<LayerSample> samples(double noise) {
   std::mt19937_64 random(10);
   const auto off = [&] { return 1 + noise * (static_cast<double>(random() % 2001) / 1000 - 1); };
   std::vector<LayerSample> all;
-  for (const std::size_t rows : {1, 8, 32, 128, 512, 1024})
-    for (const std::size_t first : {0, 256, 2048}) {
-      const auto r = static_cast<double>(rows);
-      all.push_back({rows, first, (truth.call_s / 2 + r * truth.project_row_s) * off(),
-                     (attended_pairs(first, rows) * truth.attend_pair_s +
-                      static_cast<double>(first + rows) * truth.attend_key_s) *
-                         off(),
-                     (truth.call_s / 2 + r * truth.finish_row_s) * off()});
+  for (const double rows : {1, 8, 32, 128, 512, 1024})
+    for (const double loaded : {0, 256, 2048}) {
+      const double keys = loaded + rows, pairs = rows * loaded + rows * (rows + 1) / 2;
+      all.push_back({.projected_rows = rows,
+                     .finished_rows = rows,
+                     .pairs = pairs,
+                     .keys = keys,
+                     .decoded_rows = loaded,
+                     .project_s = (truth.call_s / 2 + rows * truth.project_row_s) * off(),
+                     .attend_s = (pairs * truth.attend_pair_s + keys * truth.attend_key_s) * off(),
+                     .finish_s = (truth.call_s / 2 + rows * truth.finish_row_s) * off(),
+                     .decode_s = loaded * truth.decode_row_s * off()});
     }
   return all;
 }
@@ -37,7 +45,7 @@ void check_close(const LayerCosts& costs, double relative) {
   CHECK(costs.finish_row_s == doctest::Approx(truth.finish_row_s).epsilon(relative));
   CHECK(costs.attend_pair_s == doctest::Approx(truth.attend_pair_s).epsilon(relative));
   CHECK(costs.attend_key_s == doctest::Approx(truth.attend_key_s).epsilon(relative));
-  CHECK(costs.decode_row_s == 0);
+  CHECK(costs.decode_row_s == doctest::Approx(truth.decode_row_s).epsilon(relative));
 }
 
 }  // namespace
@@ -91,7 +99,24 @@ TEST_CASE("samples that cannot be are the caller's mistake") {
   refuses(one, {0});
   refuses(one, {std::numeric_limits<double>::infinity()});
   CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({})), PreconditionError);
-  const LayerSample no_rows{0, 0, 1, 1, 1}, no_time{1, 0, 1, 0, 1};
-  CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({&no_rows, 1})), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({&no_time, 1})), PreconditionError);
+  const LayerSample good{.projected_rows = 1,
+                         .finished_rows = 1,
+                         .pairs = 1,
+                         .keys = 1,
+                         .decoded_rows = 1,
+                         .project_s = 1,
+                         .attend_s = 1,
+                         .finish_s = 1,
+                         .decode_s = 1};
+  CHECK_NOTHROW(static_cast<void>(fit_layer_costs({&good, 1})));
+  for (const auto field :
+       {&LayerSample::projected_rows, &LayerSample::finished_rows, &LayerSample::pairs, &LayerSample::keys,
+        &LayerSample::project_s, &LayerSample::attend_s, &LayerSample::finish_s, &LayerSample::decode_s}) {
+    LayerSample bad = good;
+    bad.*field = 0;
+    CHECK_THROWS_AS(static_cast<void>(fit_layer_costs({&bad, 1})), PreconditionError);
+  }
+  LayerSample nothing_loaded = good;
+  nothing_loaded.decoded_rows = nothing_loaded.decode_s = 0;
+  CHECK(fit_layer_costs({&nothing_loaded, 1}).decode_row_s == 0);
 }
