@@ -8,6 +8,7 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/eval/measure_costs.hpp"
+#include "krul/eval/paired_rounds.hpp"
 #include "krul/select/fixed_pairs.hpp"
 #include "krul/select/strategy_selector.hpp"
 #include "krul/store/checksum.hpp"
@@ -19,22 +20,26 @@ namespace {
 
 /// Of the file with the costs; another one is measured again.
 constexpr int costs_version = 2;
-constexpr std::size_t repeats = 3;
 
 using Restores = std::vector<std::vector<eval::TimedRestore>>;
 
-/// Runs restores of all shapes in rounds, so that a slow minute of the machine meets all alike; the first is forgotten.
-template <ConversationStore S, class Prepare>
-Restores run_restores(eval::CostMeter<CpuModel>& meter, S& store, std::span<const eval::RestoreShape> shapes,
-                      Prepare&& prepare) {
-  Restores restores(shapes.size());
-  for (std::size_t round = 0; round <= repeats; ++round)
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      prepare();
-      auto restore = unwrap(meter.restore(store, shapes[i]));
-      if (round > 0) restores[i].push_back(std::move(restore));
-    }
+/// Runs restores in rounds, so that a slow minute of the machine meets all alike; rounds in which others were at work
+/// are repeated.
+Restores run_restores(std::span<const eval::Alternative<eval::TimedRestore>> alternatives) {
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
+                             {.clean_rounds = 3, .most_rounds = 5, .least_round_s = 0});
+  auto report = unwrap(harness.run<eval::TimedRestore>(alternatives));
+  Restores restores(alternatives.size());
+  for (auto& round : report.rounds)
+    for (std::size_t i = 0; i < restores.size(); ++i)
+      std::ranges::move(round.passes[i], std::back_inserter(restores[i]));
   return restores;
+}
+
+template <ConversationStore S>
+eval::Alternative<eval::TimedRestore> restore_from(eval::CostMeter<CpuModel>& meter, S& store,
+                                                   const eval::RestoreShape& shape) {
+  return {"", [&meter, &store, shape] { return unwrap(meter.restore(store, shape)); }};
 }
 
 /// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
@@ -43,7 +48,8 @@ double measure_decode_row_s(eval::CostMeter<CpuModel>& meter, const SavePlan& pl
   const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
   unwrap(meter.save(store, shape.history, plan, threads));
   std::vector<double> row_s;
-  const Restores restores = run_restores(meter, store, std::span(&shape, 1), [] {});
+  const auto alternative = restore_from(meter, store, shape);
+  const Restores restores = run_restores(std::span(&alternative, 1));
   for (const auto& restore : restores.front()) {
     double seconds = 0;
     for (const auto& event : restore.report.timeline.events())
@@ -221,9 +227,13 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   };
   MemoryStore memory;
   save_all(memory);
-  const Restores restores = run_restores(meter, memory, shapes, [] {});
+  std::vector<eval::Alternative<eval::TimedRestore>> alternatives;
+  for (const auto& shape : shapes) alternatives.push_back(restore_from(meter, memory, shape));
+  const Restores restores = run_restores(alternatives);
   Costs fitted = eval::fit_costs(restores);
-  costs.memory = eval::fit_link(loading(restores), fitted);
+  costs.memory = eval::fit_link(loading(restores));
+  // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
+  costs.memory.core_s_per_byte = 1 / costs.memory.bytes_per_s / static_cast<double>(threads);
   costs.layer = fitted.layer;
   costs.pass_s = fitted.pass_s;
   costs.open_s = fitted.open_s;
@@ -243,10 +253,20 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
     const TemporaryFolder folder{store_folder / ("calibration-" + std::to_string(::getpid()))};
     auto disk = unwrap(FileStore::open(folder.path));
     save_all(disk);
-    std::vector<eval::RestoreShape> loads;
-    std::ranges::copy_if(shapes, std::back_inserter(loads),
-                         [](const auto& shape) { return shape.front < 0.2 && shape.prompt == 32; });
-    costs.disk = eval::fit_link(run_restores(meter, disk, loads, [&] { drop_from_page_cache(folder.path); }), fitted);
+    alternatives.clear();
+    for (const auto& shape : shapes) {
+      if (shape.front > 0.2 || shape.prompt != 32) continue;
+      alternatives.push_back({"", [&meter, &disk, &folder, shape] {
+                                drop_from_page_cache(folder.path);
+                                return unwrap(meter.restore(disk, shape));
+                              }});
+      alternatives.push_back(restore_from(meter, memory, shape));
+    }
+    Restores from_disk, from_memory;
+    for (auto& repeated : run_restores(alternatives))
+      (from_disk.size() == from_memory.size() ? from_disk : from_memory).push_back(std::move(repeated));
+    costs.disk = eval::fit_link(from_disk);
+    costs.disk.core_s_per_byte = costs.memory.core_s_per_byte + eval::extra_core_s_per_byte(from_disk, from_memory);
   }
 
   tool.progress("measuring codecs");

@@ -193,33 +193,47 @@ class CostMeter {
   return costs;
 }
 
-/// What a link takes, from restores that load over it: requests as they came, and the time of the cores that the costs
-/// of computing do not explain.
-/// @param costs  of computing, with decode_row_s of what was saved
-/// @throws       PreconditionError if there are none, or one did not load
-[[nodiscard]] inline LinkCosts fit_link(std::span<const std::vector<TimedRestore>> restores, Costs costs) {
-  std::vector<double> bytes, read_s, core_s;
-  costs.link = {};
+/// What a link takes a request and a byte, from restores that load over it.
+/// @param restores  [shapes, repeats]
+/// @return          core_s_per_byte is 0: see extra_core_s_per_byte
+/// @throws          PreconditionError if there are none, or one did not load
+[[nodiscard]] inline LinkCosts fit_link(std::span<const std::vector<TimedRestore>> restores) {
+  std::vector<double> bytes, read_s;
   for (const auto& repeats : restores) {
-    std::vector<double> each_s, extra;
+    std::vector<double> each_s;
     double request_bytes = 0;
-    for (const auto& [shape, sizes, manifest_bytes, report] : repeats) {
+    for (const auto& restore : repeats) {
+      const RestoreReport& report = restore.report;
       expects(report.bytes > 0, "fit_link: needs restores that load");
       const auto requests = static_cast<double>(
           std::ranges::count_if(report.timeline.events(), [](const Event& event) { return event.lane == Lane::link; }));
       each_s.push_back(report.link_s / requests);
       request_bytes = static_cast<double>(report.bytes) / requests;
-      extra.push_back((report.cores_s - predict(report.plan, sizes, costs).cores_s) /
-                      static_cast<double>(report.bytes));
     }
     bytes.push_back(request_bytes);
     read_s.push_back(median(each_s));
-    core_s.push_back(median(extra));
   }
   const Line line = fit_line(bytes, read_s);
-  return {.latency_s = line.constant,
-          .bytes_per_s = 1 / std::max(line.slope, 1e-12),
-          .core_s_per_byte = std::max(median(core_s), 0.0)};
+  return {.latency_s = line.constant, .bytes_per_s = 1 / std::max(line.slope, 1e-12), .core_s_per_byte = 0};
+}
+
+/// How much longer the cores work for each byte that comes over one link instead of another.
+/// @param slow, fast  [shapes, repeats] the same restores over both, in the same rounds, so that what else slows the
+///                    machine meets both
+/// @throws            PreconditionError if they are not equally many, there are none, or one did not load
+[[nodiscard]] inline double extra_core_s_per_byte(std::span<const std::vector<TimedRestore>> slow,
+                                                  std::span<const std::vector<TimedRestore>> fast) {
+  expects(!slow.empty() && slow.size() == fast.size(), "extra_core_s_per_byte: needs the same restores over both");
+  std::vector<double> extra;
+  for (std::size_t i = 0; i < slow.size(); ++i) {
+    expects(slow[i].size() == fast[i].size(), "extra_core_s_per_byte: needs the same restores over both");
+    for (std::size_t k = 0; k < slow[i].size(); ++k) {
+      expects(slow[i][k].report.bytes > 0, "extra_core_s_per_byte: needs restores that load");
+      extra.push_back((slow[i][k].report.cores_s - fast[i][k].report.cores_s) /
+                      static_cast<double>(slow[i][k].report.bytes));
+    }
+  }
+  return std::max(median(extra), 0.0);
 }
 
 }  // namespace krul::eval

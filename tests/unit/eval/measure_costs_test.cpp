@@ -78,16 +78,32 @@ TEST_CASE("costs from one restore explain its typical layer") {
   CHECK_THROWS_AS(static_cast<void>(fit_costs({})), PreconditionError);
 }
 
-TEST_CASE("a link's costs are its requests, and the cores' time that nothing else explains") {
+TEST_CASE("a link's costs are its requests") {
   const std::vector<std::vector<TimedRestore>> restores = {{restore_by_hand()}};
-  Costs none;
-  const LinkCosts link = fit_link(restores, none);
+  const LinkCosts link = fit_link(restores);
   CHECK(link.latency_s + 150 / link.bytes_per_s == doctest::Approx(0.5));
-  CHECK(link.core_s_per_byte == doctest::Approx(restores[0][0].report.cores_s / 600));
   auto nothing_read = restores;
   nothing_read[0][0].report.bytes = 0;
-  CHECK_THROWS_AS(static_cast<void>(fit_link(nothing_read, none)), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(fit_link({}, none)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(fit_link(nothing_read)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(fit_link({})), PreconditionError);
+}
+
+TEST_CASE("what a link takes away from the cores is the difference of the same restores") {
+  const std::vector<std::vector<TimedRestore>> fast(2, std::vector(3, restore_by_hand()));
+  auto slow = fast;
+  for (auto& repeats : slow)
+    for (std::size_t k = 0; k < repeats.size(); ++k) repeats[k].report.cores_s += 300 * static_cast<double>(k + 1);
+  CHECK(extra_core_s_per_byte(slow, fast) == doctest::Approx(1));  // 600 bytes; the median of 0.5, 1, 1.5
+  CHECK(extra_core_s_per_byte(fast, slow) == 0);
+  auto other = slow;
+  other.pop_back();
+  CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte(other, fast)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte({}, {})), PreconditionError);
+  slow[1].pop_back();
+  CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte(slow, fast)), PreconditionError);
+  slow[1].push_back(slow[1][0]);
+  slow[1][2].report.bytes = 0;
+  CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte(slow, fast)), PreconditionError);
 }
 
 TEST_CASE("costs learnt from restores of a whole model are valid, and nothing is left on the way") {
@@ -109,7 +125,7 @@ TEST_CASE("costs learnt from restores of a whole model are valid, and nothing is
     restores.push_back({std::move(*restore)});
   }
   Costs costs = fit_costs(restores);
-  costs.link = fit_link(loads, costs);
+  costs.link = fit_link(loads);
   CHECK_NOTHROW(expects_valid(costs));
   CHECK_THROWS_AS(static_cast<void>(meter.restore(store, {.history = 3})), PreconditionError);
 }

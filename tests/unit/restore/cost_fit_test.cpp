@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <limits>
 #include <random>
 
@@ -59,22 +60,26 @@ TEST_CASE("costs are recovered from noisy samples within the noise") {
   check_close(fit_layer_costs(samples(0.05)), 0.05);
 }
 
-TEST_CASE("a line is never worse than its twin's, nor negative") {
+TEST_CASE("weights are never worse than their twin's, nor negative") {
   std::mt19937_64 random(11);
   const auto uniform = [&] { return static_cast<double>(random() % 1000 + 1) / 1000; };
-  for (int i = 0; i < 200; ++i) {
-    // Lines whose true constant or slope may be negative, so that the bounds matter.
-    const double constant = 2 * uniform() - 1, slope = 2 * uniform() - 1;
-    std::vector<double> x, y;
-    for (int n = 0; n < 1 + i % 6; ++n) {
-      x.push_back(3 * uniform());
-      y.push_back(std::abs(constant + slope * x.back()) + 0.1 * uniform());
+  for (int i = 0; i < 100; ++i) {
+    // Sums whose true weights may be negative, so that the bounds matter.
+    const double true_weights[] = {2 * uniform() - 1, 2 * uniform() - 1, 2 * uniform() - 1};
+    std::vector<std::array<double, 3>> x;
+    std::vector<double> y;
+    for (int n = 0; n < 1 + i % 8; ++n) {
+      x.push_back({1, 3 * uniform(), i % 3 == 0 ? 0 : 100 * uniform()});
+      double value = 0.1 * uniform();
+      for (std::size_t column = 0; column < 3; ++column) value += true_weights[column] * x.back()[column];
+      y.push_back(std::abs(value) + 0.01);
     }
-    const Line line = fit_line(x, y), twin = reference::fit_line(x, y);
-    REQUIRE(line.constant >= 0);
-    REQUIRE(line.slope >= 0);
+    const std::span<const std::array<double, 3>> columns(x);
+    const auto weights = fit_sum<3>(columns, y), twin = reference::fit_sum<3>(columns, y, 3000);
+    for (const double weight : weights) REQUIRE(weight >= 0);
     // Both sums are of n terms of order one, each computed to a few roundings; the twin only approaches the optimum.
-    REQUIRE(reference::relative_squares(line, x, y) <= reference::relative_squares(twin, x, y) + 1e-12);
+    REQUIRE(reference::relative_squares<3>(weights, columns, y) <=
+            reference::relative_squares<3>(twin, columns, y) + 1e-9);
   }
 }
 
