@@ -42,7 +42,7 @@ std::string describe(const RestoreReport& report) {
   if (!report.plan.prefix.empty() && report.plan.prefix.front() > 0)
     text += ", up to " + std::to_string(report.plan.prefix.front()) + " tokens recomputed";
   char times[96];
-  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.first_token_s * 1e3);
+  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.total_s() * 1e3);
   text += times;
   for (const auto& reason : report.reasons) text += "\n  " + reason;
   return text;

@@ -9,9 +9,10 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/save.hpp"
-#include "krul/restore/best_of.hpp"
+#include "krul/restore/optimal.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
@@ -29,7 +30,7 @@ struct ConversationOptions {
   std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
   std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
   std::optional<Costs> costs;      ///< of this machine, model and link, for planning; none: everything is loaded
-  std::size_t threads = 1;         ///< that code and undo the coding
+  std::size_t threads = 1;         ///< that code and undo the coding, unless the model lends its own team
   bool read_only = false;          ///< never saves, and needs no lock
   std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
@@ -58,6 +59,8 @@ class Conversation {
   [[nodiscard]] const std::vector<Token>& tokens() const noexcept { return tokens_; }
   [[nodiscard]] const Manifest& manifest() const noexcept { return manifest_; }
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
+  /// What was read to know what is saved.
+  [[nodiscard]] std::uint64_t manifest_bytes() const noexcept { return manifest_bytes_; }
   /// The live cache.
   /// @throws PreconditionError if there is none
   [[nodiscard]] typename B::Cache& cache() {
@@ -129,8 +132,9 @@ class Conversation {
         store_(&store),
         options_(std::move(options)),
         scheduler_(std::move(policy)),
-        clock_(std::move(clock)),
-        workers_(std::make_unique<Workers>(options_.threads)) {}
+        clock_(std::move(clock)) {
+    if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
+  }
 
   template <AttentionObserver O>
   Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
@@ -194,15 +198,25 @@ class Conversation {
     return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
   }
 
+  [[nodiscard]] Workers& workers() const {
+    if constexpr (LendsWorkers<B>) {
+      return model_->workers();
+    } else {
+      return *workers_;
+    }
+  }
+
   B* model_;
   S* store_;
   ConversationOptions options_;
   RestorationScheduler<P> scheduler_;
   C clock_;
-  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<Workers> workers_;  ///< none if the model lends its own
   std::optional<typename S::Lock> lock_;
   std::string folder_;
-  Manifest manifest_;            ///< as saved; generation 0 if nothing is
+  Manifest manifest_;  ///< as saved; generation 0 if nothing is
+  std::uint64_t manifest_bytes_ = 0;
+  double opened_s_ = 0;          ///< what open took; told with the first restore
   std::string manifest_repair_;  ///< what was wrong with the saved manifest, if anything
   std::size_t unchanged_ = 0;    ///< leading rows of the live cache that are those of the saved state
   std::optional<typename B::Cache> cache_;
@@ -216,6 +230,7 @@ template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id,
                                                                 ConversationOptions options, P policy, C clock) {
   expects(options.block > 0 && options.threads > 0, "Conversation: block and threads of at least one");
+  const TimePoint start = clock.now();
   Conversation opened(model, store, std::move(options), std::move(policy), std::move(clock));
   const auto folder = conversation_folder(id);
   if (!folder) return propagate(folder);
@@ -237,6 +252,8 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
                   "the saved state at this place belongs to another conversation; erase it to start anew");
     opened.manifest_ = std::move(loaded->manifest);
     opened.manifest_repair_ = std::move(loaded->repaired);
+    opened.manifest_bytes_ = loaded->bytes;
+    opened.opened_s_ = seconds(opened.clock_.now() - start);
   } else if (loaded.error().code == ErrorCode::not_found) {
     opened.manifest_.conversation = std::move(id);
     opened.manifest_.identity = model.identity();
@@ -312,6 +329,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;
+  TimePoint prepared = start;
   begin_observing(observer, matched, true);
   if (matched == 0) {
     run(fresh, tokens, logits, observer);
@@ -324,7 +342,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     const RestoreJob<B, S, C, ObserverOf<O>> job{.model = *model_,
                                                  .store = *store_,
                                                  .cache = fresh,
-                                                 .workers = *workers_,
+                                                 .workers = workers(),
                                                  .manifest = manifest_,
                                                  .folder = folder_,
                                                  .plan = plan_restore(sizes),
@@ -334,10 +352,14 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
                                                  .clock = clock_,
                                                  .observer = observer_of(observer)};
     const auto split = token_split(sizes);
+    prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);
     if (!restored) return restored;
     report = std::move(*restored);
-    if (options_.costs && !split) report.predicted = predict(job.plan, sizes, *options_.costs);
+    if (options_.costs && !split) {
+      report.predicted = predict(job.plan, sizes, *options_.costs);
+      report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
+    }
     if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
   if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
@@ -345,7 +367,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +
                              " more tokens that differ from these");
   report.matched = matched;
-  report.first_token_s = seconds(clock_.now() - start);
+  report.opening_s = std::exchange(opened_s_, 0) + seconds(prepared - start);
+  report.first_token_s = seconds(clock_.now() - prepared);
   cache_.emplace(std::move(fresh));
   unchanged_ = matched;
   return report;
@@ -371,7 +394,7 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
                                              .folder = folder_,
                                              .cache = cache(),
                                              .geometry = model_->geometry(),
-                                             .workers = *workers_,
+                                             .workers = workers(),
                                              .plan = plan,
                                              .statistics = statistics,
                                              .clock = clock_};

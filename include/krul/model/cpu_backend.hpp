@@ -51,7 +51,8 @@ class CpuBackend {
 
   [[nodiscard]] const Geometry& geometry() const;
   [[nodiscard]] const Identity& identity() const;
-  [[nodiscard]] Cache make_cache(std::size_t capacity) const { return {geometry(), capacity}; }
+  /// A cache of the same capacity as the last one that is gone takes over its memory.
+  [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
 
   /// Bytes of the packed weights.

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "krul/restore/best_of.hpp"
+#include "krul/restore/optimal.hpp"
 #include "krul/restore/restore_policy.hpp"
 #include "krul/restore/validate.hpp"
 

@@ -81,6 +81,7 @@ struct CpuBackend<K>::State {
   typename K::Packed output;
   std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
   detail::Pool<TileBuffers> shared;
+  std::shared_ptr<HostKvMemory> cache_memory = std::make_shared<HostKvMemory>();
   detail::Pool<AlignedBuffer> observed;  // attention weights on their way to an observer
 
   State(GgufFile from, DecoderFile description, K with, std::size_t threads)
@@ -333,6 +334,11 @@ const Identity& CpuBackend<K>::identity() const {
 template <MatrixKernels K>
 Workers& CpuBackend<K>::workers() {
   return state_->workers;
+}
+
+template <MatrixKernels K>
+HostKvCache CpuBackend<K>::make_cache(std::size_t capacity) const {
+  return {geometry(), capacity, state_->cache_memory};
 }
 
 template <MatrixKernels K>
