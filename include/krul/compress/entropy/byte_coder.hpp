@@ -10,9 +10,10 @@ namespace krul {
 
 /// Codes bytes of one kind (such as the exponents of a column of rows) by how often each value occurs, counted first.
 ///
-/// Layout: one byte, 0 for bytes as they are, which then follow; or the number of values that occur (256 as 255 with
-/// all listed is stored raw), these values from the most frequent down, a SymbolTable of their ranks, and the ranks as
-/// a SymbolBlock. Ranks from 63 on are escapes, so a source with more than about 100 even values is kept raw.
+/// Layout: one byte, 0 for bytes as they are, which follow, or 1; then one byte with the number of values that occur,
+/// less one; these values from the most frequent down; a SymbolTable of their ranks; and the ranks, less 31, as a
+/// SymbolBlock of columns of 256 (of all, if they are fewer), filled up with rank 0. Ranks from 63 on are escapes, so
+/// a source of many equally frequent values is kept as it is.
 ///
 /// @return never more than bytes.size() + 1 bytes
 [[nodiscard]] std::vector<std::byte> encode_bytes(std::span<const std::byte> bytes);

@@ -26,9 +26,11 @@ struct DecodeState {
   bool in_tail = false;
   std::array<std::byte, tail_room> tail{};
 
-  /// Called when less than step_bytes are ahead. @return false if more was taken than there was
-  bool enter_tail() noexcept {
+  /// Before each step: at least step_bytes, of words or of zeros, are ahead.
+  /// @return false if more was taken than there was
+  bool prepare_step() noexcept {
     if (in_tail) return at <= tail_size;
+    if (words.size() - at >= step_bytes) return true;
     tail_size = words.size() - at;
     for (std::size_t i = 0; i < tail_size; ++i) tail[i] = words[at + i];
     at = 0;
