@@ -137,8 +137,8 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
       backwards(here.size(), [&](std::size_t stream, std::size_t t) {
         const std::uint32_t frequency = frequencies[place[t]];
         const std::uint32_t state = words.lower(streams[stream], std::uint64_t{frequency} << 18);
-        streams[stream] = (state / frequency) << SymbolTable::precision |
-                          table.slots[table.begin[place[t]] + state % frequency];
+        streams[stream] =
+            (state / frequency) << SymbolTable::precision | table.slots[table.begin[place[t]] + state % frequency];
       });
     }
   }

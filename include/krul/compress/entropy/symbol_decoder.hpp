@@ -16,8 +16,8 @@ namespace krul {
 enum class EntropyPath : std::uint8_t { portable, avx512 };
 
 [[nodiscard]] std::string_view name(EntropyPath path) noexcept;
-[[nodiscard]] bool available(EntropyPath path) noexcept;       ///< on this processor
-[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;     ///< of those that are available
+[[nodiscard]] bool available(EntropyPath path) noexcept;    ///< on this processor
+[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;  ///< of those that are available
 
 /// Decodes one block a few columns at a time, so that a caller can turn them into what it needs (floats times a step,
 /// pairs of bf16) while they are in the first-level cache. Keeps views of bytes, tables and indices.
