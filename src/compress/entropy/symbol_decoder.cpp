@@ -45,6 +45,8 @@ Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, Symb
   const std::size_t streams = block.symbols() == 0 ? 0 : block.streams();
   if (bytes.size() < 4 * streams)
     return fail(ErrorCode::truncated, "coded symbols end before their first word: recompute these rows");
+  for (const std::uint8_t index : table_of_column)
+    if (index >= tables.size()) return tl::unexpected(damaged().error());
   SymbolDecoder decoder;
   decoder.state_.streams.fill(lowest_state);  // those that do not exist stay as a stream ends
   const std::size_t even = (streams + 1) / 2;
@@ -66,8 +68,6 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
   expects(out.size() == columns * tokens_ && columns <= table_of_column_.size(),
           "SymbolDecoder: reads whole columns, and not more than are left");
   const auto indices = table_of_column_.first(columns);
-  for (const std::uint8_t index : indices)
-    if (index > tables_.size()) return damaged();
   const detail::DecodeColumns work{indices, tables_, tokens_, out.data()};
   const auto outcome =
       path_ == EntropyPath::avx512 ? detail::decode_avx512(state_, work) : detail::decode_portable(state_, work);

@@ -25,7 +25,7 @@ class SymbolDecoder {
  public:
   /// @param bytes            what SymbolEncoder::encode returned; may be anything
   /// @param table_of_column  [C]; may be anything
-  /// @return truncated if there are not even states
+  /// @return truncated if there are not even states, corrupt if an index is not in the set
   /// @throws PreconditionError if the length of table_of_column is not C, or the path is not available
   [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, SymbolBlock block,
                                                   std::span<const std::uint8_t> table_of_column, const TableSet& tables,
