@@ -44,7 +44,7 @@ class SymbolEncoder {
   static constexpr std::size_t row = TableSet::largest_size;  ///< costs of one symbol: one for each index
 
   std::vector<Table> tables_;               ///< [size() - 1]
-  std::vector<std::uint16_t> dense_costs_;  ///< [2 * dense, row]
+  std::vector<std::uint32_t> dense_costs_;  ///< [2 * dense + 1, row]; the last row is zeros
 };
 
 }  // namespace krul
