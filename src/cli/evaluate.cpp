@@ -59,6 +59,10 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
   auto strategies = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
+  if (!options.precisions.empty()) {
+    Evaluation run{options, tool, {}, link, std::move(model), {}};
+    return evaluate_precision(run);
+  }
   auto costs = machine_costs(model, tool);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
@@ -95,6 +99,11 @@ void add_evaluate(CLI::App& program, Tool& tool) {
                     ->check(CLI::Range(2, 1000));
   verb->add_flag("--rewrite", options->rewrite, "with --turns: code all rows again after each turn, to measure drift")
       ->needs(turns);
+  verb->add_option("--precisions", options->precisions,
+                   "instead of strategies: how far each precision's predictions are from those of --precision")
+      ->delimiter(',')
+      ->excludes(tasks)
+      ->excludes(turns);
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->add_option("--csv", options->csv, "also write the figures here, one row for each strategy and source");
   tasks->excludes(conversations)->excludes(turns);

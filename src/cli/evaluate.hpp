@@ -23,10 +23,11 @@ struct EvaluateOptions {
   std::size_t limit = 0;
   std::size_t turns = 0;
   bool rewrite = false;
+  std::vector<std::string> precisions;
   std::string csv;
 };
 
-/// What all three evaluations run on.
+/// What all evaluations run on.
 struct Evaluation {
   const EvaluateOptions& options;
   const Tool& tool;
@@ -97,5 +98,6 @@ template <class Totals, class Figures>
 void evaluate_quality(Evaluation& run);
 void evaluate_tasks(Evaluation& run);
 void evaluate_turns(Evaluation& run);
+void evaluate_precision(Evaluation& run);
 
 }  // namespace krul::cli

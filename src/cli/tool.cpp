@@ -28,8 +28,8 @@ void Tool::print(const Json& object) const {
 void ModelOptions::add_to(CLI::App& verb) {
   verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
   verb.add_option("--threads", threads, "cores to use; 0 means all")->capture_default_str();
-  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn or auto")
-      ->check(CLI::IsMember({"eigen", "onednn", "auto"}))
+  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn, krul or auto")
+      ->check(CLI::IsMember({"eigen", "onednn", "krul", "auto"}))
       ->capture_default_str();
   verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
@@ -47,14 +47,14 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
     if (!std::filesystem::exists(file))
       throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
   }
-  if (precision == "int8")
-    throw Failure({ErrorCode::unsupported, "--precision int8 is not in this version; there are f32, bf16 and auto"});
   CpuOptions options;
   options.threads = threads;
   options.kernels = kernels == "eigen"    ? KernelChoice::eigen
                     : kernels == "onednn" ? KernelChoice::onednn
+                    : kernels == "krul"   ? KernelChoice::krul
                                           : KernelChoice::automatic;
-  if (precision != "auto") options.precision = precision == "f32" ? Precision::f32 : Precision::bf16;
+  for (const auto known : {Precision::f32, Precision::bf16, Precision::int8})
+    if (precision == name(known)) options.precision = known;
   options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
   tool.progress("loading " + file.filename().string());
   auto model = unwrap(load_model(file, options));

@@ -33,8 +33,8 @@ struct CpuBackendOptions {
 /// Weights are unpacked once into the kernels' layout; embedding rows are read from the mapped file when they are
 /// needed. Many rows are cut into tiles that each run through all of a step on one core, so that activations stay in
 /// its cache; few rows share each matrix by columns. The choice changes no bit where the kernels keep a row's bits
-/// apart from the rows beside it, as oneDNN's do. Passes with different batches and caches may run at once in different
-/// threads; they take turns on the one team of workers.
+/// apart from the rows beside it, as krul's and oneDNN's do. Passes with different batches and caches may run at once
+/// in different threads; they take turns on the one team of workers.
 template <MatrixKernels K>
 class CpuBackend {
  public:
@@ -98,6 +98,7 @@ class CpuBackend {
 };
 
 extern template class CpuBackend<EigenKernels>;
+extern template class CpuBackend<KrulKernels>;
 extern template class CpuBackend<OnednnKernels>;
 extern template class CpuBackend<AnyKernels>;
 static_assert(ModelBackend<CpuBackend<EigenKernels>>);
