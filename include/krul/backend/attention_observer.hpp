@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "krul/core/tokens.hpp"
@@ -30,6 +31,60 @@ concept SelectiveObserver = AttentionObserver<O> && requires(const O& observer, 
   { observer.wants(query) } -> std::same_as<bool>;
 };
 
+/// Room that an observer lends for one layer's weights, so that the backend writes them once, in bf16, where they are
+/// needed, and not before they are.
+///
+/// The keys are cut into cells of cell_keys. The weights of one row and head on the keys of a cell are `factor` times
+/// the bf16 values written there: all up to the query's own key, then zeros up to a multiple of cell_unit; what lies
+/// beyond is not touched. Cells of all layers, side by side in memory, lie in chunks of chunk_cells.
+struct LentWeights {
+  static constexpr std::size_t cell_keys = 256;
+  static constexpr std::size_t cell_unit = 32;
+  static constexpr std::uint32_t no_slot = 0xffffffff;
+
+  struct Chunk {
+    std::uint16_t* values = nullptr;  ///< [chunk_cells, L, cell_keys] bf16, aligned to 64 bytes
+    float* factors = nullptr;         ///< [chunk_cells, L]
+  };
+
+  std::size_t layer = 0;
+  std::size_t layers = 0;                ///< L
+  std::span<const std::uint32_t> slots;  ///< [R] of each row of the batch: its place among the `rows`, or no_slot
+  std::size_t rows = 0;                  ///< wanted
+  std::size_t cells = 0;                 ///< of a row
+  std::size_t chunk_cells = 0;
+  std::span<const Chunk> chunks;  ///< of [H, rows, cells] cells
+  bool read_soon = false;         ///< the values are better left in the processor's caches
+
+  [[nodiscard]] bool empty() const noexcept { return rows == 0; }
+  /// @return [cell_keys]
+  [[nodiscard]] std::uint16_t* values(std::size_t head, std::size_t slot, std::size_t cell) const noexcept {
+    const std::size_t index = (head * rows + slot) * cells + cell;
+    return chunks[index / chunk_cells].values + (index % chunk_cells * layers + layer) * cell_keys;
+  }
+  [[nodiscard]] float& factor(std::size_t head, std::size_t slot, std::size_t cell) const noexcept {
+    const std::size_t index = (head * rows + slot) * cells + cell;
+    return chunks[index / chunk_cells].factors[index % chunk_cells * layers + layer];
+  }
+  /// Values of a cell that are there, for a row at `query`.
+  [[nodiscard]] static constexpr std::size_t written(Position query, std::size_t cell) noexcept {
+    const std::size_t seen = query + std::size_t{1}, first = cell * cell_keys;
+    if (seen <= first) return 0;
+    return seen - first >= cell_keys ? cell_keys : (seen - first + cell_unit - 1) / cell_unit * cell_unit;
+  }
+};
+
+/// An observer that lends room for weights. A backend that can write there may do so instead of showing blocks: for
+/// each layer it calls `lend` with the positions of its batch's rows (the room is empty if none of them is wanted),
+/// writes, and calls `take` with the same positions.
+template <class O>
+concept LendingObserver =
+    AttentionObserver<O> && requires(O& observer, std::size_t layer, std::span<const Position> positions) {
+  { observer.lends() } -> std::same_as<bool>;  ///< false: show blocks
+  { observer.lend(layer, positions) } -> std::same_as<LentWeights>;
+  { observer.take(layer, positions) } -> std::same_as<void>;
+};
+
 /// The observer that is not there: backends skip all work for it.
 struct NullObserver {
   void operator()(const AttentionBlock&) const noexcept {}
@@ -42,6 +97,13 @@ struct ObserverRef {
   O* observer = nullptr;
   void operator()(const AttentionBlock& block) const { (*observer)(block); }
   [[nodiscard]] bool wants(Position query) const requires SelectiveObserver<O> { return observer->wants(query); }
+  [[nodiscard]] bool lends() const requires LendingObserver<O> { return observer->lends(); }
+  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions) const
+    requires LendingObserver<O>
+  { return observer->lend(layer, positions); }
+  void take(std::size_t layer, std::span<const Position> positions) const requires LendingObserver<O> {
+    observer->take(layer, positions);
+  }
 };
 static_assert(AttentionObserver<ObserverRef<NullObserver>>);
 
