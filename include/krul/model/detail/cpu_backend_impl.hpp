@@ -90,7 +90,7 @@ struct CpuBackend<K>::State {
         model(std::move(description)),
         kernels(std::move(with)),
         workers(threads),
-        attention(make_attention(kernels.input_type(), model.geometry, threads)),
+        attention(make_attention(kernels.precision(), model.geometry, threads)),
         rotary(model.geometry.rotary, model.geometry.context) {
     for (std::size_t worker = 0; worker < threads; ++worker) {
       rooms.push_back({AlignedBuffer(widest() * sizeof(float)),
@@ -102,9 +102,9 @@ struct CpuBackend<K>::State {
   }
 
   /// Attention in the arithmetic of the matrices: f32, or bf16 where they are rounded to that or further.
-  static auto make_attention(ElementType input, const Geometry& geometry, std::size_t threads) {
+  static auto make_attention(Precision precision, const Geometry& geometry, std::size_t threads) {
     using Attention = decltype(State::attention);
-    return input == ElementType::f32 ? Attention(std::in_place_index<0>, geometry, threads)
+    return precision == Precision::f32 ? Attention(std::in_place_index<0>, geometry, threads)
                                      : Attention(std::in_place_index<1>, geometry, threads);
   }
 
