@@ -1,8 +1,10 @@
 #include <cstdio>
 #include <ctime>
 #include <functional>
+#include <list>
 #include <memory>
 #include <numeric>
+#include <variant>
 
 #include "bench.hpp"
 #include "krul/eval/result_table.hpp"
@@ -80,8 +82,10 @@ class Watched {
     IdleObserver observer;
     return run([&] { forward(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
   }
+  /// The estimator keeps its memory from one round to the next, as it does from turn to turn.
   template <class Metric>
   Taken observed(TokenwiseSimilarityEstimator<Metric>& estimator, AttentionStatistics* statistics) {
+    estimator.observe_from(0);
     Taken taken = run(
         [&] {
           observed_prefill(model_.backend, cache_, batch_, front(), logits_, estimator);
@@ -127,15 +131,11 @@ std::vector<MetricName> metric_names(const std::string& list) {
   return found;
 }
 
-/// Runs `call` with an estimator of that name.
-template <class Call>
-auto with_estimator(const Geometry& geometry, const MetricName& metric, Call&& call) {
-  if (metric.exact) {
-    TokenwiseSimilarityEstimator estimator(geometry, ExactGram(geometry), metric.every);
-    return call(estimator);
-  }
-  TokenwiseSimilarityEstimator estimator(geometry, SketchedGram(geometry), metric.every);
-  return call(estimator);
+using Estimator = std::variant<TokenwiseSimilarityEstimator<ExactGram>, TokenwiseSimilarityEstimator<SketchedGram>>;
+
+Estimator make_estimator(const Geometry& geometry, const MetricName& metric) {
+  if (metric.exact) return TokenwiseSimilarityEstimator(geometry, ExactGram(geometry), metric.every);
+  return TokenwiseSimilarityEstimator(geometry, SketchedGram(geometry), metric.every);
 }
 
 std::vector<double> distances(const AttentionStatistics& statistics) {
@@ -194,12 +194,15 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
     tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(texts.size()));
     Watched watched(model, texts[number], options.decoded);
     const auto statistics_of = [&](const MetricName& metric, std::size_t& held) {
-      return with_estimator(geometry, metric, [&](auto& estimator) {
-        AttentionStatistics statistics;
-        watched.observed(estimator, &statistics);
-        held = estimator.metric().bytes();
-        return statistics;
-      });
+      Estimator estimator = make_estimator(geometry, metric);
+      return std::visit(
+          [&](auto& one) {
+            AttentionStatistics statistics;
+            watched.observed(one, &statistics);
+            held = one.metric().bytes();
+            return statistics;
+          },
+          estimator);
     };
     std::size_t held = 0;
     const auto exact = statistics_of({"exact"}, held);
@@ -213,12 +216,13 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
   alternatives.push_back({"in pieces of 128", [&] { return watched.unobserved(ExactGram::most_block_rows); }});
   alternatives.push_back({"weights only", [&] { return watched.idle(); }});
-  for (const auto& metric : metrics)
-    alternatives.push_back({metric.name, [&watched, &geometry, metric] {
-                              return with_estimator(geometry, metric, [&](auto& estimator) {
-                                return watched.observed(estimator, nullptr);
-                              });
+  std::list<Estimator> estimators;
+  for (const auto& metric : metrics) {
+    Estimator& estimator = estimators.emplace_back(make_estimator(geometry, metric));
+    alternatives.push_back({metric.name, [&watched, &estimator] {
+                              return std::visit([&](auto& one) { return watched.observed(one, nullptr); }, estimator);
                             }});
+  }
   eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
                              {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds});
   const auto report = unwrap(harness.run<Taken>(alternatives));

@@ -235,6 +235,23 @@ void lend_weights(const float* weights, const std::int32_t* units, std::size_t c
   }
 }
 
+/// Sums of the weights of each bin of a cell.
+/// @param units  [count] weights as units
+template <class Arithmetic>
+void sum_bins(const std::int32_t* units, std::size_t count, float* bins) {
+  constexpr std::size_t pack = Units<Arithmetic>::pack, step = pack * lane_count;
+  std::array<Lanes, pack> ones;
+  ones.fill(broadcast(1));
+  const IntLanes one = Units<Arithmetic>::row(ones);
+  for (std::size_t bin = 0; bin < LentWeights::cell_bins; ++bin) {
+    Lanes sum{};
+    const std::size_t end = std::min(count, (bin + 1) * LentWeights::bin_keys);
+    for (std::size_t k = bin * LentWeights::bin_keys; k < end; k += step)
+      sum = Units<Arithmetic>::dot(sum, load_units(units + k / pack), one);
+    bins[bin] = sum_of(sum);
+  }
+}
+
 /// Makes what lend_weights wrote visible to a thread that is told of it afterwards.
 void finish_lending() {
 #if defined(__AVX512F__)
@@ -283,17 +300,22 @@ std::size_t BlockAttention<A>::check(const AttentionInput& input) const {
   return rows;
 }
 
+/// Lower tiles where there would be too few to share out, as long as they pay for unpacking keys and values.
 template <AttentionArithmetic A>
-std::size_t BlockAttention<A>::tile_count(std::size_t rows) const {
-  return (rows + tile_rows_ - 1) / tile_rows_ * geometry_.kv_heads;
+typename BlockAttention<A>::Tiling BlockAttention<A>::tiling(RowRange rows, std::size_t threads) const {
+  constexpr std::size_t fewest_scores = 96;  // rows of them in a tile
+  const auto count_of = [&](std::size_t height) { return (rows.size() + height - 1) / height * geometry_.kv_heads; };
+  std::size_t height = tile_rows_;
+  while (count_of(height) < 4 * threads && height / 2 * group_ >= fewest_scores) height /= 2;
+  return {rows, height, count_of(height)};
 }
 
 /// Longest first, so that the last ones to be handed out are short.
 template <AttentionArithmetic A>
-typename BlockAttention<A>::Tile BlockAttention<A>::tile(RowRange rows, std::size_t index) const {
-  const std::size_t row_tiles = (rows.size() + tile_rows_ - 1) / tile_rows_;
-  const std::size_t begin = rows.begin + (row_tiles - 1 - index / geometry_.kv_heads) * tile_rows_;
-  return {index % geometry_.kv_heads, {begin, std::min(begin + tile_rows_, rows.end)}};
+typename BlockAttention<A>::Tile BlockAttention<A>::tile(const Tiling& tiling, std::size_t index) const {
+  const std::size_t kv_heads = geometry_.kv_heads;
+  const std::size_t begin = tiling.rows.begin + (tiling.count / kv_heads - 1 - index / kv_heads) * tiling.height;
+  return {index % kv_heads, {begin, std::min(begin + tiling.height, tiling.rows.end)}};
 }
 
 /// Floats that the partial results of some rows take, tops and sums up to whole vectors.
@@ -396,9 +418,14 @@ void BlockAttention<A>::attend_block(const AttentionInput& input, const Tile& ti
         shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block] = sums.largest;
       }
       if (const auto* lent = shown.lent; lent != nullptr && lent->slots[row] != LentWeights::no_slot) {
-        lend_weights<A>(row_weights, units, up_to_whole(limits[r], LentWeights::cell_unit), lent->read_soon,
-                        lent->values(head, lent->slots[row], block));
-        lent->factor(head, lent->slots[row], block) = sums.largest;  // until the row's sum is known
+        const auto cell = lent->cell(head, lent->slots[row], block);
+        const std::size_t written = up_to_whole(limits[r], LentWeights::cell_unit);
+        sum_bins<A>(pack == 1 ? reinterpret_cast<const std::int32_t*>(row_weights) : units, written, cell.bins);
+        *cell.factor = sums.largest;  // until the row's sum is known
+        // What came before bounds the row's sum from below. The margin is more than rounding can take.
+        const bool negligible =
+            join && exp(broadcast(sums.largest - here.tops[r]))[0] <= 0.99F * lent->negligible * here.sums[r];
+        if (!negligible) lend_weights<A>(row_weights, units, written, lent->read_soon, cell.values);
       }
     }
     product<A>(count, weights, values, padded_dim_,
@@ -468,8 +495,10 @@ void BlockAttention<A>::finish_weights(const AttentionInput& input, const Tile& 
     const auto factor_of = [&](float top) { return exp(broadcast(top - state.tops[r]))[0] / state.sums[r]; };
     if (shown.lent != nullptr && shown.lent->slots[row] != LentWeights::no_slot)
       for (std::size_t block = 0; block * block_keys < seen; ++block) {
-        float& factor = shown.lent->factor(head, shown.lent->slots[row], block);
-        factor = factor_of(factor);
+        const auto cell = shown.lent->cell(head, shown.lent->slots[row], block);
+        const float factor = factor_of(*cell.factor);  // the cell's largest weight
+        for (std::size_t bin = 0; bin < LentWeights::cell_bins; ++bin) cell.bins[bin] *= factor;
+        *cell.factor = factor > shown.lent->negligible ? factor : 0;
       }
     if (shown.weights.empty()) continue;
     float* const to = &shown.weights[weights_row(input, head, row)];
@@ -488,12 +517,13 @@ void BlockAttention<A>::run(const AttentionInput& input, std::span<float> out, W
   const std::size_t rows = input.positions.size();
   expects(out.size() == input.queries.size(), "attention: the output has another size than the queries");
   expects(workers.threads() <= scratch_.size(), "attention: made for fewer threads");
-  const std::size_t tiles = tile_count(rows);
-  const auto tile_at = [&](std::size_t index) { return tile({0, rows}, index); };
+  const Tiling cut = tiling({0, rows}, workers.threads());
+  const std::size_t tiles = cut.count;
+  const auto tile_at = [&](std::size_t index) { return tile(cut, index); };
   const auto blocks_of = [&](const Tile& one) { return input.positions[one.rows.end - 1] / block_keys + 1; };
 
   // With few tiles a core, as in decoding, the blocks of keys are shared out as well.
-  const std::size_t blocks = all_blocks(input), split_rows = std::min(rows, tile_rows_) * group_;
+  const std::size_t blocks = all_blocks(input), split_rows = std::min(rows, cut.height) * group_;
   const std::size_t split_bytes = tiles * blocks * partial_values(split_rows) * sizeof(float);
   if (workers.threads() > 1 && blocks > 1 && tiles < 4 * workers.threads() && split_bytes <= largest_split) {
     const auto memory = split_.borrow();
@@ -566,8 +596,9 @@ void BlockAttention<A>::weights(const AttentionInput& input, RowRange rows, std:
   const std::size_t keys = input.positions[rows.end - 1] + std::size_t{1};
   expects(weights.size() == geometry_.query_heads * rows.size() * keys, "attention: room for the weights is wrong");
   const float scale = 1.0F / std::sqrt(static_cast<float>(geometry_.head_dim));
-  workers.parallel_for(tile_count(rows.size()), [&](std::size_t index, std::size_t worker) {
-    const Tile one = tile(rows, index);
+  const Tiling cut = tiling(rows, workers.threads());
+  workers.parallel_for(cut.count, [&](std::size_t index, std::size_t worker) {
+    const Tile one = tile(cut, index);
     auto& scratch = scratch_[worker];
     const auto row_of = [&](std::size_t row, std::size_t head) {
       return &weights[((one.kv_head * group_ + head) * rows.size() + row - rows.begin) * keys];

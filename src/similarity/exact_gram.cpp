@@ -19,6 +19,7 @@ namespace krul {
 namespace {
 
 using detail::Cell;
+using detail::cell_bins;
 using detail::cell_keys;
 using detail::GramReducer;
 using detail::row_unit;
@@ -31,10 +32,9 @@ constexpr std::size_t whole_chunks(std::size_t cells) {
 
 /// The weights of all layers of one block of query rows.
 struct Block {
-  std::deque<AlignedBuffer> chunks;  // [chunk_cells, L, cell_keys] bf16 and [chunk_cells, L] factors each
+  std::deque<AlignedBuffer> chunks;  // each values, factors and bins, as LentWeights::Chunk
   std::vector<Cell> cells;
   std::size_t reduced = 0;  // chunks that are gone
-  bool masses = false;      // wanted
 };
 
 }  // namespace
@@ -46,11 +46,11 @@ struct ExactGram::State {
     friend bool operator==(const Layer&, const Layer&) = default;
   };
 
-  State(const Geometry& geometry, std::size_t limit)
+  State(const Geometry& geometry, const ExactGramOptions& chosen)
       : heads(geometry.query_heads),
-        most_bytes(limit),
+        options(chosen),
         values_bytes(chunk_cells * geometry.layers * cell_keys * sizeof(std::uint16_t)),
-        chunk_bytes(values_bytes + chunk_cells * geometry.layers * sizeof(float)),
+        chunk_bytes(values_bytes + chunk_cells * geometry.layers * (1 + cell_bins) * sizeof(float)),
         layers(geometry.layers),
         here(geometry.layers),
         beside(geometry.layers),
@@ -58,7 +58,7 @@ struct ExactGram::State {
 
   AlignedBuffer take_chunk() {
     std::unique_lock lock(mutex);
-    const auto may_allocate = [&] { return allocated + chunk_bytes <= most_bytes; };
+    const auto may_allocate = [&] { return allocated + chunk_bytes <= options.most_bytes; };
     expects(!free.empty() || may_allocate() || !waiting.empty() || busy,
             "ExactGram: one pass needs more memory than is allowed; pass fewer rows at once");
     changed.wait(lock, [&] { return !free.empty() || may_allocate() || (waiting.empty() && !busy); });
@@ -74,7 +74,8 @@ struct ExactGram::State {
   }
 
   [[nodiscard]] LentWeights::Chunk parts(const AlignedBuffer& chunk) const {
-    return {chunk.as<std::uint16_t>().data(), reinterpret_cast<float*>(chunk.data() + values_bytes)};
+    auto* const factors = reinterpret_cast<float*>(chunk.data() + values_bytes);
+    return {chunk.as<std::uint16_t>().data(), factors, factors + chunk_cells * layers.size()};
   }
 
   /// Makes the block that is filled at least so long.
@@ -92,8 +93,7 @@ struct ExactGram::State {
     AlignedBuffer chunk = std::move(block.chunks.front());
     block.chunks.pop_front();
     const auto cells = std::span<const Cell>(block.cells).subspan(chunk_cells * block.reduced++);
-    const auto memory = parts(chunk);
-    into.add(memory.values, memory.factors, cells.first(std::min(cells.size(), chunk_cells)), block.masses);
+    into.add(parts(chunk), cells.first(std::min(cells.size(), chunk_cells)));
     return chunk;
   }
 
@@ -137,8 +137,8 @@ struct ExactGram::State {
   }
 
   const std::size_t heads;
-  const std::size_t most_bytes;
-  const std::size_t values_bytes;  // of a chunk's values; its factors follow
+  const ExactGramOptions options;
+  const std::size_t values_bytes;  // of a chunk's values; its factors and bins follow
   const std::size_t chunk_bytes;
   std::vector<Layer> layers;
   std::size_t queries = 0;  // of this pass
@@ -157,9 +157,10 @@ struct ExactGram::State {
   std::jthread thread;  // the last member: it starts when all else is there and is joined first
 };
 
-ExactGram::ExactGram(const Geometry& geometry, std::size_t most_bytes) {
+ExactGram::ExactGram(const Geometry& geometry, const ExactGramOptions& options) {
   expects(geometry.layers > 0 && geometry.query_heads > 0, "ExactGram: no layers or heads");
-  state_ = std::make_unique<State>(geometry, most_bytes);
+  expects(options.negligible >= 0 && options.negligible <= 1, "ExactGram: negligible weights must lie in [0, 1]");
+  state_ = std::make_unique<State>(geometry, options);
 }
 ExactGram::ExactGram(ExactGram&&) noexcept = default;
 ExactGram& ExactGram::operator=(ExactGram&&) noexcept = default;
@@ -179,6 +180,7 @@ void ExactGram::add(const AttentionRow& row) {
     const auto weights = row.weights.subspan(number * cell_keys);
     detail::pack_weights(weights.first(std::min(count, weights.size())), count, chunk.values + at * cell_keys);
     chunk.factors[at] = 1;
+    std::fill_n(chunk.bins + at * cell_bins, cell_bins, 0.0F);  // whoever has the rows has summed them up
   }
   state.note_row(layer, row.query, row.head);
   if (row.layer == 0 && row.head == 0) ++state.queries;
@@ -193,7 +195,6 @@ LentWeights ExactGram::lend(std::size_t layer_number, std::span<const Position> 
   layer.cells = begin + state.heads * queries.size() * row_cells;
   if (layer_number == 0) {
     state.reach(layer.cells);
-    state.filling.masses = true;
     state.queries += queries.size();
     Cell* cell = &state.filling.cells[begin];
     for (std::size_t head = 0; head < state.heads; ++head)
@@ -214,6 +215,7 @@ LentWeights ExactGram::lend(std::size_t layer_number, std::span<const Position> 
   room.cells = row_cells;
   room.chunk_cells = chunk_cells;
   room.chunks = state.lent;
+  room.negligible = state.options.negligible;
   room.read_soon = queries.size() == 1;
   return room;
 }
@@ -252,7 +254,7 @@ void ExactGram::collect_masses(std::span<double> mass) {
 
 std::size_t ExactGram::block_rows(Position next) const {
   const auto& state = *state_;
-  const std::size_t chunks = state.most_bytes / 2 / state.chunk_bytes;
+  const std::size_t chunks = state.options.most_bytes / 2 / state.chunk_bytes;
   const std::size_t row_cells = state.heads * ((next + most_block_rows - 1) / cell_keys + 1);
   return std::clamp<std::size_t>(chunks * chunk_cells / row_cells, 1, most_block_rows);
 }

@@ -73,6 +73,12 @@ class BlockAttention {
     std::size_t kv_head;
     RowRange rows;
   };
+  /// How rows are cut into tiles.
+  struct Tiling {
+    RowRange rows;
+    std::size_t height;
+    std::size_t count;
+  };
   /// Partial results of a tile's rows: weighted values [rows, padded D], largest scores [rows], sums of weights [rows].
   struct Partials {
     float* values;
@@ -95,8 +101,8 @@ class BlockAttention {
   };
 
   std::size_t check(const AttentionInput& input) const;
-  [[nodiscard]] std::size_t tile_count(std::size_t rows) const;
-  [[nodiscard]] Tile tile(RowRange rows, std::size_t index) const;
+  [[nodiscard]] Tiling tiling(RowRange rows, std::size_t threads) const;
+  [[nodiscard]] Tile tile(const Tiling& tiling, std::size_t index) const;
   [[nodiscard]] std::size_t partial_values(std::size_t rows) const;
   [[nodiscard]] Partials partials(float* memory, std::size_t rows) const;
 

@@ -9,6 +9,11 @@
 
 namespace krul {
 
+struct ExactGramOptions {
+  std::size_t most_bytes = std::size_t{1} << 30;  ///< of weights held at once
+  float negligible = 0x1p-12F;  ///< cells of lent room with no weight above it count as 0; in [0, 1]
+};
+
 /// The paper's metric: squared distances of the layers' flattened weights, by way of their inner products.
 ///
 /// The weights of all L layers of one block of query rows are kept as bf16, keys up to the query only; when the last
@@ -19,13 +24,17 @@ namespace krul {
 /// A block of several rows is reduced by a thread that belongs to the metric while the forward pass goes on; a block
 /// of one row, as in decoding, where it is taken in, and dropped.
 ///
-/// Memory: 2 L H rows (N + 255) bytes a block and less than 1 % for factors, and up to two blocks: the one that is
+/// Memory: 2 L H rows (N + 255) bytes a block and 4 % for factors and bins, and up to two blocks: the one that is
 /// filled and the one that is reduced. It is bounded by `most_bytes`; block_rows shrinks where keys are many, so that
 /// two blocks fit.
 ///
 /// Error: a bf16 is within u = 2^-8 of its weight, so a distance d = |a_i - a_j| is off by at most u (|a_i| + |a_j|)
 /// (the triangle inequality), and D2 also by n 2^-24 (G_ii + G_jj + 2 |G_ij|) with n = 288 sums in f32 in a row: 16 of
 /// a cell, 256 cells, 16 lanes. A lent weight's factor adds 4 * 2^-24 to u.
+/// Leaving out cells whose weights are at most t = `negligible` moves D2 by at most 4 t for each row and head: where i
+/// is left out and j not, |a_j|^2 stands for |a_i - a_j|^2, off by |2 a_i a_j - |a_i|^2| <= t max(m_i, 2 m_j) with the
+/// cell's masses m; where both are, |a_i - a_j|^2 <= t (m_i + m_j) is lost; and masses sum to 1. With 0 nothing is
+/// left out.
 ///
 /// On a device the same parts have other places: add copies a layer's rows to pinned host memory on a side stream and
 /// the thread reduces there, or the rows stay and a kernel adds the [L, L] products of the block; one decode row of
@@ -35,9 +44,8 @@ class ExactGram {
  public:
   static constexpr std::size_t most_block_rows = 128;
 
-  /// @param most_bytes  of weights held at once
-  /// @throws PreconditionError if there is no layer or head
-  explicit ExactGram(const Geometry& geometry, std::size_t most_bytes = std::size_t{1} << 30);
+  /// @throws PreconditionError if there is no layer or head, or negligible lies outside [0, 1]
+  explicit ExactGram(const Geometry& geometry, const ExactGramOptions& options = {});
   ExactGram(ExactGram&&) noexcept;
   ExactGram& operator=(ExactGram&&) noexcept;
   ~ExactGram();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -90,11 +91,11 @@ double allowed(const Problem& problem, ElementType arithmetic) {
 struct Lent {
   std::vector<std::uint32_t> slots;
   std::vector<std::uint16_t> values;
-  std::vector<float> factors;
+  std::vector<float> factors, bins;
   std::vector<LentWeights::Chunk> chunks;
   LentWeights room;
 
-  Lent(const Problem& problem, bool read_soon) {
+  Lent(const Problem& problem, bool read_soon, float negligible = 0) {
     constexpr std::size_t chunk_cells = 3, layers = 2;
     for (std::size_t row = 0; row < problem.positions.size(); ++row)
       slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(room.rows++) : LentWeights::no_slot);
@@ -104,19 +105,21 @@ struct Lent {
     room.cells = problem.positions.back() / LentWeights::cell_keys + 1;
     room.chunk_cells = chunk_cells;
     room.read_soon = read_soon;
+    room.negligible = negligible;
     const std::size_t count = (problem.geometry.query_heads * room.rows * room.cells + chunk_cells - 1) / chunk_cells;
     constexpr std::size_t chunk_values = chunk_cells * layers * LentWeights::cell_keys;
     values.resize(count * chunk_values + 32, 0xffff);
     factors.resize(count * chunk_cells * layers);
+    bins.resize(factors.size() * LentWeights::cell_bins);
     auto* const aligned = reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
     for (std::size_t chunk = 0; chunk < count; ++chunk)
-      chunks.push_back({aligned + chunk * chunk_values, &factors[chunk * chunk_cells * layers]});
+      chunks.push_back({aligned + chunk * chunk_values, &factors[chunk * chunk_cells * layers],
+                        &bins[chunk * chunk_cells * layers * LentWeights::cell_bins]});
     room.chunks = chunks;
   }
   [[nodiscard]] float weight(std::size_t head, std::size_t row, std::size_t key) const {
-    const std::size_t cell = key / LentWeights::cell_keys;
-    return room.factor(head, slots[row], cell) *
-           float_from_bf16(room.values(head, slots[row], cell)[key % LentWeights::cell_keys]);
+    const auto cell = room.cell(head, slots[row], key / LentWeights::cell_keys);
+    return *cell.factor == 0 ? 0 : *cell.factor * float_from_bf16(cell.values[key % LentWeights::cell_keys]);
   }
 };
 
@@ -246,12 +249,58 @@ TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else c
             REQUIRE(lent.weight(head, row, key) == 0);
           const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
           if (written < LentWeights::cell_keys)
-            REQUIRE(lent.room.values(head, lent.slots[row], cell)[written] == 0xffff);
+            REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
         }
       CHECK(worst <= allowed(problem, A::type));
+      double worst_bin = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < heads; ++head) {
+          const auto& twin = expected.weights[row * heads + head];
+          for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
+            const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
+            const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
+            const auto to = twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+            const double sum = std::accumulate(from, to, 0.0);
+            worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
+          }
+        }
+      CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, A::type));
       CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
             static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
     }
+  }
+}
+
+TEST_CASE_TEMPLATE("cells have no factor if none of their weights is above what is negligible", A, F32Arithmetic,
+                   Bf16Arithmetic) {
+  constexpr float negligible = 0x1p-8F;
+  for (const std::size_t threads : {1, 3}) {
+    Workers workers(threads);
+    // Random scores are too even to leave cells out: the first keys' are raised.
+    Problem problem(2, 1, 16, ElementType::f32, run(700, 900));
+    for (std::size_t row = 0; row < problem.positions.size(); ++row)
+      for (std::size_t i = 0; i < 32; ++i) problem.queries[row * 32 + i] = 0.5F + static_cast<float>(row % 7) / 4;
+    std::vector<float> raised(16, 2.0F);
+    from_float(ElementType::f32, raised, std::span(problem.key_bytes).first(64));
+    std::copy(raised.begin(), raised.end(), problem.keys.begin());
+    BlockAttention<A> attention(problem.geometry, threads);
+    const Lent all(problem, false), some(problem, false, negligible);
+    std::vector<float> out(problem.queries.size());
+    attention.attend(problem.input(), out, workers, all.room);
+    attention.attend(problem.input(), out, workers, some.room);
+    std::size_t left_out = 0, kept = 0;
+    for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+      for (std::size_t head = 0; head < 2; ++head)
+        for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
+          const auto whole = all.room.cell(head, all.slots[row], cell), cut = some.room.cell(head, some.slots[row], cell);
+          REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
+          REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
+          ++(*cut.factor == 0 ? left_out : kept);
+          if (*cut.factor != 0)
+            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell), cut.values));
+        }
+    CHECK(left_out > 0);
+    CHECK(kept > 0);
   }
 }
 

@@ -76,12 +76,18 @@ struct Observed {
         for (std::size_t cell = 0; cell < room.cells; ++cell) {
           const std::size_t written = LentWeights::written(queries[row], cell);
           if (written == 0) continue;
-          const float factor = room.factor(head, slot, cell) = 0.375F * static_cast<float>(cell + layer + 1);
+          const auto to = room.cell(head, slot, cell);
+          const float factor = 0.375F * static_cast<float>(cell + layer + 1);
+          std::fill_n(to.bins, LentWeights::cell_bins, 0.0F);
+          float largest = 0;
           for (std::size_t i = 0; i < written; ++i) {
             const std::size_t key = cell * LentWeights::cell_keys + i;
-            const double weight = key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0;
-            room.values(head, slot, cell)[i] = bf16_from_float(static_cast<float>(weight) / factor);
+            const auto weight = static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
+            largest = std::max(largest, weight);
+            to.values[i] = bf16_from_float(weight / factor);
+            to.bins[i / LentWeights::bin_keys] += weight;
           }
+          *to.factor = largest > room.negligible ? factor : 0;
         }
     }
     observer.take(layer, queries);
