@@ -17,6 +17,13 @@ __m512i repeat(const void* from) {
   return _mm512_set1_epi32(bits);
 }
 
+/// Brings weights near that come next, and moves on.
+void fetch(const std::byte*& next, std::size_t step) {
+  _mm_prefetch(next, _MM_HINT_T1);
+  _mm_prefetch(next + step / 2, _MM_HINT_T1);
+  next += step;
+}
+
 struct F32 {
   static constexpr std::size_t step_bytes = sizeof(float);
   static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
@@ -40,8 +47,10 @@ void multiply_float(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) sums[row][v] = _mm512_setzero_ps();
   const std::byte* x = product.rows;
   const std::byte* weights = product.strip;
+  const std::byte* next = product.next;
   for (std::size_t step = 0; step < product.steps; ++step) {
     const __m512i w0 = _mm512_load_si512(weights), w1 = _mm512_load_si512(weights + 64);
+    fetch(next, product.next_step);
 #pragma GCC unroll 16
     for (std::size_t row = 0; row < Rows; ++row) {
       const __m512i value = repeat(x + row * product.row_bytes);
@@ -65,6 +74,7 @@ void multiply_int8(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) sums[row][v] = _mm512_setzero_ps();
   const std::byte* x = product.rows;
   const std::byte* weights = product.strip;
+  const std::byte* next = product.next;
   for (std::size_t step = 0; step < product.steps; ++step) {
     __m512i whole[Rows][vectors];
 #pragma GCC unroll 16
@@ -73,6 +83,7 @@ void multiply_int8(const StripProduct& product) {
 #pragma GCC unroll 16
     for (std::size_t quad = 0; quad < group_values / 4; ++quad) {
       const __m512i w0 = _mm512_load_si512(weights), w1 = _mm512_load_si512(weights + 64);
+    fetch(next, product.next_step);
 #pragma GCC unroll 16
       for (std::size_t row = 0; row < Rows; ++row) {
         const __m512i value = repeat(x + row * product.row_bytes + 4 * quad);
