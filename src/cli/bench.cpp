@@ -149,6 +149,7 @@ void add_bench(CLI::App& program, Tool& tool) {
   add_bench_restore(*bench, tool);
   add_bench_serve(*bench, tool);
   add_bench_observe(*bench, tool);
+  add_bench_save(*bench, tool);
 }
 
 }  // namespace krul::cli

@@ -23,5 +23,6 @@ void expect_fits(const LoadedModel& model, std::size_t tokens);
 void add_bench_restore(CLI::App& bench, Tool& tool);
 void add_bench_serve(CLI::App& bench, Tool& tool);
 void add_bench_observe(CLI::App& bench, Tool& tool);
+void add_bench_save(CLI::App& bench, Tool& tool);
 
 }  // namespace krul::cli

@@ -42,7 +42,7 @@ std::string describe(const RestoreReport& report) {
   if (!report.plan.prefix.empty() && report.plan.prefix.front() > 0)
     text += ", up to " + std::to_string(report.plan.prefix.front()) + " tokens recomputed";
   char times[96];
-  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.first_token_s * 1e3);
+  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.total_s() * 1e3);
   text += times;
   for (const auto& reason : report.reasons) text += "\n  " + reason;
   return text;
@@ -51,7 +51,6 @@ std::string describe(const RestoreReport& report) {
 struct TurnResult {
   std::string reply;
   RestoreReport report;
-  SaveReport saved;
 };
 
 /// A talk, and what its strategy has to know to save it.
@@ -67,10 +66,11 @@ struct Chat {
   Status append(Token token, std::span<float> logits) {
     return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
   }
-  Result<SaveReport> save(CpuModel& model) {
+  /// Saves while the user reads the reply and thinks.
+  Status save(CpuModel& model) {
     const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
     const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(), {strategy, costs, {}});
-    return talk.save(plan, watch ? &statistics : nullptr);
+    return talk.save_in_background(plan, watch ? &statistics : nullptr);
   }
 };
 
@@ -93,7 +93,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
     talk.append_pending(reply.tokens.back());
   }
-  turn.saved = unwrap(chat.save(model.backend));
+  unwrap(chat.save(model.backend));
   turn.reply = model.tokenizer.decode(reply.tokens);
   if (!tool.json) std::printf("\n");
   return turn;
@@ -118,14 +118,15 @@ void chat(const ChatOptions& options, const Tool& tool) {
 
   if (!options.message.empty()) {
     const auto turn = take_turn(model, chat, options, options.message, tool);
+    const auto saved = unwrap(chat.talk.finish_save());
     if (tool.json)
       tool.print({{"reply", turn.reply},
                   {"report", to_json(turn.report)},
                   {"saved",
-                   {{"generation", turn.saved.generation},
-                    {"rows", turn.saved.rows},
-                    {"new_rows", turn.saved.new_rows},
-                    {"bytes", turn.saved.bytes}}},
+                   {{"generation", saved.generation},
+                    {"rows", saved.rows},
+                    {"new_rows", saved.new_rows},
+                    {"bytes", saved.bytes}}},
                   {"tokens", chat.talk.tokens().size()},
                   {"run", describe_run(model)}});
     return;
@@ -139,6 +140,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   for (std::string line;
        (terminal ? (std::printf("> "), std::fflush(stdout)) : 0), std::getline(std::cin, line) && !line.empty();)
     take_turn(model, chat, options, line, tool);
+  unwrap(chat.talk.finish_save());
 }
 
 }  // namespace

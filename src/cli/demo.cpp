@@ -168,7 +168,7 @@ Json measure(const Returning& returning, FileStore& store, const RestoredCase& r
           {"bytes", report.bytes},
           {"stored_bytes", stored_bytes(store, returning.id)},
           {"recomputed_tokens", report.recomputed_tokens()},
-          {"predicted_ms", report.predicted.first_token_s * 1e3},
+          {"predicted_ms", report.predicted.total_s() * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
           {"kl", kl},

@@ -34,7 +34,7 @@ struct SaveReport {
 };
 
 /// Everything one save works on. The caller keeps it alive, and holds the folder's lock.
-template <KvCache Cache, ConversationStore S, Clock C = SteadyClock>
+template <KvSource Cache, ConversationStore S, Clock C = SteadyClock>
 struct SaveJob {
   S& store;
   std::string folder;
@@ -50,7 +50,7 @@ struct SaveJob {
 namespace detail {
 
 /// Codes the cache's rows from a block on, as the plan says.
-template <KvCache Cache, ConversationStore S, Clock C>
+template <KvSource Cache, ConversationStore S, Clock C>
 class BlockEncoder {
  public:
   BlockEncoder(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block)
@@ -168,7 +168,7 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
 /// @param unchanged  leading rows of the cache that are those of the manifest
 /// @return           why nothing was saved; the saved state is the old one then, and `manifest` is unchanged
 /// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
-template <KvCache Cache, ConversationStore S, Clock C>
+template <KvSource Cache, ConversationStore S, Clock C>
 [[nodiscard]] Result<SaveReport> save_conversation(const SaveJob<Cache, S, C>& job, Manifest& manifest,
                                                    std::span<const Token> tokens, std::size_t unchanged) {
   const TimePoint start = job.clock.now();

@@ -10,7 +10,7 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/restore/as_stored.hpp"
-#include "krul/restore/best_of.hpp"
+#include "krul/restore/optimal.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/store/segment.hpp"
 
@@ -166,7 +166,7 @@ struct Strategy {
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
-       .meaning = "the default: one byte a value, every row stored, the fastest of four schedules for the link"},
+       .meaning = "the default: one byte a value, every row stored, the fronts that are fastest for the link"},
   };
   return all;
 }

@@ -51,7 +51,8 @@ class CpuBackend {
 
   [[nodiscard]] const Geometry& geometry() const;
   [[nodiscard]] const Identity& identity() const;
-  [[nodiscard]] Cache make_cache(std::size_t capacity) const { return {geometry(), capacity}; }
+  /// A cache of the same capacity as the last one that is gone takes over its memory.
+  [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
 
   /// Bytes of the packed weights.
@@ -69,6 +70,13 @@ class CpuBackend {
     if constexpr (std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
       attend_rows(layer, batch, cache);
     } else {
+      if constexpr (LendingObserver<std::remove_cvref_t<O>>)
+        if (observer.lends()) {
+          const auto rows = std::as_const(batch).positions();
+          attend_rows(layer, batch, cache, observer.lend(layer, rows));
+          observer.take(layer, rows);
+          return;
+        }
       std::vector<std::size_t> wanted;
       const auto positions = std::as_const(batch).positions();
       for (std::size_t row = 0; row < positions.size(); ++row) {
@@ -88,7 +96,7 @@ class CpuBackend {
   struct State;
   explicit CpuBackend(std::unique_ptr<State> state);
 
-  void attend_rows(std::size_t layer, Batch& batch, const Cache& cache);
+  void attend_rows(std::size_t layer, Batch& batch, const Cache& cache, const LentWeights& lent = {});
   /// attend_rows, and the weights of the wanted rows shown block by block.
   void attend_observed(std::size_t layer, Batch& batch, const Cache& cache, std::span<const std::size_t> wanted,
                        const std::function<void(const AttentionBlock&)>& show);

@@ -44,7 +44,7 @@ class ChunkDecoder {
       const auto [layer, block] = request.chunks[i];
       const std::size_t length = manifest_.chunk(layer, block).bytes;
       chunks[i] = {
-          block, std::span(arrival.bytes).subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
+          block, arrival.buffer.bytes().subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
       offset += length;
     }
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {

@@ -9,6 +9,7 @@
 #include <new>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "krul/core/half.hpp"
@@ -73,7 +74,7 @@ struct CpuBackend<K>::State {
   K kernels;
   Identity identity;
   Workers workers;
-  BlockAttention attention;
+  std::variant<BlockAttention<F32Arithmetic>, BlockAttention<Bf16Arithmetic>> attention;
   RotaryTable rotary;
   std::vector<float> output_norm;
   AlignedBuffer weights;  // of all matrices
@@ -81,6 +82,7 @@ struct CpuBackend<K>::State {
   typename K::Packed output;
   std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
   detail::Pool<TileBuffers> shared;
+  std::shared_ptr<HostKvMemory> cache_memory = std::make_shared<HostKvMemory>();
   detail::Pool<AlignedBuffer> observed;  // attention weights on their way to an observer
 
   State(GgufFile from, DecoderFile description, K with, std::size_t threads)
@@ -88,7 +90,7 @@ struct CpuBackend<K>::State {
         model(std::move(description)),
         kernels(std::move(with)),
         workers(threads),
-        attention(model.geometry, threads),
+        attention(make_attention(kernels.precision(), model.geometry, threads)),
         rotary(model.geometry.rotary, model.geometry.context) {
     for (std::size_t worker = 0; worker < threads; ++worker) {
       rooms.push_back({AlignedBuffer(widest() * sizeof(float)),
@@ -97,6 +99,13 @@ struct CpuBackend<K>::State {
                        kernels.make_scratch()});
       reserve(rooms.back().tile);
     }
+  }
+
+  /// Attention in the arithmetic of the matrices: f32, or bf16 where they are rounded to that or further.
+  static auto make_attention(Precision precision, const Geometry& geometry, std::size_t threads) {
+    using Attention = decltype(State::attention);
+    return precision == Precision::f32 ? Attention(std::in_place_index<0>, geometry, threads)
+                                     : Attention(std::in_place_index<1>, geometry, threads);
   }
 
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
@@ -341,6 +350,11 @@ Workers& CpuBackend<K>::workers() {
 }
 
 template <MatrixKernels K>
+HostKvCache CpuBackend<K>::make_cache(std::size_t capacity) const {
+  return {geometry(), capacity, state_->cache_memory};
+}
+
+template <MatrixKernels K>
 std::size_t CpuBackend<K>::weight_bytes() const {
   return state_->weights.size();
 }
@@ -423,13 +437,17 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
 }
 
 template <MatrixKernels K>
-void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& cache) {
+void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& cache, const LentWeights& lent) {
   expects(layer < geometry().layers, "attend: no such layer");
   if (batch.rows() == 0) return;
   const auto positions = std::as_const(batch).positions();
   expects(cache.present(layer).contains({0, positions.back() + std::size_t{1}}),
           "attend: a key that a row may see is not present");
-  state_->attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers);
+  std::visit(
+      [&](auto& attention) {
+        attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers, lent);
+      },
+      state_->attention);
 }
 
 template <MatrixKernels K>
@@ -457,8 +475,13 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
     const auto weights = (*room).template as<float>().first(heads * (end - begin) * keys);
     if (every_row) {
       const auto rows = all.subspan(begin, end - begin);
-      state_->attention.attend({rows, batch.queries().subspan(begin * width, rows.size() * width), cache.view(layer)},
-                               batch.attention().subspan(begin * width, rows.size() * width), state_->workers, weights);
+      const std::size_t values = rows.size() * width;
+      std::visit(
+          [&](auto& attention) {
+            attention.attend_and_show({rows, batch.queries().subspan(begin * width, values), cache.view(layer)},
+                                      batch.attention().subspan(begin * width, values), weights, state_->workers);
+          },
+          state_->attention);
       show(AttentionBlock{layer, rows, keys, heads, weights});
     } else {
       positions.clear();
@@ -468,8 +491,11 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
         const auto row = batch.queries().subspan(wanted[i] * width, width);
         picked.insert(picked.end(), row.begin(), row.end());
       }
-      state_->attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights,
-                                state_->workers);
+      std::visit(
+          [&](auto& attention) {
+            attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights, state_->workers);
+          },
+          state_->attention);
       show(AttentionBlock{layer, positions, keys, heads, weights});
     }
   }

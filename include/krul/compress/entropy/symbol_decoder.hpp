@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "krul/compress/entropy/detail/decode_state.hpp"
+#include "krul/compress/entropy/symbol_block.hpp"
+#include "krul/compress/entropy/table_set.hpp"
+#include "krul/core/error.hpp"
+
+namespace krul {
+
+/// Instructions that a decoder may use. All give the same symbols and the same errors.
+enum class EntropyPath : std::uint8_t { portable, avx512 };
+
+[[nodiscard]] std::string_view name(EntropyPath path) noexcept;
+[[nodiscard]] bool available(EntropyPath path) noexcept;    ///< on this processor
+[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;  ///< of those that are available
+
+/// Decodes one block a few columns at a time, so that a caller can turn them into what it needs (floats times a step,
+/// pairs of bf16) while they are in the first-level cache. Keeps views of bytes, tables and indices.
+class SymbolDecoder {
+ public:
+  /// @param bytes            what SymbolEncoder::encode returned; may be anything
+  /// @param table_of_column  [C]; may be anything
+  /// @return truncated if there are not even states, corrupt if an index is not in the set
+  /// @throws PreconditionError if the length of table_of_column is not C, or the path is not available
+  [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, SymbolBlock block,
+                                                  std::span<const std::uint8_t> table_of_column, const TableSet& tables,
+                                                  EntropyPath path = fastest_entropy_path());
+
+  /// Decodes the next out.size() / T columns.
+  /// @param out  [columns, T]
+  /// @return corrupt or truncated if no encoder wrote these bytes; then `out` holds no meaning, and the decoder is done
+  /// @throws PreconditionError if out is not whole columns, or more than are left
+  Status read(std::span<std::int16_t> out);
+
+  /// After the last column: were these all the bytes, and do all streams end where they began?
+  /// @throws PreconditionError if columns are left
+  Status finish() const;
+
+ private:
+  SymbolDecoder() = default;
+
+  detail::DecodeState state_;
+  std::span<const std::uint8_t> table_of_column_;  ///< of the columns that are left
+  std::span<const detail::AliasTable> tables_;
+  std::size_t tokens_ = 0;
+  EntropyPath path_ = EntropyPath::portable;
+};
+
+/// All columns at once.
+/// @param out  [C, T]
+/// @return as SymbolDecoder::open, read and finish
+/// @throws PreconditionError if a span's length does not fit
+Status decode_symbols(std::span<const std::byte> bytes, SymbolBlock block,
+                      std::span<const std::uint8_t> table_of_column, const TableSet& tables,
+                      std::span<std::int16_t> out);
+
+}  // namespace krul

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "krul/compress/entropy/symbol_encoder.hpp"
+
+namespace krul {
+
+/// The index of each column for fewest bits, those that `encode_tables` will take included.
+/// @param symbols    [C, T]
+/// @param predicted  [C], what a profile expects
+/// @return [C]
+/// @throws PreconditionError if a length does not fit or a prediction is not in the set
+[[nodiscard]] std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, SymbolBlock block,
+                                                      std::span<const std::int16_t> symbols,
+                                                      std::span<const std::uint8_t> predicted);
+
+/// Codes indices as differences from what was predicted. One byte says which of a few fixed tables codes them.
+/// @param indices    [C], each below 64
+/// @param predicted  [C], each below 64; the decoder has to know them
+/// @return one byte if every prediction holds; else 17 bytes and the code of the differences
+/// @throws PreconditionError if the lengths differ or a value is 64 or more
+[[nodiscard]] std::vector<std::byte> encode_tables(std::span<const std::uint8_t> indices,
+                                                   std::span<const std::uint8_t> predicted);
+
+/// @param out  [C], each below `size`
+/// @return corrupt or truncated if these bytes are no such indices, or one is `size` or more
+/// @throws PreconditionError if the lengths differ
+Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint8_t> predicted, std::size_t size,
+                     std::span<std::uint8_t> out);
+
+}  // namespace krul

@@ -1,0 +1,100 @@
+#include "krul/compress/entropy/symbol_decoder.hpp"
+
+#include <algorithm>
+
+namespace krul {
+namespace {
+
+constexpr std::uint32_t lowest_state = 1U << 16;
+
+std::uint32_t read_state(std::span<const std::byte> bytes, std::size_t index) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(bytes[4 * index + i]);
+  return value;
+}
+
+Status damaged() {
+  return fail(ErrorCode::corrupt, "coded symbols are damaged, or were coded with other tables: recompute these rows");
+}
+
+}  // namespace
+
+std::string_view name(EntropyPath path) noexcept {
+  return path == EntropyPath::avx512 ? "avx512" : "portable";
+}
+
+bool available(EntropyPath path) noexcept {
+  if (path == EntropyPath::portable) return true;
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
+
+EntropyPath fastest_entropy_path() noexcept {
+  return available(EntropyPath::avx512) ? EntropyPath::avx512 : EntropyPath::portable;
+}
+
+Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, SymbolBlock block,
+                                          std::span<const std::uint8_t> table_of_column, const TableSet& tables,
+                                          EntropyPath path) {
+  expects(table_of_column.size() == block.columns && available(path),
+          "SymbolDecoder: needs an index for each column, and a path of this processor");
+  const std::size_t streams = block.symbols() == 0 ? 0 : block.streams();
+  if (bytes.size() < 4 * streams)
+    return fail(ErrorCode::truncated, "coded symbols end before their first word: recompute these rows");
+  for (const std::uint8_t index : table_of_column)
+    if (index >= tables.size()) return tl::unexpected(damaged().error());
+  SymbolDecoder decoder;
+  decoder.state_.streams.fill(lowest_state);  // those that do not exist stay as a stream ends
+  const std::size_t even = (streams + 1) / 2;
+  for (std::size_t i = 0; i < streams; ++i) {
+    const std::uint32_t state = read_state(bytes, i);
+    if (state < lowest_state) return tl::unexpected(damaged().error());
+    decoder.state_.streams[i < even ? i : 16 + i - even] = state;
+  }
+  decoder.state_.words = bytes.subspan(4 * streams);
+  decoder.table_of_column_ = table_of_column;
+  decoder.tables_ = tables.alias_tables();
+  decoder.tokens_ = block.tokens;
+  decoder.path_ = path;
+  return decoder;
+}
+
+Status SymbolDecoder::read(std::span<std::int16_t> out) {
+  const std::size_t columns = tokens_ == 0 ? 0 : out.size() / tokens_;
+  expects(out.size() == columns * tokens_ && columns <= table_of_column_.size(),
+          "SymbolDecoder: reads whole columns, and not more than are left");
+  const auto indices = table_of_column_.first(columns);
+  const detail::DecodeColumns work{indices, tables_, tokens_, out.data()};
+  const auto outcome =
+      path_ == EntropyPath::avx512 ? detail::decode_avx512(state_, work) : detail::decode_portable(state_, work);
+  if (outcome == detail::DecodeOutcome::truncated)
+    return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+  if (outcome == detail::DecodeOutcome::bad_symbol) return damaged();
+  table_of_column_ = table_of_column_.subspan(columns);
+  return {};
+}
+
+Status SymbolDecoder::finish() const {
+  expects(table_of_column_.empty() || tokens_ == 0, "SymbolDecoder: columns are left");
+  if (state_.at > state_.size()) return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+  const auto& streams = state_.streams;
+  const bool ends = std::all_of(streams.begin(), streams.end(), [](auto state) { return state == lowest_state; });
+  if (!ends || !state_.at_end()) return damaged();
+  return {};
+}
+
+Status decode_symbols(std::span<const std::byte> bytes, SymbolBlock block,
+                      std::span<const std::uint8_t> table_of_column, const TableSet& tables,
+                      std::span<std::int16_t> out) {
+  auto decoder = SymbolDecoder::open(bytes, block, table_of_column, tables);
+  if (!decoder) return propagate(decoder);
+  expects(out.size() == block.symbols(), "decode_symbols: needs room for the symbols of the block");
+  if (auto status = decoder->read(out); !status) return status;
+  return decoder->finish();
+}
+
+}  // namespace krul
