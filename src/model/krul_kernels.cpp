@@ -74,6 +74,10 @@ std::string KrulKernels::name() const {
   return "krul " + std::string(krul::name(precision_)) + " " + micro_->instructions;
 }
 
+double KrulKernels::multiply_registers(std::size_t rounds) const {
+  return micro_->multiply_registers(rounds);
+}
+
 std::size_t KrulKernels::steps(std::size_t depth) const {
   const std::size_t inputs = step_of(precision_).inputs;
   return (depth + inputs - 1) / inputs;
@@ -193,7 +197,7 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
         product.next = product.strip + near_bytes;
         product.next_step = 128;
       } else {
-        product.next = product.strip + panels.size() * strips * bytes + bytes * tile / tiles;
+        product.next = product.strip + bytes + bytes * tile / tiles;
         product.next_step = 128 / tiles;
       }
       micro_->multiply(product);
