@@ -177,7 +177,8 @@ std::vector<std::vector<Token>> observed_texts(const LoadedModel& model, const O
     if (texts.size() == options.texts) return texts;
   }
   throw Failure({ErrorCode::invalid_argument, "only " + std::to_string(texts.size()) + " conversations have " +
-                                                  std::to_string(length) + " tokens: ask for fewer --texts or --tokens"});
+                                                  std::to_string(length) +
+                                                  " tokens: ask for fewer --texts or --tokens"});
 }
 
 void bench_observe(const ObserveOptions& options, const Tool& tool) {

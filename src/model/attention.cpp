@@ -412,7 +412,8 @@ void BlockAttention<A>::attend_block(const AttentionInput& input, const Tile& ti
       to.tops[r] = sums.largest;
       to.sums[r] = sums.sum;
       if (limits[r] == 0) continue;
-      const std::size_t row = tile.rows.begin + (begin + r) / group_, head = tile.kv_head * group_ + (begin + r) % group_;
+      const std::size_t row = tile.rows.begin + (begin + r) / group_,
+                        head = tile.kv_head * group_ + (begin + r) % group_;
       if (!shown.weights.empty()) {
         std::memcpy(&shown.weights[weights_row(input, head, row) + first_key], row_weights, limits[r] * sizeof(float));
         shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block] = sums.largest;
@@ -438,7 +439,8 @@ void BlockAttention<A>::attend_block(const AttentionInput& input, const Tile& ti
 /// Joins the partial results of a later block to those of the earlier ones; rows that see none of its keys are left.
 /// Never inlined, so that its sums are rounded in the same way wherever it is called.
 template <AttentionArithmetic A>
-[[gnu::noinline]] void BlockAttention<A>::join_rows(const Partials& state, const Partials& later, std::size_t rows) const {
+[[gnu::noinline]] void BlockAttention<A>::join_rows(const Partials& state, const Partials& later,
+                                                    std::size_t rows) const {
   for (std::size_t begin = 0; begin < rows; begin += lane_count) {
     alignas(64) float old_scales[lane_count], new_scales[lane_count], tops[lane_count];
     const Lanes before = load(state.tops + begin), here = load(later.tops + begin);
@@ -503,8 +505,7 @@ void BlockAttention<A>::finish_weights(const AttentionInput& input, const Tile& 
     if (shown.weights.empty()) continue;
     float* const to = &shown.weights[weights_row(input, head, row)];
     for (std::size_t block = 0; block * block_keys < seen; ++block) {
-      const float factor =
-          factor_of(shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block]);
+      const float factor = factor_of(shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block]);
       const std::size_t end = std::min(seen, (block + 1) * block_keys);
       for (std::size_t k = block * block_keys; k < end; ++k) to[k] *= factor;
     }

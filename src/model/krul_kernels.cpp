@@ -28,6 +28,10 @@ constexpr Step step_of(Precision precision) {
   return {group_values, sizeof(detail::Int8Group), group_values * strip_columns};
 }
 
+/// How far ahead of their use weights are fetched when they come from memory. The processor's own fetching stops at
+/// every page of 4 KiB.
+constexpr std::size_t near_bytes = 4096;
+
 bool has(const Processor& processor, Precision precision) {
   return precision == Precision::f32    ? processor.avx512
          : precision == Precision::bf16 ? processor.avx512_bf16
@@ -68,6 +72,10 @@ bool KrulKernels::accelerates(Precision precision) {
 
 std::string KrulKernels::name() const {
   return "krul " + std::string(krul::name(precision_)) + " " + micro_->instructions;
+}
+
+double KrulKernels::multiply_registers(std::size_t rounds) const {
+  return micro_->multiply_registers(rounds);
 }
 
 std::size_t KrulKernels::steps(std::size_t depth) const {
@@ -176,13 +184,22 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
                                .strip = packed.strips_ + panels.begin * strips * bytes,
                                .steps = steps(packed.depth_),
                                .y = nullptr,
-                               .stride = panels.size() * panel_columns};
+                               .stride = panels.size() * panel_columns,
+                               .next = nullptr,
+                               .next_step = 0};
   for (std::size_t strip = 0; strip < panels.size() * strips; ++strip, product.strip += bytes)
     for (std::size_t tile = 0; tile < tiles; ++tile) {
       const std::size_t begin = count * tile / tiles, end = count * (tile + 1) / tiles;
       product.rows = rows.data() + begin * one_row;
       product.count = end - begin;
       product.y = y.data() + begin * product.stride + strip * strip_columns;
+      if (tiles == 1) {
+        product.next = product.strip + near_bytes;
+        product.next_step = 128;
+      } else {
+        product.next = product.strip + bytes + bytes * tile / tiles;
+        product.next_step = 128 / tiles;
+      }
       micro_->multiply(product);
     }
 }

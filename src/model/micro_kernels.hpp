@@ -38,6 +38,10 @@ struct StripProduct {
   std::size_t steps;
   float* y;
   std::size_t stride;  ///< between two rows of y
+  /// Weights that are brought near meanwhile: two vectors' worth at `next` in each step of two vectors, which then
+  /// moves on by next_step bytes.
+  const std::byte* next;
+  std::size_t next_step;
 };
 
 /// The innermost loops for one precision and one set of instructions. Plain functions, chosen once.
@@ -50,6 +54,8 @@ struct MicroKernels {
   void (*multiply)(const StripProduct&);
   /// One group of values, transformed and rounded. All sets of instructions give the same bits.
   void (*quantise)(const float* values, Int8Group& group);
+  /// Does nothing but products, on registers; returns how many operations those were.
+  double (*multiply_registers)(std::size_t rounds);
 };
 
 /// None if this build or this processor has not the instructions.

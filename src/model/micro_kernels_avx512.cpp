@@ -17,15 +17,22 @@ __m512i repeat(const void* from) {
   return _mm512_set1_epi32(bits);
 }
 
+/// Brings weights near that come next, and moves on.
+void fetch(const std::byte*& next, std::size_t step) {
+  _mm_prefetch(next, _MM_HINT_T1);
+  _mm_prefetch(next + step / 2, _MM_HINT_T1);
+  next += step;
+}
+
 struct F32 {
-  static constexpr std::size_t step_bytes = sizeof(float);
+  static constexpr std::size_t step_bytes = sizeof(float), value_bytes = sizeof(float);
   static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(weights), _mm512_castsi512_ps(x), sum);
   }
 };
 
 struct Bf16 {
-  static constexpr std::size_t step_bytes = 2 * sizeof(std::uint16_t);
+  static constexpr std::size_t step_bytes = 2 * sizeof(std::uint16_t), value_bytes = sizeof(std::uint16_t);
   static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
     return _mm512_dpbf16_ps(sum, (__m512bh)weights, (__m512bh)x);
   }
@@ -40,8 +47,10 @@ void multiply_float(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) sums[row][v] = _mm512_setzero_ps();
   const std::byte* x = product.rows;
   const std::byte* weights = product.strip;
+  const std::byte* next = product.next;
   for (std::size_t step = 0; step < product.steps; ++step) {
     const __m512i w0 = _mm512_load_si512(weights), w1 = _mm512_load_si512(weights + 64);
+    fetch(next, product.next_step);
 #pragma GCC unroll 16
     for (std::size_t row = 0; row < Rows; ++row) {
       const __m512i value = repeat(x + row * product.row_bytes);
@@ -65,6 +74,7 @@ void multiply_int8(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) sums[row][v] = _mm512_setzero_ps();
   const std::byte* x = product.rows;
   const std::byte* weights = product.strip;
+  const std::byte* next = product.next;
   for (std::size_t step = 0; step < product.steps; ++step) {
     __m512i whole[Rows][vectors];
 #pragma GCC unroll 16
@@ -73,6 +83,7 @@ void multiply_int8(const StripProduct& product) {
 #pragma GCC unroll 16
     for (std::size_t quad = 0; quad < group_values / 4; ++quad) {
       const __m512i w0 = _mm512_load_si512(weights), w1 = _mm512_load_si512(weights + 64);
+      fetch(next, product.next_step);
 #pragma GCC unroll 16
       for (std::size_t row = 0; row < Rows; ++row) {
         const __m512i value = repeat(x + row * product.row_bytes + 4 * quad);
@@ -153,9 +164,32 @@ void quantise_group(const float* values, Int8Group& group) {
   group.start = -128 * _mm512_reduce_add_epi32(sum);
 }
 
-constexpr MicroKernels f32{"avx512", 12, multiply_floats<F32>, nullptr};
-constexpr MicroKernels bf16{"avx512-bf16", 12, multiply_floats<Bf16>, nullptr};
-constexpr MicroKernels int8{"avx512-vnni", 6, multiply_int8s, quantise_group};
+struct Int8 {
+  static constexpr std::size_t step_bytes = 4, value_bytes = 1;
+  static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
+    return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), weights, x));
+  }
+};
+
+template <class Type>
+double multiply_registers(std::size_t rounds) {
+  constexpr std::size_t chains = 12;  // more than the latency of any of these instructions
+  __m512 sums[chains];
+#pragma GCC unroll 16
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const __m512i factor = _mm512_setzero_si512();
+  for (std::size_t round = 0; round < rounds; ++round)
+#pragma GCC unroll 16
+    for (auto& sum : sums) {
+      sum = Type::add_product(sum, factor, factor);
+      __asm__ volatile("" : "+v"(sum));  // so that none is left out
+    }
+  return static_cast<double>(rounds * chains * 16 * (Type::step_bytes / Type::value_bytes) * 2);
+}
+
+constexpr MicroKernels f32{"avx512", 12, multiply_floats<F32>, nullptr, multiply_registers<F32>};
+constexpr MicroKernels bf16{"avx512-bf16", 12, multiply_floats<Bf16>, nullptr, multiply_registers<Bf16>};
+constexpr MicroKernels int8{"avx512-vnni", 6, multiply_int8s, quantise_group, multiply_registers<Int8>};
 
 }  // namespace
 

@@ -87,8 +87,8 @@ struct LentWeights {
 /// each layer it calls `lend` with the positions of its batch's rows (the room is empty if none of them is wanted),
 /// writes, and calls `take` with the same positions.
 template <class O>
-concept LendingObserver =
-    AttentionObserver<O> && requires(O& observer, std::size_t layer, std::span<const Position> positions) {
+concept LendingObserver = AttentionObserver<O> &&
+    requires(O& observer, std::size_t layer, std::span<const Position> positions) {
   { observer.lends() } -> std::same_as<bool>;  ///< false: show blocks
   { observer.lend(layer, positions) } -> std::same_as<LentWeights>;
   { observer.take(layer, positions) } -> std::same_as<void>;
@@ -107,9 +107,10 @@ struct ObserverRef {
   void operator()(const AttentionBlock& block) const { (*observer)(block); }
   [[nodiscard]] bool wants(Position query) const requires SelectiveObserver<O> { return observer->wants(query); }
   [[nodiscard]] bool lends() const requires LendingObserver<O> { return observer->lends(); }
-  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions) const
-    requires LendingObserver<O>
-  { return observer->lend(layer, positions); }
+  [[nodiscard]] LentWeights lend(std::size_t layer,
+                                 std::span<const Position> positions) const requires LendingObserver<O> {
+    return observer->lend(layer, positions);
+  }
   void take(std::size_t layer, std::span<const Position> positions) const requires LendingObserver<O> {
     observer->take(layer, positions);
   }

@@ -119,9 +119,9 @@ class BlockAttention {
   void finish_weights(const AttentionInput& input, const Tile& tile, const Partials& state, const Shown& shown) const;
 
   Geometry geometry_;
-  std::size_t group_;         // query heads per KV head
-  std::size_t padded_dim_;    // D up to whole vectors
-  std::size_t dim_units_;     // units of D, up to whole vectors
+  std::size_t group_;       // query heads per KV head
+  std::size_t padded_dim_;  // D up to whole vectors
+  std::size_t dim_units_;   // units of D, up to whole vectors
   std::size_t tile_rows_;
   std::vector<Scratch> scratch_;
   detail::Pool<AlignedBuffer> split_;  // partial results of blocks that are shared out

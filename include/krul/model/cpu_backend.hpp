@@ -17,6 +17,7 @@
 #include "krul/core/error.hpp"
 #include "krul/model/any_kernels.hpp"
 #include "krul/model/attention.hpp"
+#include "krul/model/decoder_file.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/matrix_kernels.hpp"
 
@@ -55,6 +56,10 @@ class CpuBackend {
   [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
 
+  /// What the factors of matrix products are rounded to; attention's are f32 with f32, else bf16.
+  [[nodiscard]] Precision precision() const;
+  /// Sizes that the geometry does not tell. Its pointers are valid as long as this backend.
+  [[nodiscard]] const DecoderFile& description() const;
   /// Bytes of the packed weights.
   [[nodiscard]] std::size_t weight_bytes() const;
   /// The team that runs the passes; others may use it between them.

@@ -63,6 +63,9 @@ class KrulKernels {
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
                 Scratch& scratch) const;
   [[nodiscard]] std::size_t block_rows() const noexcept { return 12; }
+  /// Runs the instructions that multiply `rounds` times on registers alone, to find how fast they can be.
+  /// @return how many multiplications and additions that was
+  double multiply_registers(std::size_t rounds) const;
 
  private:
   KrulKernels(Precision precision, const detail::MicroKernels& micro) : precision_(precision), micro_(&micro) {}

@@ -11,7 +11,7 @@ namespace krul {
 
 struct ExactGramOptions {
   std::size_t most_bytes = std::size_t{1} << 30;  ///< of weights held at once
-  float negligible = 0x1p-12F;  ///< cells of lent room with no weight above it count as 0; in [0, 1]
+  float negligible = 0x1p-12F;                    ///< cells of lent room with no weight above it count as 0; in [0, 1]
 };
 
 /// The paper's metric: squared distances of the layers' flattened weights, by way of their inner products.

@@ -58,7 +58,8 @@ class TokenwiseSimilarityEstimator {
 
   /// @param positions  [R] of a layer's rows
   /// @throws PreconditionError as the metric's lend
-  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions) requires LendingMetric<Metric> {
+  [[nodiscard]] LentWeights lend(std::size_t layer,
+                                 std::span<const Position> positions) requires LendingMetric<Metric> {
     slots_.clear();
     wanted_queries_.clear();
     for (const Position query : positions) {
@@ -135,7 +136,7 @@ class TokenwiseSimilarityEstimator {
   Metric metric_;
   AttentionStatistics statistics_;
   std::size_t every_;
-  std::vector<std::size_t> wanted_;  // rows of a block
+  std::vector<std::size_t> wanted_;       // rows of a block
   std::vector<Position> wanted_queries_;  // that were lent room
   std::vector<std::uint32_t> slots_;
   std::vector<float> bins_;

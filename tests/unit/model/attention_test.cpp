@@ -58,7 +58,8 @@ struct Problem {
     const auto doubles = [&](const std::vector<float>& from) {
       std::vector<double> taken(from.begin(), from.end());
       if (arithmetic == ElementType::bf16)
-        for (double& value : taken) value = static_cast<double>(float_from_bf16(bf16_from_float(static_cast<float>(value))));
+        for (double& value : taken)
+          value = static_cast<double>(float_from_bf16(bf16_from_float(static_cast<float>(value))));
       return taken;
     };
     return reference::attention(geometry, positions, doubles(queries), doubles(keys), doubles(values));
@@ -79,11 +80,12 @@ std::vector<Position> joined(std::vector<Position> a, const std::vector<Position
 /// Bound on the error of one output or weight. A score of D products of values that rarely exceed 4 is off by less than
 /// (D + 2) u times the sum of the products' sizes, at most D: after the division by sqrt(D) by D (D + 2) u / sqrt(D).
 /// A weight is off by that much of itself, and so is the sum; n terms add n u at worst. Values stay below 6.
-/// In bf16, of operands that were rounded before, a weight is also rounded by 2^-8 and exp2_for_bf16 off by 2^-17 of it;
-/// both happen to the weight, the second to the sum too.
+/// In bf16, of operands that were rounded before, a weight is also rounded by 2^-8 and exp2_for_bf16 off by 2^-17 of
+/// it; both happen to the weight, the second to the sum too.
 double allowed(const Problem& problem, ElementType arithmetic) {
   const double dim = static_cast<double>(problem.geometry.head_dim);
-  const double sums = 6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
+  const double sums =
+      6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
   return arithmetic == ElementType::bf16 ? sums + 6 * (0x1p-8 + 2 * 0x1p-17) : sums;
 }
 
@@ -111,7 +113,8 @@ struct Lent {
     values.resize(count * chunk_values + 32, 0xffff);
     factors.resize(count * chunk_cells * layers);
     bins.resize(factors.size() * LentWeights::cell_bins);
-    auto* const aligned = reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
+    auto* const aligned =
+        reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
     for (std::size_t chunk = 0; chunk < count; ++chunk)
       chunks.push_back({aligned + chunk * chunk_values, &factors[chunk * chunk_cells * layers],
                         &bins[chunk * chunk_cells * layers * LentWeights::cell_bins]});
@@ -153,7 +156,8 @@ TEST_CASE_TEMPLATE("block attention agrees with its twin", A, F32Arithmetic, Bf1
   }
 }
 
-TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -199,7 +203,8 @@ TEST_CASE_TEMPLATE("the weights are the twin's, and 0 where causality forbids", 
   }
 }
 
-TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -225,7 +230,8 @@ TEST_CASE_TEMPLATE("weights written while attending are those computed alone, an
   }
 }
 
-TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -259,7 +265,8 @@ TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else c
           for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
             const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
             const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
-            const auto to = twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+            const auto to =
+                twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
             const double sum = std::accumulate(from, to, 0.0);
             worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
           }
@@ -292,12 +299,14 @@ TEST_CASE_TEMPLATE("cells have no factor if none of their weights is above what 
     for (std::size_t row = 0; row < problem.positions.size(); row += 2)
       for (std::size_t head = 0; head < 2; ++head)
         for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
-          const auto whole = all.room.cell(head, all.slots[row], cell), cut = some.room.cell(head, some.slots[row], cell);
+          const auto whole = all.room.cell(head, all.slots[row], cell),
+                     cut = some.room.cell(head, some.slots[row], cell);
           REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
           REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
           ++(*cut.factor == 0 ? left_out : kept);
           if (*cut.factor != 0)
-            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell), cut.values));
+            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell),
+                               cut.values));
         }
     CHECK(left_out > 0);
     CHECK(kept > 0);

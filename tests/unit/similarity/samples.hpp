@@ -82,7 +82,8 @@ struct Observed {
           float largest = 0;
           for (std::size_t i = 0; i < written; ++i) {
             const std::size_t key = cell * LentWeights::cell_keys + i;
-            const auto weight = static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
+            const auto weight =
+                static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
             largest = std::max(largest, weight);
             to.values[i] = bf16_from_float(weight / factor);
             to.bins[i / LentWeights::bin_keys] += weight;

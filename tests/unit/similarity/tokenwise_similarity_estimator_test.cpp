@@ -69,7 +69,8 @@ TEST_CASE("weights written into lent room count as much as those that are shown"
       CHECK(statistics.rows == 280);
       for (std::size_t i = 0; i < layers; ++i)
         for (std::size_t j = 0; j < layers; ++j) {
-          const double squared = std::pow(talk.exact.distance(i, j, 0, 200), 2) + std::pow(talk.exact.distance(i, j, 220, 300), 2);
+          const double squared =
+              std::pow(talk.exact.distance(i, j, 0, 200), 2) + std::pow(talk.exact.distance(i, j, 220, 300), 2);
           REQUIRE(std::abs(statistics.distance(i, j) - std::sqrt(squared)) <= allowed(talk, i, j, 0, 300));
         }
     }

@@ -105,7 +105,7 @@ struct CpuBackend<K>::State {
   static auto make_attention(Precision precision, const Geometry& geometry, std::size_t threads) {
     using Attention = decltype(State::attention);
     return precision == Precision::f32 ? Attention(std::in_place_index<0>, geometry, threads)
-                                     : Attention(std::in_place_index<1>, geometry, threads);
+                                       : Attention(std::in_place_index<1>, geometry, threads);
   }
 
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
@@ -352,6 +352,16 @@ Workers& CpuBackend<K>::workers() {
 template <MatrixKernels K>
 HostKvCache CpuBackend<K>::make_cache(std::size_t capacity) const {
   return {geometry(), capacity, state_->cache_memory};
+}
+
+template <MatrixKernels K>
+Precision CpuBackend<K>::precision() const {
+  return state_->kernels.precision();
+}
+
+template <MatrixKernels K>
+const DecoderFile& CpuBackend<K>::description() const {
+  return state_->model;
 }
 
 template <MatrixKernels K>

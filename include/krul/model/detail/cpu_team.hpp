@@ -12,6 +12,13 @@ namespace krul::detail {
 /// Most rows that go through a step of a layer together.
 inline constexpr std::size_t tile_rows = 128;
 
+/// Calls body(PanelRange, worker) for no more than a block of panels at a time.
+template <class Body>
+void block_by_block(PanelRange panels, std::size_t worker, Body&& body) {
+  for (; panels.begin < panels.end; panels.begin += block_panels)
+    body(PanelRange{panels.begin, std::min(panels.begin + block_panels, panels.end)}, worker);
+}
+
 /// How one tile of rows is worked on. Both kinds offer the same loops, so that each step is written once:
 ///   rows(count, body(row, worker)), panels(count, unit, body(PanelRange, worker)), panel runs in multiples of unit.
 /// @{
@@ -25,8 +32,7 @@ struct AloneOnTile {
   }
   template <class Body>
   void panels(std::size_t count, std::size_t, Body&& body) const {
-    for (std::size_t begin = 0; begin < count; begin += block_panels)
-      body(PanelRange{begin, std::min(begin + block_panels, count)}, worker);
+    block_by_block({0, count}, worker, body);
   }
 };
 
@@ -43,11 +49,14 @@ struct TogetherOnTile {
   }
   template <class Body>
   void panels(std::size_t count, std::size_t unit, Body&& body) const {
-    // Some four runs a worker: long enough to stream, short enough to end together.
-    const std::size_t wanted = count / (4 * workers->threads());
-    const std::size_t run = std::clamp(wanted / unit * unit, unit, block_panels);
-    workers->parallel_for((count + run - 1) / run, [&](std::size_t index, std::size_t worker) {
-      body(PanelRange{index * run, std::min((index + 1) * run, count)}, worker);
+    // First a long run for each worker, as reading goes fastest on and on; then short ones, so that all end together.
+    const std::size_t threads = workers->threads();
+    const std::size_t first = count * 3 / 4 / threads / unit * unit, rest = count - first * threads;
+    const std::size_t run = std::max(rest / (4 * threads) / unit * unit, unit);
+    const std::size_t firsts = first == 0 ? 0 : threads;
+    workers->parallel_for(firsts + (rest + run - 1) / run, [&](std::size_t index, std::size_t worker) {
+      const std::size_t begin = index < firsts ? index * first : firsts * first + (index - firsts) * run;
+      block_by_block({begin, std::min(begin + (index < firsts ? first : run), count)}, worker, body);
     });
   }
 };
