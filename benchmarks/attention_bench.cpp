@@ -44,10 +44,10 @@ void attend(benchmark::State& state) {
     attention.attend({positions, queries, {key_rows, value_rows}}, out, workers);
     benchmark::DoNotOptimize(out.data());
   }
-  const double seen = static_cast<double>(rows) * (2 * static_cast<double>(keys - rows) + static_cast<double>(rows) + 1) / 2;
+  const double seen =
+      static_cast<double>(rows) * (2 * static_cast<double>(keys - rows) + static_cast<double>(rows) + 1) / 2;
   const double flop = 4.0 * static_cast<double>(geometry.query_heads * geometry.head_dim) * seen;
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(flop * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(flop * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["GB/s"] = benchmark::Counter(static_cast<double>(2 * key_rows.size()) * 1e-9,
                                               benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -90,7 +90,8 @@ struct Units<Bf16Arithmetic> {
     return sum + as_floats(a << 16) * as_floats(b << 16);
   }
   static IntLanes column(const std::array<Lanes, pack>& from) {
-    return ((round_to_upper(from[0]) >> 16) & 0xffff) | (round_to_upper(from[1]) & static_cast<std::int32_t>(0xffff0000));
+    return ((round_to_upper(from[0]) >> 16) & 0xffff) |
+           (round_to_upper(from[1]) & static_cast<std::int32_t>(0xffff0000));
   }
   static IntLanes row(const std::array<Lanes, pack>& from) {
     const auto pick = [&]<std::size_t Parity, std::size_t... I>(std::integral_constant<std::size_t, Parity>,
@@ -98,8 +99,8 @@ struct Units<Bf16Arithmetic> {
       return __builtin_shufflevector(from[0], from[1], (2 * I + Parity)...);
     };
     constexpr auto lanes = std::make_index_sequence<lane_count>();
-    return column({pick(std::integral_constant<std::size_t, 0>(), lanes),
-                   pick(std::integral_constant<std::size_t, 1>(), lanes)});
+    return column(
+        {pick(std::integral_constant<std::size_t, 0>(), lanes), pick(std::integral_constant<std::size_t, 1>(), lanes)});
   }
 #endif
   static Lanes weight(Lanes score, float scale, float top) {

@@ -164,8 +164,8 @@ class GramReducer {
   }
 
   std::size_t layers_;
-  std::vector<double> gram_;  // [L, L], on and above the diagonal
-  std::vector<float> sums_;   // [L, L, lanes], likewise
+  std::vector<double> gram_;   // [L, L], on and above the diagonal
+  std::vector<float> sums_;    // [L, L, lanes], likewise
   std::vector<float> scales_;  // [L, L] of one cell's products, by place in rows_
   std::vector<Row> rows_;      // of one cell: layers that count
   std::vector<double> mass_;   // [cells of a row, L, cell_bins]

@@ -37,9 +37,8 @@ concept SimilarityMetric = requires(M& metric, const M& read, const AttentionRow
 
 /// A metric that has room for weights which the backend writes by itself.
 template <class M>
-concept LendingMetric =
-    SimilarityMetric<M> && requires(M& metric, std::size_t layer, std::span<const Position> queries,
-                                    std::span<double> mass) {
+concept LendingMetric = SimilarityMetric<M> &&
+    requires(M& metric, std::size_t layer, std::span<const Position> queries, std::span<double> mass) {
   /// Room for the rows of these queries, but for the slots; end_block says that they are written.
   { metric.lend(layer, queries) } -> std::same_as<LentWeights>;
   /// Adds to [L, bins of AttentionStatistics] the masses of the rows that were written, and forgets them.

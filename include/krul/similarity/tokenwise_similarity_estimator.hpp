@@ -58,7 +58,8 @@ class TokenwiseSimilarityEstimator {
 
   /// @param positions  [R] of a layer's rows
   /// @throws PreconditionError as the metric's lend
-  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions) requires LendingMetric<Metric> {
+  [[nodiscard]] LentWeights lend(std::size_t layer,
+                                 std::span<const Position> positions) requires LendingMetric<Metric> {
     slots_.clear();
     wanted_queries_.clear();
     for (const Position query : positions) {
@@ -135,13 +136,19 @@ class TokenwiseSimilarityEstimator {
   Metric metric_;
   AttentionStatistics statistics_;
   std::size_t every_;
-  std::vector<std::size_t> wanted_;  // rows of a block
+  std::vector<std::size_t> wanted_;       // rows of a block
   std::vector<Position> wanted_queries_;  // that were lent room
   std::vector<std::uint32_t> slots_;
   std::vector<float> bins_;
   Position first_ = 0;  // first row that counts
   Position next_ = 0;   // row after the last one seen
 };
+/// The estimator to use where about 1 % of a prefill is all that it may cost: exact distances of one of each 16 rows.
+/// docs/paper.md, "Watching attention", compares it with sketches and other shares.
+[[nodiscard]] inline TokenwiseSimilarityEstimator<ExactGram> sampled_similarity_estimator(const Geometry& geometry) {
+  return {geometry, ExactGram(geometry), 16};
+}
+
 static_assert(SelectiveObserver<TokenwiseSimilarityEstimator<ExactGram>>);
 static_assert(LendingObserver<TokenwiseSimilarityEstimator<ExactGram>>);
 

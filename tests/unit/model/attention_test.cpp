@@ -58,7 +58,8 @@ struct Problem {
     const auto doubles = [&](const std::vector<float>& from) {
       std::vector<double> taken(from.begin(), from.end());
       if (arithmetic == ElementType::bf16)
-        for (double& value : taken) value = static_cast<double>(float_from_bf16(bf16_from_float(static_cast<float>(value))));
+        for (double& value : taken)
+          value = static_cast<double>(float_from_bf16(bf16_from_float(static_cast<float>(value))));
       return taken;
     };
     return reference::attention(geometry, positions, doubles(queries), doubles(keys), doubles(values));
@@ -79,17 +80,18 @@ std::vector<Position> joined(std::vector<Position> a, const std::vector<Position
 /// Bound on the error of one output or weight. A score of D products of values that rarely exceed 4 is off by less than
 /// (D + 2) u times the sum of the products' sizes, at most D: after the division by sqrt(D) by D (D + 2) u / sqrt(D).
 /// A weight is off by that much of itself, and so is the sum; n terms add n u at worst. Values stay below 6.
-/// In bf16, of operands that were rounded before, a weight is also rounded by 2^-8 and exp2_for_bf16 off by 2^-17 of it;
-/// both happen to the weight, the second to the sum too.
+/// In bf16, of operands that were rounded before, a weight is also rounded by 2^-8 and exp2_for_bf16 off by 2^-17 of
+/// it; both happen to the weight, the second to the sum too.
 double allowed(const Problem& problem, ElementType arithmetic) {
   const double dim = static_cast<double>(problem.geometry.head_dim);
-  const double sums = 6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
+  const double sums =
+      6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
   return arithmetic == ElementType::bf16 ? sums + 6 * (0x1p-8 + 2 * 0x1p-17) : sums;
 }
 
 /// Room that a test lends for the weights of each second row of a batch.
 struct Lent {
-  std::vector<std::uint32_t> slots;
+  std::vector<std::uint32_t> slots, cells{0};
   std::vector<std::uint16_t> values;
   std::vector<float> factors, bins;
   std::vector<LentWeights::Chunk> chunks;
@@ -97,21 +99,25 @@ struct Lent {
 
   Lent(const Problem& problem, bool read_soon, float negligible = 0) {
     constexpr std::size_t chunk_cells = 3, layers = 2;
-    for (std::size_t row = 0; row < problem.positions.size(); ++row)
-      slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(room.rows++) : LentWeights::no_slot);
+    for (std::size_t row = 0; row < problem.positions.size(); ++row) {
+      slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(cells.size() - 1) : LentWeights::no_slot);
+      if (row % 2 == 0)
+        cells.push_back(cells.back() + static_cast<std::uint32_t>(problem.positions[row] / LentWeights::cell_keys + 1));
+    }
     room.layer = 1;
     room.layers = layers;
     room.slots = slots;
-    room.cells = problem.positions.back() / LentWeights::cell_keys + 1;
+    room.cells = cells;
     room.chunk_cells = chunk_cells;
     room.read_soon = read_soon;
     room.negligible = negligible;
-    const std::size_t count = (problem.geometry.query_heads * room.rows * room.cells + chunk_cells - 1) / chunk_cells;
+    const std::size_t count = (problem.geometry.query_heads * cells.back() + chunk_cells - 1) / chunk_cells;
     constexpr std::size_t chunk_values = chunk_cells * layers * LentWeights::cell_keys;
     values.resize(count * chunk_values + 32, 0xffff);
     factors.resize(count * chunk_cells * layers);
     bins.resize(factors.size() * LentWeights::cell_bins);
-    auto* const aligned = reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
+    auto* const aligned =
+        reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
     for (std::size_t chunk = 0; chunk < count; ++chunk)
       chunks.push_back({aligned + chunk * chunk_values, &factors[chunk * chunk_cells * layers],
                         &bins[chunk * chunk_cells * layers * LentWeights::cell_bins]});
@@ -153,7 +159,8 @@ TEST_CASE_TEMPLATE("block attention agrees with its twin", A, F32Arithmetic, Bf1
   }
 }
 
-TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -199,7 +206,8 @@ TEST_CASE_TEMPLATE("the weights are the twin's, and 0 where causality forbids", 
   }
 }
 
-TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -225,7 +233,8 @@ TEST_CASE_TEMPLATE("weights written while attending are those computed alone, an
   }
 }
 
-TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic, Bf16Arithmetic) {
+TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
@@ -259,7 +268,8 @@ TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else c
           for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
             const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
             const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
-            const auto to = twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+            const auto to =
+                twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
             const double sum = std::accumulate(from, to, 0.0);
             worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
           }
@@ -292,12 +302,14 @@ TEST_CASE_TEMPLATE("cells have no factor if none of their weights is above what 
     for (std::size_t row = 0; row < problem.positions.size(); row += 2)
       for (std::size_t head = 0; head < 2; ++head)
         for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
-          const auto whole = all.room.cell(head, all.slots[row], cell), cut = some.room.cell(head, some.slots[row], cell);
+          const auto whole = all.room.cell(head, all.slots[row], cell),
+                     cut = some.room.cell(head, some.slots[row], cell);
           REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
           REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
           ++(*cut.factor == 0 ? left_out : kept);
           if (*cut.factor != 0)
-            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell), cut.values));
+            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell),
+                               cut.values));
         }
     CHECK(left_out > 0);
     CHECK(kept > 0);
@@ -347,7 +359,12 @@ TEST_CASE_TEMPLATE("sizes that do not fit together are refused", A, F32Arithmeti
   room = lent.room;
   room.slots = room.slots.first(3);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
-  lent.slots[1] = static_cast<std::uint32_t>(lent.room.rows);
+  room = lent.room;
+  std::fill(lent.cells.begin() + 1, lent.cells.end(), 0);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+  lent.cells = Lent(problem, false).cells;
+  lent.room.cells = lent.cells;
+  lent.slots[1] = static_cast<std::uint32_t>(lent.cells.size() - 1);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, lent.room), PreconditionError);
   Workers many(3);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);

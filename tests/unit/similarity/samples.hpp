@@ -73,7 +73,7 @@ struct Observed {
       const std::size_t slot = room.slots[row];
       if (slot == LentWeights::no_slot) continue;
       for (std::size_t head = 0; head < heads; ++head)
-        for (std::size_t cell = 0; cell < room.cells; ++cell) {
+        for (std::size_t cell = 0; cell <= queries[row] / LentWeights::cell_keys; ++cell) {
           const std::size_t written = LentWeights::written(queries[row], cell);
           if (written == 0) continue;
           const auto to = room.cell(head, slot, cell);
@@ -82,7 +82,8 @@ struct Observed {
           float largest = 0;
           for (std::size_t i = 0; i < written; ++i) {
             const std::size_t key = cell * LentWeights::cell_keys + i;
-            const auto weight = static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
+            const auto weight =
+                static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
             largest = std::max(largest, weight);
             to.values[i] = bf16_from_float(weight / factor);
             to.bins[i / LentWeights::bin_keys] += weight;
