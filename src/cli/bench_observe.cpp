@@ -24,6 +24,7 @@ struct ObserveOptions {
   std::vector<std::string> data;
   std::size_t texts = 4;
   std::size_t rows = ExactGramOptions().most_rows;
+  float negligible = ExactGramOptions().negligible;
   std::size_t rounds = 7;
 };
 
@@ -195,7 +196,7 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   expect_fits(model, length);
   const auto texts = observed_texts(model, options, length);
 
-  const ExactGramOptions gram{.most_rows = options.rows};
+  const ExactGramOptions gram{.most_rows = options.rows, .negligible = options.negligible};
   std::vector<std::vector<Agreement>> agreements(metrics.size());
   std::vector<std::size_t> bytes(metrics.size());
   for (std::size_t number = 0; number < texts.size(); ++number) {
@@ -309,6 +310,10 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
   verb->add_option("--block-rows", options->rows,
                    "query rows that the exact metric takes at once; its memory grows with them")
       ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--negligible", options->negligible,
+                   "256 keys that all get less are left out by the exact metric, but not in what it is compared with")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   verb->add_option("--data", options->data, "JSON-lines files of conversations; the program's own if there are none");
   verb->add_option("--texts", options->texts,
