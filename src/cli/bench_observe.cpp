@@ -23,6 +23,8 @@ struct ObserveOptions {
   std::string metrics = "exact,exact/16,sketch/16";
   std::vector<std::string> data;
   std::size_t texts = 4;
+  std::size_t rows = ExactGramOptions().most_rows;
+  float negligible = ExactGramOptions().negligible;
   std::size_t rounds = 7;
 };
 
@@ -42,8 +44,12 @@ double core_seconds() {
 
 /// Sees every row and does nothing: the price of having the weights at all.
 struct IdleObserver {
+  std::size_t piece;
   void operator()(const AttentionBlock&) const noexcept {}
+  void observe_from(Position) noexcept {}
+  [[nodiscard]] std::size_t block_rows() const noexcept { return piece; }
 };
+static_assert(TokenwiseObserver<IdleObserver>);
 
 /// A model with room for one conversation.
 class Watched {
@@ -78,9 +84,10 @@ class Watched {
   Taken unobserved(std::size_t piece) {
     return run([&] { prefill(model_.backend, cache_, batch_, front(), logits_, piece); }, NullObserver{});
   }
-  Taken idle() {
-    IdleObserver observer;
-    return run([&] { forward(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
+  /// @param piece  tokens of a pass
+  Taken idle(std::size_t piece) {
+    IdleObserver observer{piece};
+    return run([&] { observed_prefill(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
   }
   /// The estimator keeps its memory from one round to the next, as it does from turn to turn.
   template <class Metric>
@@ -133,8 +140,8 @@ std::vector<MetricName> metric_names(const std::string& list) {
 
 using Estimator = std::variant<TokenwiseSimilarityEstimator<ExactGram>, TokenwiseSimilarityEstimator<SketchedGram>>;
 
-Estimator make_estimator(const Geometry& geometry, const MetricName& metric) {
-  if (metric.exact) return TokenwiseSimilarityEstimator(geometry, ExactGram(geometry), metric.every);
+Estimator make_estimator(const Geometry& geometry, const MetricName& metric, const ExactGramOptions& exact) {
+  if (metric.exact) return TokenwiseSimilarityEstimator(geometry, ExactGram(geometry, exact), metric.every);
   return TokenwiseSimilarityEstimator(geometry, SketchedGram(geometry), metric.every);
 }
 
@@ -189,13 +196,14 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   expect_fits(model, length);
   const auto texts = observed_texts(model, options, length);
 
+  const ExactGramOptions gram{.most_rows = options.rows, .negligible = options.negligible};
   std::vector<std::vector<Agreement>> agreements(metrics.size());
   std::vector<std::size_t> bytes(metrics.size());
   for (std::size_t number = 0; number < texts.size(); ++number) {
     tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(texts.size()));
     Watched watched(model, texts[number], options.decoded);
-    const auto statistics_of = [&](const MetricName& metric, std::size_t& held) {
-      Estimator estimator = make_estimator(geometry, metric);
+    const auto statistics_of = [&](const MetricName& metric, const ExactGramOptions& exact, std::size_t& held) {
+      Estimator estimator = make_estimator(geometry, metric, exact);
       return std::visit(
           [&](auto& one) {
             AttentionStatistics statistics;
@@ -206,20 +214,23 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
           estimator);
     };
     std::size_t held = 0;
-    const auto exact = statistics_of({"exact"}, held);
+    const auto reference = statistics_of({"exact"}, {.negligible = 0}, held);
     for (std::size_t i = 0; i < metrics.size(); ++i)
-      agreements[i].push_back(agreement(statistics_of(metrics[i], bytes[i]), exact));
+      agreements[i].push_back(agreement(statistics_of(metrics[i], gram, bytes[i]), reference));
   }
 
   tool.progress("forward passes under each metric");
   Watched watched(model, texts.front(), options.decoded);
   std::vector<eval::Alternative<Taken>> alternatives;
   alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
-  alternatives.push_back({"in pieces of 128", [&] { return watched.unobserved(ExactGram::most_block_rows); }});
-  alternatives.push_back({"weights only", [&] { return watched.idle(); }});
+  const std::string pieces = "in pieces of " + std::to_string(options.rows);
+  alternatives.push_back({pieces, [&] { return watched.unobserved(options.rows); }});
+  alternatives.push_back({"weights only", [&] { return watched.idle(any_rows); }});
+  alternatives.push_back({"weights " + pieces, [&] { return watched.idle(options.rows); }});
+  const std::size_t first_metric = alternatives.size();
   std::list<Estimator> estimators;
   for (const auto& metric : metrics) {
-    Estimator& estimator = estimators.emplace_back(make_estimator(geometry, metric));
+    Estimator& estimator = estimators.emplace_back(make_estimator(geometry, metric, gram));
     alternatives.push_back({metric.name, [&watched, &estimator] {
                               return std::visit([&](auto& one) { return watched.observed(one, nullptr); }, estimator);
                             }});
@@ -257,16 +268,16 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
              {"step_core_ms", step.median * 1e3},
              {"step_core_ratio", step.ratio.median}};
     std::string held, correlation, error;
-    if (i >= 3) {
+    if (i >= first_metric) {
       double worst = 1, mean_error = 0;
-      for (const auto& one : agreements[i - 3]) {
+      for (const auto& one : agreements[i - first_metric]) {
         worst = std::min(worst, one.correlation);
-        mean_error += one.error / static_cast<double>(agreements[i - 3].size());
+        mean_error += one.error / static_cast<double>(agreements[i - first_metric].size());
       }
-      row["bytes"] = bytes[i - 3];
+      row["bytes"] = bytes[i - first_metric];
       row["rank_correlation"] = worst;
       row["relative_error"] = mean_error;
-      held = eval::cell(static_cast<double>(bytes[i - 3]) / 1e6, 1);
+      held = eval::cell(static_cast<double>(bytes[i - first_metric]) / 1e6, 1);
       correlation = eval::cell(worst, 4);
       error = eval::cell(mean_error * 100, 2);
     }
@@ -295,6 +306,14 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   verb->add_option("--metrics", options->metrics, "exact, sketch, or one of s rows: exact/16; separated by commas")
+      ->capture_default_str();
+  verb->add_option("--block-rows", options->rows,
+                   "query rows that the exact metric takes at once; its memory grows with them")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--negligible", options->negligible,
+                   "256 keys that all get less are left out by the exact metric, but not in what it is compared with")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   verb->add_option("--data", options->data, "JSON-lines files of conversations; the program's own if there are none");
   verb->add_option("--texts", options->texts,

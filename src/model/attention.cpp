@@ -216,7 +216,7 @@ void with_type(ElementType type, Call&& call) {
 /// @param weights  [count] f32, count whole cell units
 /// @param units    the same as units
 template <class Arithmetic>
-void lend_weights(const float* weights, const std::int32_t* units, std::size_t count, bool read_soon,
+void lend_weights(const float* weights, const std::int32_t* units, std::size_t count, [[maybe_unused]] bool read_soon,
                   std::uint16_t* to) {
   if constexpr (Units<Arithmetic>::pack == 2) {
 #if defined(__AVX512F__)
@@ -398,7 +398,7 @@ void BlockAttention<A>::attend_block(const AttentionInput& input, const Tile& ti
       if (!join) std::fill_n(to.tops, count, lowest);
       continue;
     }
-    const std::size_t scored = up_to_whole(limit, key_tile);
+    const std::size_t scored = up_to_whole(limit, LentWeights::cell_unit);
 
     alignas(64) float scores[group_rows * block_keys];
     alignas(64) std::int32_t weights[group_rows * block_keys / pack];
@@ -483,33 +483,47 @@ std::size_t BlockAttention<A>::all_blocks(const AttentionInput& input) {
   return input.positions.back() / block_keys + 1;
 }
 
+/// @param factor_of  gives a block's factor from its largest score
+template <AttentionArithmetic A>
+template <class FactorOf>
+void BlockAttention<A>::scale_weights(const AttentionInput& input, std::size_t row, std::size_t head,
+                                      const Shown& shown, FactorOf&& factor_of) {
+  const std::size_t keys = input.positions.back() + std::size_t{1}, seen = input.positions[row] + std::size_t{1};
+  const float* const tops = shown.tops + (head * input.positions.size() + row) * all_blocks(input);
+  float* const to = &shown.weights[weights_row(input, head, row)];
+  for (std::size_t block = 0; block * block_keys < seen; ++block) {
+    const float factor = factor_of(tops[block]);
+    const std::size_t end = std::min(seen, (block + 1) * block_keys);
+    for (std::size_t k = block * block_keys; k < end; ++k) to[k] *= factor;
+  }
+  std::fill(to + seen, to + keys, 0.0F);
+}
+
 /// Turns what attend_block left of a tile's weights into weights: f32 are scaled and get their zeros, lent cells get
 /// their factors.
 template <AttentionArithmetic A>
 void BlockAttention<A>::finish_weights(const AttentionInput& input, const Tile& tile, const Partials& state,
                                        const Shown& shown) const {
   if (shown.weights.empty() && shown.lent == nullptr) return;
-  const std::size_t keys = input.positions.back() + std::size_t{1};
-  const std::size_t rows = tile.rows.size() * group_;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::size_t row = tile.rows.begin + r / group_, head = tile.kv_head * group_ + r % group_;
-    const std::size_t seen = input.positions[row] + std::size_t{1};
-    const auto factor_of = [&](float top) { return exp(broadcast(top - state.tops[r]))[0] / state.sums[r]; };
-    if (shown.lent != nullptr && shown.lent->slots[row] != LentWeights::no_slot)
-      for (std::size_t block = 0; block * block_keys < seen; ++block) {
-        const auto cell = shown.lent->cell(head, shown.lent->slots[row], block);
-        const float factor = factor_of(*cell.factor);  // the cell's largest weight
-        for (std::size_t bin = 0; bin < LentWeights::cell_bins; ++bin) cell.bins[bin] *= factor;
-        *cell.factor = factor > shown.lent->negligible ? factor : 0;
-      }
-    if (shown.weights.empty()) continue;
-    float* const to = &shown.weights[weights_row(input, head, row)];
-    for (std::size_t block = 0; block * block_keys < seen; ++block) {
-      const float factor = factor_of(shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block]);
-      const std::size_t end = std::min(seen, (block + 1) * block_keys);
-      for (std::size_t k = block * block_keys; k < end; ++k) to[k] *= factor;
+  for (std::size_t row = tile.rows.begin, r = 0; row < tile.rows.end; ++row) {
+    const std::size_t seen = input.positions[row] + std::size_t{1}, blocks = (seen + block_keys - 1) / block_keys;
+    const std::uint32_t slot = shown.lent != nullptr ? shown.lent->slots[row] : LentWeights::no_slot;
+    if (shown.weights.empty() && slot == LentWeights::no_slot) {
+      r += group_;
+      continue;
     }
-    std::fill(to + seen, to + keys, 0.0F);
+    for (std::size_t in_group = 0; in_group < group_; ++in_group, ++r) {
+      const std::size_t head = tile.kv_head * group_ + in_group;
+      const auto factor_of = [&](float top) { return exp(broadcast(top - state.tops[r]))[0] / state.sums[r]; };
+      if (slot != LentWeights::no_slot)
+        for (std::size_t block = 0; block < blocks; ++block) {
+          const auto cell = shown.lent->cell(head, slot, block);
+          const float factor = factor_of(*cell.factor);  // the cell's largest weight
+          for (std::size_t bin = 0; bin < LentWeights::cell_bins; ++bin) cell.bins[bin] *= factor;
+          *cell.factor = factor > shown.lent->negligible ? factor : 0;
+        }
+      if (!shown.weights.empty()) scale_weights(input, row, head, shown, factor_of);
+    }
   }
 }
 
@@ -566,12 +580,16 @@ void BlockAttention<A>::attend(const AttentionInput& input, std::span<float> out
                                const LentWeights& lent) {
   const std::size_t rows = check(input);
   if (!lent.empty()) {
-    expects(lent.slots.size() == rows && rows > 0 && lent.cells > input.positions.back() / block_keys &&
-                lent.layer < lent.layers && lent.chunk_cells > 0 &&
-                lent.chunks.size() * lent.chunk_cells >= geometry_.query_heads * lent.rows * lent.cells,
+    expects(lent.slots.size() == rows && lent.layer < lent.layers && lent.chunk_cells > 0 &&
+                lent.chunks.size() * lent.chunk_cells >= geometry_.query_heads * std::size_t{lent.cells.back()},
             "attention: the lent room is too small");
-    for (const std::uint32_t slot : lent.slots)
-      expects(slot == LentWeights::no_slot || slot < lent.rows, "attention: a row's place lies outside the lent room");
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t slot = lent.slots[row];
+      expects(
+          slot == LentWeights::no_slot || (slot + 1 < lent.cells.size() &&
+                                           lent.cells[slot] + input.positions[row] / block_keys < lent.cells[slot + 1]),
+          "attention: a row's place lies outside the lent room");
+    }
   }
   if (rows > 0) run(input, out, workers, {{}, nullptr, lent.empty() ? nullptr : &lent});
 }

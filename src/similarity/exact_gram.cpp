@@ -143,8 +143,9 @@ struct ExactGram::State {
   std::vector<Layer> layers;
   std::size_t queries = 0;  // of this pass
   Block filling;
-  std::vector<LentWeights::Chunk> lent;
-  GramReducer here;  // what the calling thread reduced
+  std::vector<LentWeights::Chunk> lent;  // what the last room refers to
+  std::vector<std::uint32_t> row_cells;  // likewise
+  GramReducer here;                      // what the calling thread reduced
 
   std::mutex mutex;  // guards the rest; `beside` is the thread's alone while it is busy
   std::condition_variable_any changed;
@@ -160,6 +161,7 @@ struct ExactGram::State {
 ExactGram::ExactGram(const Geometry& geometry, const ExactGramOptions& options) {
   expects(geometry.layers > 0 && geometry.query_heads > 0, "ExactGram: no layers or heads");
   expects(options.negligible >= 0 && options.negligible <= 1, "ExactGram: negligible weights must lie in [0, 1]");
+  expects(options.most_rows > 0, "ExactGram: blocks of at least one row");
   state_ = std::make_unique<State>(geometry, options);
 }
 ExactGram::ExactGram(ExactGram&&) noexcept = default;
@@ -191,15 +193,18 @@ LentWeights ExactGram::lend(std::size_t layer_number, std::span<const Position> 
   expects(layer_number < state.layers.size(), "ExactGram: no such layer");
   expects(!queries.empty() && std::is_sorted(queries.begin(), queries.end()), "ExactGram: room for no rows");
   auto& layer = state.layers[layer_number];
-  const std::size_t begin = whole_chunks(layer.cells), row_cells = queries.back() / cell_keys + 1;
-  layer.cells = begin + state.heads * queries.size() * row_cells;
+  state.row_cells.assign(1, 0);
+  for (const Position query : queries)
+    state.row_cells.push_back(state.row_cells.back() + static_cast<std::uint32_t>(query / cell_keys + 1));
+  const std::size_t begin = whole_chunks(layer.cells);
+  layer.cells = begin + state.heads * state.row_cells.back();
   if (layer_number == 0) {
     state.reach(layer.cells);
     state.queries += queries.size();
     Cell* cell = &state.filling.cells[begin];
     for (std::size_t head = 0; head < state.heads; ++head)
       for (const Position query : queries)
-        for (std::size_t number = 0; number < row_cells; ++number)
+        for (std::size_t number = 0; number <= query / cell_keys; ++number)
           *cell++ = {static_cast<std::uint16_t>(LentWeights::written(query, number)),
                      static_cast<std::uint16_t>(number)};
   }
@@ -211,8 +216,7 @@ LentWeights ExactGram::lend(std::size_t layer_number, std::span<const Position> 
   LentWeights room;
   room.layer = layer_number;
   room.layers = state.layers.size();
-  room.rows = queries.size();
-  room.cells = row_cells;
+  room.cells = state.row_cells;
   room.chunk_cells = chunk_cells;
   room.chunks = state.lent;
   room.negligible = state.options.negligible;
@@ -255,8 +259,8 @@ void ExactGram::collect_masses(std::span<double> mass) {
 std::size_t ExactGram::block_rows(Position next) const {
   const auto& state = *state_;
   const std::size_t chunks = state.options.most_bytes / 2 / state.chunk_bytes;
-  const std::size_t row_cells = state.heads * ((next + most_block_rows - 1) / cell_keys + 1);
-  return std::clamp<std::size_t>(chunks * chunk_cells / row_cells, 1, most_block_rows);
+  const std::size_t row_cells = state.heads * ((next + state.options.most_rows - 1) / cell_keys + 1);
+  return std::clamp<std::size_t>(chunks * chunk_cells / row_cells, 1, state.options.most_rows);
 }
 
 std::size_t ExactGram::bytes() const {

@@ -60,17 +60,16 @@ struct LentWeights {
 
   std::size_t layer = 0;
   std::size_t layers = 0;                ///< L
-  std::span<const std::uint32_t> slots;  ///< [R] of each row of the batch: its place among the `rows`, or no_slot
-  std::size_t rows = 0;                  ///< wanted
-  std::size_t cells = 0;                 ///< of a row
+  std::span<const std::uint32_t> slots;  ///< [R] of each row of the batch: its place among the wanted ones, or no_slot
+  std::span<const std::uint32_t> cells;  ///< [places + 1], from 0: cells of a head before those of a place
   std::size_t chunk_cells = 0;
-  std::span<const Chunk> chunks;  ///< of [H, rows, cells] cells
+  std::span<const Chunk> chunks;  ///< of [H, cells.back()] cells
   float negligible = 0;           ///< at most 1
   bool read_soon = false;         ///< the values are better left in the processor's caches
 
-  [[nodiscard]] bool empty() const noexcept { return rows == 0; }
+  [[nodiscard]] bool empty() const noexcept { return cells.empty(); }
   [[nodiscard]] Cell cell(std::size_t head, std::size_t slot, std::size_t number) const noexcept {
-    const std::size_t index = (head * rows + slot) * cells + number;
+    const std::size_t index = head * cells.back() + cells[slot] + number;
     const Chunk& chunk = chunks[index / chunk_cells];
     const std::size_t at = index % chunk_cells * layers + layer;
     return {chunk.values + at * cell_keys, chunk.factors + at, chunk.bins + at * cell_bins};

@@ -116,6 +116,9 @@ class BlockAttention {
   void write_rows(const Tile& tile, const Partials& state, std::span<float> out) const;
   static std::size_t all_blocks(const AttentionInput& input);
   static std::size_t weights_row(const AttentionInput& input, std::size_t head, std::size_t row);
+  template <class FactorOf>
+  static void scale_weights(const AttentionInput& input, std::size_t row, std::size_t head, const Shown& shown,
+                            FactorOf&& factor_of);
   void finish_weights(const AttentionInput& input, const Tile& tile, const Partials& state, const Shown& shown) const;
 
   Geometry geometry_;

@@ -11,6 +11,7 @@ namespace krul {
 
 struct ExactGramOptions {
   std::size_t most_bytes = std::size_t{1} << 30;  ///< of weights held at once
+  std::size_t most_rows = 128;                    ///< of a block; the more there are, the fewer passes over the weights
   float negligible = 0x1p-12F;                    ///< cells of lent room with no weight above it count as 0; in [0, 1]
 };
 
@@ -42,9 +43,7 @@ struct ExactGramOptions {
 /// @source distance and place of the work: second-hand; inner products, bf16 and blocks: ours
 class ExactGram {
  public:
-  static constexpr std::size_t most_block_rows = 128;
-
-  /// @throws PreconditionError if there is no layer or head, or negligible lies outside [0, 1]
+  /// @throws PreconditionError if there is no layer or head, most_rows is 0, or negligible lies outside [0, 1]
   explicit ExactGram(const Geometry& geometry, const ExactGramOptions& options = {});
   ExactGram(ExactGram&&) noexcept;
   ExactGram& operator=(ExactGram&&) noexcept;
@@ -66,7 +65,7 @@ class ExactGram {
   /// @param mass  [L, bins]
   /// @throws PreconditionError as collect
   void collect_masses(std::span<double> mass);
-  /// At most 128, at least 1.
+  /// At most most_rows, at least 1.
   [[nodiscard]] std::size_t block_rows(Position next) const;
   /// The most that was held so far.
   [[nodiscard]] std::size_t bytes() const;

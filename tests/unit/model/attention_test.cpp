@@ -91,7 +91,7 @@ double allowed(const Problem& problem, ElementType arithmetic) {
 
 /// Room that a test lends for the weights of each second row of a batch.
 struct Lent {
-  std::vector<std::uint32_t> slots;
+  std::vector<std::uint32_t> slots, cells{0};
   std::vector<std::uint16_t> values;
   std::vector<float> factors, bins;
   std::vector<LentWeights::Chunk> chunks;
@@ -99,16 +99,19 @@ struct Lent {
 
   Lent(const Problem& problem, bool read_soon, float negligible = 0) {
     constexpr std::size_t chunk_cells = 3, layers = 2;
-    for (std::size_t row = 0; row < problem.positions.size(); ++row)
-      slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(room.rows++) : LentWeights::no_slot);
+    for (std::size_t row = 0; row < problem.positions.size(); ++row) {
+      slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(cells.size() - 1) : LentWeights::no_slot);
+      if (row % 2 == 0)
+        cells.push_back(cells.back() + static_cast<std::uint32_t>(problem.positions[row] / LentWeights::cell_keys + 1));
+    }
     room.layer = 1;
     room.layers = layers;
     room.slots = slots;
-    room.cells = problem.positions.back() / LentWeights::cell_keys + 1;
+    room.cells = cells;
     room.chunk_cells = chunk_cells;
     room.read_soon = read_soon;
     room.negligible = negligible;
-    const std::size_t count = (problem.geometry.query_heads * room.rows * room.cells + chunk_cells - 1) / chunk_cells;
+    const std::size_t count = (problem.geometry.query_heads * cells.back() + chunk_cells - 1) / chunk_cells;
     constexpr std::size_t chunk_values = chunk_cells * layers * LentWeights::cell_keys;
     values.resize(count * chunk_values + 32, 0xffff);
     factors.resize(count * chunk_cells * layers);
@@ -356,7 +359,12 @@ TEST_CASE_TEMPLATE("sizes that do not fit together are refused", A, F32Arithmeti
   room = lent.room;
   room.slots = room.slots.first(3);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
-  lent.slots[1] = static_cast<std::uint32_t>(lent.room.rows);
+  room = lent.room;
+  std::fill(lent.cells.begin() + 1, lent.cells.end(), 0);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+  lent.cells = Lent(problem, false).cells;
+  lent.room.cells = lent.cells;
+  lent.slots[1] = static_cast<std::uint32_t>(lent.cells.size() - 1);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, lent.room), PreconditionError);
   Workers many(3);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);

@@ -73,7 +73,7 @@ struct Observed {
       const std::size_t slot = room.slots[row];
       if (slot == LentWeights::no_slot) continue;
       for (std::size_t head = 0; head < heads; ++head)
-        for (std::size_t cell = 0; cell < room.cells; ++cell) {
+        for (std::size_t cell = 0; cell <= queries[row] / LentWeights::cell_keys; ++cell) {
           const std::size_t written = LentWeights::written(queries[row], cell);
           if (written == 0) continue;
           const auto to = room.cell(head, slot, cell);

@@ -99,6 +99,7 @@ TEST_CASE("cells without a weight worth mention move squared distances by no mor
   }
   CHECK_THROWS_AS(ExactGram(talk.geometry(), {.negligible = -0.5F}), PreconditionError);
   CHECK_THROWS_AS(ExactGram(talk.geometry(), {.negligible = 2}), PreconditionError);
+  CHECK_THROWS_AS(ExactGram(talk.geometry(), {.most_rows = 0}), PreconditionError);
 }
 
 TEST_CASE("a layer's rows may come in several blocks, and prefill and decode mix") {
@@ -217,7 +218,7 @@ TEST_CASE("memory stays below its limit, and blocks shrink to fit") {
   }
   CHECK(TokenwiseSimilarityEstimator<SketchedGram>(smollm).block_rows() == any_rows);
   // Of sixteen rows one is held, so that sixteen times as many may pass at once.
-  CHECK(TokenwiseSimilarityEstimator(smollm, ExactGram(smollm), 16).block_rows() == 2048);
+  CHECK(sampled_similarity_estimator(smollm).block_rows() == 2048);
   CHECK(TokenwiseSimilarityEstimator(smollm, SketchedGram(smollm), 16).block_rows() == any_rows);
 
   Observed talk(3, 2, 600);
