@@ -20,7 +20,7 @@ struct ObserveOptions {
   ModelOptions model;
   std::size_t tokens = 1024;
   std::size_t decoded = 64;
-  std::string metrics = "exact,exact/16,sketch/16";
+  std::string metrics = "exact,exact/16,exact/32,sketch";
   std::vector<std::string> data;
   std::size_t texts = 4;
   std::size_t rows = ExactGramOptions().most_rows;

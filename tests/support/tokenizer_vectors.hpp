@@ -17,8 +17,7 @@ namespace krul::testing {
 /// described in scripts/make_tokenizer_vectors.py.
 /// @throws PreconditionError if the file cannot be read
 [[nodiscard]] inline std::vector<std::string> vector_lines(const std::string& name) {
-  const auto folder = std::filesystem::path(__FILE__).parent_path().parent_path() / "vectors";
-  std::ifstream file(folder / ("tokenizer_" + name + ".txt"), std::ios::binary);
+  std::ifstream file(std::filesystem::path(KRUL_TEST_VECTORS) / ("tokenizer_" + name + ".txt"), std::ios::binary);
   std::vector<std::string> lines;
   std::string line;
   expects(static_cast<bool>(std::getline(file, line)), "vector_lines: the file cannot be read");

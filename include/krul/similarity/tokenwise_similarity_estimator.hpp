@@ -143,10 +143,10 @@ class TokenwiseSimilarityEstimator {
   Position first_ = 0;  // first row that counts
   Position next_ = 0;   // row after the last one seen
 };
-/// The estimator to use where about 1 % of a prefill is all that it may cost: exact distances of one of each 16 rows.
+/// The estimator to use where about 1 % of a prefill is all that it may cost: exact distances of one of each 32 rows.
 /// docs/paper.md, "Watching attention", compares it with sketches and other shares.
 [[nodiscard]] inline TokenwiseSimilarityEstimator<ExactGram> sampled_similarity_estimator(const Geometry& geometry) {
-  return {geometry, ExactGram(geometry), 16};
+  return {geometry, ExactGram(geometry), 32};
 }
 
 static_assert(SelectiveObserver<TokenwiseSimilarityEstimator<ExactGram>>);

@@ -217,8 +217,8 @@ TEST_CASE("memory stays below its limit, and blocks shrink to fit") {
     CHECK(late.block_rows() >= 1);
   }
   CHECK(TokenwiseSimilarityEstimator<SketchedGram>(smollm).block_rows() == any_rows);
-  // Of sixteen rows one is held, so that sixteen times as many may pass at once.
-  CHECK(sampled_similarity_estimator(smollm).block_rows() == 2048);
+  // Of 32 rows one is held, so that 32 times as many may pass at once.
+  CHECK(sampled_similarity_estimator(smollm).block_rows() == 4096);
   CHECK(TokenwiseSimilarityEstimator(smollm, SketchedGram(smollm), 16).block_rows() == any_rows);
 
   Observed talk(3, 2, 600);

@@ -61,7 +61,7 @@ ErrorCode code_of(const Bytes& bytes) {
 }
 
 std::filesystem::path golden_file() {
-  return std::filesystem::path(__FILE__).parent_path() / "../../vectors/manifest-1.0.bin";
+  return std::filesystem::path(KRUL_TEST_VECTORS) / "manifest-1.0.bin";
 }
 
 }  // namespace
