@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "krul/core/aligned_buffer.hpp"
 #include "krul/core/clock.hpp"
-#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/krul_kernels.hpp"
 
 namespace krul::eval {

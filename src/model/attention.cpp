@@ -15,40 +15,50 @@ namespace {
 
 constexpr std::size_t block_keys = LentWeights::cell_keys;
 // A register tile: its sums fill three quarters of the registers.
-constexpr std::size_t group_rows = lane_count == 16 ? 12 : 6;
-constexpr std::size_t group_vectors = 2;
-constexpr std::size_t key_tile = group_vectors * lane_count;
-static_assert(block_keys % key_tile == 0 && LentWeights::cell_unit % key_tile == 0);
+constexpr std::size_t tile_height = lane_count == 16 ? 12 : 6;
+constexpr std::size_t tile_width = 2;  // vectors
+// Query rows whose scores are worked on together, one in each lane, so that softmax needs no sums across lanes.
+constexpr std::size_t group_rows = tile_width * lane_count;
+constexpr std::size_t cell_unit = LentWeights::cell_unit;
+static_assert(block_keys % cell_unit == 0 && cell_unit % (2 * lane_count) == 0);
 
 constexpr float lowest = -3.4e38F;  // the largest of no scores
 
-/// Calls call.operator()<rows>() for a number that is known only now, 1 to group_rows.
-template <class Call>
-void with_rows(std::size_t rows, Call&& call) {
-  [&]<std::size_t... I>(std::index_sequence<I...>) {
-    ((rows == I + 1 ? call.template operator()<I + 1>() : void()), ...);
-  }
-  (std::make_index_sequence<group_rows>());
+constexpr std::size_t up_to_whole(std::size_t value, std::size_t unit) {
+  return (value + unit - 1) / unit * unit;
 }
 
-/// Sums over `count` units of products of Rows rows of units with Vectors columns of them, in the order of the units.
-/// @param left    [Rows, left_stride] units
-/// @param right   [count, right_stride] units, at the tile's first column
-/// @param out     [Rows, out_stride], at the tile's first column
+/// Calls call.operator()<number>() for a number that is known only now, 1 to Most.
+template <std::size_t Most, class Call>
+void with_number(std::size_t number, Call&& call) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    ((number == I + 1 ? call.template operator()<I + 1>() : void()), ...);
+  }
+  (std::make_index_sequence<Most>());
+}
+
+/// A product of some rows with some columns: sums over `count` units, in their order.
 struct ProductShape {
   std::size_t count;
   std::size_t left_stride;
   std::size_t right_stride;
   std::size_t out_stride;
 };
-template <class Arithmetic, std::size_t Rows, std::size_t Vectors>
+/// Whether the units of one row follow one another, or the rows of one unit do.
+enum class Left { by_rows, by_units };
+
+/// @param left    [Rows, left_stride] units, or [count, left_stride] if by units
+/// @param right   [count, right_stride] units, at the tile's first column
+/// @param out     [Rows, out_stride], at the tile's first column
+template <class Arithmetic, Left Order, std::size_t Rows, std::size_t Vectors>
 void product_tile(const std::int32_t* left, const std::int32_t* right, const ProductShape& shape, float* out) {
   Lanes sums[Rows][Vectors] = {};
   for (std::size_t k = 0; k < shape.count; ++k) {
     IntLanes column[Vectors];
     for (std::size_t v = 0; v < Vectors; ++v) column[v] = load_units(right + k * shape.right_stride + v * lane_count);
     for (std::size_t r = 0; r < Rows; ++r) {
-      const IntLanes row = broadcast_unit(left + r * shape.left_stride + k);
+      const IntLanes row =
+          broadcast_unit(Order == Left::by_rows ? left + r * shape.left_stride + k : left + k * shape.left_stride + r);
       for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] = Units<Arithmetic>::dot(sums[r][v], row, column[v]);
     }
   }
@@ -56,67 +66,118 @@ void product_tile(const std::int32_t* left, const std::int32_t* right, const Pro
     for (std::size_t v = 0; v < Vectors; ++v) store(sums[r][v], out + r * shape.out_stride + v * lane_count);
 }
 
-/// The product of some rows with `columns` columns, whole vectors.
-template <class Arithmetic>
-void product(std::size_t rows, const std::int32_t* left, const std::int32_t* right, std::size_t columns,
-             const ProductShape& shape, float* out) {
-  with_rows(rows, [&]<std::size_t Rows>() {
-    std::size_t at = 0;
-    for (; at + key_tile <= columns; at += key_tile)
-      product_tile<Arithmetic, Rows, group_vectors>(left, right + at, shape, out + at);
-    for (; at < columns; at += lane_count) product_tile<Arithmetic, Rows, 1>(left, right + at, shape, out + at);
-  });
-}
-
-/// Lanes of a vector that starts at `first` and may be seen: those below `limit`.
+/// Lanes of a vector that starts at `first` and lie below `limit`.
 IntLanes below(std::size_t first, std::size_t limit) {
   return lane_numbers() < static_cast<std::int32_t>(limit) - static_cast<std::int32_t>(first);
 }
 
-struct SoftmaxSums {
-  float largest;  ///< largest visible score, scaled; `lowest` if none is visible
-  float sum;      ///< of the weights
+/// Lanes whose queries see a key of the block: those that see more than `key` of its keys.
+IntLanes seeing(std::size_t key, const std::int32_t* limits) {
+  return static_cast<std::int32_t>(key) < load_units(limits);
+}
+
+/// The scores of a group of queries, and the weights that come of them.
+struct ScoreGroup {
+  const std::int32_t* limits;  ///< [group_rows] how many of the block's keys each query sees
+  std::size_t seen_by_all;     ///< the least of these
+  std::size_t keys;            ///< the largest of these, up to whole cell units
+  float scale;
+  float* scores;          ///< [keys, group_rows]
+  std::int32_t* weights;  ///< [keys / pack, group_rows] units
+  float* tops;            ///< [group_rows] largest visible score, scaled; `lowest` if none is visible
+  float* sums;            ///< [group_rows] of the weights
 };
 
-/// The weights e^(scale * score - largest) of the first `limit` scores, 0 for the others, as units.
-/// Two chains each for the largest and for the sum, as one would wait for itself.
-/// @param scores  [count], count whole key tiles; becomes the f32 weights if Keep
-/// @param units   [count / pack]; may be the scores' own place if pack is 1
-template <class Arithmetic, bool Keep>
-SoftmaxSums soften(float* scores, std::size_t count, std::size_t limit, float scale, std::int32_t* units) {
-  constexpr std::size_t pack = Units<Arithmetic>::pack;
-  if (limit == 0) {
-    if constexpr (Keep) std::fill_n(scores, count, 0.0F);
-    std::fill_n(units, count / pack, 0);
-    return {lowest, 0};
+struct KeyUnits {
+  const std::int32_t* first;  ///< [group.keys, stride]
+  std::size_t stride;
+};
+struct QueryUnits {
+  const std::int32_t* first;  ///< [dim, group_rows]
+  std::size_t dim;
+};
+
+/// Scores, and the largest of each query.
+/// @param load_up_to  is told how many keys are about to be used
+template <class Arithmetic, std::size_t Vectors, class Load>
+void score(const ScoreGroup& group, const KeyUnits& keys, const QueryUnits& queries, Load&& load_up_to) {
+  const ProductShape shape{queries.dim, keys.stride, group_rows, group_rows};
+  Lanes largest[Vectors];
+  for (auto& lanes : largest) lanes = broadcast(lowest);
+  for (std::size_t begin = 0; begin < group.keys; begin += tile_height) {
+    const std::size_t end = std::min(begin + tile_height, group.keys);
+    load_up_to(end);
+    with_number<tile_height>(end - begin, [&]<std::size_t Rows>() {
+      product_tile<Arithmetic, Left::by_rows, Rows, Vectors>(keys.first + begin * keys.stride, queries.first, shape,
+                                                             group.scores + begin * group_rows);
+    });
+    for (std::size_t key = begin; key < end; ++key)
+      for (std::size_t v = 0; v < Vectors; ++v) {
+        Lanes here = load(group.scores + key * group_rows + v * lane_count);
+        if (key >= group.seen_by_all)
+          here = select(seeing(key, group.limits + v * lane_count), here, broadcast(lowest));
+        largest[v] = max(largest[v], here);
+      }
   }
-  const std::size_t whole = limit / key_tile * key_tile;
-  Lanes largest[group_vectors] = {broadcast(lowest), broadcast(lowest)};
-  for (std::size_t k = 0; k < whole; k += key_tile)
-    for (std::size_t v = 0; v < group_vectors; ++v) largest[v] = max(largest[v], load(scores + k + v * lane_count));
-  if (whole < limit)
-    for (std::size_t v = 0, k = whole; v < group_vectors; ++v, k += lane_count)
-      largest[v] = max(largest[v], select(below(k, limit), load(scores + k), broadcast(lowest)));
-  const float top = max_of(max(largest[0], largest[1])) * scale;
-  Lanes sum[group_vectors] = {};
-  const auto tile = [&](std::size_t k, auto&& mask) {
-    Lanes part[group_vectors];
-    for (std::size_t v = 0; v < group_vectors; ++v) {
-      const std::size_t at = k + v * lane_count;
-      part[v] = mask(at, Units<Arithmetic>::weight(load(scores + at), scale, top));
-      sum[v] += part[v];
-      if constexpr (Keep) store(part[v], scores + at);
-    }
-    if constexpr (pack == group_vectors)
-      store_units(Units<Arithmetic>::row({part[0], part[1]}), units + k / pack);
-    else
-      for (std::size_t v = 0; v < group_vectors; ++v)
-        store_units(Units<Arithmetic>::row({part[v]}), units + k + v * lane_count);
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const IntLanes any = seeing(0, group.limits + v * lane_count);
+    store(select(any, largest[v] * group.scale, broadcast(lowest)), group.tops + v * lane_count);
+  }
+}
+
+/// The weights e^(scale * score - top) of what a query sees, 0 for the others, as units, and their sums. If Keep, they
+/// take the scores' place too.
+template <class Arithmetic, bool Keep, std::size_t Vectors>
+void soften(const ScoreGroup& group) {
+  constexpr std::size_t pack = Units<Arithmetic>::pack;
+  Lanes tops[Vectors], sums[Vectors] = {};
+  for (std::size_t v = 0; v < Vectors; ++v) tops[v] = load(group.tops + v * lane_count);
+  const auto unit = [&](std::size_t first, auto&& mask) {  // so many sums are short: less is lost in rounding
+    Lanes part[Vectors] = {};
+    for (std::size_t key = first; key < first + cell_unit; key += pack)
+      for (std::size_t v = 0; v < Vectors; ++v) {
+        std::array<Lanes, pack> weight;
+        for (std::size_t p = 0; p < pack; ++p) {
+          float* const at = group.scores + (key + p) * group_rows + v * lane_count;
+          weight[p] = mask(key + p, v, Units<Arithmetic>::weight(load(at), group.scale, tops[v]));
+          part[v] += weight[p];
+          if constexpr (Keep) store(weight[p], at);
+        }
+        store_units(Units<Arithmetic>::column(weight), group.weights + key / pack * group_rows + v * lane_count);
+      }
+    for (std::size_t v = 0; v < Vectors; ++v) sums[v] += part[v];
   };
-  for (std::size_t k = 0; k < whole; k += key_tile) tile(k, [](std::size_t, Lanes weight) { return weight; });
-  for (std::size_t k = whole; k < count; k += key_tile)
-    tile(k, [&](std::size_t at, Lanes weight) { return select(below(at, limit), weight, Lanes{}); });
-  return {top, sum_of(sum[0] + sum[1])};
+  const std::size_t whole = group.seen_by_all / cell_unit * cell_unit;
+  for (std::size_t key = 0; key < whole; key += cell_unit)
+    unit(key, [](std::size_t, std::size_t, Lanes weight) { return weight; });
+  for (std::size_t key = whole; key < group.keys; key += cell_unit)
+    unit(key, [&](std::size_t at, std::size_t v, Lanes weight) {
+      return select(seeing(at, group.limits + v * lane_count), weight, Lanes{});
+    });
+  for (std::size_t v = 0; v < Vectors; ++v) store(sums[v], group.sums + v * lane_count);
+}
+
+/// Weights times values.
+/// @param values  [group.keys / pack, columns] units, columns whole vectors
+/// @param seen    keys that any of the queries sees
+/// @param out     [rows, columns]
+template <class Arithmetic>
+void weigh(const ScoreGroup& group, std::size_t seen, std::size_t rows, const std::int32_t* values, std::size_t columns,
+           float* out) {
+  constexpr std::size_t pack = Units<Arithmetic>::pack;
+  const ProductShape shape{(seen + pack - 1) / pack, group_rows, columns, columns};
+  for (std::size_t at = 0; at < columns; at += tile_width * lane_count)
+    for (std::size_t begin = 0; begin < rows; begin += tile_height)
+      with_number<tile_height>(std::min(tile_height, rows - begin), [&]<std::size_t Rows>() {
+        const auto run = [&]<std::size_t Vectors>() {
+          product_tile<Arithmetic, Left::by_units, Rows, Vectors>(group.weights + begin, values + at, shape,
+                                                                  out + begin * columns + at);
+        };
+        if (at + lane_count < columns)
+          run.template operator()<tile_width>();
+        else
+          run.template operator()<1>();
+      });
 }
 
 /// Swaps blocks of S x S lanes that lie across the diagonal of each 2S x 2S block.
@@ -128,6 +189,29 @@ void swap_across(IntLanes* rows, std::index_sequence<I...>) {
     rows[i] = __builtin_shufflevector(a, b, ((I & S) != 0 ? lane_count + I - S : I)...);
     rows[i + S] = __builtin_shufflevector(a, b, ((I & S) != 0 ? lane_count + I : I + S)...);
   }
+}
+
+/// Turns rows into columns, in place.
+void transpose(IntLanes* square) {
+  constexpr auto lanes = std::make_index_sequence<lane_count>();
+  if constexpr (lane_count > 8) swap_across<8>(square, lanes);
+  if constexpr (lane_count > 4) swap_across<4>(square, lanes);
+  swap_across<2>(square, lanes);
+  swap_across<1>(square, lanes);
+}
+
+/// Rows of their own for the queries of a group.
+/// @param from  [count, group_rows] units, count whole vectors
+/// @param to    [rows up to whole vectors, stride] units
+void transpose_group(const std::int32_t* from, std::size_t count, std::size_t rows, std::size_t stride,
+                     std::int32_t* to) {
+  for (std::size_t row = 0; row < rows; row += lane_count)
+    for (std::size_t k = 0; k < count; k += lane_count) {
+      IntLanes square[lane_count];
+      for (std::size_t i = 0; i < lane_count; ++i) square[i] = load_units(from + (k + i) * group_rows + row);
+      transpose(square);
+      for (std::size_t i = 0; i < lane_count; ++i) store_units(square[i], to + (row + i) * stride + k);
+    }
 }
 
 /// The rows of one KV head within the cache.
@@ -181,21 +265,13 @@ IntLanes load_row_units(const HeadRows& rows, std::size_t row, std::size_t unit)
   return Units<Arithmetic>::row(part);
 }
 
-/// @param to  [dim_units, block_keys] units
+/// @param to  [count, dim_units] units; 0 for rows that there are not
 template <class Arithmetic, ElementType Type>
-void unpack_transposed(const HeadRows& rows, std::size_t dim_units, std::int32_t* to) {
-  constexpr auto lanes = std::make_index_sequence<lane_count>();
-  for (std::size_t row = 0; row < rows.count; row += lane_count) {
-    for (std::size_t i = 0; i < lane_count; ++i) fetch_ahead<Type>(rows, row + i);
-    for (std::size_t unit = 0; unit < dim_units; unit += lane_count) {
-      IntLanes square[lane_count];
-      for (std::size_t i = 0; i < lane_count; ++i) square[i] = load_row_units<Arithmetic, Type>(rows, row + i, unit);
-      if constexpr (lane_count > 8) swap_across<8>(square, lanes);
-      if constexpr (lane_count > 4) swap_across<4>(square, lanes);
-      swap_across<2>(square, lanes);
-      swap_across<1>(square, lanes);
-      for (std::size_t i = 0; i < lane_count; ++i) store_units(square[i], to + (unit + i) * block_keys + row);
-    }
+void unpack_keys(const HeadRows& rows, std::size_t count, std::size_t dim_units, std::int32_t* to) {
+  for (std::size_t row = 0; row < count; ++row, to += dim_units) {
+    fetch_ahead<Type>(rows, row);
+    for (std::size_t unit = 0; unit < dim_units; unit += lane_count)
+      store_units(load_row_units<Arithmetic, Type>(rows, row, unit), to + unit);
   }
 }
 
@@ -213,11 +289,9 @@ void with_type(ElementType type, Call&& call) {
 }
 
 /// Writes weights to a lent cell. Where nobody reads them soon, past the processor's caches.
-/// @param weights  [count] f32, count whole cell units
-/// @param units    the same as units
+/// @param units  [count] weights as units, count whole cell units
 template <class Arithmetic>
-void lend_weights(const float* weights, const std::int32_t* units, std::size_t count, [[maybe_unused]] bool read_soon,
-                  std::uint16_t* to) {
+void lend_weights(const std::int32_t* units, std::size_t count, [[maybe_unused]] bool read_soon, std::uint16_t* to) {
   if constexpr (Units<Arithmetic>::pack == 2) {
 #if defined(__AVX512F__)
     if (!read_soon) {
@@ -228,8 +302,9 @@ void lend_weights(const float* weights, const std::int32_t* units, std::size_t c
 #endif
     std::memcpy(to, units, count * sizeof(std::uint16_t));
   } else {
-    for (std::size_t k = 0; k < count; k += key_tile) {
-      const IntLanes rounded = Units<Bf16Arithmetic>::row({load(weights + k), load(weights + k + lane_count)});
+    for (std::size_t k = 0; k < count; k += 2 * lane_count) {
+      const IntLanes rounded =
+          Units<Bf16Arithmetic>::row({as_floats(load_units(units + k)), as_floats(load_units(units + k + lane_count))});
       std::memcpy(to + k, &rounded, sizeof rounded);
     }
   }
@@ -262,10 +337,6 @@ void finish_lending() {
 /// Most bytes of partial results that may exist at once when blocks of keys are shared out.
 constexpr std::size_t largest_split = std::size_t{16} << 20;
 
-constexpr std::size_t up_to_whole(std::size_t value, std::size_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
 }  // namespace
 
 template <AttentionArithmetic A>
@@ -278,11 +349,14 @@ BlockAttention<A>::BlockAttention(const Geometry& geometry, std::size_t threads)
       // several tiles a core.
       tile_rows_(std::clamp<std::size_t>(384 / group_, 8, 128)),
       scratch_(threads) {
-  const std::size_t rows = tile_rows_ * group_;
+  const std::size_t rows = up_to_whole(tile_rows_ * group_, group_rows);
   for (auto& scratch : scratch_) {
     scratch.queries = AlignedBuffer(rows * dim_units_ * sizeof(std::int32_t));
-    scratch.keys = AlignedBuffer(dim_units_ * block_keys * sizeof(std::int32_t));
+    scratch.keys = AlignedBuffer(block_keys * dim_units_ * sizeof(std::int32_t));
     scratch.values = AlignedBuffer(block_keys / Units<A>::pack * padded_dim_ * sizeof(std::int32_t));
+    scratch.scores = AlignedBuffer(block_keys * group_rows * sizeof(float));
+    scratch.weights = AlignedBuffer(block_keys / Units<A>::pack * group_rows * sizeof(std::int32_t));
+    scratch.shown = AlignedBuffer(group_rows * block_keys * sizeof(float));
     scratch.state = AlignedBuffer(partial_values(rows) * sizeof(float));
     scratch.group = AlignedBuffer(partial_values(group_rows) * sizeof(float));
   }
@@ -332,35 +406,49 @@ typename BlockAttention<A>::Partials BlockAttention<A>::partials(float* memory, 
 
 template <AttentionArithmetic A>
 void BlockAttention<A>::load_queries(const AttentionInput& input, const Tile& tile, Scratch& scratch) const {
-  std::int32_t* to = scratch.queries.template as<std::int32_t>().data();
-  const std::size_t dim = geometry_.head_dim;
-  for (std::size_t row = tile.rows.begin; row < tile.rows.end; ++row)
-    for (std::size_t head = 0; head < group_; ++head, to += dim_units_) {
-      const float* const from = &input.queries[(row * geometry_.query_heads + tile.kv_head * group_ + head) * dim];
-      const HeadRows one{reinterpret_cast<const std::byte*>(from), 0, 1, dim};
-      for (std::size_t unit = 0; unit < dim_units_; unit += lane_count)
-        store_units(load_row_units<A, ElementType::f32>(one, 0, unit), to + unit);
+  std::int32_t* const to = scratch.queries.template as<std::int32_t>().data();
+  const std::size_t dim = geometry_.head_dim, count = tile.rows.size() * group_;
+  const auto row_at = [&](std::size_t at) {
+    const std::size_t row = tile.rows.begin + at / group_, head = tile.kv_head * group_ + at % group_;
+    return HeadRows{reinterpret_cast<const std::byte*>(&input.queries[(row * geometry_.query_heads + head) * dim]), 0,
+                    1, dim};
+  };
+  for (std::size_t first = 0; first < count; first += lane_count)
+    for (std::size_t unit = 0; unit < dim_units_; unit += lane_count) {
+      IntLanes square[lane_count] = {};
+      for (std::size_t i = 0; i < std::min(lane_count, count - first); ++i)
+        square[i] = load_row_units<A, ElementType::f32>(row_at(first + i), 0, unit);
+      transpose(square);
+      std::int32_t* const group = to + first / group_rows * group_rows * dim_units_ + first % group_rows;
+      for (std::size_t i = 0; i < lane_count; ++i) store_units(square[i], group + (unit + i) * group_rows);
     }
 }
 
+/// Some keys of a block, zeros where there are none. Their values are brought near meanwhile.
 template <AttentionArithmetic A>
 void BlockAttention<A>::load_keys(const AttentionInput& input, std::size_t kv_head, TokenRange keys,
                                   Scratch& scratch) const {
-  const std::size_t stride = geometry_.kv_row_bytes(), head = kv_head * stride / geometry_.kv_heads;
-  const HeadRows rows{&input.cache.keys[keys.begin * stride + head], stride, keys.size(), geometry_.head_dim};
-  with_type(geometry_.cache_type, [&]<ElementType Type>() {
-    unpack_transposed<A, Type>(rows, dim_units_, scratch.keys.template as<std::int32_t>().data());
-  });
+  const std::size_t stride = geometry_.kv_row_bytes(), bytes = stride / geometry_.kv_heads, head = kv_head * bytes;
+  const std::size_t there = input.positions.back() + std::size_t{1};
+  const HeadRows rows{input.cache.keys.data() + keys.begin * stride + head, stride, there - std::min(there, keys.begin),
+                      geometry_.head_dim};
+  std::int32_t* const to = scratch.keys.template as<std::int32_t>().data() + keys.begin % block_keys * dim_units_;
+  with_type(geometry_.cache_type, [&]<ElementType Type>() { unpack_keys<A, Type>(rows, keys.size(), dim_units_, to); });
+  constexpr std::size_t line = 64;
+  for (std::size_t key = keys.begin; key < std::min(keys.end, there); ++key)
+    for (std::size_t byte = 0; byte < bytes; byte += line)
+      __builtin_prefetch(input.cache.values.data() + key * stride + head + byte, 0, 2);
 }
 
+/// Some values of a block, from a whole unit on.
 template <AttentionArithmetic A>
 void BlockAttention<A>::load_values(const AttentionInput& input, std::size_t kv_head, TokenRange keys,
                                     Scratch& scratch) const {
   const std::size_t stride = geometry_.kv_row_bytes(), head = kv_head * stride / geometry_.kv_heads;
   const HeadRows rows{&input.cache.values[keys.begin * stride + head], stride, keys.size(), geometry_.head_dim};
-  with_type(geometry_.cache_type, [&]<ElementType Type>() {
-    unpack_rows<A, Type>(rows, padded_dim_, scratch.values.template as<std::int32_t>().data());
-  });
+  std::int32_t* const to =
+      scratch.values.template as<std::int32_t>().data() + keys.begin % block_keys / Units<A>::pack * padded_dim_;
+  with_type(geometry_.cache_type, [&]<ElementType Type>() { unpack_rows<A, Type>(rows, padded_dim_, to); });
 }
 
 /// Partial results of a tile's rows from one block of keys. Those that see none of them get `lowest` as largest score,
@@ -371,67 +459,86 @@ void BlockAttention<A>::attend_block(const AttentionInput& input, const Tile& ti
                                      const Partials& into, bool join, Scratch& scratch, const Shown& shown) const {
   constexpr std::size_t pack = Units<A>::pack;
   const std::size_t first_key = block * block_keys;
-  const std::size_t end_key =
-      std::min<std::size_t>(first_key + block_keys, input.positions[tile.rows.end - 1] + std::size_t{1});
-  load_keys(input, tile.kv_head, {first_key, end_key}, scratch);
-  load_values(input, tile.kv_head, {first_key, end_key}, scratch);
+  std::size_t loaded_keys = 0, loaded_values = 0;  // of the block; more as later rows see more
   const auto* const queries = scratch.queries.template as<std::int32_t>().data();
   const auto* const keys = scratch.keys.template as<std::int32_t>().data();
   const auto* const values = scratch.values.template as<std::int32_t>().data();
-  const float scale = 1.0F / std::sqrt(static_cast<float>(geometry_.head_dim));
-  const bool keep = !shown.weights.empty() || (pack == 1 && shown.lent != nullptr);
-  const Partials group = partials(scratch.group.template as<float>().data(), group_rows);
+  const std::size_t dim = (geometry_.head_dim + pack - 1) / pack;
+  const bool keep = !shown.weights.empty();
+  const Partials partial = partials(scratch.group.template as<float>().data(), group_rows);
 
   const std::size_t rows = tile.rows.size() * group_;
   for (std::size_t begin = 0; begin < rows; begin += group_rows) {
     const std::size_t count = std::min(group_rows, rows - begin);
     const Partials here{into.values + begin * padded_dim_, into.tops + begin, into.sums + begin};
-    const Partials& to = join ? group : here;
-    std::array<std::size_t, group_rows> limits{};
-    std::size_t limit = 0;
-    for (std::size_t r = 0; r < count; ++r) {
-      const std::size_t seen = input.positions[tile.rows.begin + (begin + r) / group_] + std::size_t{1};
-      limits[r] = std::min(seen - std::min(seen, first_key), block_keys);
-      limit = std::max(limit, limits[r]);
+    const Partials& to = join ? partial : here;
+    const auto row_of = [&](std::size_t r) { return tile.rows.begin + (begin + r) / group_; };
+    alignas(64) std::int32_t limits[group_rows];  // keys of the block that each query sees
+    for (std::size_t r = 0; r < group_rows; ++r) {
+      const std::size_t seen = input.positions[row_of(std::min(r, count - 1))] + std::size_t{1};
+      limits[r] = static_cast<std::int32_t>(std::min(seen - std::min(seen, first_key), block_keys));
     }
-    if (limit == 0) {
+    const auto seen = static_cast<std::size_t>(limits[count - 1]);  // rows ascend
+    if (seen == 0) {
       if (!join) std::fill_n(to.tops, count, lowest);
       continue;
     }
-    const std::size_t scored = up_to_whole(limit, LentWeights::cell_unit);
+    alignas(64) float tops[group_rows], sums[group_rows];
+    const ScoreGroup group{.limits = limits,
+                           .seen_by_all = static_cast<std::size_t>(limits[0]),
+                           .keys = up_to_whole(seen, cell_unit),
+                           .scale = 1.0F / std::sqrt(static_cast<float>(geometry_.head_dim)),
+                           .scores = scratch.scores.template as<float>().data(),
+                           .weights = scratch.weights.template as<std::int32_t>().data(),
+                           .tops = tops,
+                           .sums = sums};
+    with_number<tile_width>((count + lane_count - 1) / lane_count, [&]<std::size_t Vectors>() {
+      score<A, Vectors>(group, {keys, dim_units_}, {queries + begin * dim_units_, dim}, [&](std::size_t end) {
+        if (end <= loaded_keys) return;
+        load_keys(input, tile.kv_head, {first_key + loaded_keys, first_key + end}, scratch);
+        loaded_keys = end;
+      });
+      keep ? soften<A, true, Vectors>(group) : soften<A, false, Vectors>(group);
+    });
+    std::copy_n(tops, count, to.tops);
+    std::copy_n(sums, count, to.sums);
 
-    alignas(64) float scores[group_rows * block_keys];
-    alignas(64) std::int32_t weights[group_rows * block_keys / pack];
-    product<A>(count, queries + begin * dim_units_, keys, scored,
-               {(geometry_.head_dim + pack - 1) / pack, dim_units_, block_keys, block_keys}, scores);
-    for (std::size_t r = 0; r < count; ++r) {
-      float* const row_weights = scores + r * block_keys;
-      std::int32_t* const units = weights + r * block_keys / pack;
-      const auto sums = keep ? soften<A, true>(row_weights, scored, limits[r], scale, units)
-                             : soften<A, false>(row_weights, scored, limits[r], scale, units);
-      to.tops[r] = sums.largest;
-      to.sums[r] = sums.sum;
-      if (limits[r] == 0) continue;
-      const std::size_t row = tile.rows.begin + (begin + r) / group_,
-                        head = tile.kv_head * group_ + (begin + r) % group_;
-      if (!shown.weights.empty()) {
-        std::memcpy(&shown.weights[weights_row(input, head, row) + first_key], row_weights, limits[r] * sizeof(float));
-        shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block] = sums.largest;
-      }
-      if (const auto* lent = shown.lent; lent != nullptr && lent->slots[row] != LentWeights::no_slot) {
-        const auto cell = lent->cell(head, lent->slots[row], block);
-        const std::size_t written = up_to_whole(limits[r], LentWeights::cell_unit);
-        sum_bins<A>(pack == 1 ? reinterpret_cast<const std::int32_t*>(row_weights) : units, written, cell.bins);
-        *cell.factor = sums.largest;  // until the row's sum is known
-        // What came before bounds the row's sum from below. The margin is more than rounding can take.
-        const bool negligible =
-            join && exp(broadcast(sums.largest - here.tops[r]))[0] <= 0.99F * lent->negligible * here.sums[r];
-        if (!negligible) lend_weights<A>(row_weights, units, written, lent->read_soon, cell.values);
+    if (keep) {
+      float* const shown_rows = scratch.shown.template as<float>().data();
+      transpose_group(reinterpret_cast<const std::int32_t*>(group.scores), group.keys, count, block_keys,
+                      scratch.shown.template as<std::int32_t>().data());
+      for (std::size_t r = 0; r < count; ++r) {
+        if (limits[r] == 0) continue;
+        const std::size_t row = row_of(r), head = tile.kv_head * group_ + (begin + r) % group_;
+        std::copy_n(shown_rows + r * block_keys, limits[r], &shown.weights[weights_row(input, head, row) + first_key]);
+        shown.tops[(head * input.positions.size() + row) * all_blocks(input) + block] = tops[r];
       }
     }
-    product<A>(count, weights, values, padded_dim_,
-               {(limit + pack - 1) / pack, block_keys / pack, padded_dim_, padded_dim_}, to.values);
-    if (join) join_rows(here, group, count);
+    if (const auto* lent = shown.lent;
+        lent != nullptr && std::any_of(&lent->slots[row_of(0)], &lent->slots[row_of(count - 1)] + 1,
+                                       [](std::uint32_t slot) { return slot != LentWeights::no_slot; })) {
+      auto* const shown_rows = scratch.shown.template as<std::int32_t>().data();
+      transpose_group(group.weights, group.keys / pack, count, block_keys / pack, shown_rows);
+      for (std::size_t r = 0; r < count; ++r) {
+        const std::size_t row = row_of(r), head = tile.kv_head * group_ + (begin + r) % group_;
+        if (limits[r] == 0 || lent->slots[row] == LentWeights::no_slot) continue;
+        const std::int32_t* const units = shown_rows + r * (block_keys / pack);
+        const auto cell = lent->cell(head, lent->slots[row], block);
+        const std::size_t written = up_to_whole(static_cast<std::size_t>(limits[r]), cell_unit);
+        sum_bins<A>(units, written, cell.bins);
+        *cell.factor = tops[r];  // until the row's sum is known
+        // What came before bounds the row's sum from below. The margin is more than rounding can take.
+        const bool negligible =
+            join && exp(broadcast(tops[r] - here.tops[r]))[0] <= 0.99F * lent->negligible * here.sums[r];
+        if (!negligible) lend_weights<A>(units, written, lent->read_soon, cell.values);
+      }
+    }
+    if (seen > loaded_values) {
+      load_values(input, tile.kv_head, {first_key + loaded_values / pack * pack, first_key + seen}, scratch);
+      loaded_values = seen;
+    }
+    weigh<A>(group, seen, count, values, padded_dim_, to.values);
+    if (join) join_rows(here, partial, count);
   }
   finish_lending();
 }
@@ -554,13 +661,19 @@ void BlockAttention<A>::run(const AttentionInput& input, std::span<float> out, W
       load_queries(input, one, scratch_[worker]);
       attend_block(input, one, block, at(index / blocks, block), false, scratch_[worker], shown);
     });
-    workers.parallel_for(tiles, [&](std::size_t index, std::size_t) {
+    const auto join_tile = [&](std::size_t index, std::size_t) {
       const Tile one = tile_at(index);
       for (std::size_t block = 1; block < blocks_of(one); ++block)
         join_rows(at(index, 0), at(index, block), one.rows.size() * group_);
       write_rows(one, at(index, 0), out);
       finish_weights(input, one, at(index, 0), shown);
-    });
+    };
+    constexpr std::size_t fewest = std::size_t{64}
+                                   << 10;  // bytes of partial results; fewer are not worth waking anybody
+    if (split_bytes >= fewest)
+      workers.parallel_for(tiles, join_tile);
+    else
+      for (std::size_t index = 0; index < tiles; ++index) join_tile(index, 0);
     return;
   }
   workers.parallel_for(tiles, [&](std::size_t index, std::size_t worker) {
@@ -626,7 +739,7 @@ void BlockAttention<A>::weights(const AttentionInput& input, RowRange rows, std:
     const auto* const queries = scratch.queries.template as<std::int32_t>().data();
     for (std::size_t first = 0; first < keys; first += block_keys) {
       const std::size_t count = std::min(block_keys, keys - first);
-      load_keys(input, one.kv_head, {first, first + count}, scratch);
+      load_keys(input, one.kv_head, {first, first + up_to_whole(count, cell_unit)}, scratch);
       const std::size_t tile_row_count = one.rows.size() * group_;
       for (std::size_t begin = 0; begin < tile_row_count; begin += group_rows) {
         const std::size_t some = std::min(group_rows, tile_row_count - begin);
@@ -634,13 +747,25 @@ void BlockAttention<A>::weights(const AttentionInput& input, RowRange rows, std:
           return std::pair(one.rows.begin + (begin + r) / group_, (begin + r) % group_);
         };
         if (input.positions[row_and_head(some - 1).first] < first) continue;  // none of them sees these keys
-        alignas(64) float scores[group_rows * block_keys];
-        product<A>(some, queries + begin * dim_units_, scratch.keys.template as<std::int32_t>().data(),
-                   up_to_whole(count, key_tile),
-                   {(geometry_.head_dim + pack - 1) / pack, dim_units_, block_keys, block_keys}, scores);
+        alignas(64) const std::int32_t limits[group_rows] = {};               // of no use here, as are the tops
+        alignas(64) float tops[group_rows];
+        const ScoreGroup group{.limits = limits,
+                               .seen_by_all = 0,
+                               .keys = up_to_whole(count, cell_unit),
+                               .scale = scale,
+                               .scores = scratch.scores.template as<float>().data(),
+                               .weights = nullptr,
+                               .tops = tops,
+                               .sums = nullptr};
+        score<A, tile_width>(group, {scratch.keys.template as<std::int32_t>().data(), dim_units_},
+                             {queries + begin * dim_units_, (geometry_.head_dim + pack - 1) / pack},
+                             [](std::size_t) {});
+        transpose_group(reinterpret_cast<const std::int32_t*>(group.scores), group.keys, some, block_keys,
+                        scratch.shown.template as<std::int32_t>().data());
         for (std::size_t r = 0; r < some; ++r) {
           const auto [row, head] = row_and_head(r);
-          std::memcpy(row_of(row, head) + first, scores + r * block_keys, count * sizeof(float));
+          std::memcpy(row_of(row, head) + first, scratch.shown.template as<float>().data() + r * block_keys,
+                      count * sizeof(float));
         }
       }
     }

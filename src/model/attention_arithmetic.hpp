@@ -59,7 +59,7 @@ struct Units<F32Arithmetic> {
   static IntLanes row(const std::array<Lanes, pack>& from) { return as_units(from[0]); }
   static IntLanes column(const std::array<Lanes, pack>& from) { return as_units(from[0]); }
   /// e^(scale * score - top)
-  static Lanes weight(Lanes score, float scale, float top) { return exp(score * scale - top); }
+  static Lanes weight(Lanes score, float scale, Lanes top) { return exp(score * scale - top); }
 };
 
 template <>
@@ -103,7 +103,7 @@ struct Units<Bf16Arithmetic> {
         {pick(std::integral_constant<std::size_t, 0>(), lanes), pick(std::integral_constant<std::size_t, 1>(), lanes)});
   }
 #endif
-  static Lanes weight(Lanes score, float scale, float top) {
+  static Lanes weight(Lanes score, float scale, Lanes top) {
     return exp2_for_bf16(score * (scale * log2_e) - top * log2_e);
   }
 };

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "krul/model/aligned_buffer.hpp"
+#include "krul/core/aligned_buffer.hpp"
 #include "krul/model/detail/panels.hpp"
 #include "krul/model/processor.hpp"
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "gram_reducer.hpp"
+#include "krul/core/aligned_buffer.hpp"
 #include "krul/core/error.hpp"
-#include "krul/model/aligned_buffer.hpp"
 #include "krul/similarity/detail/mix.hpp"
 
 namespace krul {

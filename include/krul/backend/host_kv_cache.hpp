@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/backend/kv_cache.hpp"
+#include "krul/core/aligned_buffer.hpp"
 
 namespace krul {
 
@@ -16,31 +17,28 @@ namespace krul {
 /// undoing the coding of the rows that come to lie in it. Keeps what was given back last.
 class HostKvMemory {
  public:
-  [[nodiscard]] std::unique_ptr<std::byte[]> take(std::size_t bytes) {
+  [[nodiscard]] AlignedBuffer take(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
-    if (spare_ && spare_bytes_ == bytes) return std::move(spare_);
-    return std::make_unique_for_overwrite<std::byte[]>(bytes);
+    if (spare_.data() != nullptr && spare_.size() == bytes) return std::exchange(spare_, {});
+    return AlignedBuffer(bytes);
   }
-  void give_back(std::unique_ptr<std::byte[]> memory, std::size_t bytes) {
+  void give_back(AlignedBuffer memory) {
     const std::lock_guard lock(mutex_);
     spare_ = std::move(memory);
-    spare_bytes_ = bytes;
   }
 
  private:
   std::mutex mutex_;
-  std::unique_ptr<std::byte[]> spare_;
-  std::size_t spare_bytes_ = 0;
+  AlignedBuffer spare_;
 };
 
 namespace detail {
 
 struct GiveBackKvMemory {
   std::shared_ptr<HostKvMemory> to;
-  std::size_t bytes = 0;
-  void operator()(std::byte* memory) const {
-    std::unique_ptr<std::byte[]> owned(memory);
-    if (to) to->give_back(std::move(owned), bytes);
+  void operator()(AlignedBuffer* memory) const {
+    const std::unique_ptr<AlignedBuffer> owned(memory);
+    if (to) to->give_back(std::move(*owned));
   }
 };
 
@@ -49,14 +47,16 @@ struct GiveBackKvMemory {
 /// A KvCache in host memory that any CPU backend can use as it is. Transfers are copies and done when the call returns.
 class HostKvCache {
  public:
-  /// Reserves room for `capacity` tokens; the memory is touched only where rows are written.
+  /// Reserves room for `capacity` tokens; the memory is touched only where rows are written, in large pages if there
+  /// are any, as attention reads all of it at each step.
   /// @param memory  where it comes from and goes back to; null: from the system
   HostKvCache(const Geometry& geometry, std::size_t capacity, std::shared_ptr<HostKvMemory> memory = nullptr)
       : row_bytes_(geometry.kv_row_bytes()), capacity_(capacity), layers_(geometry.layers) {
-    const std::size_t each = capacity * row_bytes_, bytes = 2 * layers_.size() * each;
-    memory_ = {memory ? memory->take(bytes).release() : std::make_unique_for_overwrite<std::byte[]>(bytes).release(),
-               detail::GiveBackKvMemory{std::move(memory), bytes}};
-    std::byte* at = memory_.get();
+    constexpr std::size_t line = 64;  // a row of whole cache lines stays in as few of them
+    const std::size_t each = (capacity * row_bytes_ + line - 1) / line * line, bytes = 2 * layers_.size() * each;
+    auto room = std::make_unique<AlignedBuffer>(memory ? memory->take(bytes) : AlignedBuffer(bytes));
+    memory_ = {room.release(), detail::GiveBackKvMemory{std::move(memory)}};
+    std::byte* at = memory_->data();
     for (auto& layer : layers_) {
       layer.keys = at;
       layer.values = at + each;
@@ -138,7 +138,7 @@ class HostKvCache {
   std::size_t row_bytes_;
   std::size_t capacity_;
   std::size_t length_ = 0;
-  std::unique_ptr<std::byte[], detail::GiveBackKvMemory> memory_;
+  std::unique_ptr<AlignedBuffer, detail::GiveBackKvMemory> memory_;
   std::vector<Layer> layers_;
 };
 static_assert(HostViewableCache<HostKvCache>);

@@ -7,11 +7,11 @@
 
 #include "krul/backend/attention_observer.hpp"
 #include "krul/backend/kv_rows.hpp"
+#include "krul/core/aligned_buffer.hpp"
 #include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/core/tokens.hpp"
 #include "krul/core/workers.hpp"
-#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/detail/pool.hpp"
 
 namespace krul {
@@ -87,11 +87,14 @@ class BlockAttention {
   };
   /// One worker's room. A unit is 32 bits: an f32, or two bf16 that are neighbours along the products' sums.
   struct Scratch {
-    AlignedBuffer queries;  // [tile rows * H / G, units of D]
-    AlignedBuffer keys;     // [units of D, block_keys] units
+    AlignedBuffer queries;  // of each group of a tile's query rows: [units of D, rows of a group] units
+    AlignedBuffer keys;     // [block_keys, units of D] units
     AlignedBuffer values;   // [units of block_keys, padded D] units
+    AlignedBuffer scores;   // [block_keys, rows of a group] f32
+    AlignedBuffer weights;  // [units of block_keys, rows of a group] units
+    AlignedBuffer shown;    // [rows of a group, block_keys], weights on their way to an observer
     AlignedBuffer state;    // Partials of a tile
-    AlignedBuffer group;    // Partials of a register tile's rows
+    AlignedBuffer group;    // Partials of a group
   };
   /// What is kept of the weights: nothing, all as f32, or some rows in lent room.
   struct Shown {

@@ -79,5 +79,5 @@ TEST_CASE("a cache takes over the memory of the last one that is gone, and none 
   CHECK(next.view(0).keys.data() == first);
   CHECK_FALSE(next.present(0).contains({0, 1}));
   CHECK(beside.view(0).keys.data() != first);
-  CHECK(memory->take(1) != nullptr);  // another size: fresh memory
+  CHECK(memory->take(1).data() != nullptr);  // another size: fresh memory
 }

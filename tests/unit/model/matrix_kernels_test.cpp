@@ -12,8 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "krul/core/aligned_buffer.hpp"
 #include "krul/core/half.hpp"
-#include "krul/model/aligned_buffer.hpp"
 #include "krul/model/any_kernels.hpp"
 #include "krul/model/processor.hpp"
 #include "krul/reference/int8_product.hpp"

@@ -42,7 +42,8 @@ struct TogetherOnTile {
 
   template <class Body>
   void rows(std::size_t count, Body&& body) const {
-    constexpr std::size_t chunk = 8;  // fewer are not worth waking anybody
+    constexpr std::size_t fewest = 2, most = 8;  // fewer are not worth waking anybody
+    const std::size_t chunk = std::clamp((count + workers->threads() - 1) / workers->threads(), fewest, most);
     workers->parallel_for((count + chunk - 1) / chunk, [&](std::size_t index, std::size_t worker) {
       for (std::size_t row = index * chunk; row < std::min(count, (index + 1) * chunk); ++row) body(row, worker);
     });
