@@ -61,7 +61,12 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   auto costs = machine_costs(model, tool);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), {}};
+  run.profile = options.profile.load(run.model, tool);
+  for (const auto& strategy : run.strategies)
+    if (strategy.step && !run.profile)
+      tool.say(std::string(strategy.name) + ": no profile of this model is at hand (krul calibrate --conversations makes " +
+               "one), so rows are coded as " + std::string(strategy.codec));
   if (!options.tasks.empty()) {
     evaluate_tasks(run);
   } else if (options.turns > 0) {
@@ -77,6 +82,7 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<EvaluateOptions>();
   auto* verb = program.add_subcommand("evaluate", "quality and size of strategies on conversations");
   options->model.add_to(*verb);
+  options->profile.add_to(*verb);
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "JSON lines, one file or several; without it, the demo's own");
   auto* tasks = verb->add_option("--tasks", options->tasks,

@@ -86,42 +86,6 @@ MachineCosts costs_from(const Json& json) {
   return costs;
 }
 
-struct CalibrateOptions {
-  ModelOptions model;
-  StoreOptions store;
-  bool machine = false;
-};
-
-void calibrate(const CalibrateOptions& options, const Tool& tool) {
-  if (!options.machine)
-    throw Failure({ErrorCode::invalid_argument, "this version calibrates the machine only: krul calibrate --machine"});
-  auto model = options.model.load(tool);
-  const auto folder =
-      options.store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(options.store.path);
-  const auto costs = measure_machine_costs(model, folder, tool);
-  const auto file = machine_costs_file(model);
-  save_machine_costs(costs, file);
-  if (tool.json) {
-    Json json = to_json(costs);
-    json["file"] = file.string();
-    json["run"] = describe_run(model);
-    tool.print(json);
-    return;
-  }
-  const auto& layer = costs.layer;
-  std::printf(
-      "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
-      "key\n",
-      layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
-      layer.attend_key_s * 1e6);
-  std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
-  for (const auto& [codec, row_s] : costs.decode_row_s)
-    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
-  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
-              costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
-  std::printf("kept in %s\n", file.c_str());
-}
-
 }  // namespace
 
 Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
@@ -235,13 +199,32 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
   return costs;
 }
 
-void add_calibrate(CLI::App& program, Tool& tool) {
-  auto options = std::make_shared<CalibrateOptions>();
-  auto* verb = program.add_subcommand("calibrate", "measure what planning needs to know");
-  options->model.add_to(*verb);
-  options->store.add_to(*verb);
-  verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
-  verb->callback([options, &tool] { calibrate(*options, tool); });
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {
+  auto model = which.load(tool);
+  const auto folder =
+      store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
+  const auto costs = measure_machine_costs(model, folder, tool);
+  const auto file = machine_costs_file(model);
+  save_machine_costs(costs, file);
+  if (tool.json) {
+    Json json = to_json(costs);
+    json["file"] = file.string();
+    json["run"] = describe_run(model);
+    tool.print(json);
+    return;
+  }
+  const auto& layer = costs.layer;
+  std::printf(
+      "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
+      "key\n",
+      layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
+      layer.attend_key_s * 1e6);
+  std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
+  for (const auto& [codec, row_s] : costs.decode_row_s)
+    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
+  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
+              costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
+  std::printf("kept in %s\n", file.c_str());
 }
 
 }  // namespace krul::cli

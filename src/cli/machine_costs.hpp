@@ -42,4 +42,7 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 /// The kept costs, or measured now (and kept) if there are none.
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
 
+/// krul calibrate --machine
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool);
+
 }  // namespace krul::cli

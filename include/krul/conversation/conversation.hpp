@@ -24,6 +24,9 @@ namespace krul {
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
   AnyRowCodec codec{Int8Codec{}};  ///< for rows that are saved from now on; rows already saved keep theirs
+  std::shared_ptr<const Profile> profile = {};  ///< of the model: codes rows in groups of layers in place of the codec,
+                                                ///< and reads those that were; without it they are recomputed
+  StepScale step = {};             ///< with a profile: how coarsely
   std::string strategy = "krul";   ///< recorded with what is saved
   std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
   std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
@@ -89,7 +92,10 @@ class Conversation {
 
   /// Saves what is new. Closed blocks that are already saved are not written again.
   /// @return why nothing was saved; what was saved before is still there then
-  Result<SaveReport> save() { return save(SavePlan::separate(options_.codec, options_.strategy)); }
+  Result<SaveReport> save() {
+    return save(options_.profile ? SavePlan::joint(options_.profile, options_.step, options_.strategy)
+                                 : SavePlan::separate(options_.codec, options_.strategy));
+  }
 
   /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
   /// are forgotten.
@@ -303,6 +309,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
                                                  .tokens = tokens.first(end),
                                                  .logits = unwanted,
                                                  .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
+                                                 .profile = options_.profile,
                                                  .clock = clock_,
                                                  .observer = observer_of(observer)};
     const auto split = token_split(sizes);
@@ -338,6 +345,10 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
+  const std::size_t rows = cache().length();
+  const TokenFeatures features = plan.profile && plan.profile->data().features > 0
+                                     ? token_features(*model_, std::span(tokens_).first(rows))
+                                     : TokenFeatures{};
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
                                              .folder = folder_,
                                              .cache = cache(),
@@ -345,6 +356,7 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
                                              .workers = *workers_,
                                              .plan = plan,
                                              .statistics = statistics,
+                                             .features = &features,
                                              .clock = clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
