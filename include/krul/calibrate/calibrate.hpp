@@ -112,9 +112,19 @@ class Calibration {
     } else {
       prefill(model_, cache, batch, tokens, {}, tokens.size());
     }
+    if (first_row_.empty()) keep_first_row(cache);
     const PlainRows rows = plain_rows(cache, geometry_, {first_tokens, tokens.size()});
     const TokenFeatures features = settings_.features ? TokenFeatures(model_, tokens.subspan(first_tokens)) : TokenFeatures{};
     moments_.add(rows.keys, rows.values, features.of({0, tokens.size() - first_tokens}), workers_);
+  }
+
+  /// K and V at position 0, where the rotary embedding does nothing.
+  void keep_first_row(const typename B::Cache& cache) {
+    const PlainRows row = plain_rows(cache, geometry_, {0, 1});
+    const std::size_t width = geometry_.kv_values();
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer)
+      for (const auto* values : {&row.keys, &row.values})
+        for (std::size_t i = 0; i < width; ++i) first_row_.push_back(f16_from_float((*values)[layer * width + i]));
   }
 
   void observe(typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens) {
@@ -215,6 +225,7 @@ class Calibration {
   KvMoments moments_;
   ErrorWeights weights_;
   std::vector<float> key_weights_, value_weights_;
+  std::vector<std::uint16_t> first_row_;  ///< [L, 2, G, D] f16
   std::vector<double> sensitivity_;
   std::vector<Trial> trials_;
 };
@@ -325,6 +336,7 @@ ProfileData Calibration<B>::fit_to_target() {
   for (int round = 0;; ++round) {
     progress_("fitting", static_cast<std::size_t>(round), 2);
     ProfileData fitted = fit_profile(input, settings_.fit, workers_);
+    fitted.first_row = first_row_;
     if (trials_.empty() || round == 2) return fitted;
     const auto profile = Profile::create(fitted, geometry_);
     expects(profile.has_value(), "calibrate_profile: what was fitted is a profile");

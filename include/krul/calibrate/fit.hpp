@@ -35,7 +35,7 @@ struct FitInput {
 
 /// Fits the transforms of all groups: eigenvectors of what the features leave of the weighted covariance, then what the
 /// features predict outside of them.
-/// @post   the profile is valid for Profile::create; `model` and `notes` are left empty
+/// @post   the profile is valid for Profile::create but for its first row; `model`, `notes` and `first_row` are left empty
 /// @throws PreconditionError if a length does not fit or the moments hold fewer than two tokens
 /// @complexity O(n^3) for each group, and tensor
 [[nodiscard]] ProfileData fit_profile(const FitInput& input, const FitSettings& settings, Workers& workers);

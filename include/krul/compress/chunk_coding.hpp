@@ -47,13 +47,7 @@ class ChunkCoding {
     return static_cast<std::uint8_t>(sharing << 4 | std::to_integer<unsigned>(codec_.id()));
   }
   [[nodiscard]] std::size_t largest_bytes(const Geometry& geometry, std::size_t rows) const {
-    return with_compressor([&](const auto& compressor) {
-      if constexpr (is_joint<decltype(compressor)>) {
-        return compressor.largest_bytes(rows);
-      } else {
-        return compressor.largest_bytes(geometry, rows);
-      }
-    });
+    return with_compressor([&](const auto& compressor) { return compressor.largest_bytes(geometry, rows); });
   }
   /// @throws PreconditionError as LayerPairCompressor::encode or JointTransform::encode
   [[nodiscard]] std::vector<std::byte> encode(const Geometry& geometry, std::span<const KvRows> group,

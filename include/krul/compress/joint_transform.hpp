@@ -19,9 +19,12 @@ namespace krul {
 /// so that few coefficients hold most of it, each rounded to the same step in a space where an error counts by what it
 /// does to the model's output; the whole numbers are entropy coded. Chunk, little-endian:
 ///
-///   id of the profile u64, step code i8, length u16 of what follows, indices of tables (encode_tables), symbols
+///   id of the profile u64, step code i8, form of the first row u8, the first row, length u16 of what follows, indices of
+///   tables (encode_tables), symbols
 ///
-/// The coded columns of K, then those of V, are one SymbolBlock. A column is coded if its expected table, moved by the
+/// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches everything.
+/// Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type, and 2 if it
+/// is the profile's, which it is wherever a model's conversations begin with the same token. The coded columns of K, then those of V, are one SymbolBlock. A column is coded if its expected table, moved by the
 /// step's scale, is at least `least_table`. What drives the symbols is integers only; a chunk decodes by itself.
 /// @source transform across layers and keys without rotary embedding: KVTC, arXiv:2511.01815 (second-hand); weights,
 ///         prediction from tokens, step by sensitivity: ours
@@ -45,7 +48,7 @@ class JointTransform {
   [[nodiscard]] StepScale step() const noexcept { return step_; }
 
   /// No chunk of so many tokens is longer: every symbol as an escape of 34 bits.
-  [[nodiscard]] std::size_t largest_bytes(std::size_t rows) const;
+  [[nodiscard]] std::size_t largest_bytes(const Geometry& geometry, std::size_t rows) const;
 
   /// @param group  [layers()], each [T, G, D] with the same T >= 1
   /// @throws PreconditionError without a profile, if a length does not fit, or if the profile wants features and there
@@ -62,6 +65,9 @@ class JointTransform {
                 const BlockContext& context) const;
 
  private:
+  void append_first_row(const Geometry& geometry, std::span<const KvRows> group, std::size_t rows,
+                        std::vector<std::byte>& chunk) const;
+
   std::shared_ptr<const Profile> profile_;
   std::size_t group_ = 0;
   StepScale step_;

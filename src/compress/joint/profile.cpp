@@ -205,7 +205,10 @@ Result<std::shared_ptr<const Profile>> Profile::create(ProfileData data, const G
   if (data.geometry != describe(geometry))
     return fail(ErrorCode::identity_mismatch, "the profile was made for another model (" + data.geometry +
                                                   "): make one for this model with krul calibrate");
-  if (data.features != 0 && data.features != geometry.hidden) return damaged("its features have another width");
+  if (data.features != 0 && (data.features != geometry.hidden || data.features % 2 != 0))
+    return damaged("its features have another width");
+  if (data.first_row.size() != geometry.layers * 2 * geometry.kv_values())
+    return damaged("its first row has another length");
   std::size_t next = 0;
   for (const auto& group : data.groups) {
     if (group.first_layer != next || group.layers == 0 || group.layers > geometry.layers - next)
@@ -239,6 +242,7 @@ std::vector<std::byte> serialize(const ProfileData& profile) {
   writer.list(profile.geometry);
   writer.list(profile.notes);
   writer.number(static_cast<std::uint64_t>(profile.features));
+  writer.list(profile.first_row);
   writer.number(static_cast<std::uint64_t>(profile.groups.size()));
   for (const auto& group : profile.groups) {
     writer.number(static_cast<std::uint64_t>(group.first_layer));
@@ -267,7 +271,9 @@ Result<ProfileData> parse_profile(std::span<const std::byte> bytes) {
   profile.model = reader.list<std::string>();
   profile.geometry = reader.list<std::string>();
   profile.notes = reader.list<std::string>();
-  const auto features = reader.number<std::uint64_t>(), groups = reader.number<std::uint64_t>();
+  const auto features = reader.number<std::uint64_t>();
+  profile.first_row = reader.list<std::vector<std::uint16_t>>();
+  const auto groups = reader.number<std::uint64_t>();
   if (std::max({profile.model.size(), profile.geometry.size(), profile.notes.size()}) > most_text ||
       features > most_values || groups == 0 || groups > most_layers)
     return damaged("it has impossible sizes");

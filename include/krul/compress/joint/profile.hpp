@@ -50,7 +50,8 @@ struct ProfileData {
   std::string geometry;  ///< describe(Geometry)
   std::string notes;     ///< for people: what it was calibrated on
   std::size_t features = 0;  ///< F: 0, or the model's hidden width (TokenFeatures)
-  std::vector<GroupTransform> groups;  ///< of all layers, one after the other
+  std::vector<std::uint16_t> first_row;  ///< [L, 2, G, D] f16: K and V that conversations have at position 0
+  std::vector<GroupTransform> groups;    ///< of all layers, one after the other
   friend bool operator==(const ProfileData&, const ProfileData&) = default;
 };
 
