@@ -66,7 +66,7 @@ std::uint8_t table_for(double deviation) {
 struct Column {
   Eigen::VectorXf direction;   // [n]
   Eigen::RowVectorXf predict;  // [F]
-  double residual = 0, total = 0;  // standard deviations, in steps
+  double residual = 0, total = 0, spread = 0;  // standard deviations, in steps: what is coded, all, the larger part
 };
 
 void store_narrow(const float* values, Eigen::Index count, std::vector<std::int8_t>& to, std::vector<float>& scales) {
@@ -104,7 +104,7 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
   for (Eigen::Index i = n; i-- > 0;) {
     const double residual = std::sqrt(std::max(0.0, double{solver.eigenvalues()[i]}));
     if (residual < settings.keep && !columns.empty()) break;
-    columns.push_back({solver.eigenvectors().col(i), {}, residual, 0});
+    columns.push_back({solver.eigenvectors().col(i), {}, residual});
   }
   if (features != nullptr) {
     // What the features predict outside of these columns, most of it first.
@@ -120,25 +120,28 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
       direction -= basis * (basis.transpose() * direction);
       direction.normalize();
       const double residual = std::sqrt(std::max(0.0F, direction.dot(covariance * direction)));
-      columns.push_back({direction, {}, residual, 0});
+      columns.push_back({direction, {}, residual});
     }
   }
   for (Column& column : columns) {
     column.total = std::sqrt(std::max(0.0F, column.direction.dot(total * column.direction)));
-    if (features != nullptr) column.predict = column.direction.transpose() * map;
+    column.spread = column.residual;
+    if (features == nullptr) continue;
+    column.predict = column.direction.transpose() * map;
+    const double predicted = (column.predict.cast<double>() * features->root).norm();
+    column.spread = std::max(column.residual, predicted);
   }
 
   TensorTransform fitted;
   fitted.weights = weights.stored;
   fitted.weight_scales = weights.scales;
-  // Wide columns come first, and tables may not ascend: sort by what a column takes, and store the first ones wide.
-  std::stable_sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) { return a.residual > b.residual; });
-  std::size_t wide = 0;
-  for (std::size_t i = 0; i < columns.size(); ++i)
-    if (columns[i].total > settings.wide) wide = std::max(wide, columns[i].residual > settings.wide / 4 ? i + 1 : wide);
+  std::stable_sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) { return a.spread > b.spread; });
+  const auto wide = static_cast<std::size_t>(std::count_if(
+      columns.begin(), columns.end(), [&](const Column& column) { return column.spread > settings.wide; }));
   Eigen::VectorXf offset = Eigen::VectorXf::Zero(n);
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const Column& column = columns[i];
+    fitted.spreads.push_back(table_for(column.spread));
     fitted.tables.push_back(table_for(column.residual));
     if (i < wide) {
       for (const float value : column.direction) fitted.wide_basis.push_back(bf16_from_float(value));

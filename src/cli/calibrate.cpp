@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "krul/conversation/strategy.hpp"
+#include "krul/core/clock.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "machine_costs.hpp"
 #include "profile_option.hpp"
@@ -35,6 +37,52 @@ std::vector<std::vector<float>> output_matrices(const std::string& path, const G
     unwrap(read_rows(*layer.output, 0, values));
   }
   return outputs;
+}
+
+/// What coding a conversation takes on one core, microseconds a token.
+struct CodingSpeed {
+  double encode_us = 0, decode_us = 0;
+};
+
+CodingSpeed measure_coding(LoadedModel& model, const std::shared_ptr<const Profile>& profile,
+                           std::span<const Token> tokens, StepScale step) {
+  constexpr std::size_t block = 64, repeats = 5;
+  const Geometry& geometry = model.backend.geometry();
+  tokens = tokens.first(std::min<std::size_t>(tokens.size() / block * block, 8 * block));
+  auto cache = model.backend.make_cache(tokens.size());
+  auto batch = model.backend.make_batch();
+  prefill(model.backend, cache, batch, tokens, {});
+  const TokenFeatures features = profile->data().features > 0 ? token_features(model.backend, tokens) : TokenFeatures{};
+  const SteadyClock clock;
+  std::vector<CodingSpeed> rounds(repeats);
+  for (CodingSpeed& round : rounds)
+    for (std::size_t i = 0; i < profile->data().groups.size(); ++i) {
+      const auto& group = profile->data().groups[i];
+      const JointTransform coding(profile, i, step);
+      for (std::size_t first = 0; first < tokens.size(); first += block) {
+        const TokenRange range{first, first + block};
+        std::vector<MutableKvRows> rows;
+        for (std::size_t layer = group.first_layer; layer < group.first_layer + group.layers; ++layer) {
+          const std::size_t at = first * geometry.kv_row_bytes(), length = block * geometry.kv_row_bytes();
+          const MutableKvRows view = cache.view(layer);
+          rows.push_back({view.keys.subspan(at, length), view.values.subspan(at, length)});
+        }
+        const std::vector<KvRows> from(rows.begin(), rows.end());
+        const BlockContext context{static_cast<Position>(first), features.of(range)};
+        const TimePoint start = clock.now();
+        const auto chunk = coding.encode(geometry, from, context);
+        const TimePoint coded = clock.now();
+        unwrap(coding.decode(geometry, chunk, rows, context));
+        round.encode_us += seconds(coded - start) * 1e6 / static_cast<double>(tokens.size());
+        round.decode_us += seconds(clock.now() - coded) * 1e6 / static_cast<double>(tokens.size());
+      }
+    }
+  const auto least = [&](double CodingSpeed::*of) {
+    double best = rounds[0].*of;
+    for (const CodingSpeed& round : rounds) best = std::min(best, round.*of);
+    return best;
+  };
+  return {least(&CodingSpeed::encode_us), least(&CodingSpeed::decode_us)};
 }
 
 void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
@@ -69,6 +117,7 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
+  const CodingSpeed speed = measure_coding(model, profile, conversations.front(), step_of_compact);
   if (tool.json) {
     tool.print({{"profile", file.string()},
                 {"hash", profile->hash()},
@@ -77,12 +126,15 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
                 {"conversations", conversations.size()},
                 {"tokens", tokens},
                 {"seconds", seconds},
+                {"encode_core_us_per_token", speed.encode_us},
+                {"decode_core_us_per_token", speed.decode_us},
                 {"run", describe_run(model)}});
     return;
   }
-  std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n%s: %s\n", conversations.size(),
-              tokens, seconds, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values(),
-              file.c_str(), human_bytes(static_cast<double>(bytes.size())).c_str());
+  std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", conversations.size(), tokens,
+              seconds, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
+  std::printf("coding as krul-compact: %.0f us a token and core, undoing it: %.0f us\n%s: %s\n", speed.encode_us,
+              speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes.size())).c_str());
 }
 
 }  // namespace

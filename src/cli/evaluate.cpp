@@ -1,6 +1,7 @@
 #include "evaluate.hpp"
 
 #include <cstdio>
+#include <list>
 #include <memory>
 
 #include "csv.hpp"
@@ -63,6 +64,14 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), {}};
   run.profile = options.profile.load(run.model, tool);
+  measure_profile_costs(run.costs, run.model, run.profile);
+  std::list<std::string> names;  // strategies borrow theirs
+  for (const int code : options.steps) {
+    Strategy at_step = unwrap(strategy_named("krul-compact"));
+    at_step.name = names.emplace_back("step" + std::to_string(code));
+    at_step.step = StepScale{static_cast<std::int8_t>(code)};
+    run.strategies.push_back(std::move(at_step));
+  }
   for (const auto& strategy : run.strategies)
     if (strategy.step && !run.profile)
       tool.say(std::string(strategy.name) + ": no profile of this model is at hand (krul calibrate --conversations makes " +
@@ -88,6 +97,11 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto* tasks = verb->add_option("--tasks", options->tasks,
                                  "JSON lines: how likely the answers to questions on a restored text are");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
+  verb->add_option("--steps", options->steps,
+                   "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
+                   "and quality")
+      ->delimiter(',')
+      ->check(CLI::Range(-127, 127));
   verb->add_option("--history", options->history, "tokens that are saved and restored")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

@@ -25,6 +25,7 @@ struct EvaluateOptions {
   std::size_t limit = 0;
   std::size_t turns = 0;
   bool rewrite = false;
+  std::vector<int> steps;
   std::string csv;
 };
 

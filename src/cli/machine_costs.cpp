@@ -3,8 +3,10 @@
 #include <array>
 #include <chrono>
 #include <fstream>
+#include <numeric>
 
 #include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/token_features.hpp"
 #include "krul/restore/measure_costs.hpp"
 #include "krul/select/fixed_pairs.hpp"
 #include "krul/select/strategy_selector.hpp"
@@ -103,7 +105,7 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
 }
 
 Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
-  Costs result = costs(link, strategy.codec);
+  Costs result = costs(link, strategy.step && decode_row_s.contains("profile") ? "profile" : strategy.codec);
   const auto merged = decode_row_s.find("merged");
   if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
     const auto layers = static_cast<double>(geometry.layers);
@@ -197,6 +199,22 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
   const auto costs = measure_machine_costs(model, cache_folder() / "conversations", tool);
   save_machine_costs(costs, file);
   return costs;
+}
+
+void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile) {
+  if (!profile) return;
+  constexpr std::size_t rows = 64;
+  const Geometry& geometry = model.backend.geometry();
+  std::vector<Token> tokens(rows);
+  std::iota(tokens.begin(), tokens.end(), Token{0});
+  const TokenFeatures features = profile->data().features > 0 ? token_features(model.backend, tokens) : TokenFeatures{};
+  Workers workers(model.backend.workers().threads());
+  double all_layers_s = 0;
+  for (std::size_t i = 0; i < profile->data().groups.size(); ++i)
+    all_layers_s += measure_decode_row_s(geometry, ChunkCoding(JointTransform(profile, i), ExactCodec{}), workers,
+                                         features.of({0, rows})) *
+                    static_cast<double>(profile->data().groups[i].layers);
+  costs.decode_row_s["profile"] = all_layers_s / static_cast<double>(geometry.layers);
 }
 
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {

@@ -14,7 +14,7 @@ namespace krul::cli {
 struct MachineCosts {
   LayerCosts layer;                            ///< without decode_row_s
   double pass_s = 0;                           ///< seconds of everything outside the layers
-  std::map<std::string, double> decode_row_s;  ///< by codec, or "merged": seconds per row and layer
+  std::map<std::string, double> decode_row_s;  ///< by codec, "merged" or "profile": seconds per row and layer
   LinkCosts disk, memory;
   double measured_s = 0;  ///< how long the measurement took
 
@@ -41,6 +41,9 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 
 /// The kept costs, or measured now (and kept) if there are none.
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
+
+/// Measures what undoing a profile's coding takes, in milliseconds of work; not kept in a file.
+void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile);
 
 /// krul calibrate --machine
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool);

@@ -24,8 +24,8 @@ namespace krul {
 ///
 /// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches everything.
 /// Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type, and 2 if it
-/// is the profile's, which it is wherever a model's conversations begin with the same token. The coded columns of K, then those of V, are one SymbolBlock. A column is coded if its expected table, moved by the
-/// step's scale, is at least `least_table`. What drives the symbols is integers only; a chunk decodes by itself.
+/// is the profile's, which it is wherever a model's conversations begin with the same token. The coded columns of K, then those of V, are one SymbolBlock. A column counts as long as its spread, moved
+/// by the step's scale, is at least `least_table`, and is coded if its expected table is. What drives the symbols is integers only; a chunk decodes by itself.
 /// @source transform across layers and keys without rotary embedding: KVTC, arXiv:2511.01815 (second-hand); weights,
 ///         prediction from tokens, step by sensitivity: ours
 class JointTransform {
@@ -39,7 +39,7 @@ class JointTransform {
     expects(profile_ != nullptr && group_ < profile_->data().groups.size(), "JointTransform: no such group");
   }
 
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 3; }
+  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 4; }
   /// 0 without a profile.
   [[nodiscard]] std::size_t layers() const noexcept {
     return profile_ ? profile_->data().groups[group_].layers : 0;

@@ -30,7 +30,7 @@ struct ConversationOptions {
   std::string strategy = "krul";   ///< recorded with what is saved
   std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
   std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
-  std::optional<Costs> costs;      ///< of this machine, model and link, for planning; none: everything is loaded
+  std::optional<Costs> costs = {}; ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;         ///< that code and undo the coding
   bool read_only = false;          ///< never saves, and needs no lock
 };

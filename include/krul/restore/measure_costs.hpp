@@ -96,10 +96,11 @@ template <ModelBackend B, Clock C = SteadyClock>
 }
 
 /// Seconds a stored row of one layer (K and V) takes to become a row of the cache again, with all workers at it.
-/// @complexity  decodes 16 blocks of 64 rows some times over
+/// @param features  [64, F] of some tokens, if the coding's profile asks for them
+/// @complexity      decodes 16 blocks of 64 rows some times over
 template <Clock C = SteadyClock>
 [[nodiscard]] double measure_decode_row_s(const Geometry& geometry, const ChunkCoding& coding, Workers& workers,
-                                          C clock = {}) {
+                                          std::span<const float> features = {}, C clock = {}) {
   constexpr std::size_t chunks = 16, rows = 64, repeats = 5;
   const std::size_t layers = coding.layers(), bytes = rows * geometry.kv_row_bytes();
   // The values do not matter here, only the time; layers differ a little, as a merge expects.
@@ -108,7 +109,8 @@ template <Clock C = SteadyClock>
     for (std::size_t at = 0; at < bytes; ++at) plain[i][at] = static_cast<std::byte>((at * 7 + i) % 31 + 0x20);
   std::vector<KvRows> group;
   for (std::size_t layer = 0; layer < layers; ++layer) group.push_back({plain[2 * layer], plain[2 * layer + 1]});
-  const std::vector<std::byte> coded = coding.encode(geometry, group);
+  const BlockContext context{64, features};
+  const std::vector<std::byte> coded = coding.encode(geometry, group, context);
   std::vector<std::byte> target(chunks * layers * 2 * bytes);
   double best = 0;
   for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
@@ -119,7 +121,7 @@ template <Clock C = SteadyClock>
         const auto own = std::span(target).subspan((i * layers + layer) * 2 * bytes, 2 * bytes);
         to.push_back({own.first(bytes), own.last(bytes)});
       }
-      static_cast<void>(coding.decode(geometry, coded, to));
+      static_cast<void>(coding.decode(geometry, coded, to, context));
     });
     const double taken = seconds(clock.now() - start) / static_cast<double>(chunks * layers * rows);
     best = repeat == 0 ? taken : std::min(best, taken);

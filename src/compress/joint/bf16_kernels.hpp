@@ -4,8 +4,8 @@
 
 namespace krul::detail {
 
-/// out [padded rows, panels * 16] = rows * panels.
-void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, float* out);
-void multiply_avx512(const Bf16Rows& rows, const Bf16Panels& panels, float* out);
+/// out [padded rows, count * 16] = rows times the first `count` panels.
+void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, std::size_t count, float* out);
+void multiply_avx512(const Bf16Rows& rows, const Bf16Panels& panels, std::size_t count, float* out);
 
 }  // namespace krul::detail

@@ -68,14 +68,14 @@ void Bf16Rows::round_from(std::span<const float> from, std::size_t stride) {
 
 namespace detail {
 
-void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, float* out) {
+void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, std::size_t count, float* out) {
   constexpr std::size_t width = Bf16Panels::width;
-  const std::size_t stride = panels.panels() * width;
-  for (std::size_t panel = 0; panel < panels.panels(); ++panel) {
+  const std::size_t stride = count * width;
+  for (std::size_t panel = 0; panel < count; ++panel) {
     const std::uint32_t* right = panels.panel(panel);
     for (std::size_t row = 0; row < rows.padded_rows(); ++row) {
       float sums[width] = {};
-      for (std::size_t pair = 0; pair < panels.pairs(); ++pair) {
+      for (std::size_t pair = 0; pair < rows.pairs(); ++pair) {
         const std::uint32_t left = rows.pair(pair)[row];
         if (left == 0) continue;
         const auto low = std::bit_cast<float>(left << 16), high = std::bit_cast<float>(left & 0xffff0000U);
@@ -92,13 +92,13 @@ void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, float* ou
 }  // namespace detail
 
 void multiply(const Bf16Rows& rows, const Bf16Panels& panels, std::span<float> out, ProductPath path) {
-  expects(rows.pairs() == panels.pairs() &&
-              out.size() == rows.padded_rows() * panels.panels() * Bf16Panels::width && available(path),
+  const std::size_t of_panel = rows.padded_rows() * Bf16Panels::width, count = of_panel == 0 ? 0 : out.size() / of_panel;
+  expects(rows.pairs() <= panels.pairs() && count <= panels.panels() && out.size() == count * of_panel && available(path),
           "multiply: the shapes do not fit together, or the path is not one of this processor");
   if (path == ProductPath::avx512_bf16) {
-    detail::multiply_avx512(rows, panels, out.data());
+    detail::multiply_avx512(rows, panels, count, out.data());
   } else {
-    detail::multiply_portable(rows, panels, out.data());
+    detail::multiply_portable(rows, panels, count, out.data());
   }
 }
 

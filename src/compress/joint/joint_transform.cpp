@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <iterator>
+#include <numeric>
 
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
@@ -18,15 +19,29 @@ constexpr std::size_t header_bytes = 8 + 1 + 1;
 /// How the row at position 0 is stored.
 enum FirstRow : std::uint8_t { absent, stored, of_profile };
 
-/// The columns of a tensor that are coded at a step, and the tables to expect for them.
-std::vector<std::uint8_t> expected_tables(const Profile::Tensor& tensor, StepScale step) {
-  std::vector<std::uint8_t> expected;
-  for (const std::uint8_t index : tensor.tables) {
-    const std::uint8_t moved = step.expected_table(index);
-    if (moved < JointTransform::least_table) break;  // the others are no greater
-    expected.push_back(moved);
+/// The columns of a tensor that count at a step.
+struct Columns {
+  std::size_t count = 0, wide = 0;     ///< leading ones, and how many of them are wide
+  std::vector<std::size_t> coded;      ///< those that are coded
+  std::vector<std::uint8_t> expected;  ///< the tables to expect for them
+};
+
+Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
+  Columns columns;
+  for (std::size_t i = 0; i < tensor.spreads.size(); ++i) {
+    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_table) break;
+    columns.count = i + 1;
+    const std::uint8_t table = step.expected_table(tensor.tables[i]);
+    if (table < JointTransform::least_table) continue;
+    columns.coded.push_back(i);
+    columns.expected.push_back(table);
   }
-  return expected;
+  columns.wide = std::min(columns.count, tensor.wide_columns());
+  return columns;
+}
+
+std::size_t padded(std::size_t columns) {
+  return (columns + Bf16Panels::width - 1) / Bf16Panels::width * Bf16Panels::width;
 }
 
 /// to [T, blocks * D] = from [T, stride] times a symmetric matrix for each block of D columns.
@@ -48,13 +63,72 @@ void multiply_blocks(const float* from, std::size_t stride, std::size_t tokens, 
   }
 }
 
-/// R f for each token, [padded rows, padded columns]; empty without features.
-std::vector<float> predict(const Profile::Tensor& tensor, const Bf16Rows& features) {
-  if (tensor.prediction.columns() == 0) return {};
-  std::vector<float> predicted(features.padded_rows() * tensor.prediction.panels() * Bf16Panels::width);
-  multiply(features, tensor.prediction, predicted);
-  return predicted;
+/// Tokens whose sums stay in registers while a row of the wide basis is read once.
+constexpr std::size_t tile_tokens = 4, tile_values = 64;
+
+/// y [T, n] += sign * values [T, columns] times the first wide columns [columns, n].
+void add_wide(const Profile::Tensor& tensor, std::span<const float> values, std::size_t tokens, float sign,
+              std::span<float> y) {
+  const std::size_t n = tensor.mean.size(), columns = tokens == 0 ? 0 : values.size() / tokens;
+  for (std::size_t token = 0; token < tokens; token += tile_tokens) {
+    const std::size_t height = std::min(tile_tokens, tokens - token);
+    for (std::size_t first = 0; first < n; first += tile_values) {
+      const std::size_t width = std::min(tile_values, n - first);
+      float sums[tile_tokens][tile_values] = {};
+      for (std::size_t column = 0; column < columns; ++column) {
+        const float* line = &tensor.wide[column * n + first];
+        if (width == tile_values && height == tile_tokens) {
+          for (std::size_t t = 0; t < tile_tokens; ++t) {
+            const float value = values[(token + t) * columns + column];
+            for (std::size_t i = 0; i < tile_values; ++i) sums[t][i] += value * line[i];
+          }
+        } else {
+          for (std::size_t t = 0; t < height; ++t)
+            for (std::size_t i = 0; i < width; ++i) sums[t][i] += values[(token + t) * columns + column] * line[i];
+        }
+      }
+      for (std::size_t t = 0; t < height; ++t)
+        for (std::size_t i = 0; i < width; ++i) y[(token + t) * n + first + i] += sign * sums[t][i];
+    }
+  }
 }
+
+/// [T, columns]: the first wide columns times y [T, n].
+std::vector<float> project_wide(const Profile::Tensor& tensor, std::span<const float> y, std::size_t tokens,
+                                std::size_t columns) {
+  constexpr std::size_t lanes = 16;
+  const std::size_t n = tensor.mean.size();
+  std::vector<float> result(tokens * columns);
+  for (std::size_t token = 0; token < tokens; ++token)
+    for (std::size_t column = 0; column < columns; ++column) {
+      const float* a = &y[token * n];
+      const float* b = &tensor.wide[column * n];
+      float sums[lanes] = {}, rest = 0;
+      std::size_t i = 0;
+      for (; i + lanes <= n; i += lanes)
+        for (std::size_t lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
+      for (; i < n; ++i) rest += a[i] * b[i];
+      result[token * columns + column] = std::accumulate(std::begin(sums), std::end(sums), rest);
+    }
+  return result;
+}
+
+/// R f of the columns that count, for each token.
+class Prediction {
+ public:
+  Prediction(const Profile::Tensor& tensor, const Bf16Rows& features, std::size_t columns) : stride_(padded(columns)) {
+    if (tensor.prediction.columns() == 0 || columns == 0) return;
+    values_.resize(features.padded_rows() * stride_);
+    multiply(features, tensor.prediction, values_);
+  }
+  [[nodiscard]] float operator()(std::size_t token, std::size_t column) const {
+    return values_.empty() ? 0 : values_[token * stride_ + column];
+  }
+
+ private:
+  std::size_t stride_;
+  std::vector<float> values_;
+};
 
 Bf16Rows feature_rows(std::span<const float> given, std::size_t tokens, std::size_t features) {
   Bf16Rows rows;
@@ -145,7 +219,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const Bf16Rows given = feature_rows(context.features.subspan(apart * features), tokens, features);
-  const float per_step = 1 / step_.factor();
+  const float factor = step_.factor(), per_step = 1 / factor;
 
   std::vector<std::int16_t> symbols;  // [columns, T]
   std::vector<std::uint8_t> expected;
@@ -163,20 +237,37 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
       }
     }
     multiply_blocks(values.data(), n, tokens, side.tensor.weights, geometry.head_dim, weighted.data());
+    const Columns columns = columns_at(side.tensor, step_);
+    const Prediction predicted(side.tensor, given, columns.count);
+    const auto round_to_symbol = [&](float value) {
+      return static_cast<std::int16_t>(std::lrintf(std::clamp(value * per_step, -32767.0F, 32767.0F)));
+    };
+    // The wide columns' coded values leave y, and with them whatever else of y they did not hold exactly stays in it.
+    std::vector<float> wide_values = project_wide(side.tensor, weighted, tokens, columns.wide);
+    std::size_t next = 0;  // coded column
+    for (std::size_t column = 0; column < columns.wide; ++column) {
+      const bool is_coded = next < columns.coded.size() && columns.coded[next] == column;
+      if (is_coded) ++next;
+      for (std::size_t token = 0; token < tokens; ++token) {
+        float& value = wide_values[token * columns.wide + column];
+        const std::int16_t symbol = is_coded ? round_to_symbol(value - predicted(token, column)) : std::int16_t{0};
+        if (is_coded) symbols.push_back(symbol);
+        value = factor * outward(symbol) + predicted(token, column);
+      }
+    }
+    add_wide(side.tensor, wide_values, tokens, -1, weighted);
     rows.reset(tokens, n);
     rows.round_from(weighted, n);
-    const std::size_t stride = side.tensor.analysis.panels() * Bf16Panels::width;
+    const std::size_t stride = padded(columns.count - columns.wide);
     coefficients.resize(rows.padded_rows() * stride);
     multiply(rows, side.tensor.analysis, coefficients);
-    const auto predicted = predict(side.tensor, given);
-    const auto tables = expected_tables(side.tensor, step_);
-    for (std::size_t column = 0; column < tables.size(); ++column)
-      for (std::size_t token = 0; token < tokens; ++token) {
-        float value = coefficients[token * stride + column];
-        if (!predicted.empty()) value -= predicted[token * stride + column];
-        symbols.push_back(static_cast<std::int16_t>(std::lrintf(std::clamp(value * per_step, -32767.0F, 32767.0F))));
-      }
-    expected.insert(expected.end(), tables.begin(), tables.end());
+    for (; next < columns.coded.size(); ++next) {
+      const std::size_t column = columns.coded[next];
+      for (std::size_t token = 0; token < tokens; ++token)
+        symbols.push_back(
+            round_to_symbol(coefficients[token * stride + column - columns.wide] - predicted(token, column)));
+    }
+    expected.insert(expected.end(), columns.expected.begin(), columns.expected.end());
   }
 
   const SymbolBlock block{expected.size(), tokens};
@@ -240,10 +331,9 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   if (length > chunk.size()) return too_short();
 
   const Side sides[] = {{profile_->keys(group_), true}, {profile_->values(group_), false}};
-  std::vector<std::uint8_t> expected = expected_tables(sides[0].tensor, step);
-  const std::size_t key_columns = expected.size();
-  const auto more = expected_tables(sides[1].tensor, step);
-  expected.insert(expected.end(), more.begin(), more.end());
+  const Columns columns_of[] = {columns_at(sides[0].tensor, step), columns_at(sides[1].tensor, step)};
+  std::vector<std::uint8_t> expected = columns_of[0].expected;
+  expected.insert(expected.end(), columns_of[1].expected.begin(), columns_of[1].expected.end());
   std::vector<std::uint8_t> tables(expected.size());
   if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), tables);
       !status)
@@ -256,37 +346,43 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   const Bf16Rows given = feature_rows(context.features.subspan(apart * features), tokens, features);
   const float factor = step.factor();
   std::vector<std::int16_t> symbols;
-  std::vector<float> coefficients, values, row(width);
+  std::vector<float> coefficients, values, weighted, row(width);
   Bf16Rows rows;
   for (const Side side : sides) {
-    const std::size_t columns = side.tensor.tables.size(), coded = side.keys ? key_columns : expected.size() - key_columns;
-    symbols.assign(coded * tokens, 0);
+    const Columns& columns = columns_of[side.keys ? 0 : 1];
+    const std::size_t n = layers() * width;
+    symbols.assign(columns.coded.size() * tokens, 0);
     if (auto status = decoder->read(symbols); !status) return status;
-    rows.reset(tokens, columns);
-    const std::size_t padded = side.tensor.analysis.panels() * Bf16Panels::width;
-    const auto predicted = predict(side.tensor, given);
-    for (std::size_t pair = 0; pair < rows.pairs(); ++pair) {
-      std::uint32_t* words = rows.pair(pair);
-      for (std::size_t half = 0; half < 2; ++half) {
-        const std::size_t column = 2 * pair + half;
-        if (column >= columns || (column >= coded && predicted.empty())) continue;
-        for (std::size_t token = 0; token < tokens; ++token) {
-          float value = column < coded ? factor * outward(symbols[column * tokens + token]) : 0;
-          if (!predicted.empty()) value += predicted[token * padded + column];
-          words[token] |= static_cast<std::uint32_t>(bf16_from_float(value)) << (half == 0 ? 0 : 16);
+    const Prediction predicted(side.tensor, given, columns.count);
+    std::vector<float> wide_values(tokens * columns.wide);
+    rows.reset(tokens, columns.count - columns.wide);
+    for (std::size_t column = 0, next = 0; column < columns.count; ++column) {
+      const std::int16_t* coded = nullptr;
+      if (next < columns.coded.size() && columns.coded[next] == column) coded = &symbols[next++ * tokens];
+      const std::size_t narrow = column - columns.wide, shift = narrow % 2 == 0 ? 0 : 16;
+      for (std::size_t token = 0; token < tokens; ++token) {
+        const float value = (coded ? factor * outward(coded[token]) : 0) + predicted(token, column);
+        if (column < columns.wide) {
+          wide_values[token * columns.wide + column] = value;
+        } else {
+          rows.pair(narrow / 2)[token] |= static_cast<std::uint32_t>(bf16_from_float(value)) << shift;
         }
       }
     }
-    const std::size_t n = layers() * width, stride = side.tensor.synthesis.panels() * Bf16Panels::width;
+    const std::size_t stride = padded(n);
     coefficients.resize(rows.padded_rows() * stride);
     multiply(rows, side.tensor.synthesis, coefficients);
     values.resize(tokens * n);
-    multiply_blocks(coefficients.data(), stride, tokens, side.tensor.unweights, geometry.head_dim, values.data());
+    for (std::size_t token = 0; token < tokens; ++token)
+      std::copy_n(&coefficients[token * stride], n, &values[token * n]);
+    add_wide(side.tensor, wide_values, tokens, 1, values);
+    weighted.resize(tokens * n);
+    multiply_blocks(values.data(), n, tokens, side.tensor.unweights, geometry.head_dim, weighted.data());
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const float* from = &values[token * n + layer * width];
+        const float* from = &weighted[token * n + layer * width];
         for (std::size_t i = 0; i < width; ++i) row[i] = from[i] + mean[i];
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 #include "krul/core/half.hpp"
 #include "krul/core/identity.hpp"
@@ -95,6 +96,7 @@ void each_field(Tensor& tensor, Visit&& visit) {
   visit(tensor.narrow_scales);
   visit(tensor.prediction);
   visit(tensor.prediction_scales);
+  visit(tensor.spreads);
   visit(tensor.tables);
 }
 
@@ -114,7 +116,9 @@ Status check(const TensorTransform& tensor, std::size_t blocks, std::size_t head
   if (!all_finite(tensor.mean) || !all_finite(tensor.weight_scales) || !all_finite(tensor.narrow_scales) ||
       !all_finite(tensor.prediction_scales))
     return damaged("it holds numbers that are not finite");
-  if (!std::is_sorted(tensor.tables.rbegin(), tensor.tables.rend()) || tensor.tables.front() >= TableSet::largest_size)
+  if (tensor.spreads.size() != columns || tensor.spreads.front() >= TableSet::largest_size ||
+      !std::is_sorted(tensor.spreads.rbegin(), tensor.spreads.rend()) ||
+      !std::equal(tensor.tables.begin(), tensor.tables.end(), tensor.spreads.begin(), std::less_equal<>()))
     return damaged("its columns are not in order");
   return {};
 }
@@ -163,6 +167,7 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
   Profile::Tensor to;
   const std::size_t n = blocks * head_dim, columns = from.columns(), triangle = head_dim * (head_dim + 1) / 2;
   to.mean = from.mean;
+  to.spreads = from.spreads;
   to.tables = from.tables;
   to.weights.resize(blocks * head_dim * head_dim);
   to.unweights.resize(to.weights.size());
@@ -170,11 +175,12 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
     if (!expand_weight(std::span(from.weights).subspan(i * triangle, triangle), from.weight_scales[i], head_dim,
                        &to.weights[i * head_dim * head_dim], &to.unweights[i * head_dim * head_dim]))
       return damaged("a weight cannot be inverted");
-  std::vector<std::uint16_t> basis = from.wide_basis;  // [C, n]
+  for (const std::uint16_t value : from.wide_basis) to.wide.push_back(float_from_bf16(value));
+  std::vector<std::uint16_t> basis;  // [C - C1, n]
   for (std::size_t i = 0; i < from.narrow_basis.size(); ++i)
     basis.push_back(bf16_from_float(from.narrow_scales[i / n] * static_cast<float>(from.narrow_basis[i])));
-  to.analysis = Bf16Panels::transposed(n, columns, basis);
-  to.synthesis = Bf16Panels(columns, n, basis);
+  to.analysis = Bf16Panels::transposed(n, basis.size() / n, basis);
+  to.synthesis = Bf16Panels(basis.size() / n, n, basis);
   std::vector<std::uint16_t> prediction;  // [C, F]
   for (std::size_t i = 0; i < from.prediction.size(); ++i)
     prediction.push_back(

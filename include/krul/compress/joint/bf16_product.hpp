@@ -68,9 +68,10 @@ class Bf16Rows {
   std::vector<std::uint32_t> words_;  // [pairs, padded rows]
 };
 
-/// out = rows * panels, with sums in f32.
-/// @param out  [rows.padded_rows(), panels.panels() * 16]
-/// @throws PreconditionError if a shape does not fit or the path is not available
+/// out = rows * panels, with sums in f32: of the leading depths that the rows have, and as many panels as `out` holds.
+/// @param out  [rows.padded_rows(), 16 for each panel]
+/// @throws PreconditionError if the rows are deeper than the panels, `out` holds no whole panels or more than there are,
+///         or the path is not available
 /// @complexity O(rows * depth * columns); about 200 GFLOP/s a core of Zen 4 with avx512_bf16
 void multiply(const Bf16Rows& rows, const Bf16Panels& panels, std::span<float> out,
               ProductPath path = fastest_product_path());

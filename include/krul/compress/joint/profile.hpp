@@ -19,9 +19,11 @@ namespace krul {
 ///
 /// With x the n = layers * G * D values of one token (keys with the rotary embedding undone) and f its F features:
 ///   y  = W (x - mean)                  W symmetric, a block [D, D] for each layer and head: what an error does
-///   c  = Q^T y - R f                   Q [n, C] has orthonormal columns; one step of c is one step of the profile
+///   c  = Q^T y - R f                   Q [n, C] has orthonormal columns; one step of c is one step of the profile. The
+///                                      first C1 are coded first and taken off y, the others see what is left
 ///   x' = mean + W^-1 Q (c' + R f)      c' is c as it was coded: rounded, or zero
-/// The first columns come first in what they take to code; those behind are predicted by R only.
+/// Columns lie in descending order of how far their values spread, coded or predicted: at a coarse step the last ones
+/// are left out.
 struct TensorTransform {
   std::vector<float> mean;                   ///< [n]
   std::vector<std::uint16_t> weights;        ///< [layers * G, D * (D + 1) / 2] f16, lower triangles of W over its scale
@@ -31,7 +33,8 @@ struct TensorTransform {
   std::vector<float> narrow_scales;          ///< [C - C1]
   std::vector<std::int8_t> prediction;       ///< [C, F]: R over its scale
   std::vector<float> prediction_scales;      ///< [C]; empty without features
-  std::vector<std::uint8_t> tables;          ///< [C] expected index into TableSet::universal(), not ascending
+  std::vector<std::uint8_t> spreads;         ///< [C] the larger of both, as a table's index; not ascending
+  std::vector<std::uint8_t> tables;          ///< [C] expected index into TableSet::universal(), <= spreads
 
   [[nodiscard]] std::size_t columns() const noexcept { return tables.size(); }
   friend bool operator==(const TensorTransform&, const TensorTransform&) = default;
@@ -72,10 +75,12 @@ class Profile {
     std::vector<float> mean;       ///< [n]
     std::vector<float> weights;    ///< [layers * G, D, D]: W
     std::vector<float> unweights;  ///< [layers * G, D, D]: W^-1
-    Bf16Panels analysis;           ///< [n, C]: Q
-    Bf16Panels synthesis;          ///< [C, n]: Q^T
+    std::vector<float> wide;       ///< [C1, n]: the first columns of Q, whose coefficients are too large for bf16
+    Bf16Panels analysis;           ///< [n, C - C1]: the others
+    Bf16Panels synthesis;          ///< [C - C1, n]: their transpose
     Bf16Panels prediction;         ///< [F, C]: R^T
-    std::vector<std::uint8_t> tables;  ///< [C]
+    std::vector<std::uint8_t> spreads, tables;  ///< [C]
+    [[nodiscard]] std::size_t wide_columns() const noexcept { return wide.size() / mean.size(); }
   };
 
   /// @return corrupt or too_large unless all sizes fit together and W can be inverted
