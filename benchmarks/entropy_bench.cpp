@@ -1,6 +1,6 @@
-// Entropy coding of quantised coefficients: a copy of the symbols first, then the twin, then the coder by path. Blocks of
-// 3,700 columns x 64 tokens; most columns of small scale. Counters: symbols/s, bits a symbol, and how much longer the
-// bytes are than the ideal code of the tables that were chosen.
+// Entropy coding of quantised coefficients: a copy of the symbols first, then the twin, then the coder by path. Blocks
+// of 3,700 columns x 64 tokens; most columns of small scale. Counters: symbols/s, bits a symbol, and how much longer
+// the bytes are than the ideal code of the tables that were chosen.
 #include <benchmark/benchmark.h>
 
 #include <cmath>

@@ -87,9 +87,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::vector<std::byte> exact(reinterpret_cast<const std::byte*>(data + 1),
                                      reinterpret_cast<const std::byte*>(data + size));
   switch (data[0] % 3) {
-    case 0: check_symbols(exact); break;
-    case 1: check_indices(exact); break;
-    default: check_bytes(exact); break;
+    case 0:
+      check_symbols(exact);
+      break;
+    case 1:
+      check_indices(exact);
+      break;
+    default:
+      check_bytes(exact);
+      break;
   }
   return 0;
 }

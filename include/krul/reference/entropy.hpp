@@ -18,8 +18,8 @@ namespace krul::reference {
 [[nodiscard]] inline double ideal_bits(const SymbolTable& table, int symbol) {
   const double q = std::floor(std::ldexp(symbol, -static_cast<int>(table.shift())));
   const double above = std::abs(q) - table.reach();
-  const auto frequency = above > 0 ? table.frequencies().back()
-                                   : table.frequencies()[static_cast<std::size_t>(q + table.reach())];
+  const auto frequency =
+      above > 0 ? table.frequencies().back() : table.frequencies()[static_cast<std::size_t>(q + table.reach())];
   const double escape = above > 0 ? 4 + std::floor(std::log2(2 * (above - 1) + (q < 0 ? 1 : 0) + 1)) : 0;
   return SymbolTable::precision - std::log2(frequency) + table.shift() + escape;
 }
@@ -75,8 +75,7 @@ struct Slot {
     std::size_t giver = 0;
     while (left[giver] <= room) ++giver;
     left[giver] -= static_cast<std::uint32_t>(room) - own[bucket];
-    for (std::uint32_t i = own[bucket]; i < room; ++i)
-      slots[bucket].push_back({giver, left[giver] + i - own[bucket]});
+    for (std::uint32_t i = own[bucket]; i < room; ++i) slots[bucket].push_back({giver, left[giver] + i - own[bucket]});
     if (left[giver] < room) next = giver;
   }
   std::vector<Slot> all;

@@ -10,7 +10,8 @@
 
 #include "decode_escape.hpp"
 
-// Only what is marked is compiled for these instructions: this file needs no flags, and nothing of it leaks into others.
+// Only what is marked is compiled for these instructions: this file needs no flags, and nothing of it leaks into
+// others.
 #define KRUL_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt,bmi2")))
 #define KRUL_AVX512_INLINE KRUL_AVX512 __attribute__((always_inline)) inline
 
@@ -73,16 +74,16 @@ KRUL_AVX512_INLINE __m512i take_symbols(Streams& x, const Registers& table, Lane
   const __m512i slot = _mm512_and_si512(low_words(x), _mm512_set1_epi16(SymbolTable::total - 1));
   const __m512i bucket = _mm512_srli_epi16(slot, AliasTable::bucket_bits);
   const __mmask32 other = _mm512_cmpge_epu16_mask(slot, look_up(table.divider, bucket));
-  const __m512i offset = _mm512_mask_sub_epi16(_mm512_and_si512(slot, _mm512_set1_epi16(0xff)), other, slot,
-                                               look_up(table.bias, bucket));
-  const __m512i frequency = _mm512_mask_mov_epi16(look_up(table.own_frequency, bucket), other,
-                                                  look_up(table.alias_frequency, bucket));
-  const __m512i even = _mm512_add_epi32(_mm512_mullo_epi32(_mm512_srli_epi32(x.even, SymbolTable::precision),
-                                                           _mm512_and_si512(frequency, low16)),
-                                        _mm512_and_si512(offset, low16));
-  const __m512i odd = _mm512_add_epi32(_mm512_mullo_epi32(_mm512_srli_epi32(x.odd, SymbolTable::precision),
-                                                          _mm512_srli_epi32(frequency, 16)),
-                                       _mm512_srli_epi32(offset, 16));
+  const __m512i offset =
+      _mm512_mask_sub_epi16(_mm512_and_si512(slot, _mm512_set1_epi16(0xff)), other, slot, look_up(table.bias, bucket));
+  const __m512i frequency =
+      _mm512_mask_mov_epi16(look_up(table.own_frequency, bucket), other, look_up(table.alias_frequency, bucket));
+  const __m512i even = _mm512_add_epi32(
+      _mm512_mullo_epi32(_mm512_srli_epi32(x.even, SymbolTable::precision), _mm512_and_si512(frequency, low16)),
+      _mm512_and_si512(offset, low16));
+  const __m512i odd = _mm512_add_epi32(
+      _mm512_mullo_epi32(_mm512_srli_epi32(x.odd, SymbolTable::precision), _mm512_srli_epi32(frequency, 16)),
+      _mm512_srli_epi32(offset, 16));
   x.even = take_words(Full ? even : _mm512_mask_mov_epi32(x.even, lanes.even, even), lanes.even, at);
   x.odd = take_words(Full ? odd : _mm512_mask_mov_epi32(x.odd, lanes.odd, odd), lanes.odd, at);
   return _mm512_mask_mov_epi16(bucket, other, look_up(table.alias, bucket));

@@ -19,7 +19,9 @@ Status damaged() {
 
 }  // namespace
 
-std::string_view name(EntropyPath path) noexcept { return path == EntropyPath::avx512 ? "avx512" : "portable"; }
+std::string_view name(EntropyPath path) noexcept {
+  return path == EntropyPath::avx512 ? "avx512" : "portable";
+}
 
 bool available(EntropyPath path) noexcept {
   if (path == EntropyPath::portable) return true;
@@ -43,6 +45,8 @@ Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, Symb
   const std::size_t streams = block.symbols() == 0 ? 0 : block.streams();
   if (bytes.size() < 4 * streams)
     return fail(ErrorCode::truncated, "coded symbols end before their first word: recompute these rows");
+  for (const std::uint8_t index : table_of_column)
+    if (index >= tables.size()) return tl::unexpected(damaged().error());
   SymbolDecoder decoder;
   decoder.state_.streams.fill(lowest_state);  // those that do not exist stay as a stream ends
   const std::size_t even = (streams + 1) / 2;
@@ -64,11 +68,9 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
   expects(out.size() == columns * tokens_ && columns <= table_of_column_.size(),
           "SymbolDecoder: reads whole columns, and not more than are left");
   const auto indices = table_of_column_.first(columns);
-  for (const std::uint8_t index : indices)
-    if (index > tables_.size()) return damaged();
   const detail::DecodeColumns work{indices, tables_, tokens_, out.data()};
-  const auto outcome = path_ == EntropyPath::avx512 ? detail::decode_avx512(state_, work)
-                                                    : detail::decode_portable(state_, work);
+  const auto outcome =
+      path_ == EntropyPath::avx512 ? detail::decode_avx512(state_, work) : detail::decode_portable(state_, work);
   if (outcome == detail::DecodeOutcome::truncated)
     return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
   if (outcome == detail::DecodeOutcome::bad_symbol) return damaged();
@@ -78,8 +80,7 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
 
 Status SymbolDecoder::finish() const {
   expects(table_of_column_.empty() || tokens_ == 0, "SymbolDecoder: columns are left");
-  if (state_.at > state_.size())
-    return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+  if (state_.at > state_.size()) return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
   const auto& streams = state_.streams;
   const bool ends = std::all_of(streams.begin(), streams.end(), [](auto state) { return state == lowest_state; });
   if (!ends || !state_.at_end()) return damaged();

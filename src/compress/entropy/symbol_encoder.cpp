@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <memory>
 
 namespace krul {
@@ -63,7 +64,7 @@ void backwards(std::size_t tokens, Visit&& visit) {
 
 }  // namespace
 
-SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_(2 * dense * row, 0xffff) {
+SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_((2 * dense + 1) * row) {
   tables_.reserve(set.size() - 1);
   for (std::size_t index = 1; index < set.size(); ++index) {
     const auto& symbols = set.table(index);
@@ -83,7 +84,7 @@ SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_(2 * dense * row
     }
     for (int symbol = -dense; symbol < dense; ++symbol)
       dense_costs_[static_cast<std::size_t>(symbol + dense) * row + index] =
-          static_cast<std::uint16_t>(symbols.cost(static_cast<std::int16_t>(symbol)));
+          symbols.cost(static_cast<std::int16_t>(symbol));
     tables_.push_back(std::move(table));
   }
 }
@@ -137,8 +138,8 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
       backwards(here.size(), [&](std::size_t stream, std::size_t t) {
         const std::uint32_t frequency = frequencies[place[t]];
         const std::uint32_t state = words.lower(streams[stream], std::uint64_t{frequency} << 18);
-        streams[stream] = (state / frequency) << SymbolTable::precision |
-                          table.slots[table.begin[place[t]] + state % frequency];
+        streams[stream] =
+            (state / frequency) << SymbolTable::precision | table.slots[table.begin[place[t]] + state % frequency];
       });
     }
   }
@@ -158,23 +159,26 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
 void SymbolEncoder::costs(std::span<const std::int16_t> column, std::span<std::uint32_t> costs) const {
   expects(column.size() <= 65536 && costs.size() == size(),
           "SymbolEncoder: needs a column of at most 2^16 symbols and room for a cost of each index");
-  std::fill(costs.begin(), costs.end(), 0U);
-  const auto far = [](std::int16_t symbol) { return symbol < -dense || symbol >= dense; };
-  for (const std::int16_t symbol : column)
-    if (far(symbol)) [[unlikely]]
-      for (std::size_t i = 0; i < tables_.size(); ++i) costs[i + 1] += tables_[i].symbols.cost(symbol);
-  // Sixteen indices at a time, so that their sums stay in registers.
-  constexpr std::size_t group = 16;
-  for (std::size_t first = 0; first < costs.size(); first += group) {
-    std::array<std::uint32_t, group> sums{};
-    for (const std::int16_t symbol : column) {
-      if (far(symbol)) [[unlikely]]
-        continue;
-      const std::uint16_t* of_symbol = &dense_costs_[static_cast<std::size_t>(symbol + dense) * row + first];
-      for (std::size_t i = 0; i < group; ++i) sums[i] += of_symbol[i];
+  // All indices at once, by the compilers' vector extension: their sums stay in registers.
+  using Costs [[gnu::vector_size(64)]] = std::uint32_t;
+  constexpr std::size_t vectors = row * sizeof(std::uint32_t) / sizeof(Costs);
+  std::array<Costs, vectors> sums{};
+  bool far = false;
+  for (const std::int16_t symbol : column) {
+    const bool at_hand = symbol >= -dense && symbol < dense;
+    far |= !at_hand;
+    const auto* of_symbol = &dense_costs_[static_cast<std::size_t>(at_hand ? symbol + dense : 2 * dense) * row];
+    for (std::size_t i = 0; i < vectors; ++i) {
+      Costs part;
+      std::memcpy(&part, of_symbol + i * (row / vectors), sizeof part);
+      sums[i] += part;
     }
-    for (std::size_t i = 0; i < group && first + i < costs.size(); ++i) costs[first + i] += sums[i];
   }
+  std::memcpy(costs.data(), sums.data(), costs.size_bytes());
+  if (far)
+    for (const std::int16_t symbol : column)
+      if (symbol < -dense || symbol >= dense)
+        for (std::size_t i = 0; i < tables_.size(); ++i) costs[i + 1] += tables_[i].symbols.cost(symbol);
   const bool zeros = std::all_of(column.begin(), column.end(), [](auto symbol) { return symbol == 0; });
   costs[0] = zeros ? 0 : out_of_reach;
 }

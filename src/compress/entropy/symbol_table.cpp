@@ -13,13 +13,17 @@ namespace {
 constexpr std::uint32_t total = SymbolTable::total;
 
 /// What follows an escape of remainder r, in bits.
-unsigned escape_bits(std::uint64_t remainder) { return 4 + static_cast<unsigned>(std::bit_width(remainder + 1)) - 1; }
+unsigned escape_bits(std::uint64_t remainder) {
+  return 4 + static_cast<unsigned>(std::bit_width(remainder + 1)) - 1;
+}
 
 std::uint64_t remainder_of(int q, int reach) {
   return 2 * static_cast<std::uint64_t>(std::abs(q) - reach - 1) + (q < 0 ? 1 : 0);
 }
 
-std::uint32_t bits_q16(std::uint64_t frequency) { return (SymbolTable::precision << 16) - detail::log2_q16(frequency); }
+std::uint32_t bits_q16(std::uint64_t frequency) {
+  return (SymbolTable::precision << 16) - detail::log2_q16(frequency);
+}
 
 /// Counts small enough that products with frequencies fit 64 bits. What was seen stays seen.
 std::vector<std::uint64_t> bounded(std::span<const std::uint64_t> counts) {

@@ -13,21 +13,25 @@ constexpr std::size_t tokens = 4;  // few streams: their states are most of what
 
 constexpr std::uint8_t decays = 8;
 
-/// Two-sided geometric: each difference is decay / 8 times as frequent as the next smaller one, and 8 stands for 15 / 16.
-/// Named by a byte in what is stored; 0 there means that all differences are zero.
+/// Two-sided geometric: each difference is decay / 8 times as frequent as the next smaller one, and 8 stands for 15
+/// / 16. Named by a byte in what is stored; 0 there means that all differences are zero.
 SymbolTable difference_table(std::uint8_t decay) {
   constexpr std::size_t reach = 15;
   std::vector<std::uint64_t> counts(2 * reach + 2);
   std::uint64_t count = std::uint64_t{1} << 40;
   for (std::size_t size = 0; size <= reach + 1; ++size) {
-    if (size <= reach) counts[reach + size] = counts[reach - size] = count;
-    else counts.back() = count;
+    if (size <= reach)
+      counts[reach + size] = counts[reach - size] = count;
+    else
+      counts.back() = count;
     count = decay < decays ? count / 8 * decay : count / 16 * 15;
   }
   return SymbolTable::from_counts(counts);
 }
 
-SymbolBlock block_of(std::size_t count) { return {(count + tokens - 1) / tokens, tokens}; }
+SymbolBlock block_of(std::size_t count) {
+  return {(count + tokens - 1) / tokens, tokens};
+}
 
 /// Differences, filled up with zeros to a whole block.
 std::vector<std::int16_t> differences(std::span<const std::uint8_t> indices, std::span<const std::uint8_t> predicted) {

@@ -6,8 +6,13 @@ namespace krul {
 namespace detail {
 
 AliasTable::AliasTable(const SymbolTable& table)
-    : divider{}, alias{}, bias{}, own_frequency{}, alias_frequency{},
-      reach(static_cast<std::uint16_t>(table.reach())), shift(static_cast<std::uint16_t>(table.shift())) {
+    : divider{},
+      alias{},
+      bias{},
+      own_frequency{},
+      alias_frequency{},
+      reach(static_cast<std::uint16_t>(table.reach())),
+      shift(static_cast<std::uint16_t>(table.shift())) {
   constexpr std::uint16_t room = 1U << bucket_bits;
   const auto frequencies = table.frequencies();
   Words left{};  // slots of each symbol that have no place yet

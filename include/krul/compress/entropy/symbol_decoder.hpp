@@ -16,8 +16,8 @@ namespace krul {
 enum class EntropyPath : std::uint8_t { portable, avx512 };
 
 [[nodiscard]] std::string_view name(EntropyPath path) noexcept;
-[[nodiscard]] bool available(EntropyPath path) noexcept;       ///< on this processor
-[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;     ///< of those that are available
+[[nodiscard]] bool available(EntropyPath path) noexcept;    ///< on this processor
+[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;  ///< of those that are available
 
 /// Decodes one block a few columns at a time, so that a caller can turn them into what it needs (floats times a step,
 /// pairs of bf16) while they are in the first-level cache. Keeps views of bytes, tables and indices.
@@ -25,7 +25,7 @@ class SymbolDecoder {
  public:
   /// @param bytes            what SymbolEncoder::encode returned; may be anything
   /// @param table_of_column  [C]; may be anything
-  /// @return truncated if there are not even states
+  /// @return truncated if there are not even states, corrupt if an index is not in the set
   /// @throws PreconditionError if the length of table_of_column is not C, or the path is not available
   [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, SymbolBlock block,
                                                   std::span<const std::uint8_t> table_of_column, const TableSet& tables,

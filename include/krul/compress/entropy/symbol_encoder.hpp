@@ -40,11 +40,11 @@ class SymbolEncoder {
     std::vector<std::uint16_t> begin;  ///< [n]: where the slots of symbol i begin in `slots`
     std::vector<std::uint16_t> slots;  ///< [2^14]: slot of each offset, symbol after symbol
   };
-  static constexpr int dense = 128;                     ///< symbols in [-dense, dense) have their costs at hand
+  static constexpr int dense = 128;                           ///< symbols in [-dense, dense) have their costs at hand
   static constexpr std::size_t row = TableSet::largest_size;  ///< costs of one symbol: one for each index
 
   std::vector<Table> tables_;               ///< [size() - 1]
-  std::vector<std::uint16_t> dense_costs_;  ///< [2 * dense, row]
+  std::vector<std::uint32_t> dense_costs_;  ///< [2 * dense + 1, row]; the last row is zeros
 };
 
 }  // namespace krul

@@ -21,7 +21,7 @@ namespace krul {
 /// Codes indices as differences from what was predicted. One byte says which of a few fixed tables codes them.
 /// @param indices    [C], each below 64
 /// @param predicted  [C], each below 64; the decoder has to know them
-/// @return about 0.1 bytes an index if the prediction is good, and never less than one byte in all
+/// @return one byte if every prediction holds; else 17 bytes and the code of the differences
 /// @throws PreconditionError if the lengths differ or a value is 64 or more
 [[nodiscard]] std::vector<std::byte> encode_tables(std::span<const std::uint8_t> indices,
                                                    std::span<const std::uint8_t> predicted);

@@ -57,7 +57,8 @@ TEST_CASE("skewed bytes are close to their entropy") {
     // States, the kinds of bytes and their table, the block's last column; 64 symbols have to have a slot of 2^14 each;
     // of f16 some kinds are escapes.
     const double header = 8.0 * (128 + 2 + 256 + 130) + 256 * 14;
-    CHECK(8.0 * static_cast<double>(encode_bytes(bytes).size()) <= entropy_bits(bytes) * 1.003 + header + 100000 * 0.006);
+    CHECK(8.0 * static_cast<double>(encode_bytes(bytes).size()) <=
+          entropy_bits(bytes) * 1.003 + header + 100000 * 0.006);
   }
 }
 

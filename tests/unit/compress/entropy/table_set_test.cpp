@@ -25,17 +25,18 @@ void check_slots(const SymbolTable& table) {
   REQUIRE(expected.size() == SymbolTable::total);
   std::vector<std::vector<bool>> seen;
   for (const auto frequency : table.frequencies()) seen.emplace_back(frequency, false);
+  std::size_t wrong = 0;
   for (unsigned slot = 0; slot < SymbolTable::total; ++slot) {
     const unsigned b = slot / 256;
     const bool own = slot < alias.divider[b];
     const std::size_t symbol = own ? b : alias.alias[b];
     const auto offset = own ? slot % 256 : static_cast<std::uint16_t>(slot - alias.bias[b]);
-    REQUIRE(symbol == expected[slot].symbol);
-    REQUIRE(offset == expected[slot].offset);
-    REQUIRE((own ? alias.own_frequency[b] : alias.alias_frequency[b]) == table.frequencies()[symbol]);
-    REQUIRE(!seen[symbol].at(offset));  // each offset of each symbol exactly once
-    seen[symbol][offset] = true;
+    const bool as_twin = symbol == expected[slot].symbol && offset == expected[slot].offset &&
+                         (own ? alias.own_frequency[b] : alias.alias_frequency[b]) == table.frequencies()[symbol];
+    if (!as_twin || seen[symbol].at(offset)) ++wrong;  // each offset of each symbol is there once
+    seen[symbol].at(offset) = true;
   }
+  CHECK(wrong == 0);
 }
 
 }  // namespace
@@ -66,7 +67,7 @@ TEST_CASE("the universal set is the same everywhere") {
   std::uint64_t hash = 14695981039346656037U;  // FNV-1a
   for (const std::byte byte : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 1099511628211U;
   CHECK(universal_tables().size() == 63);
-  CHECK(hash == 0);
+  CHECK(hash == 11992653143400641520U);
 }
 
 TEST_CASE("sets are read as they were written, and every cut is noticed") {

@@ -15,7 +15,8 @@ namespace krul::detail {
 /// ahead. The last words are therefore moved to `tail`, which goes on with zeros, and a place beyond their end means
 /// that the bytes were too few.
 struct DecodeState {
-  /// Bytes that a step of 32 symbols may take at most: a word for each symbol, its low bits, and both parts of an escape.
+  /// Bytes that a step of 32 symbols may take at most: a word for each symbol, its low bits, and both parts of an
+  /// escape.
   static constexpr std::size_t step_bytes = 4 * 32 * 2;
   static constexpr std::size_t tail_room = 2 * step_bytes + 64;  ///< and as far as a vector load looks ahead
 
