@@ -7,6 +7,7 @@
 #include "krul/compress/direct_reuse.hpp"
 #include "krul/compress/joint_transform.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/packed.hpp"
 #include "krul/compress/slerp_merge.hpp"
 
 namespace krul {
@@ -33,7 +34,7 @@ class ChunkCoding {
   }
 
  public:
-  using Sharing = std::variant<Separate, SlerpMerge, DirectReuse, JointTransform>;
+  using Sharing = std::variant<Separate, SlerpMerge, DirectReuse, JointTransform, Packed>;
 
   ChunkCoding() = default;
   ChunkCoding(Sharing sharing, AnyRowCodec codec) : sharing_(std::move(sharing)), codec_(std::move(codec)) {}

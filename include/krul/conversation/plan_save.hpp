@@ -38,6 +38,7 @@ struct SaveSituation {
   if (!codec) return propagate(codec);
   SavePlan plan = SavePlan::separate(*codec, std::string(strategy.name));
   plan.pair_coding = {strategy.pairs == PairChoice::none ? ChunkCoding::Sharing{Separate{}} : strategy.merge, *codec};
+  if (strategy.packed) plan.coding = {Packed{}, *codec};
   plan.order = strategy.order;
   return plan;
 }

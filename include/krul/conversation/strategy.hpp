@@ -65,6 +65,7 @@ struct Strategy {
   LeftOut left_out = LeftOut::nothing;
   StoredAs stored_as = StoredAs::keys_and_values;
   SegmentOrder order = SegmentOrder::by_layer;
+  bool packed = false;                 ///< what the codec leaves of single layers is entropy coded
   std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a profile,
                                        ///< or if there is none, by the row codec
 
@@ -168,6 +169,11 @@ struct Strategy {
        .meaning = "krul-paper's pairs, the shallower layer's rows used for both, everything read",
        .pairs = PairChoice::attention,
        .merge = DirectReuse{}},
+      {.name = "krul-lossless",
+       .codec = "exact",
+       .policy = FullLoad{},
+       .meaning = "the cache's own bytes, entropy coded, all of them read: bit for bit what was saved",
+       .packed = true},
       {.name = "krul-codec",
        .codec = "int8",
        .policy = FullLoad{},
