@@ -308,7 +308,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
                                                  .plan = plan_restore(sizes),
                                                  .tokens = tokens.first(end),
                                                  .logits = unwanted,
-                                                 .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
+                                                 .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
                                                  .profile = options_.profile,
                                                  .clock = clock_,
                                                  .observer = observer_of(observer)};
@@ -319,6 +319,11 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     if (options_.costs && !split) report.predicted = predict(job.plan, sizes, *options_.costs);
     if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
+  const auto unreadable = plans_without_profile(manifest_, options_.profile.get());
+  for (std::size_t i = 0; i < unreadable.size(); ++i)
+    if (unreadable[i])
+      report.reasons.push_back("rows were coded with " + manifest_.plans[i].codec +
+                               ", which is not at hand: recomputed; give krul that profile");
   if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
   if (matched < manifest_.rows)
     report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +

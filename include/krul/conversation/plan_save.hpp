@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krul/backend/kv_cache.hpp"
+#include "krul/compress/token_features.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/select/attention_similarity.hpp"

@@ -46,7 +46,7 @@ struct SavePlan {
   }
   /// For the record: the codec's name, or the profile's.
   [[nodiscard]] std::string codec_name() const {
-    return profile ? "profile " + profile->hash() : std::string(coding.codec().name());
+    return profile ? std::string(profile_prefix) + profile->hash() : std::string(coding.codec().name());
   }
 };
 

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <numeric>
 
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/symbol_encoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
 #include "krul/core/half.hpp"
+#include "small_product.hpp"
 
 namespace krul {
 namespace {
@@ -44,72 +43,31 @@ std::size_t padded(std::size_t columns) {
   return (columns + Bf16Panels::width - 1) / Bf16Panels::width * Bf16Panels::width;
 }
 
-/// to [T, blocks * D] = from [T, stride] times a symmetric matrix for each block of D columns.
-void multiply_blocks(const float* from, std::size_t stride, std::size_t tokens, std::span<const float> matrices,
-                     std::size_t size, float* to) {
-  const std::size_t blocks = matrices.size() / (size * size), width = blocks * size;
-  for (std::size_t block = 0; block < blocks; ++block) {
-    const float* matrix = &matrices[block * size * size];
-    for (std::size_t token = 0; token < tokens; ++token) {
-      const float* row = from + token * stride + block * size;
-      float* out = to + token * width + block * size;
-      std::fill_n(out, size, 0.0F);
-      for (std::size_t k = 0; k < size; ++k) {
-        const float value = row[k];
-        const float* line = matrix + k * size;
-        for (std::size_t i = 0; i < size; ++i) out[i] += value * line[i];
-      }
-    }
-  }
+/// y [T, n], each block of D columns times a symmetric matrix.
+std::vector<float> multiply_blocks(std::span<const float> from, std::size_t tokens, std::span<const float> matrices,
+                                   std::size_t size) {
+  std::vector<float> to(from.size());
+  const std::size_t width = matrices.size() / size;
+  for (std::size_t first = 0; first < width; first += size)
+    detail::add_product({tokens, size, size}, {from.data() + first, width}, {&matrices[first * size], size}, 1,
+                        {to.data() + first, width});
+  return to;
 }
 
-/// Tokens whose sums stay in registers while a row of the wide basis is read once.
-constexpr std::size_t tile_tokens = 4, tile_values = 64;
-
-/// y [T, n] += sign * values [T, columns] times the first wide columns [columns, n].
+/// y [T, n] += sign * values [T, columns] times the first wide columns.
 void add_wide(const Profile::Tensor& tensor, std::span<const float> values, std::size_t tokens, float sign,
               std::span<float> y) {
   const std::size_t n = tensor.mean.size(), columns = tokens == 0 ? 0 : values.size() / tokens;
-  for (std::size_t token = 0; token < tokens; token += tile_tokens) {
-    const std::size_t height = std::min(tile_tokens, tokens - token);
-    for (std::size_t first = 0; first < n; first += tile_values) {
-      const std::size_t width = std::min(tile_values, n - first);
-      float sums[tile_tokens][tile_values] = {};
-      for (std::size_t column = 0; column < columns; ++column) {
-        const float* line = &tensor.wide[column * n + first];
-        if (width == tile_values && height == tile_tokens) {
-          for (std::size_t t = 0; t < tile_tokens; ++t) {
-            const float value = values[(token + t) * columns + column];
-            for (std::size_t i = 0; i < tile_values; ++i) sums[t][i] += value * line[i];
-          }
-        } else {
-          for (std::size_t t = 0; t < height; ++t)
-            for (std::size_t i = 0; i < width; ++i) sums[t][i] += values[(token + t) * columns + column] * line[i];
-        }
-      }
-      for (std::size_t t = 0; t < height; ++t)
-        for (std::size_t i = 0; i < width; ++i) y[(token + t) * n + first + i] += sign * sums[t][i];
-    }
-  }
+  detail::add_product({tokens, n, columns}, {values.data(), columns}, {tensor.wide.data(), n}, sign, {y.data(), n});
 }
 
 /// [T, columns]: the first wide columns times y [T, n].
 std::vector<float> project_wide(const Profile::Tensor& tensor, std::span<const float> y, std::size_t tokens,
                                 std::size_t columns) {
-  constexpr std::size_t lanes = 16;
   const std::size_t n = tensor.mean.size();
   std::vector<float> result(tokens * columns);
-  for (std::size_t token = 0; token < tokens; ++token)
-    for (std::size_t column = 0; column < columns; ++column) {
-      const float* a = &y[token * n];
-      const float* b = &tensor.wide[column * n];
-      float sums[lanes] = {}, rest = 0;
-      std::size_t i = 0;
-      for (; i + lanes <= n; i += lanes)
-        for (std::size_t lane = 0; lane < lanes; ++lane) sums[lane] += a[i + lane] * b[i + lane];
-      for (; i < n; ++i) rest += a[i] * b[i];
-      result[token * columns + column] = std::accumulate(std::begin(sums), std::end(sums), rest);
-    }
+  detail::add_product({tokens, columns, n}, {y.data(), n}, {tensor.wide_transposed.data(), tensor.wide_columns()}, 1,
+                      {result.data(), columns});
   return result;
 }
 
@@ -223,7 +181,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
 
   std::vector<std::int16_t> symbols;  // [columns, T]
   std::vector<std::uint8_t> expected;
-  std::vector<float> values(tokens * layers() * width), weighted(values.size()), coefficients;
+  std::vector<float> values(tokens * layers() * width), coefficients;
   Bf16Rows rows;
   for (const Side side : {Side{profile_->keys(group_), true}, Side{profile_->values(group_), false}}) {
     const std::size_t n = layers() * width;
@@ -236,7 +194,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
         for (std::size_t i = 0; i < width; ++i) row[i] -= side.tensor.mean[layer * width + i];
       }
     }
-    multiply_blocks(values.data(), n, tokens, side.tensor.weights, geometry.head_dim, weighted.data());
+    std::vector<float> weighted = multiply_blocks(values, tokens, side.tensor.weights, geometry.head_dim);
     const Columns columns = columns_at(side.tensor, step_);
     const Prediction predicted(side.tensor, given, columns.count);
     const auto round_to_symbol = [&](float value) {
@@ -346,7 +304,7 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   const Bf16Rows given = feature_rows(context.features.subspan(apart * features), tokens, features);
   const float factor = step.factor();
   std::vector<std::int16_t> symbols;
-  std::vector<float> coefficients, values, weighted, row(width);
+  std::vector<float> coefficients, values, row(width);
   Bf16Rows rows;
   for (const Side side : sides) {
     const Columns& columns = columns_of[side.keys ? 0 : 1];
@@ -376,13 +334,12 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     for (std::size_t token = 0; token < tokens; ++token)
       std::copy_n(&coefficients[token * stride], n, &values[token * n]);
     add_wide(side.tensor, wide_values, tokens, 1, values);
-    weighted.resize(tokens * n);
-    multiply_blocks(values.data(), n, tokens, side.tensor.unweights, geometry.head_dim, weighted.data());
+    const std::vector<float> plain = multiply_blocks(values, tokens, side.tensor.unweights, geometry.head_dim);
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const float* from = &weighted[token * n + layer * width];
+        const float* from = &plain[token * n + layer * width];
         for (std::size_t i = 0; i < width; ++i) row[i] = from[i] + mean[i];
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));

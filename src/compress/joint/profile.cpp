@@ -176,6 +176,9 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
                        &to.weights[i * head_dim * head_dim], &to.unweights[i * head_dim * head_dim]))
       return damaged("a weight cannot be inverted");
   for (const std::uint16_t value : from.wide_basis) to.wide.push_back(float_from_bf16(value));
+  const std::size_t wide = from.wide_basis.size() / n;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t column = 0; column < wide; ++column) to.wide_transposed.push_back(to.wide[column * n + i]);
   std::vector<std::uint16_t> basis;  // [C - C1, n]
   for (std::size_t i = 0; i < from.narrow_basis.size(); ++i)
     basis.push_back(bf16_from_float(from.narrow_scales[i / n] * static_cast<float>(from.narrow_basis[i])));

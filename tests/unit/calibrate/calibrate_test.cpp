@@ -29,7 +29,12 @@ std::shared_ptr<const Profile> toy_profile(toy::Backend& model, double target = 
 TEST_CASE("a calibrated profile meets the divergence that was asked for, on tokens it has not seen") {
   toy::Backend model(ElementType::f16);
   const auto tokens = toy_tokens(180, 99);
-  const auto whole = test::run_through(model, tokens);
+  constexpr std::size_t rows = 30;
+  const std::size_t vocabulary = model.geometry().vocabulary;
+  std::vector<float> whole(rows * vocabulary);
+  auto cache = model.make_cache(tokens.size());
+  auto batch = model.make_batch();
+  prefill(model, cache, batch, tokens, whole);
   for (const bool features : {true, false}) {
     const auto profile = toy_profile(model, 1e-4, features);
     MemoryStore store;
@@ -42,14 +47,18 @@ TEST_CASE("a calibrated profile meets the divergence that was asked for, on toke
       CHECK(talk.manifest().plans[0].codec == "profile " + profile->hash());
       CHECK(talk.manifest().chunk(1, 0) == talk.manifest().chunk(3, 0));
     }
-    std::vector<float> logits(model.geometry().vocabulary);
+    std::vector<float> logits(rows * vocabulary);
     auto talk = open_conversation(model, store, "talk", {.profile = profile, .read_only = true}).value();
     const auto report = talk.advance(tokens, logits).value();
     CHECK(report.matched == 150);
     CHECK(report.repaired_rows == 0);
     CHECK(report.loaded_rows == 150 * model.geometry().layers);
-    // One prediction where the target is a mean over many: ten times as much is still far below what coarse steps do.
-    CHECK(eval::NextToken(whole.logits).divergence_from(eval::NextToken(logits)) < 1e-3);
+    double sum = 0;
+    for (std::size_t row = 0; row < rows; ++row)
+      sum += eval::NextToken(std::span(whole).subspan(row * vocabulary, vocabulary))
+                 .divergence_from(eval::NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
+    // The target holds on average over the trials; other tokens may take a few times as much.
+    CHECK(sum / rows < 5e-4);
   }
 }
 
@@ -99,11 +108,11 @@ TEST_CASE("a damaged chunk of a group is repaired in all its layers") {
   toy::Backend model(ElementType::f16);
   const auto profile = toy_profile(model);
   MemoryStore store;
-  const auto tokens = toy_tokens(140, 4);
+  const auto tokens = toy_tokens(330, 4);
   {
     auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
     std::vector<float> logits(model.geometry().vocabulary);
-    REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 128), logits));
+    REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 320), logits));
     REQUIRE(talk.save());
     const auto& chunk = talk.manifest().chunk(1, 1);
     test::flip_byte(store, talk.folder() + "/" + talk.manifest().objects[chunk.object], chunk.offset + chunk.bytes / 2);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "krul/compress/entropy/symbol_encoder.hpp"
@@ -67,6 +68,9 @@ struct StepScale {
   friend bool operator==(const StepScale&, const StepScale&) = default;
 };
 
+/// What a plan's record calls its codec, before the profile's hash.
+inline constexpr std::string_view profile_prefix = "profile ";
+
 /// ProfileData made ready to code with. Immutable, so one serves all threads.
 class Profile {
  public:
@@ -76,6 +80,7 @@ class Profile {
     std::vector<float> weights;    ///< [layers * G, D, D]: W
     std::vector<float> unweights;  ///< [layers * G, D, D]: W^-1
     std::vector<float> wide;       ///< [C1, n]: the first columns of Q, whose coefficients are too large for bf16
+    std::vector<float> wide_transposed;  ///< [n, C1]
     Bf16Panels analysis;           ///< [n, C - C1]: the others
     Bf16Panels synthesis;          ///< [C - C1, n]: their transpose
     Bf16Panels prediction;         ///< [F, C]: R^T
