@@ -115,7 +115,7 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
     const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> gram(outside.transpose() * outside);
     for (Eigen::Index i = gram.eigenvalues().size(); i-- > 0 && static_cast<Eigen::Index>(columns.size()) < n;) {
       const double predicted = std::sqrt(std::max(0.0F, gram.eigenvalues()[i]));
-      if (predicted < 2 * settings.keep) break;
+      if (predicted < settings.keep) break;
       Eigen::VectorXf direction = outside * gram.eigenvectors().col(i) / static_cast<float>(predicted);
       direction -= basis * (basis.transpose() * direction);
       direction.normalize();

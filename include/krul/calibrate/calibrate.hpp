@@ -36,7 +36,7 @@ struct CalibrationSettings {
   std::size_t observed_every = 3;               ///< attention is looked at in every so many conversations
   std::size_t trials = 4;                       ///< conversations on which sensitivities and steps are measured
   std::size_t fresh = 64;                       ///< tokens after the history whose predictions are compared
-  double target_kl = 0.0105;                    ///< of code 0, over the trials
+  double target_kl = 0.009;                     ///< of code 0, over the trials
   bool features = true;                         ///< predict rows from their tokens
   FitSettings fit = {};
 };

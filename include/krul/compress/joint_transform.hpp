@@ -25,12 +25,13 @@ namespace krul {
 /// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches everything.
 /// Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type, and 2 if it
 /// is the profile's, which it is wherever a model's conversations begin with the same token. The coded columns of K, then those of V, are one SymbolBlock. A column counts as long as its spread, moved
-/// by the step's scale, is at least `least_table`, and is coded if its expected table is. What drives the symbols is integers only; a chunk decodes by itself.
+/// by the step's scale, is at least `least_spread`, and is coded if its expected table is at least `least_table`. What drives the symbols is integers only; a chunk decodes by itself.
 /// @source transform across layers and keys without rotary embedding: KVTC, arXiv:2511.01815 (second-hand); weights,
 ///         prediction from tokens, step by sensitivity: ours
 class JointTransform {
  public:
-  static constexpr std::uint8_t least_table = 17;  ///< half a step, as Laplace
+  static constexpr std::uint8_t least_table = 17;   ///< half a step, as Laplace
+  static constexpr std::uint8_t least_spread = 11;  ///< a fifth: what is predicted errs alike for a token each time
 
   JointTransform() = default;
   /// @throws PreconditionError without a profile, or if it has no such group

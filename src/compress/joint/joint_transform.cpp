@@ -28,7 +28,7 @@ struct Columns {
 Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
   Columns columns;
   for (std::size_t i = 0; i < tensor.spreads.size(); ++i) {
-    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_table) break;
+    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_spread) break;
     columns.count = i + 1;
     const std::uint8_t table = step.expected_table(tensor.tables[i]);
     if (table < JointTransform::least_table) continue;

@@ -88,9 +88,9 @@ Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group
   Symbols symbols;
   for (const std::size_t tensor : {0U, 1U}) {
     const auto& of = tensor == 0 ? profile.keys(group) : profile.values(group);
-    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= 17; ++i) {
+    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= JointTransform::least_spread; ++i) {
       symbols.count[tensor] = i + 1;
-      if (step.expected_table(of.tables[i]) < 17) continue;
+      if (step.expected_table(of.tables[i]) < JointTransform::least_table) continue;
       symbols.coded[tensor].push_back(i);
       expected.push_back(step.expected_table(of.tables[i]));
     }
