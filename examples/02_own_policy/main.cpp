@@ -2,7 +2,7 @@
 // loaded? Any type with this one member function is a policy; nothing is derived from or registered.
 
 #include <cstdio>
-#include <krul/restore/best_of.hpp>
+#include <krul/restore/optimal.hpp>
 #include <krul/restore/restoration_scheduler.hpp>
 
 /// Recomputes the whole history in the first layers and loads it in all others.
@@ -41,6 +41,6 @@ int main() {
   show("load", krul::FullLoad{}, sizes, costs);
   show("uniform split", krul::UniformSplit{}, sizes, costs);
   show("pyramid", krul::Pyramid{}, sizes, costs);
-  show("best of these", krul::DefaultPolicy{}, sizes, costs);
+  show("the best found", krul::DefaultPolicy{}, sizes, costs);
   show("first 8 layers", FirstLayers{8}, sizes, costs);
 }

@@ -16,7 +16,6 @@
 #include "krul/core/version.hpp"
 #include "krul/model/load.hpp"
 #include "krul/model/sampling.hpp"
-#include "krul/restore/measure_costs.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/store/file_store.hpp"

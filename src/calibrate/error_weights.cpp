@@ -50,15 +50,17 @@ ErrorWeights::ErrorWeights(const Geometry& geometry, std::span<const std::vector
         to.output = (columns.transpose() * columns).cast<double>();
       }
       const Eigen::SelfAdjointEigenSolver<MatrixD> solver(to.output);
-      to.root = (solver.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() * solver.eigenvectors().transpose())
-                    .cast<float>();
+      to.root =
+          (solver.eigenvalues().cwiseMax(0).cwiseSqrt().asDiagonal() * solver.eigenvectors().transpose()).cast<float>();
     }
   }
 }
 ErrorWeights::ErrorWeights(ErrorWeights&&) noexcept = default;
 ErrorWeights::~ErrorWeights() = default;
 
-void ErrorWeights::begin(const Layer& layer) { state_->layer = layer; }
+void ErrorWeights::begin(const Layer& layer) {
+  state_->layer = layer;
+}
 
 void ErrorWeights::operator()(const AttentionBlock& block) {
   State& state = *state_;
@@ -70,10 +72,11 @@ void ErrorWeights::operator()(const AttentionBlock& block) {
     State::Head& to = state.heads[block.layer * heads + head];
     const std::size_t kv_head = head / (heads / geometry.kv_heads);
     std::minstd_rand random(static_cast<unsigned>(1 + block.queries[0] * heads + head));
-    const Matrix values = view(state.layer.values, state.layer.values.size() / geometry.kv_values(), geometry.kv_values())
-                              .topRows(static_cast<Eigen::Index>(block.keys))
-                              .middleCols(static_cast<Eigen::Index>(kv_head * size), static_cast<Eigen::Index>(size)) *
-                          to.root.transpose();
+    const Matrix values =
+        view(state.layer.values, state.layer.values.size() / geometry.kv_values(), geometry.kv_values())
+            .topRows(static_cast<Eigen::Index>(block.keys))
+            .middleCols(static_cast<Eigen::Index>(kv_head * size), static_cast<Eigen::Index>(size)) *
+        to.root.transpose();
     const Eigen::VectorXf lengths = values.rowwise().squaredNorm();
     std::vector<double> running(block.keys);
     std::vector<float> turned(size);

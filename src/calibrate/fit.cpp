@@ -64,8 +64,8 @@ std::uint8_t table_for(double deviation) {
 
 /// A column of Q on its way into the profile.
 struct Column {
-  Eigen::VectorXf direction;   // [n]
-  Eigen::RowVectorXf predict;  // [F]
+  Eigen::VectorXf direction;                   // [n]
+  Eigen::RowVectorXf predict;                  // [F]
   double residual = 0, total = 0, spread = 0;  // standard deviations, in steps: what is coded, all, the larger part
 };
 
@@ -78,7 +78,7 @@ void store_narrow(const float* values, Eigen::Index count, std::vector<std::int8
 
 /// Everything about the features that does not depend on the tensor.
 struct Features {
-  MatrixD root;            // L with L L^T = covariance + ridge
+  MatrixD root;  // L with L L^T = covariance + ridge
   Eigen::LLT<MatrixD> solver;
   Eigen::VectorXf mean;
 };

@@ -49,7 +49,8 @@ KvMoments::KvMoments(const Geometry& geometry, std::size_t features, std::span<c
   }
   for (const auto& [first, layers] : state.groups) {
     const auto n = static_cast<Eigen::Index>(layers * state.width), f = static_cast<Eigen::Index>(features);
-    const Running empty{Eigen::RowVectorXf::Zero(n), Eigen::RowVectorXf::Zero(n), Matrix::Zero(n, n), Matrix::Zero(n, f)};
+    const Running empty{Eigen::RowVectorXf::Zero(n), Eigen::RowVectorXf::Zero(n), Matrix::Zero(n, n),
+                        Matrix::Zero(n, f)};
     state.tensors.insert(state.tensors.end(), 2, empty);
   }
   const auto f = static_cast<Eigen::Index>(features);
@@ -92,11 +93,21 @@ void KvMoments::add(std::span<const float> keys, std::span<const float> values, 
   });
 }
 
-std::size_t KvMoments::tokens() const noexcept { return state_->tokens; }
-std::size_t KvMoments::features() const noexcept { return state_->features; }
-std::span<const std::pair<std::size_t, std::size_t>> KvMoments::groups() const noexcept { return state_->groups; }
-KvMoments::Sums KvMoments::keys(std::size_t group) const { return state_->finish(state_->tensors.at(2 * group)); }
-KvMoments::Sums KvMoments::values(std::size_t group) const { return state_->finish(state_->tensors.at(2 * group + 1)); }
+std::size_t KvMoments::tokens() const noexcept {
+  return state_->tokens;
+}
+std::size_t KvMoments::features() const noexcept {
+  return state_->features;
+}
+std::span<const std::pair<std::size_t, std::size_t>> KvMoments::groups() const noexcept {
+  return state_->groups;
+}
+KvMoments::Sums KvMoments::keys(std::size_t group) const {
+  return state_->finish(state_->tensors.at(2 * group));
+}
+KvMoments::Sums KvMoments::values(std::size_t group) const {
+  return state_->finish(state_->tensors.at(2 * group + 1));
+}
 std::vector<float> KvMoments::feature_covariance() const {
   const auto share = 1 / static_cast<float>(state_->tokens);
   const Matrix full = state_->feature_square.selfadjointView<Eigen::Lower>();

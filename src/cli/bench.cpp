@@ -37,6 +37,8 @@ struct ForwardOptions {
   std::size_t count = 64;
   std::size_t context = 512;
   std::size_t rounds = 7;
+  std::size_t history = 0;
+  bool phases = false;
 };
 
 std::vector<std::size_t> numbers(const std::string& list) {
@@ -63,24 +65,31 @@ std::pair<double, bool> clean_median(const std::function<double()>& work, std::s
 void bench_prefill(const ForwardOptions& options, const Tool& tool) {
   const auto lengths = numbers(options.tokens);
   auto model = options.model.load(tool);
+  if (options.phases) return bench_phases(model, {lengths, options.history, options.rounds}, tool);
   Json results = Json::array();
   eval::ResultTable table(
       {{"tokens"}, {"prefill", "tokens/s"}, {"time", "ms"}, {"rounds", "", eval::ResultTable::Align::left}});
   for (const std::size_t length : lengths) {
-    expect_fits(model, length);
+    expect_fits(model, options.history + length);
     tool.progress("prefill of " + std::to_string(length) + " tokens");
-    const auto tokens = sample_tokens(model, length);
-    auto cache = model.backend.make_cache(length);
+    const auto all = sample_tokens(model, options.history + length);
+    const auto tokens = std::span(all).subspan(options.history);
+    auto cache = model.backend.make_cache(all.size());
     auto batch = model.backend.make_batch();
     std::vector<float> logits(model.backend.geometry().vocabulary);
+    if (options.history > 0) prefill(model.backend, cache, batch, std::span(all).first(options.history), {});
     const auto [taken, noisy] = clean_median(
         [&] {
-          cache.truncate(0);
+          cache.truncate(options.history);
           return eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, logits); });
         },
         options.rounds);
     const double speed = static_cast<double>(length) / taken;
-    results.push_back({{"tokens", length}, {"tokens_per_s", speed}, {"ms", taken * 1e3}, {"noisy", noisy}});
+    results.push_back({{"tokens", length},
+                       {"context", options.history},
+                       {"tokens_per_s", speed},
+                       {"ms", taken * 1e3},
+                       {"noisy", noisy}});
     table.add({std::to_string(length), eval::cell(speed, 0), eval::cell(taken * 1e3), noisy ? "noisy" : "clean"});
   }
   tool.progress("");
@@ -135,6 +144,11 @@ void add_bench(CLI::App& program, Tool& tool) {
   prefill_verb->add_option("--rounds", options->rounds, "clean rounds")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  prefill_verb->add_option("--context", options->history, "tokens in the cache before them")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  prefill_verb->add_flag("--phases", options->phases,
+                         "each part of a pass beside what arithmetic and memory of this machine allow");
   prefill_verb->callback([options, &tool] { bench_prefill(*options, tool); });
 
   auto* decode = bench->add_subcommand("decode", "forward pass token by token");
@@ -149,6 +163,7 @@ void add_bench(CLI::App& program, Tool& tool) {
   add_bench_restore(*bench, tool);
   add_bench_serve(*bench, tool);
   add_bench_observe(*bench, tool);
+  add_bench_save(*bench, tool);
 }
 
 }  // namespace krul::cli

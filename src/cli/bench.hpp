@@ -20,8 +20,18 @@ void expect_fits(const LoadedModel& model, std::size_t tokens);
   return {.clean_rounds = clean, .most_rounds = std::max<std::size_t>(4 * clean, 12)};
 }
 
+struct PhasesOptions {
+  std::vector<std::size_t> lengths;  ///< tokens of each pass
+  std::size_t context = 0;           ///< tokens in the cache before them
+  std::size_t rounds = 7;
+};
+
+/// Prints what each part of a pass takes, beside what it cannot do without on this machine.
+void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& tool);
+
 void add_bench_restore(CLI::App& bench, Tool& tool);
 void add_bench_serve(CLI::App& bench, Tool& tool);
 void add_bench_observe(CLI::App& bench, Tool& tool);
+void add_bench_save(CLI::App& bench, Tool& tool);
 
 }  // namespace krul::cli

@@ -1,14 +1,17 @@
 #include <cstdio>
 #include <ctime>
 #include <functional>
+#include <list>
 #include <memory>
 #include <numeric>
+#include <variant>
 
 #include "bench.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/similarity/observe.hpp"
 #include "krul/similarity/sketched_gram.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "texts.hpp"
 
 namespace krul::cli {
 namespace {
@@ -16,9 +19,12 @@ namespace {
 struct ObserveOptions {
   ModelOptions model;
   std::size_t tokens = 1024;
-  std::size_t decoded = 32;
-  std::string metrics = "exact,exact/16,sketch,sketch/16";
+  std::size_t decoded = 64;
+  std::string metrics = "exact,exact/16,sketch/16";
+  std::vector<std::string> data;
   std::size_t texts = 4;
+  std::size_t rows = ExactGramOptions().most_rows;
+  float negligible = ExactGramOptions().negligible;
   std::size_t rounds = 7;
 };
 
@@ -38,8 +44,12 @@ double core_seconds() {
 
 /// Sees every row and does nothing: the price of having the weights at all.
 struct IdleObserver {
+  std::size_t piece;
   void operator()(const AttentionBlock&) const noexcept {}
+  void observe_from(Position) noexcept {}
+  [[nodiscard]] std::size_t block_rows() const noexcept { return piece; }
 };
+static_assert(TokenwiseObserver<IdleObserver>);
 
 /// A model with room for one conversation.
 class Watched {
@@ -74,12 +84,15 @@ class Watched {
   Taken unobserved(std::size_t piece) {
     return run([&] { prefill(model_.backend, cache_, batch_, front(), logits_, piece); }, NullObserver{});
   }
-  Taken idle() {
-    IdleObserver observer;
-    return run([&] { forward(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
+  /// @param piece  tokens of a pass
+  Taken idle(std::size_t piece) {
+    IdleObserver observer{piece};
+    return run([&] { observed_prefill(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
   }
+  /// The estimator keeps its memory from one round to the next, as it does from turn to turn.
   template <class Metric>
   Taken observed(TokenwiseSimilarityEstimator<Metric>& estimator, AttentionStatistics* statistics) {
+    estimator.observe_from(0);
     Taken taken = run(
         [&] {
           observed_prefill(model_.backend, cache_, batch_, front(), logits_, estimator);
@@ -125,15 +138,11 @@ std::vector<MetricName> metric_names(const std::string& list) {
   return found;
 }
 
-/// Runs `call` with an estimator of that name.
-template <class Call>
-auto with_estimator(const Geometry& geometry, const MetricName& metric, Call&& call) {
-  if (metric.exact) {
-    TokenwiseSimilarityEstimator estimator(geometry, ExactGram(geometry), metric.every);
-    return call(estimator);
-  }
-  TokenwiseSimilarityEstimator estimator(geometry, SketchedGram(geometry), metric.every);
-  return call(estimator);
+using Estimator = std::variant<TokenwiseSimilarityEstimator<ExactGram>, TokenwiseSimilarityEstimator<SketchedGram>>;
+
+Estimator make_estimator(const Geometry& geometry, const MetricName& metric, const ExactGramOptions& exact) {
+  if (metric.exact) return TokenwiseSimilarityEstimator(geometry, ExactGram(geometry, exact), metric.every);
+  return TokenwiseSimilarityEstimator(geometry, SketchedGram(geometry), metric.every);
 }
 
 std::vector<double> distances(const AttentionStatistics& statistics) {
@@ -157,49 +166,75 @@ Agreement agreement(const AttentionStatistics& estimated, const AttentionStatist
   return found;
 }
 
+/// Conversations of files that are long enough, cut; or the program's own, one after the other.
+std::vector<std::vector<Token>> observed_texts(const LoadedModel& model, const ObserveOptions& options,
+                                               std::size_t length) {
+  std::vector<std::vector<Token>> texts;
+  if (options.data.empty()) {
+    const auto all = sample_tokens(model, length * options.texts);
+    for (auto from = all.begin(); from != all.end(); from += static_cast<std::ptrdiff_t>(length))
+      texts.emplace_back(from, from + static_cast<std::ptrdiff_t>(length));
+    return texts;
+  }
+  for (const auto& conversation : load_conversations(options.data)) {
+    auto tokens = encode_messages(model, conversation.messages, false);
+    if (tokens.size() < length) continue;
+    tokens.resize(length);
+    texts.push_back(std::move(tokens));
+    if (texts.size() == options.texts) return texts;
+  }
+  throw Failure({ErrorCode::invalid_argument, "only " + std::to_string(texts.size()) + " conversations have " +
+                                                  std::to_string(length) +
+                                                  " tokens: ask for fewer --texts or --tokens"});
+}
+
 void bench_observe(const ObserveOptions& options, const Tool& tool) {
   const auto metrics = metric_names(options.metrics);
   auto model = options.model.load(tool);
   const Geometry& geometry = model.backend.geometry();
   const std::size_t length = options.tokens + options.decoded;
   expect_fits(model, length);
-  const auto all_tokens = sample_tokens(model, length * options.texts);
-  const auto text = [&](std::size_t number) {
-    const auto from = all_tokens.begin() + static_cast<std::ptrdiff_t>(number * length);
-    return std::vector<Token>(from, from + static_cast<std::ptrdiff_t>(length));
-  };
+  const auto texts = observed_texts(model, options, length);
 
+  const ExactGramOptions gram{.most_rows = options.rows, .negligible = options.negligible};
   std::vector<std::vector<Agreement>> agreements(metrics.size());
   std::vector<std::size_t> bytes(metrics.size());
-  for (std::size_t number = 0; number < options.texts; ++number) {
-    tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(options.texts));
-    Watched watched(model, text(number), options.decoded);
-    const auto statistics_of = [&](const MetricName& metric, std::size_t& held) {
-      return with_estimator(geometry, metric, [&](auto& estimator) {
-        AttentionStatistics statistics;
-        watched.observed(estimator, &statistics);
-        held = estimator.metric().bytes();
-        return statistics;
-      });
+  for (std::size_t number = 0; number < texts.size(); ++number) {
+    tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(texts.size()));
+    Watched watched(model, texts[number], options.decoded);
+    const auto statistics_of = [&](const MetricName& metric, const ExactGramOptions& exact, std::size_t& held) {
+      Estimator estimator = make_estimator(geometry, metric, exact);
+      return std::visit(
+          [&](auto& one) {
+            AttentionStatistics statistics;
+            watched.observed(one, &statistics);
+            held = one.metric().bytes();
+            return statistics;
+          },
+          estimator);
     };
     std::size_t held = 0;
-    const auto exact = statistics_of({"exact"}, held);
+    const auto reference = statistics_of({"exact"}, {.negligible = 0}, held);
     for (std::size_t i = 0; i < metrics.size(); ++i)
-      agreements[i].push_back(agreement(statistics_of(metrics[i], bytes[i]), exact));
+      agreements[i].push_back(agreement(statistics_of(metrics[i], gram, bytes[i]), reference));
   }
 
   tool.progress("forward passes under each metric");
-  Watched watched(model, text(0), options.decoded);
+  Watched watched(model, texts.front(), options.decoded);
   std::vector<eval::Alternative<Taken>> alternatives;
   alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
-  alternatives.push_back({"in pieces of 128", [&] { return watched.unobserved(ExactGram::most_block_rows); }});
-  alternatives.push_back({"weights only", [&] { return watched.idle(); }});
-  for (const auto& metric : metrics)
-    alternatives.push_back({metric.name, [&watched, &geometry, metric] {
-                              return with_estimator(geometry, metric, [&](auto& estimator) {
-                                return watched.observed(estimator, nullptr);
-                              });
+  const std::string pieces = "in pieces of " + std::to_string(options.rows);
+  alternatives.push_back({pieces, [&] { return watched.unobserved(options.rows); }});
+  alternatives.push_back({"weights only", [&] { return watched.idle(any_rows); }});
+  alternatives.push_back({"weights " + pieces, [&] { return watched.idle(options.rows); }});
+  const std::size_t first_metric = alternatives.size();
+  std::list<Estimator> estimators;
+  for (const auto& metric : metrics) {
+    Estimator& estimator = estimators.emplace_back(make_estimator(geometry, metric, gram));
+    alternatives.push_back({metric.name, [&watched, &estimator] {
+                              return std::visit([&](auto& one) { return watched.observed(one, nullptr); }, estimator);
                             }});
+  }
   eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
                              {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds});
   const auto report = unwrap(harness.run<Taken>(alternatives));
@@ -211,8 +246,8 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
                            {"prefill", "core us/token"},
                            {"added", "core us/token"},
                            {"wall", "ratio"},
-                           {"decode", "ms/step"},
-                           {"decode", "ratio"},
+                           {"decode", "core us/step"},
+                           {"decode", "core ratio"},
                            {"held", "MB"},
                            {"rank", "correlation"},
                            {"error", "%"}});
@@ -221,33 +256,34 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
     const auto core_us = [&](std::size_t which) {
       return eval::quantile(report.values(which, &Taken::prefill_core_s), 0.5) * 1e6 / tokens;
     };
-    const auto prefill_wall = report.compare(i, 0, &Taken::prefill_s), step = report.compare(i, 0, &Taken::step_s);
+    const auto prefill_wall = report.compare(i, 0, &Taken::prefill_s);
+    const auto step = report.compare(i, 0, &Taken::step_core_s);
     const double added = core_us(i) - core_us(0);
     Json row{{"name", alternatives[i].name},
              {"prefill_ms", prefill_wall.median * 1e3},
              {"core_us_per_token", core_us(i)},
              {"added_core_us_per_token", added},
              {"prefill_ratio", prefill_wall.ratio.median},
-             {"step_ms", step.median * 1e3},
-             {"step_core_ms", eval::median(report.values(i, &Taken::step_core_s)) * 1e3},
-             {"step_ratio", step.ratio.median}};
+             {"step_ms", eval::median(report.values(i, &Taken::step_s)) * 1e3},
+             {"step_core_ms", step.median * 1e3},
+             {"step_core_ratio", step.ratio.median}};
     std::string held, correlation, error;
-    if (i >= 3) {
+    if (i >= first_metric) {
       double worst = 1, mean_error = 0;
-      for (const auto& one : agreements[i - 3]) {
+      for (const auto& one : agreements[i - first_metric]) {
         worst = std::min(worst, one.correlation);
-        mean_error += one.error / static_cast<double>(agreements[i - 3].size());
+        mean_error += one.error / static_cast<double>(agreements[i - first_metric].size());
       }
-      row["bytes"] = bytes[i - 3];
+      row["bytes"] = bytes[i - first_metric];
       row["rank_correlation"] = worst;
       row["relative_error"] = mean_error;
-      held = eval::cell(static_cast<double>(bytes[i - 3]) / 1e6, 1);
+      held = eval::cell(static_cast<double>(bytes[i - first_metric]) / 1e6, 1);
       correlation = eval::cell(worst, 4);
       error = eval::cell(mean_error * 100, 2);
     }
     results.push_back(row);
     table.add({alternatives[i].name, eval::cell(prefill_wall.median * 1e3), eval::cell(core_us(i)), eval::cell(added),
-               eval::cell(prefill_wall.ratio.median, 3), eval::cell(step.median * 1e3, 2),
+               eval::cell(prefill_wall.ratio.median, 3), eval::cell(step.median * 1e6, 0),
                eval::cell(step.ratio.median, 3), held, correlation, error});
   }
   if (tool.json) {
@@ -271,6 +307,15 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
       ->capture_default_str();
   verb->add_option("--metrics", options->metrics, "exact, sketch, or one of s rows: exact/16; separated by commas")
       ->capture_default_str();
+  verb->add_option("--block-rows", options->rows,
+                   "query rows that the exact metric takes at once; its memory grows with them")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--negligible", options->negligible,
+                   "256 keys that all get less are left out by the exact metric, but not in what it is compared with")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  verb->add_option("--data", options->data, "JSON-lines files of conversations; the program's own if there are none");
   verb->add_option("--texts", options->texts,
                    "texts on which estimates are compared with exact distances; the worst "
                    "rank correlation and the mean error are printed")

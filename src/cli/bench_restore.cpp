@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 #include "exact_history.hpp"
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/result_table.hpp"
+#include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
@@ -28,6 +30,42 @@ struct RestoreBenchOptions {
   std::string against = "load-f16";
   std::string trace;
   bool warm = false;
+  bool calibrate = false;
+};
+
+/// How well restores were predicted, and how long neither lane worked, over all rows of a table.
+class Summary {
+ public:
+  void add(double ttft_ms, double predicted_ms, double bubble_ms) {
+    if (predicted_ms > 0) errors_.push_back(std::abs(predicted_ms / ttft_ms - 1));
+    bubbles_.push_back(bubble_ms);
+    shares_.push_back(bubble_ms / ttft_ms);
+  }
+  [[nodiscard]] Json json() const {
+    const auto of = [](const std::vector<double>& values) -> Json {
+      if (values.empty()) return nullptr;
+      return {{"median", eval::median(values)}, {"p90", eval::quantile(values, 0.9)}};
+    };
+    return {{"predictions", errors_.size()},
+            {"prediction_error", of(errors_)},
+            {"bubble_ms", of(bubbles_)},
+            {"bubble_share", of(shares_)}};
+  }
+  void print() const {
+    const auto of = [](const std::vector<double>& values, double scale, const char* unit) {
+      char text[64];
+      std::snprintf(text, sizeof text, "%.1f%s in the median, %.1f%s in 9 of 10", scale * eval::median(values), unit,
+                    scale * eval::quantile(values, 0.9), unit);
+      return std::string(text);
+    };
+    if (!errors_.empty())
+      std::printf("%zu predictions are off by %s\n", errors_.size(), of(errors_, 100, " %").c_str());
+    std::printf("bubble: %s; of the time to the first token: %s\n", of(bubbles_, 1, " ms").c_str(),
+                of(shares_, 100, " %").c_str());
+  }
+
+ private:
+  std::vector<double> errors_, bubbles_, shares_;
 };
 
 /// One measurement a strategy, over the link that is asked for.
@@ -67,6 +105,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
+  if (options.calibrate)
+    save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
   auto costs = machine_costs(model, tool);
   measure_profile_costs(costs, model, profile);
   for (auto& link : links) link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
@@ -80,6 +120,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto exact = prefill_exact(model.backend, history, 0, chosen);
 
   Json results = Json::array();
+  Summary summary;
   eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
                            {"strategy", "", eval::ResultTable::Align::left},
                            {"first token", "ms"},
@@ -95,8 +136,11 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     std::vector<std::uint64_t> stored;
     for (const auto& strategy : chosen) {
       tool.progress("saving with " + std::string(strategy.name) + " for " + link.text);
-      Returning returning{
-          model, costs.costs(link, strategy, model.backend.geometry()), saved_id("bench-", strategy, link), {}, profile};
+      Returning returning{model,
+                          costs.costs(link, strategy, model.backend.geometry()),
+                          saved_id("bench-", strategy, link),
+                          {},
+                          profile};
       const HistorySave save{strategy, returning.costs, returning.id, profile, history};
       if (link.kind == LinkName::Kind::disk) {
         returning.tokens = save_history(model.backend, disk, exact, history, save);
@@ -124,11 +168,14 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       const double restore = milliseconds([](const RestoreFigure& f) { return f.report.first_token_s; });
       const double bound = milliseconds([](const RestoreFigure& f) { return f.report.bound_s(); });
       const double bubble = milliseconds([](const RestoreFigure& f) { return f.report.bubble_s(); });
-      const double predicted = milliseconds([](const RestoreFigure& f) { return f.report.predicted.first_token_s; });
+      const double predicted = milliseconds([](const RestoreFigure& f) { return f.report.predicted.total_s(); });
+      const double opening = milliseconds([](const RestoreFigure& f) { return f.report.opening_s; });
       const std::size_t recomputed = last.recomputed_tokens();
+      summary.add(ttft, predicted, bubble);
       results.push_back({{"strategy", chosen[i].name},
                          {"link", link.text},
                          {"ttft_ms", ttft},
+                         {"opening_ms", opening},
                          {"restore_ms", restore},
                          {"bytes", last.bytes},
                          {"stored_bytes", stored[i]},
@@ -161,7 +208,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     Json run = describe_run(model);
     run["throttled_latency_ms"] = throttled_latency_s * 1e3;
     run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
-    tool.print({{"tokens", options.tokens}, {"prompt", options.prompt}, {"results", results}, {"run", run}});
+    run["costs"] = options.calibrate ? "measured at the start of this run" : "kept from an earlier one";
+    tool.print({{"tokens", options.tokens},
+                {"prompt", options.prompt},
+                {"results", results},
+                {"summary", summary.json()},
+                {"run", run}});
   } else {
     std::printf(
         "%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links of "
@@ -169,6 +221,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
         "rate have %.1f ms latency a request; files %s\n",
         table.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
         options.warm ? "in the page cache" : "dropped from the page cache before each restore");
+    summary.print();
+    std::printf("costs %s\n",
+                options.calibrate ? "measured at the start of this run" : "as kept; --calibrate measures them first");
   }
 }
 
@@ -187,6 +242,7 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   verb->add_option("--against", options->against, "the strategy whose time the others are compared with")
       ->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_flag("--calibrate", options->calibrate, "measure the costs that predictions need first, and keep them");
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
   verb->add_option("--trace", options->trace,
                    "write timelines (Chrome trace events, for Perfetto) to files that begin so");

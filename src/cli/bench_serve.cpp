@@ -157,13 +157,10 @@ class Side {
                                      [&](auto&, const std::vector<float>& logits) { first = krul::greedy(logits); });
     if (figure.report.matched != history)
       throw Failure({ErrorCode::not_found, "the saved state does not hold these tokens; save first"});
-    return {{"ok", true},
-            {"seconds", figure.first_token_s},
-            {"tokens", history},
-            {"prompt", prompt},
-            {"bytes", figure.report.bytes},
-            {"predicted_s", figure.report.predicted.first_token_s},
-            {"first_token", first}};
+    return {
+        {"ok", true},          {"seconds", figure.first_token_s}, {"tokens", history},
+        {"prompt", prompt},    {"bytes", figure.report.bytes},    {"predicted_s", figure.report.predicted.total_s()},
+        {"first_token", first}};
   }
 
   Json recompute(std::size_t history, std::size_t prompt) {

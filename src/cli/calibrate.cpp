@@ -100,11 +100,11 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
     tokens += std::min(conversations.back().size(), settings.conversation);
   }
   const auto outputs = output_matrices(options.model.file().string(), model.backend.geometry());
-  ProfileData data = calibrate_profile(
-      model.backend, {conversations, outputs}, model.backend.workers(), settings,
-      [&](std::string_view what, std::size_t done, std::size_t all) {
-        tool.progress(std::string(what) + ": " + std::to_string(done) + " of " + std::to_string(all));
-      });
+  ProfileData data =
+      calibrate_profile(model.backend, {conversations, outputs}, model.backend.workers(), settings,
+                        [&](std::string_view what, std::size_t done, std::size_t all) {
+                          tool.progress(std::string(what) + ": " + std::to_string(done) + " of " + std::to_string(all));
+                        });
   tool.progress("");
   data.model = model.backend.identity().weights;
   data.notes = std::to_string(conversations.size()) + " conversations, " + std::to_string(tokens) + " tokens";
@@ -131,8 +131,8 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
                 {"run", describe_run(model)}});
     return;
   }
-  std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", conversations.size(), tokens,
-              seconds, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
+  std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", conversations.size(),
+              tokens, seconds, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
   std::printf("coding as krul-compact: %.0f us a token and core, undoing it: %.0f us\n%s: %s\n", speed.encode_us,
               speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes.size())).c_str());
 }
@@ -144,7 +144,8 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   auto* verb = program.add_subcommand("calibrate", "fit what coding and planning need to know");
   options->model.add_to(*verb);
   options->store.add_to(*verb);
-  auto* machine = verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
+  auto* machine =
+      verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "fit the model's profile to these: JSON lines, one file or several");
   verb->add_option("--out", options->out, "write the profile here; without it, where every verb looks for the model's");

@@ -44,7 +44,7 @@ std::string describe(const RestoreReport& report) {
   if (!report.plan.prefix.empty() && report.plan.prefix.front() > 0)
     text += ", up to " + std::to_string(report.plan.prefix.front()) + " tokens recomputed";
   char times[96];
-  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.first_token_s * 1e3);
+  std::snprintf(times, sizeof times, "; first token after %.0f ms", report.total_s() * 1e3);
   text += times;
   for (const auto& reason : report.reasons) text += "\n  " + reason;
   return text;
@@ -53,7 +53,6 @@ std::string describe(const RestoreReport& report) {
 struct TurnResult {
   std::string reply;
   RestoreReport report;
-  SaveReport saved;
 };
 
 /// A talk, and what its strategy has to know to save it.
@@ -70,11 +69,12 @@ struct Chat {
   Status append(Token token, std::span<float> logits) {
     return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
   }
-  Result<SaveReport> save(CpuModel& model) {
+  /// Saves while the user reads the reply and thinks.
+  Status save(CpuModel& model) {
     const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
     const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(),
                               {strategy, costs, {}, profile, std::span(talk.tokens()).first(talk.cache().length())});
-    return talk.save(plan, watch ? &statistics : nullptr);
+    return talk.save_in_background(plan, watch ? &statistics : nullptr);
   }
 };
 
@@ -97,7 +97,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
     talk.append_pending(reply.tokens.back());
   }
-  turn.saved = unwrap(chat.save(model.backend));
+  unwrap(chat.save(model.backend));
   turn.reply = model.tokenizer.decode(reply.tokens);
   if (!tool.json) std::printf("\n");
   return turn;
@@ -116,8 +116,11 @@ void chat(const ChatOptions& options, const Tool& tool) {
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
   conversation.threads = model.backend.workers().threads();
-  Chat chat{
-      unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)), strategy, {}, profile, {}};
+  Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
+            strategy,
+            {},
+            profile,
+            {}};
   auto costs = machine_costs(model, tool);
   measure_profile_costs(costs, model, profile);
   chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
@@ -126,14 +129,15 @@ void chat(const ChatOptions& options, const Tool& tool) {
 
   if (!options.message.empty()) {
     const auto turn = take_turn(model, chat, options, options.message, tool);
+    const auto saved = unwrap(chat.talk.finish_save());
     if (tool.json)
       tool.print({{"reply", turn.reply},
                   {"report", to_json(turn.report)},
                   {"saved",
-                   {{"generation", turn.saved.generation},
-                    {"rows", turn.saved.rows},
-                    {"new_rows", turn.saved.new_rows},
-                    {"bytes", turn.saved.bytes}}},
+                   {{"generation", saved.generation},
+                    {"rows", saved.rows},
+                    {"new_rows", saved.new_rows},
+                    {"bytes", saved.bytes}}},
                   {"tokens", chat.talk.tokens().size()},
                   {"run", describe_run(model)}});
     return;
@@ -147,6 +151,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   for (std::string line;
        (terminal ? (std::printf("> "), std::fflush(stdout)) : 0), std::getline(std::cin, line) && !line.empty();)
     take_turn(model, chat, options, line, tool);
+  unwrap(chat.talk.finish_save());
 }
 
 }  // namespace

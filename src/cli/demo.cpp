@@ -81,10 +81,9 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
   for (const auto& link : unwrap(parse_links(options.links)))
     for (const auto& strategy : shown) {
       const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      static_cast<void>(save_history(
-          model.backend, store, exact, history,
-          {strategy, costs.costs(rate, strategy, model.backend.geometry()), saved_id(text.id + "-", strategy, link),
-           profile, history}));
+      static_cast<void>(save_history(model.backend, store, exact, history,
+                                     {strategy, costs.costs(rate, strategy, model.backend.geometry()),
+                                      saved_id(text.id + "-", strategy, link), profile, history}));
     }
   auto& cache = exact.cache;
   auto batch = model.backend.make_batch();
@@ -172,7 +171,7 @@ Json measure(const Returning& returning, FileStore& store, const RestoredCase& r
           {"bytes", report.bytes},
           {"stored_bytes", stored_bytes(store, returning.id)},
           {"recomputed_tokens", report.recomputed_tokens()},
-          {"predicted_ms", report.predicted.first_token_s * 1e3},
+          {"predicted_ms", report.predicted.total_s() * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
           {"kl", kl},

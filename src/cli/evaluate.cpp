@@ -43,6 +43,10 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
 
 void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   run.tool.progress("");
+  for (const auto& strategy : run.strategies)
+    if (strategy.step && !run.profile)
+      run.tool.say(std::string(strategy.name) + ": without a profile of this model rows were coded as " +
+                   std::string(strategy.codec) + "; krul calibrate --conversations makes one");
   if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
   if (!run.tool.json) {
     std::printf("%s", result.table.c_str());
@@ -60,6 +64,10 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
   auto strategies = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
+  if (!options.precisions.empty()) {
+    Evaluation run{options, tool, {}, link, std::move(model), {}, {}};
+    return evaluate_precision(run);
+  }
   auto costs = machine_costs(model, tool);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), {}};
@@ -72,10 +80,6 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     at_step.step = StepScale{static_cast<std::int8_t>(code)};
     run.strategies.push_back(std::move(at_step));
   }
-  for (const auto& strategy : run.strategies)
-    if (strategy.step && !run.profile)
-      tool.say(std::string(strategy.name) + ": no profile of this model is at hand (krul calibrate --conversations makes " +
-               "one), so rows are coded as " + std::string(strategy.codec));
   if (!options.tasks.empty()) {
     evaluate_tasks(run);
   } else if (options.turns > 0) {
@@ -97,9 +101,10 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto* tasks = verb->add_option("--tasks", options->tasks,
                                  "JSON lines: how likely the answers to questions on a restored text are");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
-  verb->add_option("--steps", options->steps,
-                   "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
-                   "and quality")
+  verb->add_option(
+          "--steps", options->steps,
+          "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
+          "and quality")
       ->delimiter(',')
       ->check(CLI::Range(-127, 127));
   verb->add_option("--history", options->history, "tokens that are saved and restored")
@@ -115,6 +120,11 @@ void add_evaluate(CLI::App& program, Tool& tool) {
                     ->check(CLI::Range(2, 1000));
   verb->add_flag("--rewrite", options->rewrite, "with --turns: code all rows again after each turn, to measure drift")
       ->needs(turns);
+  verb->add_option("--precisions", options->precisions,
+                   "instead of strategies: how far each precision's predictions are from those of --precision")
+      ->delimiter(',')
+      ->excludes(tasks)
+      ->excludes(turns);
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->add_option("--csv", options->csv, "also write the figures here, one row for each strategy and source");
   tasks->excludes(conversations)->excludes(turns);

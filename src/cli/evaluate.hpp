@@ -25,11 +25,12 @@ struct EvaluateOptions {
   std::size_t limit = 0;
   std::size_t turns = 0;
   bool rewrite = false;
+  std::vector<std::string> precisions;
   std::vector<int> steps;
   std::string csv;
 };
 
-/// What all three evaluations run on.
+/// What all evaluations run on.
 struct Evaluation {
   const EvaluateOptions& options;
   const Tool& tool;
@@ -101,5 +102,6 @@ template <class Totals, class Figures>
 void evaluate_quality(Evaluation& run);
 void evaluate_tasks(Evaluation& run);
 void evaluate_turns(Evaluation& run);
+void evaluate_precision(Evaluation& run);
 
 }  // namespace krul::cli

@@ -1,13 +1,14 @@
 #include "machine_costs.hpp"
 
-#include <array>
-#include <chrono>
+#include <unistd.h>
+
+#include <algorithm>
 #include <fstream>
-#include <numeric>
+#include <iterator>
 
 #include "krul/compress/chunk_coding.hpp"
-#include "krul/compress/token_features.hpp"
-#include "krul/restore/measure_costs.hpp"
+#include "krul/eval/measure_costs.hpp"
+#include "krul/eval/paired_rounds.hpp"
 #include "krul/select/fixed_pairs.hpp"
 #include "krul/select/strategy_selector.hpp"
 #include "krul/store/checksum.hpp"
@@ -17,36 +18,59 @@
 namespace krul::cli {
 namespace {
 
-/// Times reads of two sizes from a store; `cold` runs before each pass.
-template <ConversationStore S, class Cold>
-LinkCosts measure_link(S& store, Cold&& cold) {
-  constexpr std::size_t total = 32U << 20;
-  const std::string key = std::string(32, '0') + "/calibration";
-  std::vector<std::byte> bytes(total, std::byte{0x5a});
-  unwrap(store.put(key, bytes));
-  const SteadyClock clock;
-  // One request of a layer's size and one of a block's: their difference is the rate, the rest the latency.
-  const auto pass = [&](std::size_t request) {
-    double best = 0;
-    for (int repeat = 0; repeat < 3; ++repeat) {
-      cold();
-      const TimePoint start = clock.now();
-      for (std::size_t at = 0; at + request <= total; at += request) {
-        const auto part = std::span(bytes).subspan(at, request);
-        unwrap(store.get(key, at, part));
-        static_cast<void>(checksum(part));
-      }
-      const double taken = seconds(clock.now() - start) / static_cast<double>(total / request);
-      best = repeat == 0 ? taken : std::min(best, taken);
-    }
-    return best;
-  };
-  constexpr std::size_t small = 32U << 10, large = 512U << 10;
-  const std::array sizes{static_cast<double>(small), static_cast<double>(large)};
-  const std::array times{pass(small), pass(large)};
-  unwrap(store.erase(key));
-  const Line line = fit_line(sizes, times);
-  return {.latency_s = line.constant, .bytes_per_s = 1 / std::max(line.slope, 1e-12), .core_s_per_byte = 0};
+/// Of the file with the costs; another one is measured again.
+constexpr int costs_version = 2;
+
+/// What the undoing of a profile's coding is called among the codecs.
+std::string profile_key(const std::string& profile, StepScale step) {
+  return profile + " step " + std::to_string(step.code);
+}
+
+using Restores = std::vector<std::vector<eval::TimedRestore>>;
+
+/// Runs restores in rounds, so that a slow minute of the machine meets all alike; rounds in which others were at work
+/// are repeated.
+Restores run_restores(std::span<const eval::Alternative<eval::TimedRestore>> alternatives) {
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
+                             {.clean_rounds = 3, .most_rounds = 5, .least_round_s = 0});
+  auto report = unwrap(harness.run<eval::TimedRestore>(alternatives));
+  Restores restores(alternatives.size());
+  for (auto& round : report.rounds)
+    for (std::size_t i = 0; i < restores.size(); ++i)
+      std::ranges::move(round.passes[i], std::back_inserter(restores[i]));
+  return restores;
+}
+
+template <ConversationStore S>
+eval::Alternative<eval::TimedRestore> restore_from(eval::CostMeter<CpuModel>& meter, S& store,
+                                                   const eval::RestoreShape& shape) {
+  return {"", [&meter, &store, shape] { return unwrap(meter.restore(store, shape)); }};
+}
+
+/// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
+double measure_decode_row_s(eval::CostMeter<CpuModel>& meter, const SavePlan& plan, std::size_t threads) {
+  MemoryStore store;
+  const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
+  unwrap(meter.save(store, shape.history, plan, threads));
+  std::vector<double> row_s;
+  const eval::Alternative<eval::TimedRestore> alternative{
+      "", [&] { return unwrap(meter.restore(store, shape, plan.profile)); }};
+  const Restores restores = run_restores(std::span(&alternative, 1));
+  for (const auto& restore : restores.front()) {
+    double seconds = 0;
+    for (const auto& event : restore.report.timeline.events())
+      if (event.name == "decode") seconds += event.end_s - event.begin_s;
+    row_s.push_back(seconds / static_cast<double>(shape.history * restore.sizes.layers.size()));
+  }
+  return eval::median(row_s);
+}
+
+/// Those of some restores that loaded something.
+Restores loading(const Restores& restores) {
+  Restores found;
+  std::ranges::copy_if(restores, std::back_inserter(found),
+                       [](const auto& repeated) { return repeated.front().report.bytes > 0; });
+  return found;
 }
 
 Json to_json(const LinkCosts& link) {
@@ -59,20 +83,33 @@ LinkCosts link_from(const Json& json) {
 }
 
 Json to_json(const MachineCosts& costs) {
-  return {{"layer",
+  Json explained = Json::array();
+  for (const auto& restore : costs.explained)
+    explained.push_back({{"history", restore.history},
+                         {"recomputed", restore.recomputed},
+                         {"prompt", restore.prompt},
+                         {"measured_ms", restore.measured_s * 1e3},
+                         {"explained_ms", restore.explained_s * 1e3}});
+  return {{"version", costs_version},
+          {"layer",
            {{"call_s", costs.layer.call_s},
             {"project_row_s", costs.layer.project_row_s},
             {"finish_row_s", costs.layer.finish_row_s},
             {"attend_pair_s", costs.layer.attend_pair_s},
             {"attend_key_s", costs.layer.attend_key_s}}},
           {"pass_s", costs.pass_s},
+          {"open_s", costs.open_s},
+          {"open_s_per_byte", costs.open_s_per_byte},
           {"decode_row_s", costs.decode_row_s},
           {"disk", to_json(costs.disk)},
           {"memory", to_json(costs.memory)},
+          {"explained", explained},
           {"measured_s", costs.measured_s}};
 }
 
-MachineCosts costs_from(const Json& json) {
+/// None of another version. Throws what Json throws if it is not what to_json makes.
+std::optional<MachineCosts> costs_from(const Json& json) {
+  if (json.at("version").get<int>() != costs_version) return std::nullopt;
   MachineCosts costs;
   const Json& layer = json.at("layer");
   costs.layer.call_s = layer.at("call_s").get<double>();
@@ -81,6 +118,8 @@ MachineCosts costs_from(const Json& json) {
   costs.layer.attend_pair_s = layer.at("attend_pair_s").get<double>();
   costs.layer.attend_key_s = layer.at("attend_key_s").get<double>();
   costs.pass_s = json.at("pass_s").get<double>();
+  costs.open_s = json.at("open_s").get<double>();
+  costs.open_s_per_byte = json.at("open_s_per_byte").get<double>();
   costs.decode_row_s = json.at("decode_row_s").get<std::map<std::string, double>>();
   costs.disk = link_from(json.at("disk"));
   costs.memory = link_from(json.at("memory"));
@@ -91,7 +130,7 @@ MachineCosts costs_from(const Json& json) {
 }  // namespace
 
 Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
-  Costs result{.link = {}, .layer = layer, .pass_s = pass_s};
+  Costs result{.link = {}, .layer = layer, .pass_s = pass_s, .open_s = open_s, .open_s_per_byte = open_s_per_byte};
   const auto decode = decode_row_s.find(std::string(codec));
   result.layer.decode_row_s = decode == decode_row_s.end() ? 0 : decode->second;
   expects(link.kind != LinkName::Kind::relative, "MachineCosts: the relative link must be resolved first");
@@ -105,7 +144,8 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
 }
 
 Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
-  Costs result = costs(link, strategy.step && decode_row_s.contains("profile") ? "profile" : strategy.codec);
+  Costs result = costs(
+      link, strategy.step && !profile.empty() ? profile_key(profile, *strategy.step) : std::string(strategy.codec));
   const auto merged = decode_row_s.find("merged");
   if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
     const auto layers = static_cast<double>(geometry.layers);
@@ -138,24 +178,69 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   const SteadyClock clock;
   const TimePoint start = clock.now();
   MachineCosts costs;
-  tool.progress("measuring the forward pass");
-  const auto compute = measure_compute_costs(model.backend);
-  costs.layer = compute.layer;
-  costs.pass_s = compute.pass_s;
-  tool.progress("measuring codecs and links");
-  Workers workers(model.backend.workers().threads());
-  for (const AnyRowCodec& codec : AnyRowCodec::all())
-    costs.decode_row_s[std::string(codec.name())] =
-        measure_decode_row_s(model.backend.geometry(), ChunkCoding(Separate{}, codec), workers);
-  costs.decode_row_s["merged"] =
-      measure_decode_row_s(model.backend.geometry(), ChunkCoding(SlerpMerge{}, F16Codec{}), workers);
+  const std::size_t threads = model.backend.workers().threads();
+  const Geometry& geometry = model.backend.geometry();
+  tool.progress("measuring restores from memory");
+  eval::CostMeter<CpuModel> meter(model.backend);
+  const auto shapes = eval::calibration_shapes(meter.longest());
+  const SavePlan plain = SavePlan::separate(Int8Codec{});
+  const auto save_all = [&](auto& store) {
+    std::size_t saved = 0;
+    for (const auto& shape : shapes)
+      if (shape.history != std::exchange(saved, shape.history))
+        unwrap(meter.save(store, shape.history, plain, threads));
+  };
   MemoryStore memory;
-  costs.memory = measure_link(memory, [] {});
-  auto disk = unwrap(FileStore::open(store_folder));
-  costs.disk = measure_link(disk, [&] { drop_from_page_cache(store_folder / std::string(32, '0')); });
-  // A read is copied and checked by a core that the other lane would use; the two lanes share them all.
-  const double core_s_per_byte = 1 / costs.memory.bytes_per_s / static_cast<double>(model.backend.workers().threads());
-  costs.memory.core_s_per_byte = costs.disk.core_s_per_byte = core_s_per_byte;
+  save_all(memory);
+  std::vector<eval::Alternative<eval::TimedRestore>> alternatives;
+  for (const auto& shape : shapes) alternatives.push_back(restore_from(meter, memory, shape));
+  const Restores restores = run_restores(alternatives);
+  Costs fitted = eval::fit_costs(restores);
+  costs.memory = eval::fit_link(loading(restores));
+  // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
+  costs.memory.core_s_per_byte = 1 / costs.memory.bytes_per_s / static_cast<double>(threads);
+  costs.layer = fitted.layer;
+  costs.pass_s = fitted.pass_s;
+  costs.open_s = fitted.open_s;
+  costs.open_s_per_byte = fitted.open_s_per_byte;
+  fitted.link = costs.memory;
+  for (const auto& repeated : restores) {
+    std::vector<double> measured_s;
+    for (const auto& restore : repeated) measured_s.push_back(restore.report.total_s());
+    const auto& [shape, sizes, manifest_bytes, report] = repeated.front();
+    costs.explained.push_back(
+        {shape.history, report.plan.prefix.front(), shape.prompt, eval::median(measured_s),
+         predict(report.plan, sizes, fitted).first_token_s + predict_opening_s(fitted, manifest_bytes)});
+  }
+
+  tool.progress("measuring restores from disk");
+  {
+    const TemporaryFolder folder{store_folder / ("calibration-" + std::to_string(::getpid()))};
+    auto disk = unwrap(FileStore::open(folder.path));
+    save_all(disk);
+    alternatives.clear();
+    for (const auto& shape : shapes) {
+      if (shape.front > 0.2 || shape.prompt != 32) continue;
+      alternatives.push_back({"", [&meter, &disk, &folder, shape] {
+                                drop_from_page_cache(folder.path);
+                                return unwrap(meter.restore(disk, shape));
+                              }});
+      alternatives.push_back(restore_from(meter, memory, shape));
+    }
+    Restores from_disk, from_memory;
+    for (auto& repeated : run_restores(alternatives))
+      (from_disk.size() == from_memory.size() ? from_disk : from_memory).push_back(std::move(repeated));
+    costs.disk = eval::fit_link(from_disk);
+    costs.disk.core_s_per_byte = costs.memory.core_s_per_byte + eval::extra_core_s_per_byte(from_disk, from_memory);
+  }
+
+  tool.progress("measuring codecs");
+  for (const AnyRowCodec& codec : AnyRowCodec::all())
+    costs.decode_row_s[std::string(codec.name())] = measure_decode_row_s(meter, SavePlan::separate(codec), threads);
+  SavePlan merged = SavePlan::separate(F16Codec{});
+  merged.pair_coding = {SlerpMerge{}, F16Codec{}};
+  for (std::size_t layer = 0; layer + 1 < geometry.layers; layer += 2) merged.pairs.push_back({layer, layer + 1});
+  costs.decode_row_s["merged"] = measure_decode_row_s(meter, merged, threads);
   costs.measured_s = seconds(clock.now() - start);
   tool.progress("");
   return costs;
@@ -164,11 +249,12 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
 MachineCosts read_machine_costs(const std::filesystem::path& file) {
   const auto json = Json::parse(unwrap(read_text(file)), nullptr, false);
   try {
-    if (!json.is_discarded()) return costs_from(json);
+    if (auto costs = json.is_discarded() ? std::nullopt : costs_from(json)) return std::move(*costs);
   } catch (const nlohmann::json::exception&) {
     // Some other JSON.
   }
-  throw Failure({ErrorCode::corrupt, file.string() + " holds no costs; krul calibrate --machine writes them"});
+  throw Failure({ErrorCode::corrupt, file.string() + " holds no costs, or those of another version of krul; krul "
+                                                     "calibrate --machine writes them anew"});
 }
 
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file) {
@@ -190,7 +276,7 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
     const auto text = read_text(file);
     const auto json = Json::parse(text.value_or(""), nullptr, false);
     try {
-      if (!json.is_discarded()) return costs_from(json);
+      if (auto costs = json.is_discarded() ? std::nullopt : costs_from(json)) return std::move(*costs);
     } catch (const nlohmann::json::exception&) {
       // Damaged or of an older version: measured again below.
     }
@@ -203,24 +289,23 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
 
 void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile) {
   if (!profile) return;
-  constexpr std::size_t rows = 64;
-  const Geometry& geometry = model.backend.geometry();
-  std::vector<Token> tokens(rows);
-  std::iota(tokens.begin(), tokens.end(), Token{0});
-  const TokenFeatures features = profile->data().features > 0 ? token_features(model.backend, tokens) : TokenFeatures{};
-  Workers workers(model.backend.workers().threads());
-  double all_layers_s = 0;
-  for (std::size_t i = 0; i < profile->data().groups.size(); ++i)
-    all_layers_s += measure_decode_row_s(geometry, ChunkCoding(JointTransform(profile, i), ExactCodec{}), workers,
-                                         features.of({0, rows})) *
-                    static_cast<double>(profile->data().groups[i].layers);
-  costs.decode_row_s["profile"] = all_layers_s / static_cast<double>(geometry.layers);
+  costs.profile = std::string(profile_prefix) + profile->hash();
+  const auto known = [&](StepScale step) { return costs.decode_row_s.contains(profile_key(costs.profile, step)); };
+  const auto& all = strategies();
+  if (std::ranges::all_of(all, [&](const Strategy& strategy) { return !strategy.step || known(*strategy.step); }))
+    return;
+  constexpr std::size_t tokens = 1024;
+  eval::CostMeter<CpuModel> meter(model.backend, tokens);
+  for (const Strategy& strategy : all)
+    if (strategy.step && !known(*strategy.step))
+      costs.decode_row_s[profile_key(costs.profile, *strategy.step)] =
+          measure_decode_row_s(meter, SavePlan::joint(profile, *strategy.step), model.backend.workers().threads());
+  save_machine_costs(costs, machine_costs_file(model));
 }
 
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {
   auto model = which.load(tool);
-  const auto folder =
-      store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
+  const auto folder = store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
   const auto costs = measure_machine_costs(model, folder, tool);
   const auto file = machine_costs_file(model);
   save_machine_costs(costs, file);
@@ -242,6 +327,12 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
     std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
   std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
               costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
+  std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.open_s * 1e3, costs.open_s_per_byte * 1e9);
+  double worst = 0;
+  for (const auto& restore : costs.explained)
+    worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));
+  std::printf("explains the %zu kinds of restores that were measured within %.0f %%; took %.1f s\n",
+              costs.explained.size(), worst * 100, costs.measured_s);
   std::printf("kept in %s\n", file.c_str());
 }
 

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "krul/conversation/strategy.hpp"
 #include "krul/core/costs.hpp"
@@ -12,11 +13,20 @@ namespace krul::cli {
 
 /// What `krul calibrate --machine` measured for one model, kernels and number of threads; kept as a file.
 struct MachineCosts {
+  /// A restore that the costs were learnt from, and what they say of it.
+  struct Explained {
+    std::size_t history = 0, recomputed = 0, prompt = 0;  ///< tokens
+    double measured_s = 0, explained_s = 0;
+  };
+
   LayerCosts layer;                            ///< without decode_row_s
   double pass_s = 0;                           ///< seconds of everything outside the layers
-  std::map<std::string, double> decode_row_s;  ///< by codec, "merged" or "profile": seconds per row and layer
+  double open_s = 0, open_s_per_byte = 0;      ///< as in Costs
+  std::map<std::string, double> decode_row_s;  ///< by codec, "merged", or profile and step: seconds per row and layer
   LinkCosts disk, memory;
-  double measured_s = 0;  ///< how long the measurement took
+  double measured_s = 0;             ///< how long the measurement took
+  std::vector<Explained> explained;  ///< not kept
+  std::string profile;  ///< as a plan's record names it: what strategies code by, if they want one; not kept
 
   /// What a planner needs for rows of one codec on one link.
   [[nodiscard]] Costs costs(const LinkName& link, std::string_view codec) const;
@@ -42,7 +52,8 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 /// The kept costs, or measured now (and kept) if there are none.
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
 
-/// Measures what undoing a profile's coding takes, in milliseconds of work; not kept in a file.
+/// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
+/// @param profile  may be none
 void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile);
 
 /// krul calibrate --machine

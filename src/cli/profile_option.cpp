@@ -11,15 +11,17 @@ Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path&
   auto data = parse_profile(std::as_bytes(std::span(*bytes)));
   if (!data) return propagate(data);
   if (data->model != model.backend.identity().weights)
-    return fail(ErrorCode::identity_mismatch, file.string() + " was made for other weights: make a profile for this model "
-                                                              "with krul calibrate");
+    return fail(ErrorCode::identity_mismatch, file.string() +
+                                                  " was made for other weights: make a profile for this model "
+                                                  "with krul calibrate");
   return Profile::create(std::move(*data), model.backend.geometry());
 }
 
 }  // namespace
 
 void ProfileOption::add_to(CLI::App& verb) {
-  verb.add_option("--profile", path, "the model's profile, from krul calibrate --conversations; without it, the one kept for the model");
+  verb.add_option("--profile", path,
+                  "the model's profile, from krul calibrate --conversations; without it, the one kept for the model");
 }
 
 std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, const Tool& tool) const {

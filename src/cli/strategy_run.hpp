@@ -64,7 +64,8 @@ class StrategyRun {
       unwrap(talk.advance(tokens, logits));
     }
     const AttentionStatistics statistics = estimator.statistics();
-    const auto plan = plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}, profile_, tokens});
+    const auto plan =
+        plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}, profile_, tokens});
     if (how == Rows::append) {
       unwrap(talk.save(plan, strategy_.observes_attention() ? &statistics : nullptr));
     } else {

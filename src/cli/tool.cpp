@@ -28,8 +28,8 @@ void Tool::print(const Json& object) const {
 void ModelOptions::add_to(CLI::App& verb) {
   verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
   verb.add_option("--threads", threads, "cores to use; 0 means all")->capture_default_str();
-  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn or auto")
-      ->check(CLI::IsMember({"eigen", "onednn", "auto"}))
+  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn, krul or auto")
+      ->check(CLI::IsMember({"eigen", "onednn", "krul", "auto"}))
       ->capture_default_str();
   verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
@@ -50,14 +50,14 @@ std::filesystem::path ModelOptions::file() const {
 
 LoadedModel ModelOptions::load(const Tool& tool) const {
   const std::filesystem::path file = this->file();
-  if (precision == "int8")
-    throw Failure({ErrorCode::unsupported, "--precision int8 is not in this version; there are f32, bf16 and auto"});
   CpuOptions options;
   options.threads = threads;
   options.kernels = kernels == "eigen"    ? KernelChoice::eigen
                     : kernels == "onednn" ? KernelChoice::onednn
+                    : kernels == "krul"   ? KernelChoice::krul
                                           : KernelChoice::automatic;
-  if (precision != "auto") options.precision = precision == "f32" ? Precision::f32 : Precision::bf16;
+  for (const auto known : {Precision::f32, Precision::bf16, Precision::int8})
+    if (precision == name(known)) options.precision = known;
   options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
   tool.progress("loading " + file.filename().string());
   auto model = unwrap(load_model(file, options));
@@ -111,12 +111,12 @@ Json to_json(const RestoreReport& report) {
           {"recomputed_all", report.recomputed_all},
           {"reasons", report.reasons},
           {"bytes", report.bytes},
-          {"ttft_ms", report.first_token_s * 1e3},
+          {"ttft_ms", report.total_s() * 1e3},
           {"link_ms", report.link_s * 1e3},
           {"cores_ms", report.cores_s * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
-          {"predicted_ms", report.predicted.first_token_s * 1e3}};
+          {"predicted_ms", report.predicted.total_s() * 1e3}};
 }
 
 std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,

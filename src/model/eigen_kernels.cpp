@@ -31,9 +31,13 @@ void EigenKernels::pack(Packed& packed, std::size_t panel, std::span<const float
   std::memset(values.data() + end, 0, ((end + panel_values - 1) / panel_values * panel_values - end) * sizeof(float));
 }
 
+void EigenKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+  detail::prepare_plain(ElementType::f32, values, first, row);
+}
+
 void EigenKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,
                             std::span<float> y, Scratch&) const {
-  const std::size_t count = detail::check_multiply(packed, panels, rows.size(), sizeof(float), y.size());
+  const std::size_t count = detail::check_multiply(packed, panels, row_bytes(packed.depth_), rows.size(), y.size());
   using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const auto depth = static_cast<Eigen::Index>(packed.depth_);
   const auto width = static_cast<Eigen::Index>(panels.size() * panel_columns);

@@ -138,6 +138,8 @@ OnednnKernels::Scratch& OnednnKernels::Scratch::operator=(Scratch&&) noexcept = 
 OnednnKernels::Scratch::~Scratch() = default;
 
 Result<OnednnKernels> OnednnKernels::make(Precision precision) {
+  if (precision == Precision::int8)
+    return fail(ErrorCode::unsupported, "the onednn kernels have no int8: use the krul kernels");
   if (precision == Precision::bf16 && !Processor::detect().avx512_bf16)
     return fail(ErrorCode::unsupported,
                 "this processor has no AVX512-BF16 instructions: use precision f32 (available: f32)");
@@ -191,10 +193,14 @@ void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const floa
   scratch.state_->stream.wait();
 }
 
+void OnednnKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+  detail::prepare_plain(input_type(), values, first, row);
+}
+
 void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,
                              std::span<float> y, Scratch& scratch) const {
-  const std::size_t row_bytes = packed.depth_ * size_of(input_type());
-  std::size_t left = detail::check_multiply(packed, panels, rows.size(), size_of(input_type()), y.size());
+  const std::size_t one_row = row_bytes(packed.depth_);
+  std::size_t left = detail::check_multiply(packed, panels, one_row, rows.size(), y.size());
   const OneThread guard;
   auto& state = *scratch.state_;
   const auto& primitives = *packed.primitives_;
@@ -222,7 +228,7 @@ void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<
           dnnl_primitive_execute(matmul.get(), state.stream.get(), static_cast<int>(std::size(list)), list),
           "oneDNN could not run a matrix product");
     }
-    x += tile_rows[tile] * row_bytes;
+    x += tile_rows[tile] * one_row;
     product += tile_rows[tile] * panels.size() * panel_columns;
     left -= tile_rows[tile];
   }

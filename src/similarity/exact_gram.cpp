@@ -1,8 +1,10 @@
 #include "krul/similarity/exact_gram.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -16,86 +18,102 @@
 namespace krul {
 namespace {
 
+using detail::Cell;
+using detail::cell_bins;
+using detail::cell_keys;
 using detail::GramReducer;
 using detail::row_unit;
-using detail::segment_values;
 
-constexpr std::size_t slab_segments = 64;  // of all layers: some megabytes, so that large pages serve them
-constexpr std::size_t slab_values = slab_segments * segment_values;
+constexpr std::size_t chunk_cells = 256;  // of all layers: some megabytes, so that large pages serve them
 
-constexpr std::size_t whole_units(std::size_t values) {
-  return (values + row_unit - 1) / row_unit * row_unit;
+constexpr std::size_t whole_chunks(std::size_t cells) {
+  return (cells + chunk_cells - 1) / chunk_cells * chunk_cells;
 }
 
 /// The weights of all layers of one block of query rows.
 struct Block {
-  std::deque<AlignedBuffer> slabs;  // [slab_segments, L, segment_values] bf16 each
-  std::size_t values = 0;           // of each layer
+  std::deque<AlignedBuffer> chunks;  // each values, factors and bins, as LentWeights::Chunk
+  std::vector<Cell> cells;
+  std::size_t reduced = 0;  // chunks that are gone
 };
-
-/// Takes the first slab of a block and its weights.
-AlignedBuffer reduce_slab(Block& block, GramReducer& into) {
-  AlignedBuffer slab = std::move(block.slabs.front());
-  block.slabs.pop_front();
-  const std::size_t values = std::min(block.values, slab_values);
-  block.values -= values;
-  into.add(slab.as<std::uint16_t>().data(), values);
-  return slab;
-}
 
 }  // namespace
 
 struct ExactGram::State {
   struct Layer {
-    std::size_t values = 0;    // taken in this pass
+    std::size_t cells = 0;     // taken in this pass
     std::uint64_t digest = 0;  // of the rows they belong to
     friend bool operator==(const Layer&, const Layer&) = default;
   };
 
-  State(const Geometry& geometry, std::size_t limit)
+  State(const Geometry& geometry, const ExactGramOptions& chosen)
       : heads(geometry.query_heads),
-        most_bytes(limit),
-        slab_bytes(slab_values * geometry.layers * sizeof(std::uint16_t)),
+        options(chosen),
+        values_bytes(chunk_cells * geometry.layers * cell_keys * sizeof(std::uint16_t)),
+        chunk_bytes(values_bytes + chunk_cells * geometry.layers * (1 + cell_bins) * sizeof(float)),
         layers(geometry.layers),
         here(geometry.layers),
         beside(geometry.layers),
         thread([this](const std::stop_token& stop) { serve(stop); }) {}
 
-  AlignedBuffer take_slab() {
+  AlignedBuffer take_chunk() {
     std::unique_lock lock(mutex);
-    const auto may_allocate = [&] { return allocated + slab_bytes <= most_bytes; };
+    const auto may_allocate = [&] { return allocated + chunk_bytes <= options.most_bytes; };
     expects(!free.empty() || may_allocate() || !waiting.empty() || busy,
             "ExactGram: one pass needs more memory than is allowed; pass fewer rows at once");
     changed.wait(lock, [&] { return !free.empty() || may_allocate() || (waiting.empty() && !busy); });
     if (!free.empty()) {
-      auto slab = std::move(free.back());
+      auto chunk = std::move(free.back());
       free.pop_back();
-      return slab;
+      return chunk;
     }
     expects(may_allocate(), "ExactGram: one pass needs more memory than is allowed; pass fewer rows at once");
-    AlignedBuffer slab(slab_bytes);
-    allocated += slab_bytes;
-    return slab;
+    AlignedBuffer chunk(chunk_bytes);
+    allocated += chunk_bytes;
+    return chunk;
+  }
+
+  [[nodiscard]] LentWeights::Chunk parts(const AlignedBuffer& chunk) const {
+    auto* const factors = reinterpret_cast<float*>(chunk.data() + values_bytes);
+    return {chunk.as<std::uint16_t>().data(), factors, factors + chunk_cells * layers.size()};
+  }
+
+  /// Makes the block that is filled at least so long.
+  void reach(std::size_t cells) {
+    if (filling.cells.size() < cells) filling.cells.resize(cells);
+    while (filling.chunks.size() * chunk_cells < cells) filling.chunks.push_back(take_chunk());
+  }
+
+  void note_row(Layer& layer, Position query, std::size_t head) const {
+    layer.digest = detail::mix(layer.digest + query * heads + head);
+  }
+
+  /// Takes the first chunk of a block and its weights.
+  AlignedBuffer reduce_chunk(Block& block, GramReducer& into) const {
+    AlignedBuffer chunk = std::move(block.chunks.front());
+    block.chunks.pop_front();
+    const auto cells = std::span<const Cell>(block.cells).subspan(chunk_cells * block.reduced++);
+    into.add(parts(chunk), cells.first(std::min(cells.size(), chunk_cells)));
+    return chunk;
   }
 
   void complete() {
     for (const auto& layer : layers)
       expects(layer == layers.front(), "ExactGram: the layers must get the same rows in the same order");
     detail::finish_packing();
-    filling.values = layers.front().values;
     std::fill(layers.begin(), layers.end(), Layer{});
+    Block block = std::exchange(filling, {});
     if (std::exchange(queries, 0) == 1) {
-      while (!filling.slabs.empty()) {
-        auto slab = reduce_slab(filling, here);
+      while (!block.chunks.empty()) {
+        auto chunk = reduce_chunk(block, here);
         const std::lock_guard lock(mutex);
-        free.push_back(std::move(slab));
+        free.push_back(std::move(chunk));
       }
     } else {
       {
         const std::lock_guard lock(mutex);
-        waiting.push_back(std::move(filling));
+        waiting.push_back(std::move(block));
       }
-      filling = {};
       changed.notify_all();
     }
   }
@@ -106,11 +124,11 @@ struct ExactGram::State {
       Block block = std::move(waiting.front());
       waiting.pop_front();
       busy = true;
-      while (!block.slabs.empty()) {  // each slab is free for the next block as soon as it is reduced
+      while (!block.chunks.empty()) {  // each chunk is free for the next block as soon as it is reduced
         lock.unlock();
-        auto slab = reduce_slab(block, beside);
+        auto chunk = reduce_chunk(block, beside);
         lock.lock();
-        free.push_back(std::move(slab));
+        free.push_back(std::move(chunk));
         changed.notify_all();
       }
       busy = false;
@@ -119,12 +137,15 @@ struct ExactGram::State {
   }
 
   const std::size_t heads;
-  const std::size_t most_bytes;
-  const std::size_t slab_bytes;
+  const ExactGramOptions options;
+  const std::size_t values_bytes;  // of a chunk's values; its factors and bins follow
+  const std::size_t chunk_bytes;
   std::vector<Layer> layers;
   std::size_t queries = 0;  // of this pass
   Block filling;
-  GramReducer here;  // what the calling thread reduced
+  std::vector<LentWeights::Chunk> lent;  // what the last room refers to
+  std::vector<std::uint32_t> row_cells;  // likewise
+  GramReducer here;                      // what the calling thread reduced
 
   std::mutex mutex;  // guards the rest; `beside` is the thread's alone while it is busy
   std::condition_variable_any changed;
@@ -137,9 +158,11 @@ struct ExactGram::State {
   std::jthread thread;  // the last member: it starts when all else is there and is joined first
 };
 
-ExactGram::ExactGram(const Geometry& geometry, std::size_t most_bytes) {
+ExactGram::ExactGram(const Geometry& geometry, const ExactGramOptions& options) {
   expects(geometry.layers > 0 && geometry.query_heads > 0, "ExactGram: no layers or heads");
-  state_ = std::make_unique<State>(geometry, most_bytes);
+  expects(options.negligible >= 0 && options.negligible <= 1, "ExactGram: negligible weights must lie in [0, 1]");
+  expects(options.most_rows > 0, "ExactGram: blocks of at least one row");
+  state_ = std::make_unique<State>(geometry, options);
 }
 ExactGram::ExactGram(ExactGram&&) noexcept = default;
 ExactGram& ExactGram::operator=(ExactGram&&) noexcept = default;
@@ -150,49 +173,94 @@ void ExactGram::add(const AttentionRow& row) {
   expects(row.layer < state.layers.size(), "ExactGram: no such layer");
   expects(row.weights.size() > row.query, "ExactGram: a row without the weights of all its keys");
   auto& layer = state.layers[row.layer];
-  const std::size_t padded = whole_units(row.query + std::size_t{1});
-  auto weights = row.weights.first(std::min(row.weights.size(), padded));
-  for (std::size_t k = 0, count; k < padded; k += count) {
-    const std::size_t at = layer.values + k;
-    if (at / slab_values == state.filling.slabs.size()) state.filling.slabs.push_back(state.take_slab());
-    const std::size_t segment = at % slab_values / segment_values, within = at % segment_values;
-    count = std::min(padded - k, segment_values - within);
-    std::uint16_t* const to = state.filling.slabs[at / slab_values].as<std::uint16_t>().data() +
-                              (segment * state.layers.size() + row.layer) * segment_values + within;
-    const auto part = weights.first(std::min(count, weights.size()));
-    detail::pack_weights(part, count, to);
-    weights = weights.subspan(part.size());
+  for (std::size_t number = 0; number <= row.query / cell_keys; ++number, ++layer.cells) {
+    const std::size_t count = LentWeights::written(row.query, number);
+    state.reach(layer.cells + 1);
+    state.filling.cells[layer.cells] = {static_cast<std::uint16_t>(count), static_cast<std::uint16_t>(number)};
+    const auto chunk = state.parts(state.filling.chunks[layer.cells / chunk_cells]);
+    const std::size_t at = layer.cells % chunk_cells * state.layers.size() + row.layer;
+    const auto weights = row.weights.subspan(number * cell_keys);
+    detail::pack_weights(weights.first(std::min(count, weights.size())), count, chunk.values + at * cell_keys);
+    chunk.factors[at] = 1;
+    std::fill_n(chunk.bins + at * cell_bins, cell_bins, 0.0F);  // whoever has the rows has summed them up
   }
-  layer.values += padded;
-  layer.digest = detail::mix(layer.digest + row.query * state.heads + row.head);
+  state.note_row(layer, row.query, row.head);
   if (row.layer == 0 && row.head == 0) ++state.queries;
+}
+
+LentWeights ExactGram::lend(std::size_t layer_number, std::span<const Position> queries) {
+  auto& state = *state_;
+  expects(layer_number < state.layers.size(), "ExactGram: no such layer");
+  expects(!queries.empty() && std::is_sorted(queries.begin(), queries.end()), "ExactGram: room for no rows");
+  auto& layer = state.layers[layer_number];
+  state.row_cells.assign(1, 0);
+  for (const Position query : queries)
+    state.row_cells.push_back(state.row_cells.back() + static_cast<std::uint32_t>(query / cell_keys + 1));
+  const std::size_t begin = whole_chunks(layer.cells);
+  layer.cells = begin + state.heads * state.row_cells.back();
+  if (layer_number == 0) {
+    state.reach(layer.cells);
+    state.queries += queries.size();
+    Cell* cell = &state.filling.cells[begin];
+    for (std::size_t head = 0; head < state.heads; ++head)
+      for (const Position query : queries)
+        for (std::size_t number = 0; number <= query / cell_keys; ++number)
+          *cell++ = {static_cast<std::uint16_t>(LentWeights::written(query, number)),
+                     static_cast<std::uint16_t>(number)};
+  }
+  expects(layer.cells <= state.filling.cells.size(), "ExactGram: the layers must get the same rows in the same order");
+  for (const Position query : queries) state.note_row(layer, query, state.heads);
+  state.lent.clear();
+  for (std::size_t chunk = begin / chunk_cells; chunk * chunk_cells < layer.cells; ++chunk)
+    state.lent.push_back(state.parts(state.filling.chunks[chunk]));
+  LentWeights room;
+  room.layer = layer_number;
+  room.layers = state.layers.size();
+  room.cells = state.row_cells;
+  room.chunk_cells = chunk_cells;
+  room.chunks = state.lent;
+  room.negligible = state.options.negligible;
+  room.read_soon = queries.size() == 1;
+  return room;
 }
 
 void ExactGram::end_block(std::size_t layer) {
   auto& state = *state_;
   expects(layer < state.layers.size(), "ExactGram: no such layer");
-  const std::size_t taken = state.layers[layer].values, first = state.layers.front().values;
+  const std::size_t taken = state.layers[layer].cells, first = state.layers.front().cells;
   expects(taken <= first, "ExactGram: the layers must get the same rows in the same order");
   if (layer + 1 == state.layers.size() && taken == first && taken > 0) state.complete();
+}
+
+void ExactGram::finish() {
+  auto& state = *state_;
+  expects(state.layers.front().cells == 0, "ExactGram: a pass is not complete");
+  std::unique_lock lock(state.mutex);
+  state.changed.wait(lock, [&] { return state.waiting.empty() && !state.busy; });
 }
 
 void ExactGram::collect(std::span<double> squared) {
   auto& state = *state_;
   expects(squared.size() == state.layers.size() * state.layers.size(),
           "ExactGram: squared distances of another number of layers");
-  expects(state.layers.front().values == 0, "ExactGram: a pass is not complete");
-  std::unique_lock lock(state.mutex);
-  state.changed.wait(lock, [&] { return state.waiting.empty() && !state.busy; });
+  finish();
   state.here.collect(squared);
   state.beside.collect(squared);
 }
 
+void ExactGram::collect_masses(std::span<double> mass) {
+  auto& state = *state_;
+  expects(mass.size() % state.layers.size() == 0, "ExactGram: masses of another number of layers");
+  finish();
+  state.here.collect_masses(mass);
+  state.beside.collect_masses(mass);
+}
+
 std::size_t ExactGram::block_rows(Position next) const {
   const auto& state = *state_;
-  const std::size_t half = state.most_bytes / 2, usable = half - std::min(half, state.slab_bytes);
-  const std::size_t keys = whole_units(next + most_block_rows);
-  const std::size_t row_bytes = state.layers.size() * state.heads * keys * sizeof(std::uint16_t);
-  return std::clamp<std::size_t>(usable / row_bytes, 1, most_block_rows);
+  const std::size_t chunks = state.options.most_bytes / 2 / state.chunk_bytes;
+  const std::size_t row_cells = state.heads * ((next + state.options.most_rows - 1) / cell_keys + 1);
+  return std::clamp<std::size_t>(chunks * chunk_cells / row_cells, 1, state.options.most_rows);
 }
 
 std::size_t ExactGram::bytes() const {

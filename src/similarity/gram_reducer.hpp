@@ -9,48 +9,47 @@
 #include <vector>
 
 #include "../model/lanes.hpp"
+#include "krul/backend/attention_observer.hpp"
+#include "krul/similarity/attention_statistics.hpp"
 
 namespace krul::detail {
 
-/// Weights of all layers lie together in segments, so that a segment of all layers stays in the second-level cache
-/// while every pair of layers is multiplied: [segments, L, segment_values] of bf16.
-inline constexpr std::size_t segment_values = 1024;
+inline constexpr std::size_t cell_keys = LentWeights::cell_keys;
+inline constexpr std::size_t cell_bins = LentWeights::cell_bins;
+static_assert(LentWeights::bin_keys == AttentionStatistics::bin_keys);
 
 /// Rows are filled up with zeros to whole units: two vectors of bf16 at most, whole cache lines at least.
-inline constexpr std::size_t row_unit = 32;
+inline constexpr std::size_t row_unit = LentWeights::cell_unit;
 
-/// Inner products of the layers' segments, summed in f32 over one run of segments, in double over runs.
+/// What lies in a cell; the same for all layers.
+struct Cell {
+  std::uint16_t values = 0;  ///< that are there, in row_units
+  std::uint16_t number = 0;  ///< of the cell within its row
+};
+
+/// Inner products of the layers' cells, in f32 over one run of cells, in double over runs, and sums over bins of keys.
+/// A cell of all layers lies in one piece and fits the first-level cache while every pair of layers is multiplied; the
+/// products' sums stream past it. Layers whose factor is 0 are left out.
 class GramReducer {
  public:
   explicit GramReducer(std::size_t layers)
-      : layers_(layers), tiles_((layers + tile - 1) / tile), gram_(layers * layers) {
-    sums_.resize(tiles_ * (tiles_ + 1) / 2 * tile * tile * lane_count);
-  }
+      : layers_(layers), gram_(layers * layers), sums_(layers * layers * lane_count), scales_(layers * layers) {}
 
-  /// @param from    [segments, L, segment_values] bf16, aligned to 64 bytes
-  /// @param values  of each layer that are there: all of the segments but the last, which may be shorter; in row_units
-  void add(const std::uint16_t* from, std::size_t values) {
+  /// @param chunk  cells of all layers
+  void add(const LentWeights::Chunk& chunk, std::span<const Cell> cells) {
     std::fill(sums_.begin(), sums_.end(), 0.0F);
-    for (; values > 0; from += layers_ * segment_values) {
-      const std::size_t count = std::min(values, segment_values);
-      values -= count;
-      const std::uint16_t* ahead = values > 0 ? from + layers_ * segment_values : from;
-      for_tiles([&](std::size_t i, std::size_t j, float* sums) {
-        with_count(layers_ - j, [&]<std::size_t Columns>() {
-          const std::uint16_t* const b = from + j * segment_values;
-          if (i == j)
-            multiply<Columns, Columns, true>(b, b, count, ahead, sums);
-          else
-            multiply<tile, Columns, false>(from + i * segment_values, b, count, ahead, sums);
-        });
-        ahead += ahead_lines * segment_values;
-      });
+    for (std::size_t at = 0; at < cells.size(); ++at) {
+      const std::size_t count = cells[at].values;
+      if (count == 0) continue;
+      const float* const bins = chunk.bins + at * layers_ * cell_bins;
+      const std::size_t first = cells[at].number * layers_ * cell_bins;
+      mass_.resize(std::max(mass_.size(), first + layers_ * cell_bins));
+      for (std::size_t i = 0; i < layers_ * cell_bins; ++i) mass_[first + i] += static_cast<double>(bins[i]);
+      add_cell(chunk.values + at * layers_ * cell_keys, chunk.factors + at * layers_, count);
     }
-    for_tiles([&](std::size_t i, std::size_t j, const float* sums) {
-      for (std::size_t a = 0; a < tile && i + a < layers_; ++a)
-        for (std::size_t b = i == j ? a : 0; b < tile && j + b < layers_; ++b)
-          gram_[(i + a) * layers_ + j + b] += static_cast<double>(sum_of(load(sums + (a * tile + b) * lane_count)));
-    });
+    for (std::size_t i = 0; i < layers_; ++i)
+      for (std::size_t j = i; j < layers_; ++j)
+        gram_[i * layers_ + j] += static_cast<double>(sum_of(load(&sums_[(i * layers_ + j) * lane_count])));
   }
 
   /// Adds the squared distances of all that was added, and forgets it.
@@ -63,6 +62,17 @@ class GramReducer {
         squared[j * layers_ + i] += std::max(distance, 0.0);
       }
     std::fill(gram_.begin(), gram_.end(), 0.0);
+  }
+
+  /// Adds the sums over bins, and forgets them.
+  /// @param mass  [L, bins]; bins that it has no room for are 0
+  void collect_masses(std::span<double> mass) {
+    const std::size_t bins = mass.size() / layers_;
+    for (std::size_t i = 0; i < mass_.size(); ++i) {
+      const std::size_t layer = i / cell_bins % layers_, bin = i / (layers_ * cell_bins) * cell_bins + i % cell_bins;
+      if (bin < bins) mass[layer * bins + bin] += mass_[i];
+    }
+    mass_.clear();
   }
 
  private:
@@ -78,13 +88,30 @@ class GramReducer {
     (std::make_index_sequence<tile>());
   }
 
-  /// call(first layer of the rows, first of the columns, sums [tile, tile, lanes]) for each tile on or above the
-  /// diagonal
-  template <class Call>
-  void for_tiles(Call&& call) {
-    float* sums = sums_.data();
-    for (std::size_t i = 0; i < layers_; i += tile)
-      for (std::size_t j = i; j < layers_; j += tile, sums += tile * tile * lane_count) call(i, j, sums);
+  struct Row {
+    const std::uint16_t* values;
+    std::size_t layer;
+    float factor;
+  };
+
+  /// @param values   [L, cell_keys]
+  /// @param factors  [L]
+  void add_cell(const std::uint16_t* values, const float* factors, std::size_t count) {
+    rows_.clear();
+    for (std::size_t layer = 0; layer < layers_; ++layer)
+      if (factors[layer] != 0) rows_.push_back({values + layer * cell_keys, layer, factors[layer]});
+    const std::size_t n = rows_.size();
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = i; j < n; ++j) scales_[i * layers_ + j] = rows_[i].factor * rows_[j].factor;
+    const std::uint16_t* ahead = values + layers_ * cell_keys;
+    for (std::size_t i = 0; i < n; i += tile)
+      for (std::size_t j = i; j < n; j += tile, ahead += ahead_lines * cell_keys)
+        with_count(n - j, [&]<std::size_t Columns>() {
+          if (i == j)
+            multiply<Columns, Columns, true>(i, j, count, ahead);
+          else
+            multiply<tile, Columns, false>(i, j, count, ahead);
+        });
   }
 
 #if defined(__AVX512BF16__)
@@ -108,36 +135,40 @@ class GramReducer {
   }
 #endif
 
-  // Cache lines of the next segment that are fetched ahead for each that is multiplied: in memory the layers' parts of
-  // a segment are too short for the processor to fetch ahead by itself.
+  // Cache lines of the next cell that are fetched ahead for each that is multiplied: while the sums stream past, the
+  // processor does not fetch it by itself.
   static constexpr std::size_t ahead_lines = 2;
 
-  /// sums[i, j] += dot products of the rows of a and b; those with i <= j only if Diagonal.
-  /// @param ahead  [ahead_lines * count], will be needed soon; may end before that
+  /// Adds the dot products of some of rows_ to their sums; those above the diagonal and on it only if Diagonal.
+  /// @param ahead  [ahead_lines * count], will be needed soon if it is there at all
   template <std::size_t Rows, std::size_t Columns, bool Diagonal>
-  static void multiply(const std::uint16_t* a, const std::uint16_t* b, std::size_t count, const std::uint16_t* ahead,
-                       float* sums) {
-    Lanes sum[Rows][Columns];
-    for (std::size_t i = 0; i < Rows; ++i)
-      for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) sum[i][j] = load(sums + (i * tile + j) * lane_count);
+  void multiply(std::size_t first_row, std::size_t first_column, std::size_t count, const std::uint16_t* ahead) {
+    const Row* const rows = &rows_[first_row];
+    const Row* const columns = &rows_[first_column];
+    Lanes sum[Rows][Columns] = {};
     for (std::size_t k = 0; k < count; k += value_count) {
       for (std::size_t line = 0; line < ahead_lines; ++line)
         __builtin_prefetch(ahead + ahead_lines * k + line * 32, 0, 2);
       Values right[Columns];
-      for (std::size_t j = 0; j < Columns; ++j) right[j] = load_values(b + j * segment_values + k);
+      for (std::size_t j = 0; j < Columns; ++j) right[j] = load_values(columns[j].values + k);
       for (std::size_t i = 0; i < Rows; ++i) {
-        const Values left = Diagonal ? right[i] : load_values(a + i * segment_values + k);
+        const Values left = Diagonal ? right[i] : load_values(rows[i].values + k);
         for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) sum[i][j] = dot(sum[i][j], left, right[j]);
       }
     }
     for (std::size_t i = 0; i < Rows; ++i)
-      for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) store(sum[i][j], sums + (i * tile + j) * lane_count);
+      for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) {
+        float* const to = &sums_[(rows[i].layer * layers_ + columns[j].layer) * lane_count];
+        store(load(to) + sum[i][j] * scales_[(first_row + i) * layers_ + first_column + j], to);
+      }
   }
 
   std::size_t layers_;
-  std::size_t tiles_;
-  std::vector<double> gram_;  // [L, L], on and above the diagonal
-  std::vector<float> sums_;   // [tiles on or above the diagonal, tile, tile, lanes]
+  std::vector<double> gram_;   // [L, L], on and above the diagonal
+  std::vector<float> sums_;    // [L, L, lanes], likewise
+  std::vector<float> scales_;  // [L, L] of one cell's products, by place in rows_
+  std::vector<Row> rows_;      // of one cell: layers that count
+  std::vector<double> mass_;   // [cells of a row, L, cell_bins]
 };
 
 /// Rounds weights to bf16, to nearest even. Past the processor's caches, as nobody reads them soon.

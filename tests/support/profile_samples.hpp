@@ -25,8 +25,10 @@ struct TransformSample {
   for (std::size_t head = 0; head < sample.heads; ++head) {
     for (std::size_t row = 0; row < sample.head_dim; ++row)
       for (std::size_t column = 0; column <= row; ++column)
-        tensor.weights.push_back(f16_from_float(static_cast<float>(
-            row == column ? 1.0 : 0.3 * std::uniform_real_distribution<>(-1, 1)(random) / static_cast<double>(sample.head_dim))));
+        tensor.weights.push_back(
+            f16_from_float(static_cast<float>(row == column ? 1.0
+                                                            : 0.3 * std::uniform_real_distribution<>(-1, 1)(random) /
+                                                                  static_cast<double>(sample.head_dim))));
     tensor.weight_scales.push_back(static_cast<float>(sample.precision));
   }
   std::vector<std::vector<double>> basis;
@@ -68,7 +70,8 @@ struct TransformSample {
 
 /// Groups of these sizes over all layers of the geometry.
 [[nodiscard]] inline ProfileData random_profile(const Geometry& geometry, const std::vector<std::size_t>& groups,
-                                                std::size_t columns_of_layer, std::size_t features, std::uint64_t seed) {
+                                                std::size_t columns_of_layer, std::size_t features,
+                                                std::uint64_t seed) {
   std::mt19937_64 random(seed);
   ProfileData data;
   data.model = "a model";

@@ -10,13 +10,31 @@
 
 namespace krul {
 
+namespace detail {
+
+/// The last `needed` rows and those that an observer wants to see, as ascending ranges.
+template <AttentionObserver O>
+std::vector<RowRange> wanted_rows(std::span<const Position> positions, std::size_t needed, const O& observer) {
+  std::vector<RowRange> ranges;
+  for (std::size_t row = 0; row < positions.size(); ++row) {
+    bool wanted = !std::same_as<O, NullObserver>;
+    if constexpr (SelectiveObserver<O>) wanted = observer.wants(positions[row]);
+    if (!wanted && row + needed < positions.size()) continue;
+    if (ranges.empty() || ranges.back().end != row) ranges.push_back({row, row});
+    ranges.back().end = row + 1;
+  }
+  return ranges;
+}
+
+}  // namespace detail
+
 /// Runs tokens through all layers at the end of a cache and commits them: prefill for many, decode for one.
 ///
 /// Only what the logits need goes on past the last layer's K and V: for one row of logits, the usual case, the last
 /// layer's attention and MLP run for one row.
 /// @param tokens    [T] the tokens that follow the cache's committed length
 /// @param logits    [rows, vocabulary], next-token logits of the last `rows` tokens; may be empty
-/// @param observer  sees the attention weights; when it is not NullObserver all rows pass through the last layer
+/// @param observer  sees the attention weights; the rows that it wants to see pass through the last attention too
 /// @post            cache.length() has grown by T
 /// @throws          PreconditionError if tokens are none or do not fit, or logits hold no whole rows
 /// @complexity      one pass; holds the activations of T rows, so cut long inputs with prefill
@@ -35,18 +53,24 @@ void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::
   model.embed(tokens, batch);
   for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
     model.project(layer, batch, cache, KvWrite::all);
-    if (layer + 1 == geometry.layers && std::same_as<std::remove_cvref_t<O>, NullObserver>) {
-      const RowRange needed{tokens.size() - rows, tokens.size()};
+    const bool last = layer + 1 == geometry.layers;
+    if (last) {
+      const auto seen = detail::wanted_rows(positions, rows, observer);
+      batch.keep(seen);
+      if (seen.empty()) break;
+    }
+    model.attend(layer, batch, cache, observer);
+    if (last) {
+      const std::size_t left = batch.positions().size();
+      const RowRange needed{left - rows, left};
       batch.keep(std::span(&needed, 1));
       if (rows == 0) break;
     }
-    model.attend(layer, batch, cache, observer);
     model.finish(layer, batch);
   }
   cache.commit(end);
   if (rows > 0) {
-    const std::size_t last = batch.positions().size();
-    model.logits(batch, RowRange{last - rows, last}, logits);
+    model.logits(batch, RowRange{0, rows}, logits);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -11,15 +12,55 @@
 
 namespace krul {
 
+/// What a backend's caches give back when they go, for the next one: the first touch of a page can cost more than
+/// undoing the coding of the rows that come to lie in it. Keeps what was given back last.
+class HostKvMemory {
+ public:
+  [[nodiscard]] std::unique_ptr<std::byte[]> take(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (spare_ && spare_bytes_ == bytes) return std::move(spare_);
+    return std::make_unique_for_overwrite<std::byte[]>(bytes);
+  }
+  void give_back(std::unique_ptr<std::byte[]> memory, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    spare_ = std::move(memory);
+    spare_bytes_ = bytes;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unique_ptr<std::byte[]> spare_;
+  std::size_t spare_bytes_ = 0;
+};
+
+namespace detail {
+
+struct GiveBackKvMemory {
+  std::shared_ptr<HostKvMemory> to;
+  std::size_t bytes = 0;
+  void operator()(std::byte* memory) const {
+    std::unique_ptr<std::byte[]> owned(memory);
+    if (to) to->give_back(std::move(owned), bytes);
+  }
+};
+
+}  // namespace detail
+
 /// A KvCache in host memory that any CPU backend can use as it is. Transfers are copies and done when the call returns.
 class HostKvCache {
  public:
   /// Reserves room for `capacity` tokens; the memory is touched only where rows are written.
-  HostKvCache(const Geometry& geometry, std::size_t capacity)
+  /// @param memory  where it comes from and goes back to; null: from the system
+  HostKvCache(const Geometry& geometry, std::size_t capacity, std::shared_ptr<HostKvMemory> memory = nullptr)
       : row_bytes_(geometry.kv_row_bytes()), capacity_(capacity), layers_(geometry.layers) {
+    const std::size_t each = capacity * row_bytes_, bytes = 2 * layers_.size() * each;
+    memory_ = {memory ? memory->take(bytes).release() : std::make_unique_for_overwrite<std::byte[]>(bytes).release(),
+               detail::GiveBackKvMemory{std::move(memory), bytes}};
+    std::byte* at = memory_.get();
     for (auto& layer : layers_) {
-      layer.keys = std::make_unique_for_overwrite<std::byte[]>(capacity * row_bytes_);
-      layer.values = std::make_unique_for_overwrite<std::byte[]>(capacity * row_bytes_);
+      layer.keys = at;
+      layer.values = at + each;
+      at += 2 * each;
     }
   }
 
@@ -68,11 +109,11 @@ class HostKvCache {
   /// Rows without a copy, [capacity, G, D] each. Who writes through it must call mark_present.
   [[nodiscard]] MutableKvRows view(std::size_t layer) {
     const auto& rows = layers_.at(layer);
-    return {{rows.keys.get(), capacity_ * row_bytes_}, {rows.values.get(), capacity_ * row_bytes_}};
+    return {{rows.keys, capacity_ * row_bytes_}, {rows.values, capacity_ * row_bytes_}};
   }
   [[nodiscard]] KvRows view(std::size_t layer) const {
     const auto& rows = layers_.at(layer);
-    return {{rows.keys.get(), capacity_ * row_bytes_}, {rows.values.get(), capacity_ * row_bytes_}};
+    return {{rows.keys, capacity_ * row_bytes_}, {rows.values, capacity_ * row_bytes_}};
   }
 
   /// @throws PreconditionError if the range exceeds the capacity
@@ -83,7 +124,7 @@ class HostKvCache {
 
  private:
   struct Layer {
-    std::unique_ptr<std::byte[]> keys, values;  // [capacity, G, D]
+    std::byte *keys = nullptr, *values = nullptr;  // [capacity, G, D]
     TokenSet present;
   };
 
@@ -97,6 +138,7 @@ class HostKvCache {
   std::size_t row_bytes_;
   std::size_t capacity_;
   std::size_t length_ = 0;
+  std::unique_ptr<std::byte[], detail::GiveBackKvMemory> memory_;
   std::vector<Layer> layers_;
 };
 static_assert(HostViewableCache<HostKvCache>);

@@ -36,6 +36,14 @@ concept KvCache = requires(C& cache, const C& read, std::size_t layer, std::size
   { cache.truncate(count) } -> std::same_as<void>;  ///< forgets rows and commitment from `count` on
 };
 
+/// What a save reads: a cache, or a KvSnapshot of one.
+template <class C>
+concept KvSource = requires(const C& read, std::size_t layer, TokenRange tokens, MutableKvRows to, Ticket ticket) {
+  { read.length() } -> std::same_as<std::size_t>;
+  { read.read_kv(layer, tokens, to) } -> std::same_as<Ticket>;
+  { read.wait(ticket) } -> std::same_as<void>;
+};
+
 /// A cache in host memory also lends its rows without a copy. Who writes through the view says so with mark_present.
 template <class C>
 concept HostViewableCache = KvCache<C> && requires(C& cache, std::size_t layer, TokenRange tokens) {

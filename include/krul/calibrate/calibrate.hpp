@@ -114,7 +114,8 @@ class Calibration {
     }
     if (first_row_.empty()) keep_first_row(cache);
     const PlainRows rows = plain_rows(cache, geometry_, {first_tokens, tokens.size()});
-    const TokenFeatures features = settings_.features ? TokenFeatures(model_, tokens.subspan(first_tokens)) : TokenFeatures{};
+    const TokenFeatures features =
+        settings_.features ? TokenFeatures(model_, tokens.subspan(first_tokens)) : TokenFeatures{};
     moments_.add(rows.keys, rows.values, features.of({0, tokens.size() - first_tokens}), workers_);
   }
 
@@ -162,8 +163,11 @@ class Calibration {
     const std::size_t count = std::min(settings_.trials, order.size());
     for (std::size_t i = 0; i < count; ++i) {
       const auto& all = input_.conversations[order[i * order.size() / count]];
-      Trial trial{{all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), settings_.conversation))},
-                  0, {}, {}};
+      Trial trial{
+          {all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), settings_.conversation))},
+          0,
+          {},
+          {}};
       trial.history = trial.tokens.size() - settings_.fresh;
       trial.logits.resize(settings_.fresh * geometry_.vocabulary);
       auto cache = model_.make_cache(trial.tokens.size());
@@ -330,14 +334,14 @@ double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& pr
 }
 
 template <ModelBackend B>
-requires LendsAttention<typename B::Batch>
-ProfileData Calibration<B>::fit_to_target() {
+requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_target() {
   const FitInput input{geometry_, moments_, key_weights_, value_weights_, sensitivity_};
-  for (int round = 0;; ++round) {
-    progress_("fitting", static_cast<std::size_t>(round), 2);
+  constexpr std::size_t most_rounds = 6;  // two are usual
+  for (std::size_t round = 0;; ++round) {
+    progress_("fitting", round, most_rounds);
     ProfileData fitted = fit_profile(input, settings_.fit, workers_);
     fitted.first_row = first_row_;
-    if (trials_.empty() || round == 2) return fitted;
+    if (trials_.empty() || round == most_rounds) return fitted;
     const auto profile = Profile::create(fitted, geometry_);
     expects(profile.has_value(), "calibrate_profile: what was fitted is a profile");
     // The divergence grows with the square of the step, or a little less.
@@ -357,9 +361,9 @@ ProfileData Calibration<B>::fit_to_target() {
 /// @complexity one pass over all tokens, O(n^3) for each group of n values a token, and 2 L + 3 short passes a trial
 template <ModelBackend B>
 requires LendsAttention<typename B::Batch>
-[[nodiscard]] ProfileData calibrate_profile(B& model, const CalibrationInput& input, Workers& workers,
-                                            const CalibrationSettings& settings = {},
-                                            const CalibrationProgress& progress = [](auto...) {}) {
+[[nodiscard]] ProfileData calibrate_profile(
+    B& model, const CalibrationInput& input, Workers& workers, const CalibrationSettings& settings = {},
+    const CalibrationProgress& progress = [](auto...) {}) {
   return detail::Calibration<B>(model, input, settings, workers, progress).run();
 }
 

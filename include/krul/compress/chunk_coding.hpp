@@ -84,8 +84,9 @@ class ChunkCoding {
     if (id >> 4 == JointTransform{}.id()) {
       const std::size_t group = profile ? profile->group_at(first_layer) : 0;
       if (!profile || group == profile->data().groups.size())
-        return fail(ErrorCode::not_found, "rows were coded with a profile that is not at hand: give krul the profile, or "
-                                          "they are recomputed");
+        return fail(ErrorCode::not_found,
+                    "rows were coded with a profile that is not at hand: give krul the profile, or "
+                    "they are recomputed");
       return ChunkCoding(JointTransform(profile, group), *codec);
     }
     return find_sharing<0>(id >> 4, *codec);

@@ -19,13 +19,15 @@ namespace krul {
 /// so that few coefficients hold most of it, each rounded to the same step in a space where an error counts by what it
 /// does to the model's output; the whole numbers are entropy coded. Chunk, little-endian:
 ///
-///   id of the profile u64, step code i8, form of the first row u8, the first row, length u16 of what follows, indices of
-///   tables (encode_tables), symbols
+///   id of the profile u64, step code i8, form of the first row u8, the first row, length u16 of what follows, indices
+///   of tables (encode_tables), symbols
 ///
-/// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches everything.
-/// Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type, and 2 if it
-/// is the profile's, which it is wherever a model's conversations begin with the same token. The coded columns of K, then those of V, are one SymbolBlock. A column counts as long as its spread, moved
-/// by the step's scale, is at least `least_spread`, and is coded if its expected table is at least `least_table`. What drives the symbols is integers only; a chunk decodes by itself.
+/// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches
+/// everything. Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type,
+/// and 2 if it is the profile's, which it is wherever a model's conversations begin with the same token. The coded
+/// columns of K, then those of V, are one SymbolBlock. A column counts as long as its spread, moved by the step's
+/// scale, is at least `least_spread`, and is coded if its expected table is at least `least_table`. What drives the
+/// symbols is integers only; a chunk decodes by itself.
 /// @source transform across layers and keys without rotary embedding: KVTC, arXiv:2511.01815 (second-hand); weights,
 ///         prediction from tokens, step by sensitivity: ours
 class JointTransform {
@@ -42,9 +44,7 @@ class JointTransform {
 
   [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 4; }
   /// 0 without a profile.
-  [[nodiscard]] std::size_t layers() const noexcept {
-    return profile_ ? profile_->data().groups[group_].layers : 0;
-  }
+  [[nodiscard]] std::size_t layers() const noexcept { return profile_ ? profile_->data().groups[group_].layers : 0; }
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
   [[nodiscard]] StepScale step() const noexcept { return step_; }
 

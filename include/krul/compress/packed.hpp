@@ -12,9 +12,9 @@
 
 namespace krul {
 
-/// Nothing is shared, and what the row codec leaves is entropy coded, without loss: each layer by itself, K, then V. Bytes
-/// are taken apart by their place in a value, since the leading one (sign, exponent) says far more about itself than the
-/// trailing one. For each tensor and place: length u32 of what encode_bytes made, then that.
+/// Nothing is shared, and what the row codec leaves is entropy coded, without loss: each layer by itself, K, then V.
+/// Bytes are taken apart by their place in a value, since the leading one (sign, exponent) says far more about itself
+/// than the trailing one. For each tensor and place: length u32 of what encode_bytes made, then that.
 /// @source splitting planes of bytes: ZipNN, arXiv:2411.05239 (second-hand)
 class Packed {
  public:

@@ -14,11 +14,14 @@ namespace krul {
 class TokenFeatures {
  public:
   TokenFeatures() = default;
+  /// Of the tokens from `first` on.
   /// @throws PreconditionError if a token is not in the vocabulary
   /// @complexity one embedding a token
   template <ModelBackend B>
-  requires LendsHiddenStates<typename B::Batch> TokenFeatures(B& model, std::span<const Token> tokens)
-      : width_(model.geometry().hidden) {
+  requires LendsHiddenStates<typename B::Batch> TokenFeatures(B& model, std::span<const Token> tokens,
+                                                              std::size_t first = 0)
+      : width_(model.geometry().hidden), first_(first) {
+    tokens = tokens.subspan(first);
     auto batch = model.make_batch();
     std::vector<Position> rows(tokens.size());
     std::iota(rows.begin(), rows.end(), Position{0});
@@ -35,22 +38,22 @@ class TokenFeatures {
     }
   }
 
-  /// [T, hidden] of these tokens; empty if there are no features.
+  /// [T, hidden] of these tokens, none before the first; empty if there are no features.
   [[nodiscard]] std::span<const float> of(TokenRange tokens) const {
     return width_ == 0 ? std::span<const float>{}
-                       : std::span(values_).subspan(tokens.begin * width_, tokens.size() * width_);
+                       : std::span(values_).subspan((tokens.begin - first_) * width_, tokens.size() * width_);
   }
 
  private:
-  std::size_t width_ = 0;
-  std::vector<float> values_;  // [N, hidden]
+  std::size_t width_ = 0, first_ = 0;
+  std::vector<float> values_;  // [N - first, hidden]
 };
 
 /// The features of tokens under any backend: none where its batches do not lend hidden states.
 template <ModelBackend B>
-[[nodiscard]] TokenFeatures token_features(B& model, std::span<const Token> tokens) {
+[[nodiscard]] TokenFeatures token_features(B& model, std::span<const Token> tokens, std::size_t first = 0) {
   if constexpr (LendsHiddenStates<typename B::Batch>) {
-    return TokenFeatures(model, tokens);
+    return TokenFeatures(model, tokens, first);
   } else {
     return {};
   }

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/backend/lends_workers.hpp"
+#include "krul/conversation/background_save.hpp"
 #include "krul/conversation/save.hpp"
-#include "krul/restore/best_of.hpp"
+#include "krul/restore/optimal.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
@@ -23,16 +25,17 @@ namespace krul {
 
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
-  AnyRowCodec codec{Int8Codec{}};  ///< for rows that are saved from now on; rows already saved keep theirs
+  AnyRowCodec codec{Int8Codec{}};               ///< for rows that are saved from now on; rows already saved keep theirs
   std::shared_ptr<const Profile> profile = {};  ///< of the model: codes rows in groups of layers in place of the codec,
                                                 ///< and reads those that were; without it they are recomputed
-  StepScale step = {};             ///< with a profile: how coarsely
-  std::string strategy = "krul";   ///< recorded with what is saved
-  std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
-  std::optional<Costs> costs = {}; ///< of this machine, model and link, for planning; none: everything is loaded
-  std::size_t threads = 1;         ///< that code and undo the coding
-  bool read_only = false;          ///< never saves, and needs no lock
+  StepScale step = {};                          ///< with a profile: how coarsely
+  std::string strategy = "krul";                ///< recorded with what is saved
+  std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t capacity = 0;                     ///< tokens of the live cache; 0: the model's context
+  std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
+  std::size_t threads = 1;          ///< that code and undo the coding, unless the model lends its own team
+  bool read_only = false;           ///< never saves, and needs no lock
+  std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
 
 /// One conversation: its live cache while it is active, its saved state while it is not.
@@ -42,6 +45,7 @@ struct ConversationOptions {
 ///            (longest common prefix on exact token ids), the forward pass
 ///   append   one more token: decode
 ///   save     appends what is new to the saved state; afterwards drop() may free the cache
+///   save_in_background, finish_save   the same beside the next turn
 template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, Clock C = SteadyClock>
 class Conversation {
  public:
@@ -52,11 +56,14 @@ class Conversation {
                                    C clock = {});
 
   /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
+  /// A save that still goes on does not count.
   [[nodiscard]] const std::vector<Token>& saved_tokens() const noexcept { return manifest_.tokens; }
   /// All tokens of the live cache and those waiting to be run.
   [[nodiscard]] const std::vector<Token>& tokens() const noexcept { return tokens_; }
   [[nodiscard]] const Manifest& manifest() const noexcept { return manifest_; }
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
+  /// What was read to know what is saved.
+  [[nodiscard]] std::uint64_t manifest_bytes() const noexcept { return manifest_bytes_; }
   /// The live cache.
   /// @throws PreconditionError if there is none
   [[nodiscard]] typename B::Cache& cache() {
@@ -92,16 +99,29 @@ class Conversation {
 
   /// Saves what is new. Closed blocks that are already saved are not written again.
   /// @return why nothing was saved; what was saved before is still there then
-  Result<SaveReport> save() {
-    return save(options_.profile ? SavePlan::joint(options_.profile, options_.step, options_.strategy)
-                                 : SavePlan::separate(options_.codec, options_.strategy));
-  }
+  Result<SaveReport> save() { return save(own_plan()); }
 
   /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
   /// are forgotten.
   /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
   Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+
+  /// Saves what is new as it is now, in a thread of its own that yields to all others: returns when the new rows are
+  /// copied, and the conversation may go on. Where they are more than options.largest_copy, it saves before it returns.
+  /// Whatever needs the saved state waits for the end of a save; so does the destructor.
+  /// @return       the error of the save before, if that was not asked for by finish_save; this one has begun anyway,
+  ///               and saves what that one could not
+  /// @throws       as save
+  /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
+  Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+  Status save_in_background() { return save_in_background(own_plan()); }
+
+  /// Waits for a save in the background and says how it ended; without one, how the last one did.
+  Result<SaveReport> finish_save();
+
+  /// Whether a save in the background has begun and not ended.
+  [[nodiscard]] bool saving() const { return background_ && !background_->done(); }
 
   /// Frees the live cache. What was not saved is lost.
   void drop() {
@@ -115,8 +135,19 @@ class Conversation {
         store_(&store),
         options_(std::move(options)),
         scheduler_(std::move(policy)),
-        clock_(std::move(clock)),
-        workers_(std::make_unique<Workers>(options_.threads)) {}
+        clock_(std::move(clock)) {
+    if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
+  }
+
+  /// What the options say of how rows are stored.
+  [[nodiscard]] SavePlan own_plan() const {
+    return options_.profile ? SavePlan::joint(options_.profile, options_.step, options_.strategy)
+                            : SavePlan::separate(options_.codec, options_.strategy);
+  }
+  /// The first token of the first block that a save has to code.
+  [[nodiscard]] std::size_t first_to_code() {
+    return std::min({unchanged_, manifest_.rows, cache().length()}) / manifest_.block * manifest_.block;
+  }
 
   template <AttentionObserver O>
   Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
@@ -180,25 +211,39 @@ class Conversation {
     return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
   }
 
+  [[nodiscard]] Workers& workers() const {
+    if constexpr (LendsWorkers<B>) {
+      return model_->workers();
+    } else {
+      return *workers_;
+    }
+  }
+
   B* model_;
   S* store_;
   ConversationOptions options_;
   RestorationScheduler<P> scheduler_;
   C clock_;
-  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<Workers> workers_;  ///< none if the model lends its own
   std::optional<typename S::Lock> lock_;
   std::string folder_;
-  Manifest manifest_;            ///< as saved; generation 0 if nothing is
+  Manifest manifest_;  ///< as saved; generation 0 if nothing is
+  std::uint64_t manifest_bytes_ = 0;
+  double opened_s_ = 0;          ///< what open took; told with the first restore
   std::string manifest_repair_;  ///< what was wrong with the saved manifest, if anything
   std::size_t unchanged_ = 0;    ///< leading rows of the live cache that are those of the saved state
   std::optional<typename B::Cache> cache_;
   std::vector<Token> tokens_;
+  Result<SaveReport> background_report_;            ///< of the last save in the background that has ended
+  std::size_t background_unchanged_ = 0;            ///< leading rows of the live cache that the running one saves
+  std::optional<BackgroundSave<S, C>> background_;  ///< last: it works on what is above
 };
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id,
                                                                 ConversationOptions options, P policy, C clock) {
   expects(options.block > 0 && options.threads > 0, "Conversation: block and threads of at least one");
+  const TimePoint start = clock.now();
   Conversation opened(model, store, std::move(options), std::move(policy), std::move(clock));
   const auto folder = conversation_folder(id);
   if (!folder) return propagate(folder);
@@ -220,6 +265,8 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
                   "the saved state at this place belongs to another conversation; erase it to start anew");
     opened.manifest_ = std::move(loaded->manifest);
     opened.manifest_repair_ = std::move(loaded->repaired);
+    opened.manifest_bytes_ = loaded->bytes;
+    opened.opened_s_ = seconds(opened.clock_.now() - start);
   } else if (loaded.error().code == ErrorCode::not_found) {
     opened.manifest_.conversation = std::move(id);
     opened.manifest_.identity = model.identity();
@@ -258,8 +305,12 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Tok
     return fail(ErrorCode::too_large, "the conversation has " + std::to_string(tokens.size()) + " tokens, but only " +
                                           std::to_string(options_.capacity) +
                                           " fit the context; start a new one or shorten it");
+  std::string lost;
+  if (!cache_ && background_)
+    if (const auto saved = finish_save(); !saved) lost = "the last turn could not be saved: " + saved.error().message;
   auto report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
   if (!report) return report;
+  if (!lost.empty()) report->reasons.push_back(lost);
   tokens_.assign(tokens.begin(), tokens.end());
   report->asked = tokens.size();
   return report;
@@ -275,6 +326,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
+  background_unchanged_ = std::min(background_unchanged_, report.matched);
   begin_observing(observer, report.matched, false);
   run(*cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.cores_s = seconds(clock_.now() - start);
@@ -290,6 +342,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;
+  TimePoint prepared = start;
   begin_observing(observer, matched, true);
   if (matched == 0) {
     run(fresh, tokens, logits, observer);
@@ -299,24 +352,29 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     const std::size_t prompt = tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
     const std::span<float> unwanted = end == tokens.size() ? logits : logits.first(model_->geometry().vocabulary);
     const RestoreSizes sizes = restore_sizes(manifest_, matched, prompt);
-    const RestoreJob<B, S, C, ObserverOf<O>> job{.model = *model_,
-                                                 .store = *store_,
-                                                 .cache = fresh,
-                                                 .workers = *workers_,
-                                                 .manifest = manifest_,
-                                                 .folder = folder_,
-                                                 .plan = plan_restore(sizes),
-                                                 .tokens = tokens.first(end),
-                                                 .logits = unwanted,
-                                                 .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
-                                                 .profile = options_.profile,
-                                                 .clock = clock_,
-                                                 .observer = observer_of(observer)};
+    const RestoreJob<B, S, C, ObserverOf<O>> job{
+        .model = *model_,
+        .store = *store_,
+        .cache = fresh,
+        .workers = workers(),
+        .manifest = manifest_,
+        .folder = folder_,
+        .plan = plan_restore(sizes),
+        .tokens = tokens.first(end),
+        .logits = unwanted,
+        .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
+        .profile = options_.profile,
+        .clock = clock_,
+        .observer = observer_of(observer)};
     const auto split = token_split(sizes);
+    prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);
     if (!restored) return restored;
     report = std::move(*restored);
-    if (options_.costs && !split) report.predicted = predict(job.plan, sizes, *options_.costs);
+    if (options_.costs && !split) {
+      report.predicted = predict(job.plan, sizes, *options_.costs);
+      report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
+    }
     if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
   const auto unreadable = plans_without_profile(manifest_, options_.profile.get());
@@ -329,7 +387,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +
                              " more tokens that differ from these");
   report.matched = matched;
-  report.first_token_s = seconds(clock_.now() - start);
+  report.opening_s = std::exchange(opened_s_, 0) + seconds(prepared - start);
+  report.first_token_s = seconds(clock_.now() - prepared);
   cache_.emplace(std::move(fresh));
   unchanged_ = matched;
   return report;
@@ -350,15 +409,14 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
-  const std::size_t rows = cache().length();
-  const TokenFeatures features = plan.profile && plan.profile->data().features > 0
-                                     ? token_features(*model_, std::span(tokens_).first(rows))
-                                     : TokenFeatures{};
+  static_cast<void>(finish_save());  // what it could not save is saved now
+  const TokenFeatures features =
+      features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code());
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
                                              .folder = folder_,
                                              .cache = cache(),
                                              .geometry = model_->geometry(),
-                                             .workers = *workers_,
+                                             .workers = workers(),
                                              .plan = plan,
                                              .statistics = statistics,
                                              .features = &features,
@@ -366,6 +424,46 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
   return saved;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
+  expects(!options_.read_only, "Conversation: opened read only");
+  expects_valid(plan, model_->geometry().layers);
+  expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
+  const bool unasked = background_.has_value();
+  const auto before = finish_save();
+  const std::size_t first = first_to_code();
+  if (KvSnapshot::bytes(model_->geometry(), cache().length() - first) > options_.largest_copy) {
+    background_report_ = save(plan, statistics);
+  } else {
+    background_unchanged_ = cache().length();
+    background_.emplace(BackgroundSaveJob<S, C>{
+        .store = *store_,
+        .folder = folder_,
+        .rows = KvSnapshot(model_->geometry(), cache(), first),
+        .geometry = model_->geometry(),
+        .plan = plan,
+        .statistics = statistics ? std::optional(*statistics) : std::nullopt,
+        .features = features_for(*model_, plan, std::span(tokens_).first(cache().length()), first),
+        .manifest = manifest_,
+        .tokens = tokens_,
+        .unchanged = unchanged_,
+        .clock = clock_});
+  }
+  if (unasked && !before) return propagate(before);
+  return {};
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<SaveReport> Conversation<B, S, P, C>::finish_save() {
+  if (background_) {
+    auto ended = std::move(*background_);
+    background_.reset();
+    background_report_ = ended.finish(manifest_);
+    if (background_report_ && cache_) unchanged_ = background_unchanged_;
+  }
+  return background_report_;
 }
 
 /// Conversation::open with the types taken from the arguments.

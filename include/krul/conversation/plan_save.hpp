@@ -74,7 +74,8 @@ template <KvCache Cache>
   const auto& groups = plan.profile->data().groups;
   BlockBytes measured;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    std::vector<std::vector<std::byte>> bytes(2 * groups[i].layers, std::vector<std::byte>(block * geometry.kv_row_bytes()));
+    std::vector<std::vector<std::byte>> bytes(2 * groups[i].layers,
+                                              std::vector<std::byte>(block * geometry.kv_row_bytes()));
     std::vector<KvRows> rows;
     for (std::size_t layer = 0; layer < groups[i].layers; ++layer) {
       cache.wait(cache.read_kv(groups[i].first_layer + layer, tokens, {bytes[2 * layer], bytes[2 * layer + 1]}));
@@ -90,8 +91,8 @@ namespace detail {
 
 /// The sizes of a conversation that a plan is about to save, if everything were stored.
 [[nodiscard]] inline RestoreSizes sizes_of(const SavePlan& plan, const SaveSituation& situation) {
-  RestoreSizes sizes = sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs,
-                                       situation.block_bytes);
+  RestoreSizes sizes =
+      sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs, situation.block_bytes);
   if (!plan.profile) return sizes;
   const auto& groups = plan.profile->data().groups;
   expects(situation.block_bytes.groups.size() == groups.size(), "plan_save: the bytes of each group are missing");

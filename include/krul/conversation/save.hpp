@@ -36,7 +36,7 @@ struct SaveReport {
 };
 
 /// Everything one save works on. The caller keeps it alive, and holds the folder's lock.
-template <KvCache Cache, ConversationStore S, Clock C = SteadyClock>
+template <KvSource Cache, ConversationStore S, Clock C = SteadyClock>
 struct SaveJob {
   S& store;
   std::string folder;
@@ -46,14 +46,22 @@ struct SaveJob {
   SavePlan plan;
   const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
   const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
-  const TokenFeatures* features = nullptr;          ///< of all rows of the cache, if the plan's profile asks for them
+  const TokenFeatures* features = nullptr;          ///< of what is coded, if the plan's profile asks for them
   C clock = {};
 };
+
+/// What a plan's profile asks for of the tokens from `first` on.
+template <ModelBackend B>
+[[nodiscard]] TokenFeatures features_for(B& model, const SavePlan& plan, std::span<const Token> tokens,
+                                         std::size_t first = 0) {
+  if (!plan.profile || plan.profile->data().features == 0) return {};
+  return token_features(model, tokens, first);
+}
 
 namespace detail {
 
 /// Codes the cache's rows from a block on, as the plan says.
-template <KvCache Cache, ConversationStore S, Clock C>
+template <KvSource Cache, ConversationStore S, Clock C>
 class BlockEncoder {
  public:
   BlockEncoder(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block)
@@ -89,8 +97,7 @@ class BlockEncoder {
       const auto block = [&](std::size_t i) { return by_layer ? i : run; };
       std::vector<std::vector<std::byte>> coded(length);
       job_.workers.parallel_for(length, [&](std::size_t i, std::size_t) {
-        if (stores(layer(i), block(i)) && !is_shared(layer(i), block(i)))
-          coded[i] = encode_block(layer(i), block(i));
+        if (stores(layer(i), block(i)) && !is_shared(layer(i), block(i))) coded[i] = encode_block(layer(i), block(i));
       });
       for (std::size_t i = 0; i < length; ++i) {
         if (is_shared(layer(i), block(i))) {
@@ -197,7 +204,7 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
 /// @param unchanged  leading rows of the cache that are those of the manifest
 /// @return           why nothing was saved; the saved state is the old one then, and `manifest` is unchanged
 /// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
-template <KvCache Cache, ConversationStore S, Clock C>
+template <KvSource Cache, ConversationStore S, Clock C>
 [[nodiscard]] Result<SaveReport> save_conversation(const SaveJob<Cache, S, C>& job, Manifest& manifest,
                                                    std::span<const Token> tokens, std::size_t unchanged) {
   const TimePoint start = job.clock.now();
@@ -284,9 +291,7 @@ template <ModelBackend B, ConversationStore S>
                     .statistics = {},
                     .writer = krul_version};
   Workers workers(as.threads);
-  const TokenFeatures features =
-      as.plan.profile && as.plan.profile->data().features > 0 ? token_features(model, tokens.first(cache.length()))
-                                                              : TokenFeatures{};
+  const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
   const SaveJob<typename B::Cache, S> job{.store = store,
                                           .folder = *folder,
                                           .cache = cache,

@@ -10,7 +10,7 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/restore/as_stored.hpp"
-#include "krul/restore/best_of.hpp"
+#include "krul/restore/optimal.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/store/segment.hpp"
 
@@ -66,8 +66,8 @@ struct Strategy {
   StoredAs stored_as = StoredAs::keys_and_values;
   SegmentOrder order = SegmentOrder::by_layer;
   bool packed = false;                 ///< what the codec leaves of single layers is entropy coded
-  std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a profile,
-                                       ///< or if there is none, by the row codec
+  std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
+                                       ///< profile, or if there is none, by the row codec
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -193,8 +193,8 @@ struct Strategy {
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
-       .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fastest "
-                  "of four schedules for the link",
+       .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
+                  "that are fastest for the link",
        .step = step_of_codec},
   };
   return all;

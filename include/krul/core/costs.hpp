@@ -10,7 +10,7 @@ namespace krul {
 struct LinkCosts {
   double latency_s = 0;        ///< per request, >= 0
   double bytes_per_s = 1e9;    ///< > 0
-  double core_s_per_byte = 0;  ///< time a read takes away from the cores (copying, checksums)
+  double core_s_per_byte = 0;  ///< time a read takes away from the cores (copying, checksums, interruptions)
 };
 
 /// What one layer takes on the cores, measured on this machine with this model: seconds, >= 0.
@@ -27,7 +27,9 @@ struct LayerCosts {
 struct Costs {
   LinkCosts link;
   LayerCosts layer;
-  double pass_s = 0;  ///< embedding, logits of one row and all else that happens once a pass
+  double pass_s = 0;           ///< embedding, logits of one row and all else that happens once a pass
+  double open_s = 0;           ///< once before the pass: finding what is saved, planning, room for the rows
+  double open_s_per_byte = 0;  ///< per byte of the manifest: reading it into memory, parsing, planning with it
 };
 
 }  // namespace krul

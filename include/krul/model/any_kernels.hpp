@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "krul/model/eigen_kernels.hpp"
+#include "krul/model/krul_kernels.hpp"
 #include "krul/model/onednn_kernels.hpp"
 
 namespace krul {
@@ -27,7 +28,7 @@ class AnyKernels {
     friend class AnyKernels;
     template <class P>
     explicit Packed(P packed) : packed_(std::move(packed)) {}
-    std::variant<EigenKernels::Packed, OnednnKernels::Packed> packed_;
+    std::variant<EigenKernels::Packed, OnednnKernels::Packed, KrulKernels::Packed> packed_;
   };
 
   class Scratch {
@@ -35,23 +36,34 @@ class AnyKernels {
     friend class AnyKernels;
     template <class S>
     explicit Scratch(S scratch) : scratch_(std::move(scratch)) {}
-    std::variant<EigenKernels::Scratch, OnednnKernels::Scratch> scratch_;
+    std::variant<EigenKernels::Scratch, OnednnKernels::Scratch, KrulKernels::Scratch> scratch_;
   };
 
   AnyKernels(EigenKernels kernels) : kernels_(std::move(kernels)) {}
   AnyKernels(OnednnKernels kernels) : kernels_(std::move(kernels)) {}
+  AnyKernels(KrulKernels kernels) : kernels_(kernels) {}
 
-  /// The kernels that were asked for. Automatic takes oneDNN where it was compiled in, in bf16 where the processor
-  /// multiplies it.
-  /// Fails with unsupported, naming what is available.
-  /// @param precision  none: the fastest
+  /// The kernels that were asked for, those of krul where that is open. Fails with unsupported, naming what is
+  /// available.
+  /// @param precision  none: the fastest of those for which the processor has instructions; all of them keep close to
+  ///                   f32 (docs/roofline.md says how close)
   [[nodiscard]] static Result<AnyKernels> choose(KernelChoice choice, std::optional<Precision> precision);
 
   [[nodiscard]] std::string name() const {
     return std::visit([](const auto& kernels) { return kernels.name(); }, kernels_);
   }
-  [[nodiscard]] ElementType input_type() const noexcept {
-    return std::visit([](const auto& kernels) { return kernels.input_type(); }, kernels_);
+  [[nodiscard]] Precision precision() const noexcept {
+    return std::visit([](const auto& kernels) { return kernels.precision(); }, kernels_);
+  }
+  [[nodiscard]] std::size_t block_rows() const noexcept {
+    return std::visit([](const auto& kernels) { return kernels.block_rows(); }, kernels_);
+  }
+  [[nodiscard]] std::size_t row_bytes(std::size_t depth) const {
+    return std::visit([&](const auto& kernels) { return kernels.row_bytes(depth); }, kernels_);
+  }
+  /// @throws PreconditionError as the chosen kernels
+  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+    std::visit([&](const auto& kernels) { kernels.prepare(values, first, row); }, kernels_);
   }
   [[nodiscard]] Scratch make_scratch() const {
     return std::visit([](const auto& kernels) { return Scratch(kernels.make_scratch()); }, kernels_);
@@ -88,7 +100,7 @@ class AnyKernels {
         kernels_);
   }
 
-  std::variant<EigenKernels, OnednnKernels> kernels_;
+  std::variant<EigenKernels, OnednnKernels, KrulKernels> kernels_;
 };
 static_assert(MatrixKernels<AnyKernels>);
 

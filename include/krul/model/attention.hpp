@@ -1,14 +1,18 @@
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <vector>
 
+#include "krul/backend/attention_observer.hpp"
 #include "krul/backend/kv_rows.hpp"
+#include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/core/tokens.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/aligned_buffer.hpp"
+#include "krul/model/detail/pool.hpp"
 
 namespace krul {
 
@@ -19,24 +23,39 @@ struct AttentionInput {
   KvRows cache;                         ///< [T, G, D] each, in the geometry's element type; T > positions.back()
 };
 
+/// Arithmetic of the two products; softmax, its sums and the sums of products are f32 in both.
+/// @{
+struct F32Arithmetic {
+  static constexpr ElementType type = ElementType::f32;
+};
+/// Queries, keys, values and e^(score - largest of the block) are rounded to bf16, u = 2^-8: a score of D products is
+/// off by at most (2 u + u^2) sum |q k| / sqrt(D), a weight by as much of itself and u, a value by u.
+struct Bf16Arithmetic {
+  static constexpr ElementType type = ElementType::bf16;
+};
+/// @}
+template <class A>
+concept AttentionArithmetic = std::same_as<A, F32Arithmetic> || std::same_as<A, Bf16Arithmetic>;
+
 /// Causal grouped-query attention: softmax(q k / sqrt(D)) v, block by block.
 ///
-/// Keys are taken in blocks of a fixed length. A block is brought to f32 once for all rows and query heads that share
-/// it; each row gets a partial result from each block, and partial results are joined in the order of the keys. So a
-/// row's bits do not depend on the rows beside it, nor on how work was divided. No more than a few rows of scores of
-/// one block exist at a time.
+/// Keys are taken in blocks of a fixed length. A block is unpacked once for all rows and query heads that share it;
+/// each row gets a partial result from each block, and partial results are joined in the order of the keys. So a row's
+/// bits do not depend on the rows beside it, nor on how work was divided. No more than a few rows of scores of one
+/// block exist at a time. Several threads may call at once; they take turns on their Workers.
+template <AttentionArithmetic Arithmetic>
 class BlockAttention {
  public:
-  static constexpr std::size_t block_keys = 256;
+  static constexpr std::size_t block_keys = LentWeights::cell_keys;
 
   /// @param threads  of the Workers that calls will bring
   BlockAttention(const Geometry& geometry, std::size_t threads);
 
-  /// @param out      [R, H, D]
-  /// @param weights  empty, or [H, R, K] with K = positions.back() + 1: what an AttentionObserver sees, at little more
-  ///                 than the price of writing it down
+  /// @param out   [R, H, D]
+  /// @param lent  empty, or room for the weights of some rows, which costs little more than to write them
   /// @throws PreconditionError if the sizes do not fit together
-  void attend(const AttentionInput& input, std::span<float> out, Workers& workers, std::span<float> weights = {});
+  /// @complexity  4 H D FLOP for each row and each key it sees, up to a key tile above the diagonal
+  void attend(const AttentionInput& input, std::span<float> out, Workers& workers, const LentWeights& lent = {});
 
   /// The weights of some rows alone.
   /// @param rows     of the input
@@ -44,38 +63,74 @@ class BlockAttention {
   /// @throws PreconditionError if the sizes do not fit together
   void weights(const AttentionInput& input, RowRange rows, std::span<float> weights, Workers& workers);
 
+  /// attend and weights in one.
+  /// @param weights  [H, R, K] with K = positions.back() + 1
+  /// @throws PreconditionError if the sizes do not fit together
+  void attend_and_show(const AttentionInput& input, std::span<float> out, std::span<float> weights, Workers& workers);
+
  private:
   struct Tile {
     std::size_t kv_head;
     RowRange rows;
   };
-  /// One worker's room: a block of keys, transposed, and of values; partial results of a tile.
+  /// How rows are cut into tiles.
+  struct Tiling {
+    RowRange rows;
+    std::size_t height;
+    std::size_t count;
+  };
+  /// Partial results of a tile's rows: weighted values [rows, padded D], largest scores [rows], sums of weights [rows].
+  struct Partials {
+    float* values;
+    float* tops;
+    float* sums;
+  };
+  /// One worker's room. A unit is 32 bits: an f32, or two bf16 that are neighbours along the products' sums.
   struct Scratch {
-    AlignedBuffer keys;    // [padded D, block_keys] f32
-    AlignedBuffer values;  // [block_keys, padded D] f32
-    AlignedBuffer state;   // [2, tile rows * H / G, partial_values] f32: so far, and of one block
+    AlignedBuffer queries;  // [tile rows * H / G, units of D]
+    AlignedBuffer keys;     // [units of D, block_keys] units
+    AlignedBuffer values;   // [units of block_keys, padded D] units
+    AlignedBuffer state;    // Partials of a tile
+    AlignedBuffer group;    // Partials of a register tile's rows
+  };
+  /// What is kept of the weights: nothing, all as f32, or some rows in lent room.
+  struct Shown {
+    std::span<float> weights;
+    float* tops;  // [H, R, blocks], largest scores, where weights are kept
+    const LentWeights* lent;
   };
 
   std::size_t check(const AttentionInput& input) const;
-  [[nodiscard]] std::vector<Tile> tiles(RowRange rows) const;
+  [[nodiscard]] Tiling tiling(RowRange rows, std::size_t threads) const;
+  [[nodiscard]] Tile tile(const Tiling& tiling, std::size_t index) const;
+  [[nodiscard]] std::size_t partial_values(std::size_t rows) const;
+  [[nodiscard]] Partials partials(float* memory, std::size_t rows) const;
+
+  void run(const AttentionInput& input, std::span<float> out, Workers& workers, const Shown& shown);
+  void load_queries(const AttentionInput& input, const Tile& tile, Scratch& scratch) const;
   void load_keys(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
   void load_values(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
-  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, float* partials, Scratch& scratch,
-                    std::span<float> weights) const;
-  void join_block(const AttentionInput& input, const Tile& tile, std::size_t block, const float* partials,
-                  float* state) const;
-  void write_rows(const Tile& tile, const float* state, std::span<float> out) const;
+  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, const Partials& into, bool join,
+                    Scratch& scratch, const Shown& shown) const;
+  void join_rows(const Partials& state, const Partials& later, std::size_t rows) const;
+  void write_rows(const Tile& tile, const Partials& state, std::span<float> out) const;
+  static std::size_t all_blocks(const AttentionInput& input);
   static std::size_t weights_row(const AttentionInput& input, std::size_t head, std::size_t row);
-  void note_tops(const Tile& tile, std::size_t block, const float* partials, std::span<float> tops) const;
-  void scale_weights(const AttentionInput& input, const Tile& tile, std::span<const float> tops, const float* state,
-                     std::span<float> weights) const;
+  template <class FactorOf>
+  static void scale_weights(const AttentionInput& input, std::size_t row, std::size_t head, const Shown& shown,
+                            FactorOf&& factor_of);
+  void finish_weights(const AttentionInput& input, const Tile& tile, const Partials& state, const Shown& shown) const;
 
   Geometry geometry_;
-  std::size_t group_;           // query heads per KV head
-  std::size_t padded_dim_;      // D up to whole vectors
-  std::size_t partial_values_;  // weighted values [padded D], largest score, sum of weights
+  std::size_t group_;       // query heads per KV head
+  std::size_t padded_dim_;  // D up to whole vectors
+  std::size_t dim_units_;   // units of D, up to whole vectors
   std::size_t tile_rows_;
   std::vector<Scratch> scratch_;
+  detail::Pool<AlignedBuffer> split_;  // partial results of blocks that are shared out
 };
+
+extern template class BlockAttention<F32Arithmetic>;
+extern template class BlockAttention<Bf16Arithmetic>;
 
 }  // namespace krul

@@ -17,6 +17,7 @@
 #include "krul/core/error.hpp"
 #include "krul/model/any_kernels.hpp"
 #include "krul/model/attention.hpp"
+#include "krul/model/decoder_file.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/matrix_kernels.hpp"
 
@@ -33,8 +34,8 @@ struct CpuBackendOptions {
 /// Weights are unpacked once into the kernels' layout; embedding rows are read from the mapped file when they are
 /// needed. Many rows are cut into tiles that each run through all of a step on one core, so that activations stay in
 /// its cache; few rows share each matrix by columns. The choice changes no bit where the kernels keep a row's bits
-/// apart from the rows beside it, as oneDNN's do. Passes with different batches and caches may run at once in different
-/// threads; they take turns on the one team of workers.
+/// apart from the rows beside it, as krul's and oneDNN's do. Passes with different batches and caches may run at once
+/// in different threads; they take turns on the one team of workers.
 template <MatrixKernels K>
 class CpuBackend {
  public:
@@ -51,9 +52,14 @@ class CpuBackend {
 
   [[nodiscard]] const Geometry& geometry() const;
   [[nodiscard]] const Identity& identity() const;
-  [[nodiscard]] Cache make_cache(std::size_t capacity) const { return {geometry(), capacity}; }
+  /// A cache of the same capacity as the last one that is gone takes over its memory.
+  [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
 
+  /// What the factors of matrix products are rounded to; attention's are f32 with f32, else bf16.
+  [[nodiscard]] Precision precision() const;
+  /// Sizes that the geometry does not tell. Its pointers are valid as long as this backend.
+  [[nodiscard]] const DecoderFile& description() const;
   /// Bytes of the packed weights.
   [[nodiscard]] std::size_t weight_bytes() const;
   /// The team that runs the passes; others may use it between them.
@@ -69,6 +75,13 @@ class CpuBackend {
     if constexpr (std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
       attend_rows(layer, batch, cache);
     } else {
+      if constexpr (LendingObserver<std::remove_cvref_t<O>>)
+        if (observer.lends()) {
+          const auto rows = std::as_const(batch).positions();
+          attend_rows(layer, batch, cache, observer.lend(layer, rows));
+          observer.take(layer, rows);
+          return;
+        }
       std::vector<std::size_t> wanted;
       const auto positions = std::as_const(batch).positions();
       for (std::size_t row = 0; row < positions.size(); ++row) {
@@ -88,7 +101,7 @@ class CpuBackend {
   struct State;
   explicit CpuBackend(std::unique_ptr<State> state);
 
-  void attend_rows(std::size_t layer, Batch& batch, const Cache& cache);
+  void attend_rows(std::size_t layer, Batch& batch, const Cache& cache, const LentWeights& lent = {});
   /// attend_rows, and the weights of the wanted rows shown block by block.
   void attend_observed(std::size_t layer, Batch& batch, const Cache& cache, std::span<const std::size_t> wanted,
                        const std::function<void(const AttentionBlock&)>& show);
@@ -97,6 +110,7 @@ class CpuBackend {
 };
 
 extern template class CpuBackend<EigenKernels>;
+extern template class CpuBackend<KrulKernels>;
 extern template class CpuBackend<OnednnKernels>;
 extern template class CpuBackend<AnyKernels>;
 static_assert(ModelBackend<CpuBackend<EigenKernels>>);

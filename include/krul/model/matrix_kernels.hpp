@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "krul/core/element_type.hpp"
+#include "krul/model/precision.hpp"
 
 namespace krul {
 
@@ -31,28 +31,34 @@ struct PanelRange {
 /// Multiplies rows of activations with packed weights: y[r, c] = sum over k of x[r, k] * weights[c, k].
 ///
 /// Weights are [columns, depth], row-major, as model files hold them; packing brings them into the kernels' own layout,
-/// panel by panel. multiply runs on the calling thread alone, so that whoever calls decides how work is divided.
+/// panel by panel. Rows are prepared, once for all columns: rounded, in whatever form the products take them. multiply
+/// runs on the calling thread alone, so that whoever calls decides how work is divided.
 ///   packed_bytes(columns, depth)               memory that a packed matrix takes
 ///   make_packed(columns, depth, memory)        an empty matrix in memory that the caller keeps, aligned to 64 bytes;
-///   all
-///                                              that depends on the shape is prepared here
+///                                              all that depends on the shape is prepared here
 ///   pack(packed, panel, weights, scratch)      fills panels from `panel` on; weights [n, depth], n whole panels but
-///   for
-///                                              the matrix's end; different panels from several threads at once
-///   multiply(packed, panels, rows, y, scratch) rows [R, depth] in input_type() -> y [R, panels.size() * panel_columns]
+///                                              for the matrix's end; different panels from several threads at once
+///   row_bytes(depth)                           memory that a prepared row takes
+///   prepare(values, first, row)                fills the inputs from `first` on of one row; whole panels of 64 inputs
+///                                              but for the row's end
+///   multiply(packed, panels, rows, y, scratch) prepared rows [R] -> y [R, panels.size() * panel_columns]
+///   block_rows()                               rows that one call of multiply does best with
 /// One Scratch serves one call at a time.
 template <class K>
 concept MatrixKernels = requires(const K& kernels, typename K::Packed& target, const typename K::Packed& packed,
                                  typename K::Scratch& scratch, std::size_t number, PanelRange panels,
-                                 std::span<const float> weights, std::span<std::byte> memory,
+                                 std::span<const float> values, std::span<std::byte> memory,
                                  std::span<const std::byte> rows, std::span<float> y) {
-  { kernels.name() } -> std::same_as<std::string>;        ///< "onednn bf16"
-  { kernels.input_type() } -> std::same_as<ElementType>;  ///< of the rows that multiply takes
+  { kernels.name() } -> std::same_as<std::string>;     ///< "onednn bf16"
+  { kernels.precision() } -> std::same_as<Precision>;  ///< what weights and rows are rounded to
   { kernels.make_scratch() } -> std::same_as<typename K::Scratch>;
   { kernels.packed_bytes(number, number) } -> std::same_as<std::size_t>;
   { kernels.make_packed(number, number, memory) } -> std::same_as<typename K::Packed>;
-  { kernels.pack(target, number, weights, scratch) } -> std::same_as<void>;
+  { kernels.pack(target, number, values, scratch) } -> std::same_as<void>;
+  { kernels.row_bytes(number) } -> std::same_as<std::size_t>;
+  { kernels.prepare(values, number, memory) } -> std::same_as<void>;
   { kernels.multiply(packed, panels, rows, y, scratch) } -> std::same_as<void>;
+  { kernels.block_rows() } -> std::same_as<std::size_t>;
   { packed.columns() } -> std::same_as<std::size_t>;
   { packed.depth() } -> std::same_as<std::size_t>;
 };

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "krul/core/element_type.hpp"
 #include "krul/core/error.hpp"
 #include "krul/model/matrix_kernels.hpp"
 #include "krul/model/precision.hpp"
@@ -49,14 +50,12 @@ class OnednnKernels {
     std::unique_ptr<State> state_;
   };
 
-  /// Fails with unsupported if oneDNN was not compiled in, or if `precision` is bf16 and the processor cannot multiply
-  /// bf16.
+  /// Fails with unsupported if oneDNN was not compiled in, or if `precision` is int8, or bf16 and the processor
+  /// cannot multiply bf16.
   [[nodiscard]] static Result<OnednnKernels> make(Precision precision);
 
   [[nodiscard]] std::string name() const { return "onednn " + std::string(krul::name(precision_)); }
-  [[nodiscard]] ElementType input_type() const noexcept {
-    return precision_ == Precision::bf16 ? ElementType::bf16 : ElementType::f32;
-  }
+  [[nodiscard]] Precision precision() const noexcept { return precision_; }
   [[nodiscard]] Scratch make_scratch() const;
   /// Both also make the primitives for this depth, once. May be called from several threads.
   /// @throws std::bad_alloc, std::runtime_error if oneDNN refuses the shape; PreconditionError if the memory is too
@@ -67,12 +66,19 @@ class OnednnKernels {
   /// @}
   /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
   void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
+  [[nodiscard]] std::size_t row_bytes(std::size_t depth) const { return depth * size_of(input_type()); }
+  /// @throws PreconditionError if the values lie outside the row
+  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
+  [[nodiscard]] std::size_t block_rows() const noexcept { return 128; }
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
                 Scratch& scratch) const;
 
  private:
   struct Shared;
+  [[nodiscard]] ElementType input_type() const noexcept {
+    return precision_ == Precision::bf16 ? ElementType::bf16 : ElementType::f32;
+  }
   OnednnKernels(Precision precision, std::shared_ptr<Shared> shared)
       : precision_(precision), shared_(std::move(shared)) {}
 

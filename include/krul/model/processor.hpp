@@ -18,17 +18,19 @@ struct Processor {
   std::string brand;   ///< "AMD EPYC"
   unsigned family = 0;
   unsigned model = 0;
+  bool avx2 = false;         ///< AVX2 and FMA
   bool avx512 = false;       ///< AVX-512 F, BW, DQ and VL, usable under this system
   bool avx512_bf16 = false;  ///< bf16 dot products beside them
+  bool avx512_vnni = false;  ///< dot products of bytes beside them
 
   /// Asks the processor. A few microseconds.
   [[nodiscard]] static Processor detect();
 
-  /// "AMD EPYC (family 25, model 17, avx512 bf16)"
+  /// "AMD EPYC (family 25, model 17, avx512 bf16 vnni)"
   [[nodiscard]] std::string describe() const {
     if (vendor.empty()) return "unknown processor";
     return brand + " (family " + std::to_string(family) + ", model " + std::to_string(model) +
-           (avx512 ? ", avx512" : "") + (avx512_bf16 ? " bf16" : "") + ")";
+           (avx512 ? ", avx512" : "") + (avx512_bf16 ? " bf16" : "") + (avx512_vnni ? " vnni" : "") + ")";
   }
 };
 
@@ -60,9 +62,11 @@ inline Processor Processor::detect() {
   if (const auto last = found.brand.find_last_not_of(' '); last != std::string::npos) found.brand.resize(last + 1);
 
   // The compiler's check asks the operating system too, whether it saves the wide registers.
+  found.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   found.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (found.avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) found.avx512_bf16 = ((a >> 5) & 1) != 0;
+  found.avx512_vnni = found.avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
   return found;
 }

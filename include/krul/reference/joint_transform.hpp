@@ -76,7 +76,8 @@ class TransformTwin {
     return weighted(difference);
   }
   /// One column's c.
-  [[nodiscard]] double coefficient(std::size_t column, std::span<const double> y, std::span<const float> features) const {
+  [[nodiscard]] double coefficient(std::size_t column, std::span<const double> y,
+                                   std::span<const float> features) const {
     double sum = -predicted(column, features);
     for (std::size_t i = 0; i < width_; ++i) sum += basis(column, i) * y[i];
     return sum;
@@ -90,8 +91,7 @@ class TransformTwin {
   [[nodiscard]] std::vector<double> values(std::span<const double> coded, std::span<const float> features) const {
     std::vector<double> y(width_);
     for (std::size_t column = 0; column < coded.size(); ++column)
-      for (std::size_t i = 0; i < width_; ++i)
-        y[i] += basis(column, i) * (coded[column] + predicted(column, features));
+      for (std::size_t i = 0; i < width_; ++i) y[i] += basis(column, i) * (coded[column] + predicted(column, features));
     auto x = unweighted(y);
     for (std::size_t i = 0; i < width_; ++i) x[i] += tensor_.mean[i];
     return x;

@@ -3,11 +3,7 @@
 #include <tuple>
 #include <utility>
 
-#include "krul/restore/full_load.hpp"
-#include "krul/restore/full_recompute.hpp"
-#include "krul/restore/pyramid.hpp"
 #include "krul/restore/restore_policy.hpp"
-#include "krul/restore/uniform_split.hpp"
 
 namespace krul {
 
@@ -32,9 +28,5 @@ requires(sizeof...(Policies) > 0) class BestOf {
  private:
   std::tuple<Policies...> policies_;
 };
-
-/// Never predicted to be slower than recomputing or loading everything.
-using DefaultPolicy = BestOf<FullRecompute, FullLoad, UniformSplit, Pyramid>;
-static_assert(RestorePolicy<DefaultPolicy>);
 
 }  // namespace krul

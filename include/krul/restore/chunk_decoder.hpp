@@ -51,7 +51,7 @@ class ChunkDecoder {
       const auto [layer, block] = request.chunks[i];
       const std::size_t length = manifest_.chunk(layer, block).bytes;
       chunks[i] = {
-          block, std::span(arrival.bytes).subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
+          block, arrival.buffer.bytes().subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
       offset += length;
     }
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
@@ -93,8 +93,8 @@ class ChunkDecoder {
 
   template <KvCache Cache>
   bool decode_chunk(Chunk& chunk, Cache& cache) const {
-    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec,
-                                             support_.profile, chunk.layers.front());
+    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec, support_.profile,
+                                             chunk.layers.front());
     if (!coding || coding->layers() != chunk.layers.size()) return false;
     const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
     const TokenRange tokens = tokens_of(chunk.block);
@@ -146,7 +146,7 @@ class ChunkDecoder {
 /// What a restore's chunks need: the profile, and the features of the stored tokens if it asks for them.
 template <ModelBackend B>
 [[nodiscard]] ChunkSupport decoding_support(B& model, const std::shared_ptr<const Profile>& profile,
-                                                     const Manifest& manifest) {
+                                            const Manifest& manifest) {
   if (!profile || profile->data().features == 0) return {profile, {}};
   return {profile, token_features(model, std::span(manifest.tokens).first(manifest.rows))};
 }

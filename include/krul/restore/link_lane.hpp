@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -20,10 +21,29 @@
 
 namespace krul {
 
+/// Room for what one read brings, used again and again. Its bytes are not set to zero before they are read into.
+class StagingBuffer {
+ public:
+  /// @post bytes().size() == size; what was in it is lost
+  void resize(std::size_t size) {
+    if (size > capacity_) {
+      memory_ = std::make_unique_for_overwrite<std::byte[]>(size);
+      capacity_ = size;
+    }
+    size_ = size;
+  }
+  [[nodiscard]] std::span<std::byte> bytes() noexcept { return {memory_.get(), size_}; }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {memory_.get(), size_}; }
+
+ private:
+  std::unique_ptr<std::byte[]> memory_;
+  std::size_t capacity_ = 0, size_ = 0;
+};
+
 /// What one read brought: the bytes, and for every chunk in them whether they are what was written.
 struct Arrival {
   ReadRequest request;
-  std::vector<std::byte> bytes;
+  StagingBuffer buffer;
   Status status;           ///< of the read itself
   std::vector<bool> good;  ///< [request.chunks] read, and the checksum fits
 };
@@ -60,7 +80,7 @@ class LinkLane {
     arrived_.wait(lock, [&] { return arrivals_[taken_].has_value(); });
     Arrival arrival = std::move(*arrivals_[taken_]);
     arrivals_[taken_].reset();
-    staged_ -= arrival.bytes.size();
+    staged_ -= arrival.buffer.bytes().size();
     ++taken_;
     lock.unlock();
     taken_signal_.notify_all();
@@ -86,7 +106,7 @@ class LinkLane {
   }
 
   /// Gives a buffer back for reading into.
-  void recycle(std::vector<std::byte> buffer) {
+  void recycle(StagingBuffer buffer) {
     const std::lock_guard lock(mutex_);
     spare_.push_back(std::move(buffer));
   }
@@ -126,7 +146,7 @@ class LinkLane {
   void read_all(const std::stop_token& stop) {
     for (;;) {
       std::size_t index = 0;
-      std::vector<std::byte> buffer;
+      StagingBuffer buffer;
       {
         // Room is given out in plan order, so that the request that is waited for always has some.
         std::unique_lock lock(mutex_);
@@ -143,9 +163,10 @@ class LinkLane {
       }
       const ReadRequest& request = requests_[index];
       Arrival arrival{request, std::move(buffer), {}, std::vector<bool>(request.chunks.size(), false)};
-      arrival.bytes.resize(request.bytes);
+      arrival.buffer.resize(request.bytes);
       const TimePoint begin = clock_.now();
-      arrival.status = store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.bytes);
+      arrival.status =
+          store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.buffer.bytes());
       if (arrival.status) check(arrival);
       const TimePoint end = clock_.now();
       {
@@ -163,7 +184,7 @@ class LinkLane {
     for (std::size_t i = 0; i < arrival.request.chunks.size(); ++i) {
       const ChunkPlace& place = arrival.request.chunks[i];
       const ChunkRecord& chunk = manifest_.chunk(place.layer, place.block);
-      arrival.good[i] = checksum(std::span(arrival.bytes).subspan(at, chunk.bytes)) == chunk.hash;
+      arrival.good[i] = checksum(arrival.buffer.bytes().subspan(at, chunk.bytes)) == chunk.hash;
       at += chunk.bytes;
     }
   }
@@ -177,7 +198,7 @@ class LinkLane {
   std::condition_variable arrived_;
   std::condition_variable_any taken_signal_;
   std::vector<std::optional<Arrival>> arrivals_;  ///< [requests]
-  std::vector<std::vector<std::byte>> spare_;
+  std::vector<StagingBuffer> spare_;
   std::size_t staged_ = 0;  ///< bytes that were begun and not taken
   std::size_t begun_ = 0;
   std::size_t taken_ = 0;

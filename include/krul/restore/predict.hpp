@@ -56,6 +56,19 @@ class Predictor {
 
   [[nodiscard]] std::size_t layers() const noexcept { return layers_; }
 
+  struct Reads {
+    std::uint64_t bytes = 0;
+    std::size_t requests = 0;
+  };
+  /// What a layer reads from a block on, as if it shared no chunk.
+  [[nodiscard]] Reads suffix(std::size_t layer, std::size_t block) const {
+    return suffixes_[layer * (blocks_ + 1) + block];
+  }
+  /// Seconds of the cores for a row of a layer that was loaded.
+  [[nodiscard]] double decode_row_s(std::size_t layer) const {
+    return costs_.layer.decode_row_s + (sizes_.layers[layer].hidden_states ? costs_.layer.project_row_s : 0);
+  }
+
   /// @param prefix  [L] tokens
   /// @throws PreconditionError if the prefix does not obey the invariant of RestorePlan
   /// @complexity O(L), and O(blocks) for each layer that shares; no allocation
@@ -109,11 +122,6 @@ class Predictor {
   }
 
  private:
-  struct Reads {
-    std::uint64_t bytes = 0;
-    std::size_t requests = 0;
-  };
-
   /// What layer l reads under a plan.
   [[nodiscard]] Reads reads_of(const std::vector<std::size_t>& prefix, std::size_t layer) const {
     const StoredLayer& stored = sizes_.layers[layer];
@@ -138,15 +146,20 @@ class Predictor {
     return reads;
   }
 
-  [[nodiscard]] double decode_row_s(std::size_t layer) const {
-    return costs_.layer.decode_row_s + (sizes_.layers[layer].hidden_states ? costs_.layer.project_row_s : 0);
-  }
-
   const RestoreSizes& sizes_;
   const Costs& costs_;
   std::size_t blocks_, layers_;
   std::vector<Reads> suffixes_;  // [L, blocks + 1] what is read from a block on of a layer that shares nothing
 };
+
+/// Seconds from opening a saved conversation until its restore starts.
+/// @param manifest_bytes  of what says what is saved
+/// @throws PreconditionError if a cost is not valid
+[[nodiscard]] inline double predict_opening_s(const Costs& costs, std::uint64_t manifest_bytes) {
+  expects_valid(costs);
+  return costs.open_s + costs.link.latency_s +
+         static_cast<double>(manifest_bytes) * (costs.open_s_per_byte + 1 / costs.link.bytes_per_s);
+}
 
 namespace detail {
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -31,8 +32,8 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
-  std::size_t readers = 1;                    ///< reads under way at once
+  std::vector<std::size_t> lost_blocks = {};    ///< ascending; recomputed in every layer
+  std::size_t readers = 1;                      ///< reads under way at once
   std::shared_ptr<const Profile> profile = {};  ///< for rows that were coded with one; without it they are recomputed
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
@@ -140,6 +141,7 @@ class Restoration {
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
+    note(Lane::cores, "embed", std::nullopt, start_, job_.clock.now());
     // The last layer's attention is needed for the logits only, unless someone wants to see it.
     const std::size_t unseen = std::same_as<O, NullObserver> ? job_.tokens.size() - rows : plan_.history;
     std::vector<Position> final_rows;
@@ -149,26 +151,29 @@ class Restoration {
       const TimePoint begin = job_.clock.now();
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
-      const TimePoint projected = job_.clock.now();
-      const TimePoint waited = load_layer(link, layer);
+      note(Lane::cores, "project", layer, begin, job_.clock.now());
+      load_layer(link, layer);
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
+      const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
+      const TimePoint attended = job_.clock.now();
       job_.model.finish(layer, batch);
-      note(Lane::cores, "project", layer, begin, projected);
-      note(Lane::cores, "finish", layer, waited, job_.clock.now());
+      note(Lane::cores, "attend", layer, loaded, attended);
+      note(Lane::cores, "finish", layer, attended, job_.clock.now());
     }
+    const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
+    note(Lane::cores, "logits", std::nullopt, begin, job_.clock.now());
     return true;
   }
 
-  /// Takes what arrives of one layer and undoes its coding. @return when the last wait ended
-  TimePoint load_layer(LinkLane<S, C>& link, std::size_t layer) {
-    TimePoint ready = job_.clock.now();
+  /// Takes what arrives of one layer and undoes its coding.
+  void load_layer(LinkLane<S, C>& link, std::size_t layer) {
     std::vector<BrokenRows> broken;
     while (link.next_layer() == layer) {
       const TimePoint asked = job_.clock.now();
       Arrival arrival = link.next();
-      ready = job_.clock.now();
+      const TimePoint ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
       if (job_.manifest.chunk(layer, arrival.request.chunks.front().block).codec == hidden_states_coding) {
         project_hidden_states(arrival, broken);
@@ -177,14 +182,14 @@ class Restoration {
       }
       if (!arrival.status)
         report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
-      link.recycle(std::move(arrival.bytes));
+      link.recycle(std::move(arrival.buffer));
+      note(Lane::cores, "decode", layer, ready, job_.clock.now());
     }
     for (const BrokenRows& rows : broken) {
       broken_[rows.layer].push_back(rows.block);
       report_.reasons.push_back("layer " + std::to_string(rows.layer) + ", block " + std::to_string(rows.block) +
                                 ": damaged or missing, recomputed");
     }
-    return ready;
   }
 
   /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.
@@ -199,7 +204,7 @@ class Restoration {
       const TokenRange tokens = decoder_.tokens_of(block);
       if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes) {
         append(rows, tokens);
-        states.push_back(std::span(arrival.bytes).subspan(offset, tokens.size() * row_bytes));
+        states.push_back(arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes));
       } else {
         broken.push_back({layer, block});
       }
@@ -247,7 +252,7 @@ class Restoration {
     prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
   }
 
-  void note(Lane lane, std::string name, std::size_t layer, TimePoint begin, TimePoint end) {
+  void note(Lane lane, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
     report_.timeline.add({lane, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
   }
 

@@ -62,7 +62,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     } else {
       decoder.decode(arrival, job.cache, job.workers, broken);
     }
-    link.recycle(std::move(arrival.bytes));
+    link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
       report.reasons.push_back("block " + std::to_string(arrived) +
                                ": damaged or missing, recomputed with all before it");

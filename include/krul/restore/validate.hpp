@@ -13,8 +13,9 @@ inline void expects_valid(const Costs& costs) {
   const auto& layer = costs.layer;
   expects(std::isfinite(link.bytes_per_s) && link.bytes_per_s > 0,
           "Costs: the link's bytes per second must be finite and above zero");
-  for (const double cost : {link.latency_s, link.core_s_per_byte, layer.call_s, layer.project_row_s, layer.finish_row_s,
-                            layer.attend_pair_s, layer.attend_key_s, layer.decode_row_s, costs.pass_s})
+  for (const double cost :
+       {link.latency_s, link.core_s_per_byte, layer.call_s, layer.project_row_s, layer.finish_row_s,
+        layer.attend_pair_s, layer.attend_key_s, layer.decode_row_s, costs.pass_s, costs.open_s, costs.open_s_per_byte})
     expects(std::isfinite(cost) && cost >= 0, "Costs: every cost must be finite and not negative");
 }
 

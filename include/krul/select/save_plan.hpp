@@ -14,8 +14,9 @@ namespace krul {
 /// What a save will store and how it is coded. Pure data.
 ///
 /// A block that both layers of a pair store is one chunk, coded by `pair_coding`; everything else is coded layer by
-/// layer. With a profile, all layers are coded in its groups instead. The fronts that a later restore will recompute may be left out, as the paper does. Rows that were saved
-/// before keep their coding, and a front that was left out stays out.
+/// layer. With a profile, all layers are coded in its groups instead. The fronts that a later restore will recompute
+/// may be left out, as the paper does. Rows that were saved before keep their coding, and a front that was left out
+/// stays out.
 struct SavePlan {
   ChunkCoding coding{Separate{}, Int8Codec{}};       ///< of single layers
   ChunkCoding pair_coding{Separate{}, Int8Codec{}};  ///< of pairs: two layers

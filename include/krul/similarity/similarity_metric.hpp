@@ -5,6 +5,7 @@
 #include <limits>
 #include <span>
 
+#include "krul/backend/attention_observer.hpp"
 #include "krul/core/tokens.hpp"
 
 namespace krul {
@@ -32,6 +33,16 @@ concept SimilarityMetric = requires(M& metric, const M& read, const AttentionRow
   { read.block_rows(next) } -> std::same_as<std::size_t>;
   /// Memory that it holds for weights.
   { read.bytes() } -> std::same_as<std::size_t>;
+};
+
+/// A metric that has room for weights which the backend writes by itself.
+template <class M>
+concept LendingMetric = SimilarityMetric<M> &&
+    requires(M& metric, std::size_t layer, std::span<const Position> queries, std::span<double> mass) {
+  /// Room for the rows of these queries, but for the slots; end_block says that they are written.
+  { metric.lend(layer, queries) } -> std::same_as<LentWeights>;
+  /// Adds to [L, bins of AttentionStatistics] the masses of the rows that were written, and forgets them.
+  { metric.collect_masses(mass) } -> std::same_as<void>;
 };
 
 /// block_rows of a metric that does not mind.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -47,7 +48,41 @@ class TokenwiseSimilarityEstimator {
   }
 
   /// Most tokens of the next piece of a prefill.
-  [[nodiscard]] std::size_t block_rows() const { return metric_.block_rows(next_); }
+  [[nodiscard]] std::size_t block_rows() const {
+    const std::size_t rows = metric_.block_rows(next_);
+    return rows > any_rows / every_ ? any_rows : rows * every_;
+  }
+
+  /// Whether backends may write weights into the metric's room instead of showing them.
+  [[nodiscard]] static constexpr bool lends() noexcept { return LendingMetric<Metric>; }
+
+  /// @param positions  [R] of a layer's rows
+  /// @throws PreconditionError as the metric's lend
+  [[nodiscard]] LentWeights lend(std::size_t layer,
+                                 std::span<const Position> positions) requires LendingMetric<Metric> {
+    slots_.clear();
+    wanted_queries_.clear();
+    for (const Position query : positions) {
+      const bool wanted = wants(query);
+      slots_.push_back(wanted ? static_cast<std::uint32_t>(wanted_queries_.size()) : LentWeights::no_slot);
+      if (wanted) wanted_queries_.push_back(query);
+    }
+    if (layer == 0 && !positions.empty()) next_ = std::max(next_, positions.back() + 1);
+    if (wanted_queries_.empty()) return {};
+    LentWeights room = metric_.lend(layer, wanted_queries_);
+    room.slots = slots_;
+    return room;
+  }
+  /// The rows that were lent room last are written.
+  /// @throws PreconditionError as the metric's end_block
+  void take(std::size_t layer, std::span<const Position>) requires LendingMetric<Metric> {
+    if (wanted_queries_.empty()) return;
+    if (layer == 0) {
+      statistics_.reserve_keys(wanted_queries_.back() + std::size_t{1});
+      statistics_.rows += wanted_queries_.size() * every_;
+    }
+    metric_.end_block(layer);
+  }
 
   /// @throws PreconditionError if the block has another shape than the model, or as the metric's add
   void operator()(const AttentionBlock& block) {
@@ -85,6 +120,11 @@ class TokenwiseSimilarityEstimator {
     std::vector<double> squared(statistics_.squared.size());
     metric_.collect(squared);
     for (std::size_t i = 0; i < squared.size(); ++i) statistics_.squared[i] += static_cast<double>(every_) * squared[i];
+    if constexpr (LendingMetric<Metric>) {
+      std::vector<double> mass(statistics_.mass.size());
+      metric_.collect_masses(mass);
+      for (std::size_t i = 0; i < mass.size(); ++i) statistics_.mass[i] += static_cast<double>(every_) * mass[i];
+    }
     return statistics_;
   }
 
@@ -96,11 +136,20 @@ class TokenwiseSimilarityEstimator {
   Metric metric_;
   AttentionStatistics statistics_;
   std::size_t every_;
-  std::vector<std::size_t> wanted_;  // rows of a block
+  std::vector<std::size_t> wanted_;       // rows of a block
+  std::vector<Position> wanted_queries_;  // that were lent room
+  std::vector<std::uint32_t> slots_;
   std::vector<float> bins_;
   Position first_ = 0;  // first row that counts
   Position next_ = 0;   // row after the last one seen
 };
+/// The estimator to use where about 1 % of a prefill is all that it may cost: exact distances of one of each 16 rows.
+/// docs/paper.md, "Watching attention", compares it with sketches and other shares.
+[[nodiscard]] inline TokenwiseSimilarityEstimator<ExactGram> sampled_similarity_estimator(const Geometry& geometry) {
+  return {geometry, ExactGram(geometry), 16};
+}
+
 static_assert(SelectiveObserver<TokenwiseSimilarityEstimator<ExactGram>>);
+static_assert(LendingObserver<TokenwiseSimilarityEstimator<ExactGram>>);
 
 }  // namespace krul

@@ -54,8 +54,10 @@ class LinkSchedule {
   TimePoint drained_;  // when all that was sent has passed; before now: what may pass at once
 };
 
-/// A store whose reads come over a link of a stated speed: get returns when its last byte would have arrived, and the
-/// bytes arrive in pieces of 64 KiB. The store behind it is taken to be faster than the link. Copies share the link.
+/// A store whose reads come over a link of a stated speed: get returns when its last byte would have arrived. Requests
+/// that share the link take turns in pieces of 64 KiB; the reader sleeps through several of them, as one whose bytes
+/// are put in place by a network card does. The store behind it is taken to be faster than the link. Copies share the
+/// link.
 template <ConversationStore Store, Clock C = SteadyClock>
 class ThrottledStore {
  public:
@@ -73,9 +75,10 @@ class ThrottledStore {
       const auto part = to.subspan(done, std::min(piece, to.size() - done));
       const Status status = store_.get(key, offset + done, part);
       if (status) arrival = send(part.size(), arrival);
-      clock_.sleep_until(arrival);
-      if (!status) return status;
       done += part.size();
+      // Woken for every piece, the reader would take a core away from whoever computes meanwhile.
+      if (!status || done == to.size() || arrival > clock_.now() + longest_lead) clock_.sleep_until(arrival);
+      if (!status) return status;
     } while (done < to.size());
     return {};
   }
@@ -94,6 +97,8 @@ class ThrottledStore {
   }
 
  private:
+  static constexpr Duration longest_lead = std::chrono::milliseconds(2);  ///< that pieces may be taken ahead of time
+
   struct Link {
     Link(LinkSpeed speed, TimePoint now) : latency(speed.latency), schedule(speed, now) {}
     const Duration latency;

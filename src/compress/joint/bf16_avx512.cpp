@@ -6,7 +6,8 @@
 
 #include <algorithm>
 
-// Only what is marked is compiled for these instructions: this file needs no flags, and nothing of it leaks into others.
+// Only what is marked is compiled for these instructions: this file needs no flags, and nothing of it leaks into
+// others.
 #define KRUL_BF16 __attribute__((target("avx512f,avx512bf16")))
 
 namespace krul::detail {
@@ -30,8 +31,7 @@ KRUL_BF16 void tile(const Bf16Rows& rows, const Bf16Panels& panels, Place at, fl
   const std::uint32_t* left = rows.pair(0) + at.row;
   for (std::size_t pair = 0; pair < pairs; ++pair, left += rows.padded_rows(), right += width) {
     __m512bh columns[Panels];
-    for (std::size_t i = 0; i < Panels; ++i)
-      columns[i] = (__m512bh)_mm512_loadu_si512(right + i * panel_words);
+    for (std::size_t i = 0; i < Panels; ++i) columns[i] = (__m512bh)_mm512_loadu_si512(right + i * panel_words);
     for (std::size_t row = 0; row < height; ++row) {
       const auto both = (__m512bh)_mm512_set1_epi32(static_cast<int>(left[row]));
       for (std::size_t i = 0; i < Panels; ++i) sums[row][i] = _mm512_dpbf16_ps(sums[row][i], both, columns[i]);

@@ -92,9 +92,11 @@ void multiply_portable(const Bf16Rows& rows, const Bf16Panels& panels, std::size
 }  // namespace detail
 
 void multiply(const Bf16Rows& rows, const Bf16Panels& panels, std::span<float> out, ProductPath path) {
-  const std::size_t of_panel = rows.padded_rows() * Bf16Panels::width, count = of_panel == 0 ? 0 : out.size() / of_panel;
-  expects(rows.pairs() <= panels.pairs() && count <= panels.panels() && out.size() == count * of_panel && available(path),
-          "multiply: the shapes do not fit together, or the path is not one of this processor");
+  const std::size_t of_panel = rows.padded_rows() * Bf16Panels::width,
+                    count = of_panel == 0 ? 0 : out.size() / of_panel;
+  expects(
+      rows.pairs() <= panels.pairs() && count <= panels.panels() && out.size() == count * of_panel && available(path),
+      "multiply: the shapes do not fit together, or the path is not one of this processor");
   if (path == ProductPath::avx512_bf16) {
     detail::multiply_avx512(rows, panels, count, out.data());
   } else {

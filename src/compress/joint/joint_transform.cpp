@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/symbol_encoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
+#include "krul/compress/joint/block_rotation.hpp"
 #include "krul/core/half.hpp"
 #include "small_product.hpp"
 
@@ -144,7 +144,8 @@ struct Side {
 std::size_t JointTransform::largest_bytes(const Geometry& geometry, std::size_t rows) const {
   if (!profile_) return header_bytes;
   const std::size_t columns = profile_->keys(group_).tables.size() + profile_->values(group_).tables.size();
-  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 2 * columns + 256 + SymbolBlock::most_streams * 4 + columns * rows * 5;
+  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 2 * columns + 256 + SymbolBlock::most_streams * 4 +
+         columns * rows * 5;
 }
 
 void JointTransform::append_first_row(const Geometry& geometry, std::span<const KvRows> group, std::size_t rows,
@@ -155,9 +156,10 @@ void JointTransform::append_first_row(const Geometry& geometry, std::span<const 
   for (std::size_t layer = 0; layer < layers(); ++layer)
     for (std::size_t tensor = 0; tensor < 2; ++tensor) {
       const auto row = (tensor == 0 ? group[layer].keys : group[layer].values).first(geometry.kv_row_bytes());
-      as_expected = as_expected && is_first_row(geometry, row,
-                                                first_row_of(*profile_, geometry,
-                                                             profile_->data().groups[group_].first_layer + layer, tensor));
+      as_expected =
+          as_expected &&
+          is_first_row(geometry, row,
+                       first_row_of(*profile_, geometry, profile_->data().groups[group_].first_layer + layer, tensor));
       chunk.insert(chunk.end(), row.begin(), row.end());
     }
   if (as_expected) chunk.resize(chunk.size() - layers() * 2 * geometry.kv_row_bytes());
@@ -260,8 +262,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   std::uint64_t id = 0;
   for (std::size_t i = 8; i-- > 0;) id = id << 8 | std::to_integer<std::uint64_t>(chunk[i]);
   if (id != profile_->id())
-    return fail(ErrorCode::unsupported,
-                "rows were coded with another profile than " + profile_->hash() + ": give krul theirs, or recompute them");
+    return fail(ErrorCode::unsupported, "rows were coded with another profile than " + profile_->hash() +
+                                            ": give krul theirs, or recompute them");
   if (context.features.size() != all * features)
     return fail(ErrorCode::unsupported, "the features of the tokens are missing: recompute these tokens");
   const StepScale step{static_cast<std::int8_t>(std::to_integer<int>(chunk[8]))};
@@ -269,7 +271,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   const auto form = std::to_integer<std::uint8_t>(chunk[9]);
   chunk = chunk.subspan(header_bytes);
   if (apart == 0 ? form != absent : form != stored && form != of_profile)
-    return fail(ErrorCode::corrupt, "a chunk of a group of layers has a first row that no encoder writes: recompute these tokens");
+    return fail(ErrorCode::corrupt,
+                "a chunk of a group of layers has a first row that no encoder writes: recompute these tokens");
   if (form == stored && chunk.size() < layers() * 2 * row_bytes) return too_short();
   if (apart > 0)
     for (std::size_t layer = 0; layer < layers(); ++layer)
@@ -279,7 +282,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
           std::copy_n(chunk.begin(), row_bytes, to.begin());
           chunk = chunk.subspan(row_bytes);
         } else {
-          const auto row = first_row_of(*profile_, geometry, profile_->data().groups[group_].first_layer + layer, tensor);
+          const auto row =
+              first_row_of(*profile_, geometry, profile_->data().groups[group_].first_layer + layer, tensor);
           std::copy(row.begin(), row.end(), to.begin());
         }
       }
@@ -293,11 +297,9 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   std::vector<std::uint8_t> expected = columns_of[0].expected;
   expected.insert(expected.end(), columns_of[1].expected.begin(), columns_of[1].expected.end());
   std::vector<std::uint8_t> tables(expected.size());
-  if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), tables);
-      !status)
+  if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), tables); !status)
     return status;
-  auto decoder = SymbolDecoder::open(chunk.subspan(length), {expected.size(), tokens}, tables,
-                                     profile_->tables());
+  auto decoder = SymbolDecoder::open(chunk.subspan(length), {expected.size(), tokens}, tables, profile_->tables());
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);

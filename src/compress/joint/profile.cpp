@@ -194,7 +194,9 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
 
 }  // namespace
 
-float StepScale::factor() const noexcept { return std::exp2(static_cast<float>(code) / 16); }
+float StepScale::factor() const noexcept {
+  return std::exp2(static_cast<float>(code) / 16);
+}
 
 std::uint8_t StepScale::expected_table(std::uint8_t index) const noexcept {
   const int half = codes_per_pair / 2;

@@ -30,6 +30,7 @@ OnednnKernels::Packed OnednnKernels::make_packed(std::size_t, std::size_t, std::
   return {};
 }
 void OnednnKernels::pack(Packed&, std::size_t, std::span<const float>, Scratch&) const {}
+void OnednnKernels::prepare(std::span<const float>, std::size_t, std::span<std::byte>) const {}
 void OnednnKernels::multiply(const Packed&, PanelRange, std::span<const std::byte>, std::span<float>, Scratch&) const {}
 
 }  // namespace krul

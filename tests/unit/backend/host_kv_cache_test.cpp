@@ -64,3 +64,20 @@ TEST_CASE("a cache without room holds nothing and can still be asked") {
   CHECK(cache.capacity() == 0);
   CHECK(cache.view(0).keys.empty());
 }
+
+TEST_CASE("a cache takes over the memory of the last one that is gone, and none of its rows") {
+  const auto memory = std::make_shared<krul::HostKvMemory>();
+  const std::byte* first = nullptr;
+  {
+    HostKvCache cache(geometry, 8, memory);
+    first = cache.view(0).keys.data();
+    cache.mark_present(0, {0, 8});
+    HostKvCache moved = std::move(cache);
+    CHECK(moved.view(0).keys.data() == first);
+  }
+  HostKvCache next(geometry, 8, memory), beside(geometry, 8, memory);
+  CHECK(next.view(0).keys.data() == first);
+  CHECK_FALSE(next.present(0).contains({0, 1}));
+  CHECK(beside.view(0).keys.data() != first);
+  CHECK(memory->take(1) != nullptr);  // another size: fresh memory
+}

@@ -42,7 +42,8 @@ TEST_CASE("rows that look alike take less room") {
   const Geometry geometry = kv_geometry(ElementType::f16);
   const Bytes rows = kv_rows(kv_families[0], geometry, 64, 3);
   const KvRows group[] = {{rows, rows}};
-  CHECK(ChunkCoding(Packed{}, ExactCodec{}).encode(geometry, group).size() < 0.9 * 2 * static_cast<double>(rows.size()));
+  CHECK(ChunkCoding(Packed{}, ExactCodec{}).encode(geometry, group).size() <
+        0.9 * 2 * static_cast<double>(rows.size()));
 }
 
 TEST_CASE("damaged packed chunks are refused or decode to something, and nothing else happens") {
@@ -60,7 +61,8 @@ TEST_CASE("damaged packed chunks are refused or decode to something, and nothing
   std::mt19937_64 random(9);
   for (int i = 0; i < 3000; ++i) {
     auto changed = chunk;
-    for (std::size_t n = 0; n < 1 + random() % 3; ++n) changed[random() % changed.size()] = static_cast<std::byte>(random());
+    for (std::size_t n = 0; n < 1 + random() % 3; ++n)
+      changed[random() % changed.size()] = static_cast<std::byte>(random());
     static_cast<void>(coding.decode(geometry, changed, to));
   }
 }

@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -50,8 +53,15 @@ struct Problem {
 
   [[nodiscard]] AttentionInput input() const { return {positions, queries, {key_bytes, value_bytes}}; }
 
-  [[nodiscard]] reference::Attention expected() const {
-    const auto doubles = [](const std::vector<float>& from) { return std::vector<double>(from.begin(), from.end()); };
+  /// Of the operands as the arithmetic takes them.
+  [[nodiscard]] reference::Attention expected(ElementType arithmetic) const {
+    const auto doubles = [&](const std::vector<float>& from) {
+      std::vector<double> taken(from.begin(), from.end());
+      if (arithmetic == ElementType::bf16)
+        for (double& value : taken)
+          value = static_cast<double>(float_from_bf16(bf16_from_float(static_cast<float>(value))));
+      return taken;
+    };
     return reference::attention(geometry, positions, doubles(queries), doubles(keys), doubles(values));
   }
 };
@@ -70,10 +80,54 @@ std::vector<Position> joined(std::vector<Position> a, const std::vector<Position
 /// Bound on the error of one output or weight. A score of D products of values that rarely exceed 4 is off by less than
 /// (D + 2) u times the sum of the products' sizes, at most D: after the division by sqrt(D) by D (D + 2) u / sqrt(D).
 /// A weight is off by that much of itself, and so is the sum; n terms add n u at worst. Values stay below 6.
-double allowed(const Problem& problem) {
+/// In bf16, of operands that were rounded before, a weight is also rounded by 2^-8 and exp2_for_bf16 off by 2^-17 of
+/// it; both happen to the weight, the second to the sum too.
+double allowed(const Problem& problem, ElementType arithmetic) {
   const double dim = static_cast<double>(problem.geometry.head_dim);
-  return 6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
+  const double sums =
+      6 * 2 * (std::sqrt(dim) * (dim + 2) + static_cast<double>(problem.positions.back()) + 16) * 0x1p-24;
+  return arithmetic == ElementType::bf16 ? sums + 6 * (0x1p-8 + 2 * 0x1p-17) : sums;
 }
+
+/// Room that a test lends for the weights of each second row of a batch.
+struct Lent {
+  std::vector<std::uint32_t> slots, cells{0};
+  std::vector<std::uint16_t> values;
+  std::vector<float> factors, bins;
+  std::vector<LentWeights::Chunk> chunks;
+  LentWeights room;
+
+  Lent(const Problem& problem, bool read_soon, float negligible = 0) {
+    constexpr std::size_t chunk_cells = 3, layers = 2;
+    for (std::size_t row = 0; row < problem.positions.size(); ++row) {
+      slots.push_back(row % 2 == 0 ? static_cast<std::uint32_t>(cells.size() - 1) : LentWeights::no_slot);
+      if (row % 2 == 0)
+        cells.push_back(cells.back() + static_cast<std::uint32_t>(problem.positions[row] / LentWeights::cell_keys + 1));
+    }
+    room.layer = 1;
+    room.layers = layers;
+    room.slots = slots;
+    room.cells = cells;
+    room.chunk_cells = chunk_cells;
+    room.read_soon = read_soon;
+    room.negligible = negligible;
+    const std::size_t count = (problem.geometry.query_heads * cells.back() + chunk_cells - 1) / chunk_cells;
+    constexpr std::size_t chunk_values = chunk_cells * layers * LentWeights::cell_keys;
+    values.resize(count * chunk_values + 32, 0xffff);
+    factors.resize(count * chunk_cells * layers);
+    bins.resize(factors.size() * LentWeights::cell_bins);
+    auto* const aligned =
+        reinterpret_cast<std::uint16_t*>((reinterpret_cast<std::uintptr_t>(values.data()) + 63) / 64 * 64);
+    for (std::size_t chunk = 0; chunk < count; ++chunk)
+      chunks.push_back({aligned + chunk * chunk_values, &factors[chunk * chunk_cells * layers],
+                        &bins[chunk * chunk_cells * layers * LentWeights::cell_bins]});
+    room.chunks = chunks;
+  }
+  [[nodiscard]] float weight(std::size_t head, std::size_t row, std::size_t key) const {
+    const auto cell = room.cell(head, slots[row], key / LentWeights::cell_keys);
+    return *cell.factor == 0 ? 0 : *cell.factor * float_from_bf16(cell.values[key % LentWeights::cell_keys]);
+  }
+};
 
 std::vector<Problem> problems() {
   std::vector<Problem> all;
@@ -89,27 +143,28 @@ std::vector<Problem> problems() {
 
 }  // namespace
 
-TEST_CASE("block attention agrees with its twin") {
+TEST_CASE_TEMPLATE("block attention agrees with its twin", A, F32Arithmetic, Bf16Arithmetic) {
   Workers workers(2);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
     CAPTURE(name(problem.geometry.cache_type));
-    BlockAttention attention(problem.geometry, workers.threads());
+    BlockAttention<A> attention(problem.geometry, workers.threads());
     std::vector<float> out(problem.queries.size());
     attention.attend(problem.input(), out, workers);
-    const auto expected = problem.expected();
+    const auto expected = problem.expected(A::type);
     double worst = 0;
     for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
-    CHECK(worst <= allowed(problem));
+    CHECK(worst <= allowed(problem, A::type));
     for (const float value : out) REQUIRE(std::isfinite(value));
   }
 }
 
-TEST_CASE("a row's bits depend neither on the threads nor on the rows beside it") {
+TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
-    BlockAttention attention(problem.geometry, 3);
+    BlockAttention<A> attention(problem.geometry, 3);
     std::vector<float> out(problem.queries.size()), again(out.size());
     attention.attend(problem.input(), out, one);
     attention.attend(problem.input(), again, three);
@@ -126,16 +181,16 @@ TEST_CASE("a row's bits depend neither on the threads nor on the rows beside it"
   }
 }
 
-TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
+TEST_CASE_TEMPLATE("the weights are the twin's, and 0 where causality forbids", A, F32Arithmetic, Bf16Arithmetic) {
   Workers workers(2);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
-    BlockAttention attention(problem.geometry, workers.threads());
+    BlockAttention<A> attention(problem.geometry, workers.threads());
     const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
     const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
     std::vector<float> weights(heads * rows.size() * keys, -1.0F);
     attention.weights(problem.input(), rows, weights, workers);
-    const auto expected = problem.expected();
+    const auto expected = problem.expected(A::type);
     double worst = 0;
     for (std::size_t head = 0; head < heads; ++head)
       for (std::size_t row = rows.begin; row < rows.end; ++row)
@@ -147,24 +202,25 @@ TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
           else
             worst = std::fmax(worst, std::abs(weight - twin[key]));
         }
-    CHECK(worst <= allowed(problem));
+    CHECK(worst <= allowed(problem, A::type));
   }
 }
 
-TEST_CASE("weights written while attending are those computed alone, and change nothing") {
+TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic,
+                   Bf16Arithmetic) {
   Workers one(1), three(3);
   for (const auto& problem : problems()) {
     CAPTURE(problem.geometry.head_dim);
-    BlockAttention attention(problem.geometry, 3);
+    BlockAttention<A> attention(problem.geometry, 3);
     const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
     const RowRange rows{0, problem.positions.size()};
     std::vector<float> out(problem.queries.size()), again(out.size());
     std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
     attention.attend(problem.input(), out, one);
     attention.weights(problem.input(), rows, alone, three);
-    attention.attend(problem.input(), again, one, beside);
+    attention.attend_and_show(problem.input(), again, beside, one);
     CHECK(out == again);
-    attention.attend(problem.input(), again, three, shared);
+    attention.attend_and_show(problem.input(), again, shared, three);
     CHECK(out == again);
     CHECK(beside == shared);
     double worst = 0;
@@ -173,28 +229,121 @@ TEST_CASE("weights written while attending are those computed alone, and change 
         REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
       else
         worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
-    CHECK(worst <= 2 * allowed(problem));
+    CHECK(worst <= 2 * allowed(problem, A::type));
   }
 }
 
-TEST_CASE("large scores do not overflow") {
+TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic,
+                   Bf16Arithmetic) {
+  Workers one(1), three(3);
+  for (const auto& problem : problems()) {
+    CAPTURE(problem.geometry.head_dim);
+    BlockAttention<A> attention(problem.geometry, 3);
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    attention.attend(problem.input(), out, one);
+    const auto expected = problem.expected(A::type);
+    const std::size_t heads = problem.geometry.query_heads;
+    for (const bool soon : {false, true}) {
+      const Lent lent(problem, soon);
+      attention.attend(problem.input(), again, soon ? one : three, lent.room);
+      CHECK(out == again);
+      double worst = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < heads; ++head) {
+          const auto& twin = expected.weights[row * heads + head];
+          const Position query = problem.positions[row];
+          for (std::size_t key = 0; key < twin.size(); ++key)
+            worst = std::fmax(worst, std::abs(lent.weight(head, row, key) - twin[key]) - 0x1p-8 * twin[key]);
+          for (std::size_t key = twin.size(); key % LentWeights::cell_unit != 0; ++key)
+            REQUIRE(lent.weight(head, row, key) == 0);
+          const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
+          if (written < LentWeights::cell_keys)
+            REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
+        }
+      CHECK(worst <= allowed(problem, A::type));
+      double worst_bin = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < heads; ++head) {
+          const auto& twin = expected.weights[row * heads + head];
+          for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
+            const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
+            const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
+            const auto to =
+                twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+            const double sum = std::accumulate(from, to, 0.0);
+            worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
+          }
+        }
+      CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, A::type));
+      CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
+            static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("cells have no factor if none of their weights is above what is negligible", A, F32Arithmetic,
+                   Bf16Arithmetic) {
+  constexpr float negligible = 0x1p-8F;
+  for (const std::size_t threads : {1, 3}) {
+    Workers workers(threads);
+    // Random scores are too even to leave cells out: the first keys' are raised.
+    Problem problem(2, 1, 16, ElementType::f32, run(700, 900));
+    for (std::size_t row = 0; row < problem.positions.size(); ++row)
+      for (std::size_t i = 0; i < 32; ++i) problem.queries[row * 32 + i] = 0.5F + static_cast<float>(row % 7) / 4;
+    std::vector<float> raised(16, 2.0F);
+    from_float(ElementType::f32, raised, std::span(problem.key_bytes).first(64));
+    std::copy(raised.begin(), raised.end(), problem.keys.begin());
+    BlockAttention<A> attention(problem.geometry, threads);
+    const Lent all(problem, false), some(problem, false, negligible);
+    std::vector<float> out(problem.queries.size());
+    attention.attend(problem.input(), out, workers, all.room);
+    attention.attend(problem.input(), out, workers, some.room);
+    std::size_t left_out = 0, kept = 0;
+    for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+      for (std::size_t head = 0; head < 2; ++head)
+        for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
+          const auto whole = all.room.cell(head, all.slots[row], cell),
+                     cut = some.room.cell(head, some.slots[row], cell);
+          REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
+          REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
+          ++(*cut.factor == 0 ? left_out : kept);
+          if (*cut.factor != 0)
+            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell),
+                               cut.values));
+        }
+    CHECK(left_out > 0);
+    CHECK(kept > 0);
+  }
+}
+
+TEST_CASE("cells are written up to the query's own key, in whole units") {
+  CHECK(LentWeights::written(0, 0) == 32);
+  CHECK(LentWeights::written(31, 0) == 32);
+  CHECK(LentWeights::written(32, 0) == 64);
+  CHECK(LentWeights::written(255, 0) == 256);
+  CHECK(LentWeights::written(255, 1) == 0);
+  CHECK(LentWeights::written(256, 1) == 32);
+  CHECK(LentWeights::written(1000, 1) == 256);
+}
+
+TEST_CASE_TEMPLATE("large scores do not overflow", A, F32Arithmetic, Bf16Arithmetic) {
   Workers workers(1);
   Problem problem(1, 1, 16, ElementType::f32, run(0, 20));
   for (auto& query : problem.queries) query *= 1000;
-  BlockAttention attention(problem.geometry, 1);
+  BlockAttention<A> attention(problem.geometry, 1);
   std::vector<float> out(problem.queries.size());
   attention.attend(problem.input(), out, workers);
   for (const float value : out) CHECK(std::isfinite(value));
 }
 
-TEST_CASE("sizes that do not fit together are refused") {
+TEST_CASE_TEMPLATE("sizes that do not fit together are refused", A, F32Arithmetic, Bf16Arithmetic) {
   Workers workers(2);
   const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
-  BlockAttention attention(problem.geometry, 2);
+  BlockAttention<A> attention(problem.geometry, 2);
   std::vector<float> out(problem.queries.size()), weights(2 * 4 * 4);
   auto input = problem.input();
   CHECK_THROWS_AS(attention.attend(input, std::span(out).first(5), workers), PreconditionError);
-  CHECK_THROWS_AS(attention.attend(input, out, workers, std::span(weights).first(5)), PreconditionError);
+  CHECK_THROWS_AS(attention.attend_and_show(input, out, std::span(weights).first(5), workers), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {0, 4}, std::span(weights).first(5), workers), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {0, 5}, weights, workers), PreconditionError);
   CHECK_THROWS_AS(attention.weights(input, {2, 2}, weights, workers), PreconditionError);
@@ -203,6 +352,20 @@ TEST_CASE("sizes that do not fit together are refused") {
   input = problem.input();
   input.cache.keys = input.cache.keys.first(3 * problem.geometry.kv_row_bytes());
   CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
+  Lent lent(problem, false);
+  auto room = lent.room;
+  room.chunks = room.chunks.first(1);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+  room = lent.room;
+  room.slots = room.slots.first(3);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+  room = lent.room;
+  std::fill(lent.cells.begin() + 1, lent.cells.end(), 0);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+  lent.cells = Lent(problem, false).cells;
+  lent.room.cells = lent.cells;
+  lent.slots[1] = static_cast<std::uint32_t>(lent.cells.size() - 1);
+  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, lent.room), PreconditionError);
   Workers many(3);
   CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);
 }

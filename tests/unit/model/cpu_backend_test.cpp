@@ -92,9 +92,13 @@ TEST_CASE("logits, keys and values agree with the twin") {
   for (const auto& options : {llama, qwen2}) {
     const Tiny tiny(options);
     const auto expected = reference::forward(tiny.twin, tiny.tokens);
-    for (const auto& kernels : {eigen(), *AnyKernels::choose(KernelChoice::automatic, Precision::f32), automatic()}) {
+    std::vector<AnyKernels> all{eigen()};
+    if (const auto kernels = AnyKernels::choose(KernelChoice::onednn, std::nullopt)) all.push_back(*kernels);
+    for (const auto precision : {Precision::f32, Precision::bf16, Precision::int8})
+      all.push_back(*AnyKernels::choose(KernelChoice::krul, precision));
+    for (const auto& kernels : all) {
       CAPTURE(kernels.name());
-      const double roundoff = kernels.input_type() == ElementType::f32 ? 0x1p-24 : 0x1p-8;
+      const double roundoff = unit_roundoff(kernels.precision());
       for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16}) {
         CAPTURE(name(type));
         auto model = tiny.load(kernels, {.threads = 2, .cache_type = type});
@@ -129,17 +133,24 @@ TEST_CASE("quantised weights are unpacked to what the twin reads") {
   }
 }
 
-TEST_CASE("with oneDNN a row's bits depend neither on its batch nor on the threads") {
-  const auto kernels = AnyKernels::choose(KernelChoice::onednn, std::nullopt);
-  if (!kernels || !Processor::detect().avx512) return;
+TEST_CASE("with krul's kernels and oneDNN's a row's bits depend neither on its batch nor on the threads") {
+  std::vector<AnyKernels> all;
+  for (const auto precision : {Precision::f32, Precision::bf16, Precision::int8})
+    all.push_back(*AnyKernels::choose(KernelChoice::krul, precision));
+  if (const auto kernels = AnyKernels::choose(KernelChoice::onednn, std::nullopt);
+      kernels && Processor::detect().avx512)
+    all.push_back(*kernels);
   const Tiny tiny(llama, 300);
-  auto model = tiny.load(*kernels, {.threads = 2});
-  const auto whole = logits_in_pieces(model, tiny.tokens);
-  CHECK(logits_in_pieces(model, tiny.tokens, {170, 1, 1, 7, 64}) == whole);
-  auto alone = tiny.load(*kernels, {.threads = 1});
-  CHECK(logits_in_pieces(alone, tiny.tokens) == whole);
-  auto many = tiny.load(*kernels, {.threads = 5});
-  CHECK(logits_in_pieces(many, tiny.tokens, {33, 40}) == whole);
+  for (const auto& kernels : all) {
+    CAPTURE(kernels.name());
+    auto model = tiny.load(kernels, {.threads = 2});
+    const auto whole = logits_in_pieces(model, tiny.tokens);
+    CHECK(logits_in_pieces(model, tiny.tokens, {170, 1, 1, 7, 64}) == whole);
+    auto alone = tiny.load(kernels, {.threads = 1});
+    CHECK(logits_in_pieces(alone, tiny.tokens) == whole);
+    auto many = tiny.load(kernels, {.threads = 5});
+    CHECK(logits_in_pieces(many, tiny.tokens, {33, 40}) == whole);
+  }
 }
 
 TEST_CASE("a prefix and a prompt in one batch, with rows that are already there") {

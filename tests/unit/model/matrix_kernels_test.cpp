@@ -16,12 +16,13 @@
 #include "krul/model/aligned_buffer.hpp"
 #include "krul/model/any_kernels.hpp"
 #include "krul/model/processor.hpp"
+#include "krul/reference/int8_product.hpp"
 
 using namespace krul;
 
 namespace {
 
-/// A packed random matrix and random rows, both as the kernels round them.
+/// A packed random matrix and random rows; in f32 and bf16 both as the kernels round them.
 template <MatrixKernels K>
 struct Product {
   K kernels;
@@ -31,6 +32,7 @@ struct Product {
   AlignedBuffer memory;
   typename K::Packed packed;
   typename K::Scratch scratch;
+  std::vector<std::vector<double>> transformed_x, transformed_weights;
 
   Product(K with, std::size_t n, std::size_t k, std::size_t r)
       : kernels(std::move(with)),
@@ -47,19 +49,47 @@ struct Product {
     for (auto* values : {&weights, &x})
       for (auto& value : *values) value = normal(random);
     kernels.pack(packed, 0, weights, scratch);
-    input.resize(x.size() * size_of(kernels.input_type()));
-    from_float(kernels.input_type(), x, input);
-    to_float(kernels.input_type(), input, x);
-    std::vector<std::byte> rounded(weights.size() * size_of(kernels.input_type()));
-    from_float(kernels.input_type(), weights, rounded);
-    to_float(kernels.input_type(), rounded, weights);
+    const std::size_t row_bytes = kernels.row_bytes(depth);
+    input.resize(rows * row_bytes);
+    for (std::size_t row = 0; row < rows; ++row)
+      kernels.prepare(std::span(x).subspan(row * depth, depth), 0,
+                      std::span(input).subspan(row * row_bytes, row_bytes));
+    if (kernels.precision() == Precision::bf16)
+      for (auto* values : {&weights, &x})
+        for (auto& value : *values) value = float_from_bf16(bf16_from_float(value));
+  }
+
+  /// Rows of a matrix after the transform of int8.
+  [[nodiscard]] std::vector<std::vector<double>> transformed(std::span<const float> matrix) const {
+    std::vector<std::vector<double>> found;
+    for (std::size_t at = 0; at < matrix.size(); at += depth)
+      found.push_back(reference::hadamard(std::vector<double>(&matrix[at], &matrix[at] + depth), 64));
+    return found;
+  }
+
+  /// How far y[row, column] may lie from the sum in double, `exact`.
+  [[nodiscard]] double allowed(std::size_t row, std::size_t column, double& exact) {
+    double size = 0;
+    exact = 0;
+    for (std::size_t k = 0; k < depth; ++k) {
+      const double term = static_cast<double>(x[row * depth + k]) * weights[column * depth + k];
+      exact += term;
+      size += std::abs(term);
+    }
+    // A sum of n products in f32 is off by at most n u times the sum of their sizes.
+    if (kernels.precision() != Precision::int8) return static_cast<double>(depth) * 0x1p-24 * size;
+    // Sums of 64 products are whole numbers. What is left for f32: the transform, with a sum and a product a step, the
+    // scales, and one product for each group, all of values that the transform makes no larger than sqrt(64) times.
+    if (transformed_x.empty()) transformed_x = transformed(x), transformed_weights = transformed(weights);
+    return reference::int8_product_bound(transformed_x[row], transformed_weights[column], 64) +
+           static_cast<double>(2 * 6 + 6 + depth / 64) * 0x1p-24 * 8 * std::max(size, 1.0);
   }
 
   /// [rows, whole panels], computed in runs of `step` panels and pieces of `height` rows.
   std::vector<float> multiply(std::size_t step, std::size_t height) {
     const std::size_t panels = panels_of(columns), width = panels * panel_columns;
     std::vector<float> all(rows * width), y(height * block_columns);
-    const std::size_t row_bytes = depth * size_of(kernels.input_type());
+    const std::size_t row_bytes = kernels.row_bytes(depth);
     for (std::size_t begin = 0; begin < panels; begin += step)
       for (std::size_t row = 0; row < rows; row += height) {
         const PanelRange range{begin, std::min(begin + step, panels)};
@@ -72,9 +102,20 @@ struct Product {
   }
 };
 
+constexpr Precision precisions[] = {Precision::f32, Precision::bf16, Precision::int8};
+
+template <class Check>
+void with_krul_kernels(Check&& check) {
+  using enum KrulKernels::Instructions;
+  for (const auto precision : precisions)
+    for (const auto instructions : {best, avx512, avx2, portable})
+      if (auto kernels = KrulKernels::make(precision, instructions)) check(*kernels);
+}
+
 template <class Check>
 void with_all_kernels(Check&& check) {
   check(EigenKernels{});
+  with_krul_kernels(check);
   for (const auto precision : {Precision::f32, Precision::bf16})
     if (auto kernels = OnednnKernels::make(precision)) check(*kernels);
   check(*AnyKernels::choose(KernelChoice::eigen, Precision::f32));
@@ -97,27 +138,21 @@ TEST_CASE("products agree with sums in double for any shape") {
   with_all_kernels([](auto kernels) {
     CAPTURE(kernels.name());
     for (const auto& shape :
-         {std::array<std::size_t, 3>{64, 64, 1}, {320, 96, 3}, {100, 64, 150}, {1, 32, 2}, {257, 576, 37}}) {
+         {std::array<std::size_t, 3>{64, 64, 1}, {320, 96, 3}, {100, 64, 150}, {1, 33, 2}, {257, 576, 37}}) {
       const std::size_t columns = shape[0], depth = shape[1], rows = shape[2];
       CAPTURE(columns);
       CAPTURE(rows);
       Product product(kernels, columns, depth, rows);
       CHECK(product.packed.columns() == columns);
       CHECK(product.packed.depth() == depth);
-      CHECK(product.memory.size() >= columns * depth * size_of(kernels.input_type()));
+      CHECK(product.memory.size() >= columns * depth);
       const auto y = product.multiply(4, 128);
       const std::size_t width = panels_of(columns) * panel_columns;
       double worst = 0;
       for (std::size_t r = 0; r < rows; ++r)
         for (std::size_t c = 0; c < width; ++c) {
-          double exact = 0, size = 0;
-          for (std::size_t k = 0; c < columns && k < depth; ++k) {
-            const double term = static_cast<double>(product.x[r * depth + k]) * product.weights[c * depth + k];
-            exact += term;
-            size += std::abs(term);
-          }
-          // A sum of n products in f32 is off by at most n u times the sum of their sizes. What fills up is 0.
-          const double allowed = static_cast<double>(depth) * 0x1p-24 * size;
+          double exact = 0, allowed = 0;  // what fills up is 0
+          if (c < columns) allowed = product.allowed(r, c, exact);
           worst = std::fmax(worst, std::abs(y[r * width + c] - exact) - allowed);
         }
       CHECK(worst <= 0);
@@ -139,6 +174,77 @@ TEST_CASE("a matrix can be packed in pieces") {
                    product.scratch);
     product.packed = std::move(again);
     CHECK(product.multiply(2, 5) == before);
+  });
+}
+
+TEST_CASE("krul's kernels keep a row's bits apart from the rows and columns beside it") {
+  with_krul_kernels([](auto kernels) {
+    CAPTURE(kernels.name());
+    Product product(kernels, 200, 192, 29);
+    const auto whole = product.multiply(4, 29);
+    for (const std::size_t step : {1, 3})
+      for (const std::size_t height : {1, 2, 5, 7, 11, 12, 13}) CHECK(product.multiply(step, height) == whole);
+  });
+}
+
+TEST_CASE("rows are prepared with the same bits by all instructions, whole or in parts") {
+  using enum KrulKernels::Instructions;
+  for (const auto precision : precisions) {
+    CAPTURE(name(precision));
+    const auto expected = Product(*KrulKernels::make(precision, portable), 64, 200, 5).input;
+    for (const auto instructions : {best, avx512, avx2})
+      if (const auto kernels = KrulKernels::make(precision, instructions)) {
+        Product product(*kernels, 64, 200, 5);
+        CHECK(product.input == expected);
+        auto parts = expected;
+        std::fill(parts.begin(), parts.end(), std::byte{0});
+        const std::size_t row = kernels->row_bytes(200);
+        for (std::size_t r = 0; r < 5; ++r)
+          for (const std::size_t first : {64, 0, 192, 128}) {
+            const auto values = std::span(product.x).subspan(r * 200 + first, std::min<std::size_t>(64, 200 - first));
+            kernels->prepare(values, first, std::span(parts).subspan(r * row, row));
+          }
+        CHECK(parts == expected);
+      }
+  }
+}
+
+TEST_CASE("int8 spreads a value that is much larger than those beside it") {
+  // Without the transform, one value of 1000 makes a step of 8 and rounds the others, all near 1, to 0. With it they
+  // come back within half a step of a value of 1000 / sqrt(64).
+  const auto kernels = *KrulKernels::make(Precision::int8);
+  std::vector<float> weights(64 * 64), x(64, 1.0F), y(64);
+  for (std::size_t i = 0; i < 64; ++i) weights[i * 64 + i] = 1;
+  x[17] = 1000;
+  const AlignedBuffer memory(kernels.packed_bytes(64, 64));
+  auto packed = kernels.make_packed(64, 64, memory.as<std::byte>());
+  auto scratch = kernels.make_scratch();
+  kernels.pack(packed, 0, weights, scratch);
+  std::vector<std::byte> row(kernels.row_bytes(64));
+  kernels.prepare(x, 0, row);
+  kernels.multiply(packed, {0, 1}, row, y, scratch);
+  double squares = 0;
+  for (std::size_t i = 0; i < 64; ++i) squares += std::pow(y[i] - x[i], 2);
+  const double step = (1000 / 8.0 + 8) / 127;
+  CHECK(std::sqrt(squares / 64) <= step / 2);
+}
+
+TEST_CASE("rows of zeros, of tiny and of huge values stay finite in int8") {
+  with_krul_kernels([](auto kernels) {
+    if (kernels.precision() != Precision::int8) return;
+    CAPTURE(kernels.name());
+    const std::vector<float> weights(64 * 64, 0.5F);
+    const AlignedBuffer memory(kernels.packed_bytes(64, 64));
+    auto packed = kernels.make_packed(64, 64, memory.template as<std::byte>());
+    auto scratch = kernels.make_scratch();
+    kernels.pack(packed, 0, weights, scratch);
+    for (const float value : {0.0F, 1e-38F, 1e-30F, 1e30F}) {
+      std::vector<float> x(64, value), y(64);
+      std::vector<std::byte> row(kernels.row_bytes(64));
+      kernels.prepare(x, 0, row);
+      kernels.multiply(packed, {0, 1}, row, y, scratch);
+      for (const float sum : y) CHECK(std::abs(sum - 32 * value) <= 32 * (value * 0x1p-6F + 1e-30F));
+    }
   });
 }
 
@@ -196,6 +302,9 @@ TEST_CASE("kernels refuse what does not fit") {
     CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(33), scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(32), scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.pack(packed, 1, weights, scratch), PreconditionError);
+    std::vector<std::byte> row(kernels.row_bytes(32));
+    CHECK_THROWS_AS(kernels.prepare(weights.first(33 + 64), 0, row), PreconditionError);
+    CHECK_THROWS_AS(kernels.prepare(weights.first(32), 64, row), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {0, 4}, product.input, y, scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {1, 1}, product.input, y, scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {0, 1}, std::span(product.input).first(6), y, scratch), PreconditionError);
@@ -210,15 +319,30 @@ TEST_CASE("a choice that is not there says what is") {
   CHECK(eigen.error().code == ErrorCode::unsupported);
   CHECK(eigen.error().message.find("f32") != std::string::npos);
   CHECK(AnyKernels::choose(KernelChoice::eigen, std::nullopt)->name() == "eigen f32");
-  CHECK(AnyKernels::choose(KernelChoice::automatic, Precision::f32));
-  const bool onednn = OnednnKernels::make(Precision::f32).has_value();
-  const bool bf16 = onednn && Processor::detect().avx512_bf16;
+  for (const auto choice : {KernelChoice::automatic, KernelChoice::krul})
+    for (const auto precision : precisions) CHECK(AnyKernels::choose(choice, precision)->precision() == precision);
   const auto automatic = AnyKernels::choose(KernelChoice::automatic, std::nullopt);
   REQUIRE(automatic);
-  CHECK(automatic->name() == (bf16 ? "onednn bf16" : onednn ? "onednn f32" : "eigen f32"));
-  for (const auto choice : {KernelChoice::automatic, KernelChoice::onednn}) {
-    const auto kernels = AnyKernels::choose(choice, Precision::bf16);
-    CHECK(kernels.has_value() == bf16);
+  CHECK(automatic->precision() == (KrulKernels::accelerates(Precision::int8)   ? Precision::int8
+                                   : KrulKernels::accelerates(Precision::bf16) ? Precision::bf16
+                                                                               : Precision::f32));
+  const bool onednn = OnednnKernels::make(Precision::f32).has_value();
+  const bool bf16 = onednn && Processor::detect().avx512_bf16;
+  CHECK(AnyKernels::choose(KernelChoice::onednn, Precision::f32).has_value() == onednn);
+  for (const auto precision : {Precision::bf16, Precision::int8}) {
+    const auto kernels = AnyKernels::choose(KernelChoice::onednn, precision);
+    CHECK(kernels.has_value() == (bf16 && precision == Precision::bf16));
     if (!kernels) CHECK(kernels.error().code == ErrorCode::unsupported);
+  }
+}
+
+TEST_CASE("instructions that the processor has not are refused") {
+  using enum KrulKernels::Instructions;
+  for (const auto precision : precisions) {
+    CHECK(KrulKernels::make(precision, portable));
+    if (KrulKernels::accelerates(precision)) continue;
+    const auto kernels = KrulKernels::make(precision, avx512);
+    REQUIRE(!kernels);
+    CHECK(kernels.error().code == ErrorCode::unsupported);
   }
 }

@@ -112,6 +112,18 @@ TEST_CASE("neighbours in one object are one request up to the largest, across ob
   CHECK(requests({half, half + 1, half, 3 * half, 1, 1}, {0, 0, 0, 0, 0, 0}, 0) == 5);
 }
 
+TEST_CASE("opening is a request for the manifest, and so much a byte of it") {
+  const Costs costs{.link = {.latency_s = 0.5, .bytes_per_s = 100, .core_s_per_byte = 9},
+                    .layer = {},
+                    .open_s = 0.25,
+                    .open_s_per_byte = 0.125};
+  CHECK(predict_opening_s(costs, 200) == 0.5 + 2 + 0.25 + 25);
+  CHECK(Prediction{.opening_s = 1, .first_token_s = 2}.total_s() == 3);
+  Costs bad = costs;
+  bad.open_s = -1;
+  CHECK_THROWS_AS(static_cast<void>(predict_opening_s(bad, 200)), PreconditionError);
+}
+
 TEST_CASE("without a history nothing is read and only the prompt is run") {
   const RestoreSizes sizes = realistic_sizes(0);
   const Prediction p = predict(plan_of(sizes, std::vector<std::size_t>(30, 0)), sizes, realistic_costs(1e9));

@@ -13,12 +13,18 @@ TEST_CASE("every cost must be finite and not negative, and the link must move") 
   const Costs good = realistic_costs(1e9);
   CHECK_NOTHROW(expects_valid(good));
   CHECK_NOTHROW(expects_valid(Costs{}));
-  double* (*const fields[])(Costs&) = {
-      [](Costs& c) { return &c.link.latency_s; },       [](Costs& c) { return &c.link.bytes_per_s; },
-      [](Costs& c) { return &c.link.core_s_per_byte; }, [](Costs& c) { return &c.layer.call_s; },
-      [](Costs& c) { return &c.layer.project_row_s; },  [](Costs& c) { return &c.layer.finish_row_s; },
-      [](Costs& c) { return &c.layer.attend_pair_s; },  [](Costs& c) { return &c.layer.attend_key_s; },
-      [](Costs& c) { return &c.layer.decode_row_s; },   [](Costs& c) { return &c.pass_s; }};
+  double* (*const fields[])(Costs&) = {[](Costs& c) { return &c.link.latency_s; },
+                                       [](Costs& c) { return &c.link.bytes_per_s; },
+                                       [](Costs& c) { return &c.link.core_s_per_byte; },
+                                       [](Costs& c) { return &c.layer.call_s; },
+                                       [](Costs& c) { return &c.layer.project_row_s; },
+                                       [](Costs& c) { return &c.layer.finish_row_s; },
+                                       [](Costs& c) { return &c.layer.attend_pair_s; },
+                                       [](Costs& c) { return &c.layer.attend_key_s; },
+                                       [](Costs& c) { return &c.layer.decode_row_s; },
+                                       [](Costs& c) { return &c.pass_s; },
+                                       [](Costs& c) { return &c.open_s; },
+                                       [](Costs& c) { return &c.open_s_per_byte; }};
   for (const auto field : fields)
     for (const double bad : {-1e-9, std::nan(""), std::numeric_limits<double>::infinity()}) {
       Costs costs = good;

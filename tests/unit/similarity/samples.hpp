@@ -8,6 +8,7 @@
 
 #include "krul/backend/attention_observer.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/core/half.hpp"
 #include "krul/reference/similarity.hpp"
 #include "krul/similarity/detail/mix.hpp"
 
@@ -60,6 +61,44 @@ struct Observed {
         for (std::size_t key = 0; key < end; ++key)
           weights.push_back(static_cast<float>(exact.weight(layer, head, query, key)));
     observer(AttentionBlock{layer, queries, end, heads, weights});
+  }
+
+  /// The same as a backend that writes into lent room; cells get different factors.
+  template <class Observer>
+  void write(Observer& observer, std::size_t layer, std::size_t begin, std::size_t end) {
+    std::vector<Position> queries(end - begin);
+    std::iota(queries.begin(), queries.end(), static_cast<Position>(begin));
+    const LentWeights room = observer.lend(layer, queries);
+    for (std::size_t row = 0; row < room.slots.size(); ++row) {
+      const std::size_t slot = room.slots[row];
+      if (slot == LentWeights::no_slot) continue;
+      for (std::size_t head = 0; head < heads; ++head)
+        for (std::size_t cell = 0; cell <= queries[row] / LentWeights::cell_keys; ++cell) {
+          const std::size_t written = LentWeights::written(queries[row], cell);
+          if (written == 0) continue;
+          const auto to = room.cell(head, slot, cell);
+          const float factor = 0.375F * static_cast<float>(cell + layer + 1);
+          std::fill_n(to.bins, LentWeights::cell_bins, 0.0F);
+          float largest = 0;
+          for (std::size_t i = 0; i < written; ++i) {
+            const std::size_t key = cell * LentWeights::cell_keys + i;
+            const auto weight =
+                static_cast<float>(key <= queries[row] ? exact.weight(layer, head, queries[row], key) : 0);
+            largest = std::max(largest, weight);
+            to.values[i] = bf16_from_float(weight / factor);
+            to.bins[i / LentWeights::bin_keys] += weight;
+          }
+          *to.factor = largest > room.negligible ? factor : 0;
+        }
+    }
+    observer.take(layer, queries);
+  }
+
+  /// Passes of `rows` query rows each, in lent room.
+  template <class Observer>
+  void write_all(Observer& observer, std::size_t begin, std::size_t end, std::size_t rows) {
+    for (; begin < end; begin += rows)
+      for (std::size_t layer = 0; layer < layers; ++layer) write(observer, layer, begin, std::min(end, begin + rows));
   }
 
   /// Passes of `rows` query rows each, whose layers come in blocks of at most `block`.

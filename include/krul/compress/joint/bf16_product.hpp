@@ -10,11 +10,11 @@ namespace krul {
 /// Instructions that a product may use. Both round only in the last bits of a sum, differently.
 enum class ProductPath : std::uint8_t { portable, avx512_bf16 };
 
-[[nodiscard]] bool available(ProductPath path) noexcept;     ///< on this processor
-[[nodiscard]] ProductPath fastest_product_path() noexcept;   ///< of those that are available
+[[nodiscard]] bool available(ProductPath path) noexcept;    ///< on this processor
+[[nodiscard]] ProductPath fastest_product_path() noexcept;  ///< of those that are available
 
-/// A matrix [depth, columns] of bf16, packed for products with few rows: panels of 16 columns, in which two neighbouring
-/// depths lie in one word of 32 bits.
+/// A matrix [depth, columns] of bf16, packed for products with few rows: panels of 16 columns, in which two
+/// neighbouring depths lie in one word of 32 bits.
 class Bf16Panels {
  public:
   static constexpr std::size_t width = 16;  ///< columns of a panel
@@ -70,7 +70,8 @@ class Bf16Rows {
 
 /// out = rows * panels, with sums in f32: of the leading depths that the rows have, and as many panels as `out` holds.
 /// @param out  [rows.padded_rows(), 16 for each panel]
-/// @throws PreconditionError if the rows are deeper than the panels, `out` holds no whole panels or more than there are,
+/// @throws PreconditionError if the rows are deeper than the panels, `out` holds no whole panels or more than there
+/// are,
 ///         or the path is not available
 /// @complexity O(rows * depth * columns); about 200 GFLOP/s a core of Zen 4 with avx512_bf16
 void multiply(const Bf16Rows& rows, const Bf16Panels& panels, std::span<float> out,

@@ -31,7 +31,9 @@ class BlockRotation {
   }
 
   /// Turns the heads of one token, [G, D] in place.
-  void turn(std::size_t token, std::span<float> heads, std::size_t head_dim) const { apply<false>(token, heads, head_dim); }
+  void turn(std::size_t token, std::span<float> heads, std::size_t head_dim) const {
+    apply<false>(token, heads, head_dim);
+  }
   void turn_back(std::size_t token, std::span<float> heads, std::size_t head_dim) const {
     apply<true>(token, heads, head_dim);
   }

@@ -26,16 +26,16 @@ namespace krul {
 /// Columns lie in descending order of how far their values spread, coded or predicted: at a coarse step the last ones
 /// are left out.
 struct TensorTransform {
-  std::vector<float> mean;                   ///< [n]
-  std::vector<std::uint16_t> weights;        ///< [layers * G, D * (D + 1) / 2] f16, lower triangles of W over its scale
-  std::vector<float> weight_scales;          ///< [layers * G]
-  std::vector<std::uint16_t> wide_basis;     ///< [C1, n] bf16: the first columns of Q
-  std::vector<std::int8_t> narrow_basis;     ///< [C - C1, n]: the others, over their scale
-  std::vector<float> narrow_scales;          ///< [C - C1]
-  std::vector<std::int8_t> prediction;       ///< [C, F]: R over its scale
-  std::vector<float> prediction_scales;      ///< [C]; empty without features
-  std::vector<std::uint8_t> spreads;         ///< [C] the larger of both, as a table's index; not ascending
-  std::vector<std::uint8_t> tables;          ///< [C] expected index into TableSet::universal(), <= spreads
+  std::vector<float> mean;                ///< [n]
+  std::vector<std::uint16_t> weights;     ///< [layers * G, D * (D + 1) / 2] f16, lower triangles of W over its scale
+  std::vector<float> weight_scales;       ///< [layers * G]
+  std::vector<std::uint16_t> wide_basis;  ///< [C1, n] bf16: the first columns of Q
+  std::vector<std::int8_t> narrow_basis;  ///< [C - C1, n]: the others, over their scale
+  std::vector<float> narrow_scales;       ///< [C - C1]
+  std::vector<std::int8_t> prediction;    ///< [C, F]: R over its scale
+  std::vector<float> prediction_scales;   ///< [C]; empty without features
+  std::vector<std::uint8_t> spreads;      ///< [C] the larger of both, as a table's index; not ascending
+  std::vector<std::uint8_t> tables;       ///< [C] expected index into TableSet::universal(), <= spreads
 
   [[nodiscard]] std::size_t columns() const noexcept { return tables.size(); }
   friend bool operator==(const TensorTransform&, const TensorTransform&) = default;
@@ -50,10 +50,10 @@ struct GroupTransform {
 
 /// What was calibrated for a model, as it is stored. Pure data.
 struct ProfileData {
-  std::string model;     ///< hash of the weights it was made for
-  std::string geometry;  ///< describe(Geometry)
-  std::string notes;     ///< for people: what it was calibrated on
-  std::size_t features = 0;  ///< F: 0, or the model's hidden width (TokenFeatures)
+  std::string model;                     ///< hash of the weights it was made for
+  std::string geometry;                  ///< describe(Geometry)
+  std::string notes;                     ///< for people: what it was calibrated on
+  std::size_t features = 0;              ///< F: 0, or the model's hidden width (TokenFeatures)
   std::vector<std::uint16_t> first_row;  ///< [L, 2, G, D] f16: K and V that conversations have at position 0
   std::vector<GroupTransform> groups;    ///< of all layers, one after the other
   friend bool operator==(const ProfileData&, const ProfileData&) = default;
@@ -76,14 +76,14 @@ class Profile {
  public:
   /// One tensor of one group, packed for products.
   struct Tensor {
-    std::vector<float> mean;       ///< [n]
-    std::vector<float> weights;    ///< [layers * G, D, D]: W
-    std::vector<float> unweights;  ///< [layers * G, D, D]: W^-1
-    std::vector<float> wide;       ///< [C1, n]: the first columns of Q, whose coefficients are too large for bf16
+    std::vector<float> mean;             ///< [n]
+    std::vector<float> weights;          ///< [layers * G, D, D]: W
+    std::vector<float> unweights;        ///< [layers * G, D, D]: W^-1
+    std::vector<float> wide;             ///< [C1, n]: the first columns of Q, whose coefficients are too large for bf16
     std::vector<float> wide_transposed;  ///< [n, C1]
-    Bf16Panels analysis;           ///< [n, C - C1]: the others
-    Bf16Panels synthesis;          ///< [C - C1, n]: their transpose
-    Bf16Panels prediction;         ///< [F, C]: R^T
+    Bf16Panels analysis;                 ///< [n, C - C1]: the others
+    Bf16Panels synthesis;                ///< [C - C1, n]: their transpose
+    Bf16Panels prediction;               ///< [F, C]: R^T
     std::vector<std::uint8_t> spreads, tables;  ///< [C]
     [[nodiscard]] std::size_t wide_columns() const noexcept { return wide.size() / mean.size(); }
   };

@@ -9,6 +9,7 @@
 #include <new>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "krul/core/half.hpp"
@@ -73,7 +74,7 @@ struct CpuBackend<K>::State {
   K kernels;
   Identity identity;
   Workers workers;
-  BlockAttention attention;
+  std::variant<BlockAttention<F32Arithmetic>, BlockAttention<Bf16Arithmetic>> attention;
   RotaryTable rotary;
   std::vector<float> output_norm;
   AlignedBuffer weights;  // of all matrices
@@ -81,6 +82,7 @@ struct CpuBackend<K>::State {
   typename K::Packed output;
   std::vector<WorkerRoom> rooms;  // by worker; only used inside a task
   detail::Pool<TileBuffers> shared;
+  std::shared_ptr<HostKvMemory> cache_memory = std::make_shared<HostKvMemory>();
   detail::Pool<AlignedBuffer> observed;  // attention weights on their way to an observer
 
   State(GgufFile from, DecoderFile description, K with, std::size_t threads)
@@ -88,7 +90,7 @@ struct CpuBackend<K>::State {
         model(std::move(description)),
         kernels(std::move(with)),
         workers(threads),
-        attention(model.geometry, threads),
+        attention(make_attention(kernels.precision(), model.geometry, threads)),
         rotary(model.geometry.rotary, model.geometry.context) {
     for (std::size_t worker = 0; worker < threads; ++worker) {
       rooms.push_back({AlignedBuffer(widest() * sizeof(float)),
@@ -99,23 +101,25 @@ struct CpuBackend<K>::State {
     }
   }
 
+  /// Attention in the arithmetic of the matrices: f32, or bf16 where they are rounded to that or further.
+  static auto make_attention(Precision precision, const Geometry& geometry, std::size_t threads) {
+    using Attention = decltype(State::attention);
+    return precision == Precision::f32 ? Attention(std::in_place_index<0>, geometry, threads)
+                                       : Attention(std::in_place_index<1>, geometry, threads);
+  }
+
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
   [[nodiscard]] std::size_t widest() const { return std::max({model.geometry.hidden, query_width(), model.mlp}); }
-  [[nodiscard]] std::size_t input_size() const { return size_of(kernels.input_type()); }
 
   void reserve(TileBuffers& tile) const {
-    tile.input.reserve(detail::tile_rows * std::max(model.geometry.hidden, query_width()) * input_size());
-    tile.activated.reserve(detail::tile_rows * model.mlp * input_size());
+    tile.input.reserve(detail::tile_rows * kernels.row_bytes(std::max(model.geometry.hidden, query_width())));
+    tile.activated.reserve(detail::tile_rows * kernels.row_bytes(model.mlp));
     tile.key_values.reserve(detail::tile_rows * 2 * model.geometry.kv_values() * sizeof(float));
   }
 
   Status load_weights(const std::string& tokenizer);
 
   // ---- a pass ----
-
-  void to_input(std::span<const float> from, std::byte* to) const {
-    round_row(kernels.input_type(), from, {to, from.size() * input_size()});
-  }
 
   /// Cuts rows into tiles and calls step(first, count, team, buffers) for each.
   template <class Step>
@@ -139,16 +143,26 @@ struct CpuBackend<K>::State {
     });
   }
 
-  /// input rows * packed, handed to take(PanelRange, y) run by run, y [count, columns of the run].
+  /// input rows * packed, handed to take(PanelRange, RowRange, y) block by block, y [rows, columns of the panels].
   template <class Team, class Take>
   void multiply(const Team& team, const typename K::Packed& packed, std::size_t count, const AlignedBuffer& input,
                 std::size_t unit, Take&& take) {
-    const std::span<const std::byte> rows(input.data(), count * packed.depth() * input_size());
+    const std::size_t row_bytes = kernels.row_bytes(packed.depth());
     team.panels(panels_of(packed.columns()), unit, [&](PanelRange panels, std::size_t worker) {
       const auto y = rooms[worker].product.template as<float>();
-      kernels.multiply(packed, panels, rows, y, rooms[worker].kernels);
-      take(panels, y);
+      for (RowRange rows{0, 0}; rows.begin < count; rows.begin = rows.end) {
+        rows.end = std::min(rows.begin + kernels.block_rows(), count);
+        kernels.multiply(packed, panels, {input.data() + rows.begin * row_bytes, rows.size() * row_bytes}, y,
+                         rooms[worker].kernels);
+        take(panels, rows, y);
+      }
     });
+  }
+
+  /// A prepared row of that depth.
+  [[nodiscard]] std::span<std::byte> row_of(const AlignedBuffer& rows, std::size_t row, std::size_t depth) const {
+    const std::size_t bytes = kernels.row_bytes(depth);
+    return {rows.data() + row * bytes, bytes};
   }
 
   /// Norm of some rows, as input of a product.
@@ -159,7 +173,7 @@ struct CpuBackend<K>::State {
     team.rows(count, [&](std::size_t row, std::size_t worker) {
       const auto normed = rooms[worker].row.template as<float>().first(width);
       rms_norm(hidden.subspan(row * width, width), weight, model.norm_epsilon, normed);
-      to_input(normed, input.data() + row * width * input_size());
+      kernels.prepare(normed, 0, row_of(input, row, width));
     });
   }
 
@@ -168,11 +182,11 @@ struct CpuBackend<K>::State {
   void add_product(const Team& team, const typename K::Packed& packed, std::size_t count, const AlignedBuffer& input,
                    std::span<float> hidden) {
     const std::size_t width = packed.columns();
-    multiply(team, packed, count, input, 1, [&](PanelRange panels, std::span<const float> y) {
+    multiply(team, packed, count, input, 1, [&](PanelRange panels, RowRange rows, std::span<const float> y) {
       const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
                         end = std::min(panels.end * panel_columns, width);
-      for (std::size_t row = 0; row < count; ++row)
-        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan(row * stride, end - begin));
+      for (std::size_t row = rows.begin; row < rows.end; ++row)
+        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan((row - rows.begin) * stride, end - begin));
     });
   }
 };
@@ -336,6 +350,21 @@ Workers& CpuBackend<K>::workers() {
 }
 
 template <MatrixKernels K>
+HostKvCache CpuBackend<K>::make_cache(std::size_t capacity) const {
+  return {geometry(), capacity, state_->cache_memory};
+}
+
+template <MatrixKernels K>
+Precision CpuBackend<K>::precision() const {
+  return state_->kernels.precision();
+}
+
+template <MatrixKernels K>
+const DecoderFile& CpuBackend<K>::description() const {
+  return state_->model;
+}
+
+template <MatrixKernels K>
 std::size_t CpuBackend<K>::weight_bytes() const {
   return state_->weights.size();
 }
@@ -379,20 +408,22 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
   state.by_tiles(rows, false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     const auto key_values = tile.key_values.template as<float>();
     state.norm_rows(team, hidden.subspan(first * width), count, weights.attention_norm, tile.input);
-    state.multiply(team, weights.query_key_value, count, tile.input, 1, [&](PanelRange panels, std::span<float> y) {
-      const std::size_t stride = panels.size() * panel_columns;
-      const std::size_t begin = panels.begin * panel_columns;
-      const std::size_t end = std::min(panels.end * panel_columns, query_width + kv_width);
-      const std::size_t split = std::clamp(query_width, begin, end);  // queries before, keys and values behind
-      for (std::size_t row = 0; row < count; ++row) {
-        const auto values = y.subspan(row * stride, end - begin);
-        if (!weights.bias.empty()) add_to(values, std::span(weights.bias).subspan(begin, end - begin));
-        std::copy_n(values.begin(), split - begin, queries.begin() + (first + row) * query_width + begin);
-        if (split < end)
-          std::copy(values.begin() + (split - begin), values.end(),
-                    key_values.begin() + row * kv_width + (split - query_width));
-      }
-    });
+    state.multiply(
+        team, weights.query_key_value, count, tile.input, 1,
+        [&](PanelRange panels, RowRange rows_here, std::span<float> y) {
+          const std::size_t stride = panels.size() * panel_columns;
+          const std::size_t begin = panels.begin * panel_columns;
+          const std::size_t end = std::min(panels.end * panel_columns, query_width + kv_width);
+          const std::size_t split = std::clamp(query_width, begin, end);  // queries before, keys and values behind
+          for (std::size_t row = rows_here.begin; row < rows_here.end; ++row) {
+            const auto values = y.subspan((row - rows_here.begin) * stride, end - begin);
+            if (!weights.bias.empty()) add_to(values, std::span(weights.bias).subspan(begin, end - begin));
+            std::copy_n(values.begin(), split - begin, queries.begin() + (first + row) * query_width + begin);
+            if (split < end)
+              std::copy(values.begin() + (split - begin), values.end(),
+                        key_values.begin() + row * kv_width + (split - query_width));
+          }
+        });
     team.rows(count, [&](std::size_t row, std::size_t worker) {
       const Position position = positions[first + row];
       const auto angles = state.rooms[worker].row.template as<float>().first(geometry().rotary.dimensions);
@@ -416,13 +447,17 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
 }
 
 template <MatrixKernels K>
-void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& cache) {
+void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& cache, const LentWeights& lent) {
   expects(layer < geometry().layers, "attend: no such layer");
   if (batch.rows() == 0) return;
   const auto positions = std::as_const(batch).positions();
   expects(cache.present(layer).contains({0, positions.back() + std::size_t{1}}),
           "attend: a key that a row may see is not present");
-  state_->attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers);
+  std::visit(
+      [&](auto& attention) {
+        attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers, lent);
+      },
+      state_->attention);
 }
 
 template <MatrixKernels K>
@@ -450,8 +485,13 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
     const auto weights = (*room).template as<float>().first(heads * (end - begin) * keys);
     if (every_row) {
       const auto rows = all.subspan(begin, end - begin);
-      state_->attention.attend({rows, batch.queries().subspan(begin * width, rows.size() * width), cache.view(layer)},
-                               batch.attention().subspan(begin * width, rows.size() * width), state_->workers, weights);
+      const std::size_t values = rows.size() * width;
+      std::visit(
+          [&](auto& attention) {
+            attention.attend_and_show({rows, batch.queries().subspan(begin * width, values), cache.view(layer)},
+                                      batch.attention().subspan(begin * width, values), weights, state_->workers);
+          },
+          state_->attention);
       show(AttentionBlock{layer, rows, keys, heads, weights});
     } else {
       positions.clear();
@@ -461,8 +501,11 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
         const auto row = batch.queries().subspan(wanted[i] * width, width);
         picked.insert(picked.end(), row.begin(), row.end());
       }
-      state_->attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights,
-                                state_->workers);
+      std::visit(
+          [&](auto& attention) {
+            attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights, state_->workers);
+          },
+          state_->attention);
       show(AttentionBlock{layer, positions, keys, heads, weights});
     }
   }
@@ -474,30 +517,31 @@ void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
   expects(layer < geometry().layers, "finish: no such layer");
   const auto& weights = state.layers[layer];
   const std::size_t width = geometry().hidden, query_width = state.query_width(), mlp = state.model.mlp;
-  const std::size_t input_size = state.input_size();
   const auto all_hidden = batch.hidden();
   const auto attention = batch.attention();
   state.by_tiles(batch.rows(), false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     const auto hidden = all_hidden.subspan(first * width, count * width);
     team.rows(count, [&](std::size_t row, std::size_t) {
-      state.to_input(attention.subspan((first + row) * query_width, query_width),
-                     tile.input.data() + row * query_width * input_size);
+      state.kernels.prepare(attention.subspan((first + row) * query_width, query_width), 0,
+                            state.row_of(tile.input, row, query_width));
     });
     state.add_product(team, weights.output, count, tile.input, hidden);
 
     state.norm_rows(team, hidden, count, weights.mlp_norm, tile.input);
-    state.multiply(team, weights.gate_up, count, tile.input, 2, [&](PanelRange panels, std::span<float> y) {
-      const std::size_t stride = panels.size() * panel_columns;
-      for (std::size_t panel = panels.begin; panel < panels.end; panel += 2) {
-        const std::size_t column = panel / 2 * panel_columns, columns = std::min(panel_columns, mlp - column);
-        for (std::size_t row = 0; row < count; ++row) {
-          const auto gate = y.subspan(row * stride + (panel - panels.begin) * panel_columns, columns);
-          const std::span<const float> up(gate.data() + panel_columns, columns);
-          swiglu(gate, up, gate);
-          state.to_input(gate, tile.activated.data() + (row * mlp + column) * input_size);
-        }
-      }
-    });
+    state.multiply(
+        team, weights.gate_up, count, tile.input, 2, [&](PanelRange panels, RowRange rows, std::span<float> y) {
+          const std::size_t stride = panels.size() * panel_columns;
+          for (std::size_t panel = panels.begin; panel < panels.end; panel += 2) {
+            const std::size_t column = panel / 2 * panel_columns, columns = std::min(panel_columns, mlp - column);
+            for (std::size_t row = rows.begin; row < rows.end; ++row) {
+              const auto gate =
+                  y.subspan((row - rows.begin) * stride + (panel - panels.begin) * panel_columns, columns);
+              const std::span<const float> up(gate.data() + panel_columns, columns);
+              swiglu(gate, up, gate);
+              state.kernels.prepare(gate, column, state.row_of(tile.activated, row, mlp));
+            }
+          }
+        });
     state.add_product(team, weights.down, count, tile.activated, hidden);
   });
 }
@@ -511,12 +555,14 @@ void CpuBackend<K>::logits(Batch& batch, RowRange rows, std::span<float> out) {
   const auto hidden = batch.hidden().subspan(rows.begin * width, rows.size() * width);
   state.by_tiles(rows.size(), true, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     state.norm_rows(team, hidden.subspan(first * width), count, state.output_norm, tile.input);
-    state.multiply(team, state.output, count, tile.input, 1, [&](PanelRange panels, std::span<const float> y) {
-      const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
-                        end = std::min(panels.end * panel_columns, vocabulary);
-      for (std::size_t row = 0; row < count; ++row)
-        std::copy_n(y.begin() + row * stride, end - begin, out.begin() + (first + row) * vocabulary + begin);
-    });
+    state.multiply(team, state.output, count, tile.input, 1,
+                   [&](PanelRange panels, RowRange block, std::span<const float> y) {
+                     const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
+                                       end = std::min(panels.end * panel_columns, vocabulary);
+                     for (std::size_t row = block.begin; row < block.end; ++row)
+                       std::copy_n(y.begin() + (row - block.begin) * stride, end - begin,
+                                   out.begin() + (first + row) * vocabulary + begin);
+                   });
   });
 }
 

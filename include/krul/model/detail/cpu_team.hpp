@@ -2,19 +2,22 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
-#include <mutex>
-#include <utility>
-#include <vector>
 
 #include "krul/core/workers.hpp"
-#include "krul/model/aligned_buffer.hpp"
+#include "krul/model/detail/pool.hpp"
 #include "krul/model/matrix_kernels.hpp"
 
 namespace krul::detail {
 
 /// Most rows that go through a step of a layer together.
 inline constexpr std::size_t tile_rows = 128;
+
+/// Calls body(PanelRange, worker) for no more than a block of panels at a time.
+template <class Body>
+void block_by_block(PanelRange panels, std::size_t worker, Body&& body) {
+  for (; panels.begin < panels.end; panels.begin += block_panels)
+    body(PanelRange{panels.begin, std::min(panels.begin + block_panels, panels.end)}, worker);
+}
 
 /// How one tile of rows is worked on. Both kinds offer the same loops, so that each step is written once:
 ///   rows(count, body(row, worker)), panels(count, unit, body(PanelRange, worker)), panel runs in multiples of unit.
@@ -29,8 +32,7 @@ struct AloneOnTile {
   }
   template <class Body>
   void panels(std::size_t count, std::size_t, Body&& body) const {
-    for (std::size_t begin = 0; begin < count; begin += block_panels)
-      body(PanelRange{begin, std::min(begin + block_panels, count)}, worker);
+    block_by_block({0, count}, worker, body);
   }
 };
 
@@ -47,47 +49,17 @@ struct TogetherOnTile {
   }
   template <class Body>
   void panels(std::size_t count, std::size_t unit, Body&& body) const {
-    // Some four runs a worker: long enough to stream, short enough to end together.
-    const std::size_t wanted = count / (4 * workers->threads());
-    const std::size_t run = std::clamp(wanted / unit * unit, unit, block_panels);
-    workers->parallel_for((count + run - 1) / run, [&](std::size_t index, std::size_t worker) {
-      body(PanelRange{index * run, std::min((index + 1) * run, count)}, worker);
+    // First a long run for each worker, as reading goes fastest on and on; then short ones, so that all end together.
+    const std::size_t threads = workers->threads();
+    const std::size_t first = count * 3 / 4 / threads / unit * unit, rest = count - first * threads;
+    const std::size_t run = std::max(rest / (4 * threads) / unit * unit, unit);
+    const std::size_t firsts = first == 0 ? 0 : threads;
+    workers->parallel_for(firsts + (rest + run - 1) / run, [&](std::size_t index, std::size_t worker) {
+      const std::size_t begin = index < firsts ? index * first : firsts * first + (index - firsts) * run;
+      block_by_block({begin, std::min(begin + (index < firsts ? first : run), count)}, worker, body);
     });
   }
 };
 /// @}
-
-/// Objects that are lent and come back: as many as were ever in use at once.
-template <class T>
-class Pool {
- public:
-  class Lease {
-   public:
-    Lease(Pool& pool, std::unique_ptr<T> object) : pool_(&pool), object_(std::move(object)) {}
-    Lease(const Lease&) = delete;
-    Lease& operator=(const Lease&) = delete;
-    ~Lease() {
-      const std::lock_guard lock(pool_->mutex_);
-      pool_->free_.push_back(std::move(object_));
-    }
-    T& operator*() const noexcept { return *object_; }
-
-   private:
-    Pool* pool_;
-    std::unique_ptr<T> object_;
-  };
-
-  [[nodiscard]] Lease borrow() {
-    const std::lock_guard lock(mutex_);
-    if (free_.empty()) return {*this, std::make_unique<T>()};
-    auto object = std::move(free_.back());
-    free_.pop_back();
-    return {*this, std::move(object)};
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<T>> free_;
-};
 
 }  // namespace krul::detail

@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <span>
 
+#include "krul/core/element_type.hpp"
 #include "krul/core/error.hpp"
+#include "krul/model/layer_ops.hpp"
 #include "krul/model/matrix_kernels.hpp"
 
 namespace krul::detail {
@@ -19,17 +21,26 @@ void check_pack(const Packed& packed, std::size_t panel, std::span<const float> 
 }
 
 /// The checks that every model of MatrixKernels makes on entry of multiply.
+/// @param one_row   bytes of a prepared row
+/// @param all_rows  bytes of all of them
 /// @return the number of rows
 template <class Packed>
-std::size_t check_multiply(const Packed& packed, PanelRange panels, std::size_t row_bytes, std::size_t value_bytes,
+std::size_t check_multiply(const Packed& packed, PanelRange panels, std::size_t one_row, std::size_t all_rows,
                            std::size_t y_size) {
-  const std::size_t one_row = packed.depth() * value_bytes;
-  expects(one_row > 0 && row_bytes % one_row == 0, "multiply: the rows do not have the matrix's depth");
+  expects(one_row > 0 && all_rows % one_row == 0, "multiply: the rows do not have the matrix's depth");
   expects(panels.begin < panels.end && panels.size() <= block_panels && panels.end <= panels_of(packed.columns()),
           "multiply: the panels lie outside the matrix or are more than a block");
-  const std::size_t rows = row_bytes / one_row;
+  const std::size_t rows = all_rows / one_row;
   expects(y_size >= rows * panels.size() * panel_columns, "multiply: the result does not fit");
   return rows;
+}
+
+/// prepare of kernels that take rows as they are, rounded to one element type.
+inline void prepare_plain(ElementType type, std::span<const float> values, std::size_t first,
+                          std::span<std::byte> row) {
+  const std::size_t size = size_of(type);
+  expects((first + values.size()) * size <= row.size(), "prepare: the values lie outside the row");
+  round_row(type, values, row.subspan(first * size, values.size() * size));
 }
 
 }  // namespace krul::detail

@@ -23,7 +23,8 @@ struct Sample {
   std::vector<Bytes> bytes;     // [layers, 2]
   std::vector<float> features;  // [T, F]
 
-  Sample(const Geometry& of, std::size_t tokens_, std::size_t layers_, Position first_, std::size_t f, std::uint64_t seed)
+  Sample(const Geometry& of, std::size_t tokens_, std::size_t layers_, Position first_, std::size_t f,
+         std::uint64_t seed)
       : geometry(of), tokens(tokens_), layers(layers_), first(first_) {
     std::mt19937_64 random(seed);
     std::normal_distribution<float> normal;
@@ -52,7 +53,8 @@ struct Sample {
     for (std::size_t layer = 0; layer < layers; ++layer) {
       std::vector<float> row(geometry.kv_values());
       to_float(geometry.cache_type,
-               std::span(bytes[2 * layer + tensor]).subspan(token * geometry.kv_row_bytes(), geometry.kv_row_bytes()), row);
+               std::span(bytes[2 * layer + tensor]).subspan(token * geometry.kv_row_bytes(), geometry.kv_row_bytes()),
+               row);
       all.insert(all.end(), row.begin(), row.end());
     }
     if (tensor == 0) turn(all, token, true);
@@ -66,8 +68,9 @@ struct Sample {
         const std::size_t at = head * geometry.head_dim + pair * (interleaved ? 2 : 1);
         double& a = heads[at];
         double& b = heads[at + (interleaved ? 1 : rotary.dimensions / 2)];
-        const double angle = static_cast<double>(first + token) *
-                             std::pow(rotary.base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary.dimensions));
+        const double angle =
+            static_cast<double>(first + token) *
+            std::pow(rotary.base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary.dimensions));
         const double sine = back ? -std::sin(angle) : std::sin(angle), turned = a * std::cos(angle) - b * sine;
         b = b * std::cos(angle) + a * sine;
         a = turned;
@@ -76,9 +79,9 @@ struct Sample {
 };
 
 struct Symbols {
-  std::vector<std::int16_t> values;    // [coded columns, T]
-  std::vector<std::size_t> coded[2];   // of K, of V: which columns are coded
-  std::size_t count[2] = {};           // columns that count
+  std::vector<std::int16_t> values;   // [coded columns, T]
+  std::vector<std::size_t> coded[2];  // of K, of V: which columns are coded
+  std::size_t count[2] = {};          // columns that count
 };
 
 /// What a chunk that begins behind position 0 holds, read by the format's description.
@@ -88,7 +91,8 @@ Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group
   Symbols symbols;
   for (const std::size_t tensor : {0U, 1U}) {
     const auto& of = tensor == 0 ? profile.keys(group) : profile.values(group);
-    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= JointTransform::least_spread; ++i) {
+    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= JointTransform::least_spread;
+         ++i) {
       symbols.count[tensor] = i + 1;
       if (step.expected_table(of.tables[i]) < JointTransform::least_table) continue;
       symbols.coded[tensor].push_back(i);
@@ -192,7 +196,9 @@ TEST_CASE("the row at position 0 is kept, or is the profile's") {
       CHECK(chunk[9] == std::byte{1});
       REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
       const std::size_t row = geometry.kv_row_bytes();
-      for (std::size_t i = 0; i < 4; ++i) CHECK(std::equal(back.bytes[i].begin(), back.bytes[i].begin() + static_cast<std::ptrdiff_t>(row), sample.bytes[i].begin()));
+      for (std::size_t i = 0; i < 4; ++i)
+        CHECK(std::equal(back.bytes[i].begin(), back.bytes[i].begin() + static_cast<std::ptrdiff_t>(row),
+                         sample.bytes[i].begin()));
 
       const std::size_t stored = chunk.size();
       for (std::size_t i = 0; i < 4; ++i) {
@@ -207,7 +213,8 @@ TEST_CASE("the row at position 0 is kept, or is the profile's") {
       REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
       std::vector<float> found(geometry.kv_values());
       to_float(type, std::span(back.bytes[1]).first(row), found);
-      CHECK(found[3] == doctest::Approx(float_from_f16(data.first_row[(2 * 2 + 1) * found.size() + 3])).epsilon(0x1p-8));
+      CHECK(found[3] ==
+            doctest::Approx(float_from_f16(data.first_row[(2 * 2 + 1) * found.size() + 3])).epsilon(0x1p-8));
     }
   }
 }
@@ -235,7 +242,8 @@ TEST_CASE("chunks that cannot be its own are refused") {
     std::mt19937_64 random(first + 1);
     for (int i = 0; i < 2000; ++i) {
       Bytes changed = chunk;
-      for (std::size_t n = 0; n < 1 + random() % 4; ++n) changed[random() % changed.size()] = static_cast<std::byte>(random());
+      for (std::size_t n = 0; n < 1 + random() % 4; ++n)
+        changed[random() % changed.size()] = static_cast<std::byte>(random());
       static_cast<void>(decode(coding, changed, sample.context()));
     }
   }

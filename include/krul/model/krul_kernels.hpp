@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "krul/core/error.hpp"
+#include "krul/model/matrix_kernels.hpp"
+#include "krul/model/precision.hpp"
+
+namespace krul {
+
+namespace detail {
+struct MicroKernels;
+}
+
+/// MatrixKernels of krul's own: f32, bf16 and int8 for AVX-512, AVX2 and any other processor.
+///
+/// In int8 the inputs are cut into groups of 64. A Hadamard transform mixes each group, of weights when they are packed
+/// and of activations before they are rounded: products stay what they were, as the transform is orthogonal, and single
+/// large values, which would make the steps of all others coarse, are spread over the group. Then each group of a row
+/// of activations has a scale of its own, and each column of weights has one.
+///
+/// Each sum has one order, so a row's bits do not depend on the rows and columns beside it.
+/// @source the transform: Ashkboos et al., QuaRot (arXiv:2404.00456), second-hand; there it is folded into the model
+class KrulKernels {
+ public:
+  class Packed {
+   public:
+    Packed() = default;
+    [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
+    [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
+
+   private:
+    friend class KrulKernels;
+    std::size_t columns_ = 0;
+    std::size_t depth_ = 0;
+    std::byte* strips_ = nullptr;  // whole panels of two strips each
+  };
+  struct Scratch {};
+
+  /// The widest instructions that a kernel may use.
+  enum class Instructions : std::uint8_t { best, avx512, avx2, portable };
+
+  /// Fails with unsupported if this processor or this build has not the instructions.
+  [[nodiscard]] static Result<KrulKernels> make(Precision precision, Instructions wanted = Instructions::best);
+  /// Whether this processor has instructions for products in this precision, so that it is faster than f32.
+  [[nodiscard]] static bool accelerates(Precision precision);
+
+  [[nodiscard]] std::string name() const;  ///< "krul int8 avx512-vnni"
+  [[nodiscard]] Precision precision() const noexcept { return precision_; }
+  [[nodiscard]] Scratch make_scratch() const { return {}; }
+  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const;
+  /// @throws PreconditionError if the memory is too small or not aligned to 64 bytes
+  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const;
+  /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
+  void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
+  [[nodiscard]] std::size_t row_bytes(std::size_t depth) const;
+  /// @throws PreconditionError if the values lie outside the row, or do not begin where a group does
+  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
+  /// @throws PreconditionError if the panels lie outside the matrix or y is too small
+  void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
+                Scratch& scratch) const;
+  [[nodiscard]] std::size_t block_rows() const noexcept { return 12; }
+  /// Runs the instructions that multiply `rounds` times on registers alone, to find how fast they can be.
+  /// @return how many multiplications and additions that was
+  double multiply_registers(std::size_t rounds) const;
+
+ private:
+  KrulKernels(Precision precision, const detail::MicroKernels& micro) : precision_(precision), micro_(&micro) {}
+  [[nodiscard]] std::size_t steps(std::size_t depth) const;
+  [[nodiscard]] std::size_t strip_bytes(std::size_t depth) const;
+  void pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const;
+
+  Precision precision_;
+  const detail::MicroKernels* micro_;
+};
+static_assert(MatrixKernels<KrulKernels>);
+
+}  // namespace krul

@@ -1,0 +1,148 @@
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "bench.hpp"
+#include "krul/backend/forward.hpp"
+#include "krul/eval/machine_roof.hpp"
+#include "krul/eval/result_table.hpp"
+#include "krul/eval/timed_backend.hpp"
+
+namespace krul::cli {
+namespace {
+
+/// What one part of a pass cannot do without.
+struct Work {
+  double operations = 0;
+  double bytes = 0;  ///< read from memory at least: weights once a layer, K and V once a layer
+};
+
+/// One part of a pass beside its bound.
+struct Phase {
+  std::string name;
+  Work work;
+  double arithmetic_s = 0, reading_s = 0, taken_s = 0;
+  [[nodiscard]] double bound_s() const { return std::max(arithmetic_s, reading_s); }
+};
+
+/// Operations a second of the matrices and of attention, bytes a second.
+struct Roofs {
+  double matrices, attention, reading;
+};
+
+Roofs measure_roofs(CpuModel& model) {
+  const auto attention = model.precision() == Precision::f32 ? Precision::f32 : Precision::bf16;
+  return {eval::measure_arithmetic_roof(model.precision(), model.workers()),
+          eval::measure_arithmetic_roof(attention, model.workers()), eval::measure_reading_roof(model.workers())};
+}
+
+/// The parts of one pass, and all of it.
+std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& figures, const Roofs& roofs) {
+  const Geometry& geometry = model.geometry();
+  const auto hidden = static_cast<double>(geometry.hidden), mlp = static_cast<double>(model.description().mlp),
+             queries = static_cast<double>(geometry.query_heads * geometry.head_dim),
+             keys = static_cast<double>(geometry.kv_values()), vocabulary = static_cast<double>(geometry.vocabulary);
+  const double projected = hidden * (queries + 2 * keys), finished = hidden * (queries + 3 * mlp),
+               output = hidden * vocabulary;
+  const double weight_bytes = static_cast<double>(model.weight_bytes()) /
+                              (static_cast<double>(geometry.layers) * (projected + finished) + output);
+  const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights) {
+    const Work work{2 * weights * static_cast<double>(step.rows),
+                    weights * weight_bytes * static_cast<double>(step.calls)};
+    return Phase{name, work, work.operations / roofs.matrices, work.bytes / roofs.reading, step.seconds};
+  };
+  const Work attended{4 * queries * static_cast<double>(figures.attend.keys),
+                      2 * static_cast<double>(geometry.kv_row_bytes() * figures.attend.all_keys)};
+  std::vector<Phase> phases{{"embedding", {}, 0, 0, figures.embed.seconds},
+                            matrix("norm, Q, K, V, rotary", figures.project, projected),
+                            {"attention", attended, attended.operations / roofs.attention,
+                             attended.bytes / roofs.reading, figures.attend.seconds},
+                            matrix("output, norm, MLP", figures.finish, finished),
+                            matrix("logits", figures.logits, output)};
+  Phase all{"all", {}, 0, 0, 0};
+  for (const auto& phase : phases) {
+    all.work.operations += phase.work.operations;
+    all.work.bytes += phase.work.bytes;
+    all.arithmetic_s += phase.arithmetic_s >= phase.reading_s ? phase.bound_s() : 0;
+    all.reading_s += phase.arithmetic_s < phase.reading_s ? phase.bound_s() : 0;
+    all.taken_s += phase.taken_s;
+  }
+  phases.push_back(all);
+  return phases;
+}
+
+/// All of a pass has the sum of its parts' bounds as bound.
+double bound_of(const Phase& phase) {
+  return phase.name == "all" ? phase.arithmetic_s + phase.reading_s : phase.bound_s();
+}
+
+}  // namespace
+
+void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& tool) {
+  const Roofs roofs = measure_roofs(model.backend);
+  eval::TimedBackend timed(model.backend);
+  Json results = Json::array();
+  eval::ResultTable table({{"rows"},
+                           {"phase", "", eval::ResultTable::Align::left},
+                           {"GFLOP"},
+                           {"MB"},
+                           {"bound by", "", eval::ResultTable::Align::left},
+                           {"bound", "ms"},
+                           {"taken", "ms"},
+                           {"reached", "%"}});
+  for (const std::size_t length : options.lengths) {
+    expect_fits(model, options.context + length);
+    tool.progress("phases of " + std::to_string(length) + " tokens");
+    const auto tokens = sample_tokens(model, options.context + length);
+    auto cache = timed.make_cache(tokens.size());
+    auto batch = timed.make_batch();
+    std::vector<float> logits(timed.geometry().vocabulary);
+    if (options.context > 0) prefill(timed, cache, batch, std::span(tokens).first(options.context), {});
+    const eval::Alternative<eval::PassFigures> pass{"", [&] {
+                                                      cache.truncate(options.context);
+                                                      (void)timed.take_figures();
+                                                      prefill(timed, cache, batch,
+                                                              std::span(tokens).subspan(options.context), logits);
+                                                      return timed.take_figures();
+                                                    }};
+    eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
+    const auto report = unwrap(harness.run(std::span(&pass, 1)));
+    eval::PassFigures figures = report.rounds.front().passes.front().front();
+    for (const auto step : {&eval::PassFigures::embed, &eval::PassFigures::project, &eval::PassFigures::attend,
+                            &eval::PassFigures::finish, &eval::PassFigures::logits})
+      (figures.*step).seconds =
+          eval::median(report.values(0, [step](const eval::PassFigures& one) { return (one.*step).seconds; }));
+    Json phases = Json::array();
+    for (const auto& phase : phases_of(model.backend, figures, roofs)) {
+      const double bound = bound_of(phase), reached = phase.taken_s > 0 ? bound / phase.taken_s : 0;
+      const char* by = bound == 0 ? "" : phase.arithmetic_s >= phase.reading_s ? "arithmetic" : "reading";
+      phases.push_back({{"phase", phase.name},
+                        {"operations", phase.work.operations},
+                        {"bytes", phase.work.bytes},
+                        {"bound_by", by},
+                        {"bound_ms", bound * 1e3},
+                        {"ms", phase.taken_s * 1e3},
+                        {"reached", reached}});
+      table.add({std::to_string(length), phase.name, eval::cell(phase.work.operations / 1e9, 2),
+                 eval::cell(phase.work.bytes / 1e6, 1), by, eval::cell(bound * 1e3, 2),
+                 eval::cell(phase.taken_s * 1e3, 2), eval::cell(reached * 100, 0)});
+    }
+    results.push_back({{"tokens", length}, {"context", options.context}, {"phases", phases}, {"noisy", report.noisy}});
+  }
+  tool.progress("");
+  if (tool.json) {
+    tool.print({{"results", results},
+                {"roofs",
+                 {{"matrix_operations_per_s", roofs.matrices},
+                  {"attention_operations_per_s", roofs.attention},
+                  {"read_bytes_per_s", roofs.reading}}},
+                {"run", describe_run(model)}});
+  } else {
+    std::printf("%s\nroofs: matrices %.0f GFLOP/s, attention %.0f GFLOP/s, reading %.1f GB/s; %s\n",
+                table.text().c_str(), roofs.matrices / 1e9, roofs.attention / 1e9, roofs.reading / 1e9,
+                model.backend.identity().kernels.c_str());
+  }
+}
+
+}  // namespace krul::cli
