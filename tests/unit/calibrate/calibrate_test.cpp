@@ -12,7 +12,8 @@ using test::toy_tokens;
 
 std::shared_ptr<const Profile> toy_profile(toy::Backend& model, double target = 1e-4, bool features = true) {
   std::vector<std::vector<Token>> conversations;
-  for (unsigned seed = 1; seed <= 6; ++seed) conversations.push_back(toy_tokens(200, seed));
+  // Enough of them for what holds of these to hold of others.
+  for (unsigned seed = 1; seed <= 30; ++seed) conversations.push_back(toy_tokens(200, seed * 7919));
   conversations.push_back(toy_tokens(20, 7));  // too short: skipped
   CalibrationSettings settings;
   settings.groups = {1, 3};
