@@ -40,18 +40,17 @@ Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
 }
 
 std::size_t padded(std::size_t columns) {
-  return (columns + Bf16Panels::width - 1) / Bf16Panels::width * Bf16Panels::width;
+  return (columns + Int8Panels::width - 1) / Int8Panels::width * Int8Panels::width;
 }
 
-/// y [T, n], each block of D columns times a symmetric matrix.
-std::vector<float> multiply_blocks(std::span<const float> from, std::size_t tokens, std::span<const float> matrices,
-                                   std::size_t size) {
-  std::vector<float> to(from.size());
+/// to [T, n] = y [T, n], each block of D columns times a symmetric matrix.
+void multiply_blocks(std::span<const float> from, std::size_t tokens, std::span<const float> matrices, std::size_t size,
+                     std::vector<float>& to) {
+  to.assign(from.size(), 0);
   const std::size_t width = matrices.size() / size;
   for (std::size_t first = 0; first < width; first += size)
     detail::add_product({tokens, size, size}, {from.data() + first, width}, {&matrices[first * size], size}, 1,
                         {to.data() + first, width});
-  return to;
 }
 
 /// y [T, n] += sign * values [T, columns] times the first wide columns.
@@ -61,39 +60,33 @@ void add_wide(const Profile::Tensor& tensor, std::span<const float> values, std:
   detail::add_product({tokens, n, columns}, {values.data(), columns}, {tensor.wide.data(), n}, sign, {y.data(), n});
 }
 
-/// [T, columns]: the first wide columns times y [T, n].
-std::vector<float> project_wide(const Profile::Tensor& tensor, std::span<const float> y, std::size_t tokens,
-                                std::size_t columns) {
-  const std::size_t n = tensor.mean.size();
-  std::vector<float> result(tokens * columns);
-  detail::add_product({tokens, columns, n}, {y.data(), n}, {tensor.wide_transposed.data(), tensor.wide_columns()}, 1,
-                      {result.data(), columns});
+/// [T, tensor.wide_stride()]: the wide columns times y [T, n].
+std::vector<float> project_wide(const Profile::Tensor& tensor, std::span<const float> y, std::size_t tokens) {
+  const std::size_t n = tensor.mean.size(), stride = tensor.wide_stride();
+  std::vector<float> result(tokens * stride);
+  detail::add_product({tokens, stride, n}, {y.data(), n}, {tensor.wide_transposed.data(), stride}, 1,
+                      {result.data(), stride});
   return result;
 }
 
 /// R f of the columns that count, for each token.
 class Prediction {
  public:
-  Prediction(const Profile::Tensor& tensor, const Bf16Rows& features, std::size_t columns) : stride_(padded(columns)) {
+  Prediction(const Profile::Tensor& tensor, const Int8Rows& features, std::size_t columns)
+      : stride_(padded(columns)), scales_(tensor.prediction_scales) {
     if (tensor.prediction.columns() == 0 || columns == 0) return;
     values_.resize(features.padded_rows() * stride_);
     multiply(features, tensor.prediction, values_);
   }
   [[nodiscard]] float operator()(std::size_t token, std::size_t column) const {
-    return values_.empty() ? 0 : values_[token * stride_ + column];
+    return values_.empty() ? 0 : scales_[column] * values_[token * stride_ + column];
   }
 
  private:
   std::size_t stride_;
+  std::span<const float> scales_;
   std::vector<float> values_;
 };
-
-Bf16Rows feature_rows(std::span<const float> given, std::size_t tokens, std::size_t features) {
-  Bf16Rows rows;
-  rows.reset(tokens, features);
-  if (features > 0) rows.round_from(given, features);
-  return rows;
-}
 
 /// The profile's row 0 of one layer's K (0) or V (1), [G, D] in the cache's element type.
 std::vector<std::byte> first_row_of(const Profile& profile, const Geometry& geometry, std::size_t layer,
@@ -178,13 +171,12 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
             "JointTransform: K and V of every layer must hold the same whole number of rows");
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const Bf16Rows given = feature_rows(context.features.subspan(apart * features), tokens, features);
+  const Int8Rows given(tokens, features, context.features.subspan(apart * features));
   const float factor = step_.factor(), per_step = 1 / factor;
 
   std::vector<std::int16_t> symbols;  // [columns, T]
   std::vector<std::uint8_t> expected;
-  std::vector<float> values(tokens * layers() * width), coefficients;
-  Bf16Rows rows;
+  std::vector<float> values(tokens * layers() * width), weighted, coefficients;
   for (const Side side : {Side{profile_->keys(group_), true}, Side{profile_->values(group_), false}}) {
     const std::size_t n = layers() * width;
     for (std::size_t layer = 0; layer < layers(); ++layer) {
@@ -196,36 +188,37 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
         for (std::size_t i = 0; i < width; ++i) row[i] -= side.tensor.mean[layer * width + i];
       }
     }
-    std::vector<float> weighted = multiply_blocks(values, tokens, side.tensor.weights, geometry.head_dim);
+    multiply_blocks(values, tokens, side.tensor.weights, geometry.head_dim, weighted);
     const Columns columns = columns_at(side.tensor, step_);
     const Prediction predicted(side.tensor, given, columns.count);
     const auto round_to_symbol = [&](float value) {
       return static_cast<std::int16_t>(std::lrintf(std::clamp(value * per_step, -32767.0F, 32767.0F)));
     };
     // The wide columns' coded values leave y, and with them whatever else of y they did not hold exactly stays in it.
-    std::vector<float> wide_values = project_wide(side.tensor, weighted, tokens, columns.wide);
+    const std::vector<float> wide_values = project_wide(side.tensor, weighted, tokens);
+    std::vector<float> as_coded(tokens * columns.wide);
     std::size_t next = 0;  // coded column
     for (std::size_t column = 0; column < columns.wide; ++column) {
       const bool is_coded = next < columns.coded.size() && columns.coded[next] == column;
       if (is_coded) ++next;
       for (std::size_t token = 0; token < tokens; ++token) {
-        float& value = wide_values[token * columns.wide + column];
-        const std::int16_t symbol = is_coded ? round_to_symbol(value - predicted(token, column)) : std::int16_t{0};
+        const float value = wide_values[token * side.tensor.wide_stride() + column],
+                    expected_value = predicted(token, column);
+        const std::int16_t symbol = is_coded ? round_to_symbol(value - expected_value) : std::int16_t{0};
         if (is_coded) symbols.push_back(symbol);
-        value = factor * outward(symbol) + predicted(token, column);
+        as_coded[token * columns.wide + column] = factor * outward(symbol) + expected_value;
       }
     }
-    add_wide(side.tensor, wide_values, tokens, -1, weighted);
-    rows.reset(tokens, n);
-    rows.round_from(weighted, n);
+    add_wide(side.tensor, as_coded, tokens, -1, weighted);
+    const Int8Rows rows(tokens, n, weighted);
     const std::size_t stride = padded(columns.count - columns.wide);
     coefficients.resize(rows.padded_rows() * stride);
     multiply(rows, side.tensor.analysis, coefficients);
     for (; next < columns.coded.size(); ++next) {
-      const std::size_t column = columns.coded[next];
+      const std::size_t column = columns.coded[next], narrow = column - columns.wide;
+      const float scale = side.tensor.scales[narrow];
       for (std::size_t token = 0; token < tokens; ++token)
-        symbols.push_back(
-            round_to_symbol(coefficients[token * stride + column - columns.wide] - predicted(token, column)));
+        symbols.push_back(round_to_symbol(scale * coefficients[token * stride + narrow] - predicted(token, column)));
     }
     expected.insert(expected.end(), columns.expected.begin(), columns.expected.end());
   }
@@ -303,40 +296,36 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const Bf16Rows given = feature_rows(context.features.subspan(apart * features), tokens, features);
+  const Int8Rows given(tokens, features, context.features.subspan(apart * features));
   const float factor = step.factor();
   std::vector<std::int16_t> symbols;
-  std::vector<float> coefficients, values, row(width);
-  Bf16Rows rows;
+  std::vector<float> narrow_values, wide_values, values, plain, row(width);
   for (const Side side : sides) {
     const Columns& columns = columns_of[side.keys ? 0 : 1];
-    const std::size_t n = layers() * width;
+    const std::size_t n = layers() * width, depth = columns.count - columns.wide, stride = padded(n);
     symbols.assign(columns.coded.size() * tokens, 0);
     if (auto status = decoder->read(symbols); !status) return status;
     const Prediction predicted(side.tensor, given, columns.count);
-    std::vector<float> wide_values(tokens * columns.wide);
-    rows.reset(tokens, columns.count - columns.wide);
+    wide_values.resize(tokens * columns.wide);
+    narrow_values.resize(tokens * depth);
     for (std::size_t column = 0, next = 0; column < columns.count; ++column) {
       const std::int16_t* coded = nullptr;
       if (next < columns.coded.size() && columns.coded[next] == column) coded = &symbols[next++ * tokens];
-      const std::size_t narrow = column - columns.wide, shift = narrow % 2 == 0 ? 0 : 16;
-      for (std::size_t token = 0; token < tokens; ++token) {
-        const float value = (coded ? factor * outward(coded[token]) : 0) + predicted(token, column);
-        if (column < columns.wide) {
-          wide_values[token * columns.wide + column] = value;
-        } else {
-          rows.pair(narrow / 2)[token] |= static_cast<std::uint32_t>(bf16_from_float(value)) << shift;
-        }
-      }
+      const bool is_wide = column < columns.wide;
+      const std::size_t apart_by = is_wide ? columns.wide : depth;
+      const float scale = is_wide ? 1 : side.tensor.scales[column - columns.wide];
+      float* to = is_wide ? &wide_values[column] : &narrow_values[column - columns.wide];
+      for (std::size_t token = 0; token < tokens; ++token)
+        to[token * apart_by] = scale * ((coded ? factor * outward(coded[token]) : 0) + predicted(token, column));
     }
-    const std::size_t stride = padded(n);
-    coefficients.resize(rows.padded_rows() * stride);
-    multiply(rows, side.tensor.synthesis, coefficients);
+    const Int8Rows rows(tokens, depth, narrow_values);
+    values.resize(rows.padded_rows() * stride);
+    multiply(rows, side.tensor.synthesis, values);
+    if (stride != n)
+      for (std::size_t token = 1; token < tokens; ++token) std::copy_n(&values[token * stride], n, &values[token * n]);
     values.resize(tokens * n);
-    for (std::size_t token = 0; token < tokens; ++token)
-      std::copy_n(&coefficients[token * stride], n, &values[token * n]);
     add_wide(side.tensor, wide_values, tokens, 1, values);
-    const std::vector<float> plain = multiply_blocks(values, tokens, side.tensor.unweights, geometry.head_dim);
+    multiply_blocks(values, tokens, side.tensor.unweights, geometry.head_dim, plain);
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];

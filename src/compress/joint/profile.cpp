@@ -176,19 +176,17 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
                        &to.weights[i * head_dim * head_dim], &to.unweights[i * head_dim * head_dim]))
       return damaged("a weight cannot be inverted");
   for (const std::uint16_t value : from.wide_basis) to.wide.push_back(float_from_bf16(value));
-  const std::size_t wide = from.wide_basis.size() / n;
+  const std::size_t wide = from.wide_basis.size() / n, lanes = Int8Panels::width,
+                    stride = (wide + lanes - 1) / lanes * lanes;
+  to.wide_transposed.resize(n * stride);
   for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t column = 0; column < wide; ++column) to.wide_transposed.push_back(to.wide[column * n + i]);
-  std::vector<std::uint16_t> basis;  // [C - C1, n]
-  for (std::size_t i = 0; i < from.narrow_basis.size(); ++i)
-    basis.push_back(bf16_from_float(from.narrow_scales[i / n] * static_cast<float>(from.narrow_basis[i])));
-  to.analysis = Bf16Panels::transposed(n, basis.size() / n, basis);
-  to.synthesis = Bf16Panels(basis.size() / n, n, basis);
-  std::vector<std::uint16_t> prediction;  // [C, F]
-  for (std::size_t i = 0; i < from.prediction.size(); ++i)
-    prediction.push_back(
-        bf16_from_float(from.prediction_scales[i / features] * static_cast<float>(from.prediction[i])));
-  if (features > 0) to.prediction = Bf16Panels::transposed(features, columns, prediction);
+    for (std::size_t column = 0; column < wide; ++column)
+      to.wide_transposed[i * stride + column] = to.wide[column * n + i];
+  to.scales = from.narrow_scales;
+  to.analysis = Int8Panels::transposed(n, to.scales.size(), from.narrow_basis);
+  to.synthesis = Int8Panels(to.scales.size(), n, from.narrow_basis);
+  to.prediction_scales = from.prediction_scales;
+  if (features > 0) to.prediction = Int8Panels::transposed(features, columns, from.prediction);
   return to;
 }
 

@@ -20,9 +20,9 @@ struct ProductShape {
   std::size_t rows, columns, depth;
 };
 
-/// to += sign * left [rows, depth] * right [depth, columns], in f32. Four rows and 64 columns are summed in registers.
+/// to += sign * left [rows, depth] * right [depth, columns], in f32. Eight rows and 32 columns are summed in registers.
 inline void add_product(ProductShape shape, Floats left, Floats right, float sign, MutableFloats to) {
-  constexpr std::size_t lanes = 16, vectors = 4, height = 4;
+  constexpr std::size_t lanes = 16, vectors = 2, height = 8;
   using Lanes [[gnu::vector_size(lanes * sizeof(float))]] = float;
   for (std::size_t row = 0; row < shape.rows; row += height) {
     const std::size_t rows = std::min(height, shape.rows - row);
@@ -30,14 +30,19 @@ inline void add_product(ProductShape shape, Floats left, Floats right, float sig
     for (std::size_t i = 0; i < height; ++i) values[i] = left.values + (row + std::min(i, rows - 1)) * left.stride;
     std::size_t column = 0;
     const auto strip = [&]<std::size_t Vectors>() {
+      // Loops over sums are unrolled, or the compiler keeps them in memory.
       Lanes sums[height][Vectors] = {};
       for (std::size_t k = 0; k < shape.depth; ++k) {
         Lanes line[Vectors];
         std::memcpy(line, right.values + k * right.stride + column, sizeof line);
+#pragma GCC unroll 8
         for (std::size_t i = 0; i < height; ++i)
+#pragma GCC unroll 8
           for (std::size_t v = 0; v < Vectors; ++v) sums[i][v] += values[i][k] * line[v];
       }
-      for (std::size_t i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < height; ++i) {
+        if (i >= rows) break;
         float* out = to.values + (row + i) * to.stride + column;
         Lanes before[Vectors];
         std::memcpy(before, out, sizeof before);

@@ -10,7 +10,7 @@
 
 #include "krul/compress/entropy/symbol_encoder.hpp"
 #include "krul/compress/entropy/table_set.hpp"
-#include "krul/compress/joint/bf16_product.hpp"
+#include "krul/compress/joint/int8_panels.hpp"
 #include "krul/core/error.hpp"
 #include "krul/core/geometry.hpp"
 
@@ -79,13 +79,16 @@ class Profile {
     std::vector<float> mean;             ///< [n]
     std::vector<float> weights;          ///< [layers * G, D, D]: W
     std::vector<float> unweights;        ///< [layers * G, D, D]: W^-1
-    std::vector<float> wide;             ///< [C1, n]: the first columns of Q, whose coefficients are too large for bf16
-    std::vector<float> wide_transposed;  ///< [n, C1]
-    Bf16Panels analysis;                 ///< [n, C - C1]: the others
-    Bf16Panels synthesis;                ///< [C - C1, n]: their transpose
-    Bf16Panels prediction;               ///< [F, C]: R^T
+    std::vector<float> wide;             ///< [C1, n]: the first columns of Q, whose coefficients are too large for int8
+    std::vector<float> wide_transposed;  ///< [n, wide_stride()], what is no column is zero
+    Int8Panels analysis;                 ///< [n, C - C1]: the others, over their scales
+    Int8Panels synthesis;                ///< [C - C1, n]: their transpose
+    std::vector<float> scales;           ///< [C - C1]
+    Int8Panels prediction;               ///< [F, C]: R^T, over its scales
+    std::vector<float> prediction_scales;       ///< [C]
     std::vector<std::uint8_t> spreads, tables;  ///< [C]
     [[nodiscard]] std::size_t wide_columns() const noexcept { return wide.size() / mean.size(); }
+    [[nodiscard]] std::size_t wide_stride() const noexcept { return wide_transposed.size() / mean.size(); }
   };
 
   /// @return corrupt or too_large unless all sizes fit together and W can be inverted

@@ -138,12 +138,20 @@ TEST_CASE("symbols and rows are those of the twin") {
             const auto f = std::span(sample.features).subspan(token * features, features);
             const auto values = sample.values(token, tensor);
             auto y = twin.centred(values);
-            // bf16 rounds y, Q, f and R by 2^-9 each, relative to the lengths of the vectors they are part of.
-            double length = 0, predicted = 0, given = 0;
+            // Rows are rounded to 127 steps of their largest value: each value is off by up to 1/254 of it, and what is
+            // multiplied with a column by as much as their lengths allow. Sums in f32 add next to nothing to that.
+            const auto rounding = [](const auto& row) {
+              double largest = 0;
+              for (const double each : row) largest = std::max(largest, std::abs(each));
+              return largest / 254 * std::sqrt(static_cast<double>(row.size())) + 1e-5 * largest;
+            };
+            double column_length = 0;  // of R's
+            for (std::size_t i = 0; i < features; ++i) column_length += std::pow(127 * 0.01, 2);
+            const double predicted = rounding(f) * std::sqrt(column_length);
+            // In a wide column y and Q are f32: what it rounds grows with the length of y.
+            double length = 0;
             for (const double each : y) length += each * each;
-            for (const float value : f) given += double{value} * value;
-            for (std::size_t i = 0; i < features; ++i) predicted += std::pow(127 * 0.01, 2);
-            const double slack = (2.5 * std::sqrt(length) + 2.5 * std::sqrt(given * predicted)) * 0x1p-9;
+            double slack = predicted + 1e-5 * std::sqrt(length);
             std::vector<double> as_coded(count);
             const std::size_t wide = std::min(count, transform.wide_basis.size() / transform.mean.size());
             const auto check_column = [&](std::size_t column) {
@@ -156,19 +164,32 @@ TEST_CASE("symbols and rows are those of the twin") {
             for (std::size_t column = 0; column < wide; ++column) check_column(column);
             for (std::size_t column = 0; column < wide; ++column)
               twin.take_off(column, as_coded[column] + twin.predicted(column, f), y);
+            // Q's columns have lengths of nearly 1.
+            slack += 1.02 * rounding(y) + 1.02 * predicted * std::sqrt(static_cast<double>(wide));
             for (std::size_t column = wide; column < count; ++column) check_column(column);
             const auto expected = twin.values(as_coded, f);
             const auto found = back.values(token, tensor);
-            double wanted = 0;
-            for (std::size_t column = 0; column < count; ++column)
-              wanted += std::pow(as_coded[column] + twin.predicted(column, f), 2);
             std::vector<double> difference(values.size());
             for (std::size_t i = 0; i < values.size(); ++i) difference[i] = found[i] - expected[i];
             double error = 0;
             for (const double each : twin.weighted(difference)) error += each * each;
-            // The same roundings, of the coefficients' length; and 2^-9 of each prediction.
-            CHECK(std::sqrt(error) <=
-                  3 * 0x1p-9 * (std::sqrt(wanted) + std::sqrt(given * predicted * static_cast<double>(count))));
+            // Each prediction is off, and each narrow value, in units of its column's scale, by 1/254 of the largest
+            // one.
+            std::vector<double> narrow;
+            double inverse_scales = 0;
+            for (std::size_t column = wide; column < count; ++column) {
+              const double scale = transform.narrow_scales[column - wide];
+              narrow.push_back(scale * (as_coded[column] + twin.predicted(column, f)));
+              inverse_scales += 1 / (scale * scale);
+            }
+            const double largest =
+                narrow.empty() ? 0
+                               : std::abs(*std::ranges::max_element(narrow, {}, [](double x) { return std::abs(x); }));
+            double wanted = 0;
+            for (const double each : expected) wanted += each * each;
+            CHECK(std::sqrt(error) <= 1.1 * (largest / 254 * std::sqrt(inverse_scales) +
+                                             predicted * std::sqrt(static_cast<double>(count))) +
+                                          1e-4 * std::sqrt(wanted) + 1e-4);
           }
         }
       }
