@@ -12,6 +12,7 @@
 #include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
+#include "profile_option.hpp"
 #include "restore_once.hpp"
 #include "verbs.hpp"
 
@@ -20,6 +21,7 @@ namespace {
 
 struct RestoreBenchOptions {
   ModelOptions model;
+  ProfileOption profile;
   std::size_t tokens = 1024;
   std::size_t prompt = 32;
   std::size_t rounds = 7;
@@ -102,9 +104,11 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto chosen = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
+  const auto profile = options.profile.load(model, tool);
   if (options.calibrate)
     save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
-  const auto costs = machine_costs(model, tool);
+  auto costs = machine_costs(model, tool);
+  measure_profile_costs(costs, model, profile);
   for (auto& link : links) link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
@@ -132,9 +136,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     std::vector<std::uint64_t> stored;
     for (const auto& strategy : chosen) {
       tool.progress("saving with " + std::string(strategy.name) + " for " + link.text);
-      Returning returning{
-          model, costs.costs(link, strategy, model.backend.geometry()), saved_id("bench-", strategy, link), {}};
-      const HistorySave save{strategy, returning.costs, returning.id};
+      Returning returning{model,
+                          costs.costs(link, strategy, model.backend.geometry()),
+                          saved_id("bench-", strategy, link),
+                          {},
+                          profile};
+      const HistorySave save{strategy, returning.costs, returning.id, profile, history};
       if (link.kind == LinkName::Kind::disk) {
         returning.tokens = save_history(model.backend, disk, exact, history, save);
         stored.push_back(stored_bytes(disk, returning.id));
@@ -226,6 +233,7 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   auto options = std::make_shared<RestoreBenchOptions>();
   auto* verb = bench.add_subcommand("restore", "time to first token of a returning conversation");
   options->model.add_to(*verb);
+  options->profile.add_to(*verb);
   verb->add_option("--tokens", options->tokens, "history")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   verb->add_option("--prompt", options->prompt, "new tokens")->check(CLI::Range(1, 1 << 16))->capture_default_str();
   verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")

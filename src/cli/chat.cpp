@@ -6,6 +6,7 @@
 
 #include "exact_history.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "profile_option.hpp"
 #include "talk.hpp"
 #include "verbs.hpp"
 
@@ -16,6 +17,7 @@ using Talk = Conversation<CpuModel, FileStore, AnyPolicy>;
 
 struct ChatOptions {
   ModelOptions model;
+  ProfileOption profile;
   StoreOptions store;
   ReplyOptions reply;
   std::string conversation;
@@ -58,6 +60,7 @@ struct Chat {
   Talk talk;
   Strategy strategy;
   Costs costs;                                          ///< of the restore that saves are planned for
+  std::shared_ptr<const Profile> profile;               ///< of the model; may be none
   std::optional<TokenwiseSimilarityEstimator<>> watch;  ///< if the strategy looks at attention
 
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
@@ -69,7 +72,8 @@ struct Chat {
   /// Saves while the user reads the reply and thinks.
   Status save(CpuModel& model) {
     const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
-    const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(), {strategy, costs, {}});
+    const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(),
+                              {strategy, costs, {}, profile, std::span(talk.tokens()).first(talk.cache().length())});
     return talk.save_in_background(plan, watch ? &statistics : nullptr);
   }
 };
@@ -106,13 +110,20 @@ void chat(const ChatOptions& options, const Tool& tool) {
         {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
   auto store = options.store.open();
   auto model = options.model.load(tool);
+  const auto profile = options.profile.load(model, tool);
   ConversationOptions conversation;
+  conversation.profile = profile;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
   conversation.threads = model.backend.workers().threads();
-  Chat chat{
-      unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)), strategy, {}, {}};
-  chat.costs = machine_costs(model, tool).costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
+  Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
+            strategy,
+            {},
+            profile,
+            {}};
+  auto costs = machine_costs(model, tool);
+  measure_profile_costs(costs, model, profile);
+  chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
   chat.talk.plan_for(chat.costs);
   if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());
 
@@ -149,6 +160,7 @@ void add_chat(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<ChatOptions>();
   auto* verb = program.add_subcommand("chat", "talk; each turn is saved, and a later start goes on");
   options->model.add_to(*verb);
+  options->profile.add_to(*verb);
   options->store.add_to(*verb);
   options->reply.add_to(*verb);
   verb->add_option("--conversation", options->conversation, "name of the conversation, any text")->required();

@@ -12,6 +12,7 @@
 #include "krul/eval/result_table.hpp"
 #include "krul/model/sampling.hpp"
 #include "page_cache.hpp"
+#include "profile_option.hpp"
 #include "restore_once.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
@@ -73,14 +74,16 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
 
   const std::size_t vocabulary = model.backend.geometry().vocabulary;
   const auto shown = demo_strategies();
-  const auto costs = machine_costs(model, Tool{});
+  const auto profile = ProfileOption{}.load(model, Tool{});
+  auto costs = machine_costs(model, Tool{});
+  measure_profile_costs(costs, model, profile);
   auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
   for (const auto& link : unwrap(parse_links(options.links)))
     for (const auto& strategy : shown) {
       const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      static_cast<void>(save_history(
-          model.backend, store, exact, history,
-          {strategy, costs.costs(rate, strategy, model.backend.geometry()), saved_id(text.id + "-", strategy, link)}));
+      static_cast<void>(save_history(model.backend, store, exact, history,
+                                     {strategy, costs.costs(rate, strategy, model.backend.geometry()),
+                                      saved_id(text.id + "-", strategy, link), profile, history}));
     }
   auto& cache = exact.cache;
   auto batch = model.backend.make_batch();
@@ -182,7 +185,9 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   auto store = unwrap(FileStore::open(job.at("store").get<std::string>()));
   const auto links = unwrap(parse_links(options.links));
   auto model = options.model.load(tool);
-  const auto costs = machine_costs(model, tool);
+  const auto profile = ProfileOption{}.load(model, tool);
+  auto costs = machine_costs(model, tool);
+  measure_profile_costs(costs, model, profile);
   Json results = Json::array();
   for (const auto& json : job.at("cases")) {
     const DemoCase item = case_from(json);
@@ -191,7 +196,7 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
       for (const auto& strategy : demo_strategies()) {
         const LinkName rate = costs.resolved(link, model.backend.geometry(), item.history, 32);
         const Returning returning{model, costs.costs(rate, strategy, model.backend.geometry()),
-                                  saved_id(item.id + "-", strategy, link), item.tokens};
+                                  saved_id(item.id + "-", strategy, link), item.tokens, profile};
         tool.progress("restoring " + item.id + " over " + link.text + " with " + std::string(strategy.name));
         results.push_back(measure(returning, store, restored_case, strategy, rate));
       }

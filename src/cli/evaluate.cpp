@@ -1,6 +1,7 @@
 #include "evaluate.hpp"
 
 #include <cstdio>
+#include <list>
 #include <memory>
 
 #include "csv.hpp"
@@ -42,6 +43,10 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
 
 void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   run.tool.progress("");
+  for (const auto& strategy : run.strategies)
+    if (strategy.step && !run.profile)
+      run.tool.say(std::string(strategy.name) + ": without a profile of this model rows were coded as " +
+                   std::string(strategy.codec) + "; krul calibrate --conversations makes one");
   if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
   if (!run.tool.json) {
     std::printf("%s", result.table.c_str());
@@ -60,12 +65,21 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   auto strategies = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   if (!options.precisions.empty()) {
-    Evaluation run{options, tool, {}, link, std::move(model), {}};
+    Evaluation run{options, tool, {}, link, std::move(model), {}, {}};
     return evaluate_precision(run);
   }
   auto costs = machine_costs(model, tool);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), {}};
+  run.profile = options.profile.load(run.model, tool);
+  measure_profile_costs(run.costs, run.model, run.profile);
+  std::list<std::string> names;  // strategies borrow theirs
+  for (const int code : options.steps) {
+    Strategy at_step = unwrap(strategy_named("krul-compact"));
+    at_step.name = names.emplace_back("step" + std::to_string(code));
+    at_step.step = StepScale{static_cast<std::int8_t>(code)};
+    run.strategies.push_back(std::move(at_step));
+  }
   if (!options.tasks.empty()) {
     evaluate_tasks(run);
   } else if (options.turns > 0) {
@@ -81,11 +95,18 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<EvaluateOptions>();
   auto* verb = program.add_subcommand("evaluate", "quality and size of strategies on conversations");
   options->model.add_to(*verb);
+  options->profile.add_to(*verb);
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "JSON lines, one file or several; without it, the demo's own");
   auto* tasks = verb->add_option("--tasks", options->tasks,
                                  "JSON lines: how likely the answers to questions on a restored text are");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
+  verb->add_option(
+          "--steps", options->steps,
+          "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
+          "and quality")
+      ->delimiter(',')
+      ->check(CLI::Range(-127, 127));
   verb->add_option("--history", options->history, "tokens that are saved and restored")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();

@@ -7,6 +7,7 @@
 
 #include "krul/conversation/strategy.hpp"
 #include "machine_costs.hpp"
+#include "profile_option.hpp"
 #include "texts.hpp"
 #include "tool.hpp"
 
@@ -14,6 +15,7 @@ namespace krul::cli {
 
 struct EvaluateOptions {
   ModelOptions model;
+  ProfileOption profile;
   std::vector<std::string> conversations;
   std::vector<std::string> tasks;
   std::string strategies = "load-int8,krul";
@@ -24,6 +26,7 @@ struct EvaluateOptions {
   std::size_t turns = 0;
   bool rewrite = false;
   std::vector<std::string> precisions;
+  std::vector<int> steps;
   std::string csv;
 };
 
@@ -35,6 +38,7 @@ struct Evaluation {
   LinkName link;
   LoadedModel model;
   MachineCosts costs;
+  std::shared_ptr<const Profile> profile;  ///< may be none
 
   [[nodiscard]] Costs costs_for(const Strategy& strategy) const {
     return costs.costs(link, strategy, model.backend.geometry());

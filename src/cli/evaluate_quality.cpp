@@ -129,7 +129,7 @@ void evaluate_quality(Evaluation& run) {
     auto empty = prefill_exact(model, {}, item.fresh().size());
     const auto alone = logits_after(model, empty.cache, item.fresh(), item.fresh().size());
     for (auto& outcome : outcomes) {
-      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
+      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile);
       state.save(exact, item.before());
       const auto logits = state.resume(item.all, item.fresh().size());
       outcome.totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), state);

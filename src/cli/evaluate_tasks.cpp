@@ -152,7 +152,7 @@ void evaluate_tasks(Evaluation& run) {
     auto empty = prefill_exact(model, {}, alone.size());
     score.without = eval::score_answer(logits_after(model, empty.cache, alone, rows), item.answer);
     for (auto& outcome : outcomes) {
-      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
+      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile);
       state.save(exact, item.history);
       score.restored = eval::score_answer(state.resume(all, rows), item.answer);
       outcome.totals.add(item.source, score, state);

@@ -96,7 +96,8 @@ void evaluate_turns(Evaluation& run) {
     auto exact = prefill_exact(model, {}, text.size());
     std::vector<std::unique_ptr<StrategyRun>> states;
     for (const auto& outcome : outcomes)
-      states.push_back(std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy)));
+      states.push_back(
+          std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile));
     for (const auto& range : eval::equal_turns(text.size(), turns)) {
       const auto fresh = text.subspan(range.begin, range.size());
       const auto reference = logits_after(model, exact.cache, fresh, fresh.size());

@@ -45,15 +45,20 @@ struct Evidence {
 
 SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
                            const Evidence& evidence) {
-  const SavePlan codings = unwrap(codings_of(save.strategy));
+  const SavePlan codings = unwrap(codings_of(save.strategy, save.profile));
   const std::size_t tried = std::min<std::size_t>(64, tokens);
-  BlockBytes bytes = measure_block_bytes(cache, model.geometry(), codings, tried);
-  bytes = {bytes.single * 64 / tried, bytes.pair * 64 / tried};
+  BlockBytes bytes =
+      codings.profile ? measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens))
+                      : measure_block_bytes(cache, model.geometry(), codings, tried);
+  bytes.single = bytes.single * 64 / tried;
+  bytes.pair = bytes.pair * 64 / tried;
+  for (auto& each : bytes.groups) each = each * 64 / tried;
   return {.geometry = model.geometry(),
           .tokens = tokens,
           .block_bytes = bytes,
           .statistics = evidence.statistics,
           .unpredictability = evidence.unpredictability,
+          .profile = save.profile,
           .costs = save.costs};
 }
 

@@ -33,6 +33,8 @@ struct HistorySave {
   const Strategy& strategy;
   std::optional<Costs> costs;  ///< of the restore that is planned for
   std::string id;
+  std::shared_ptr<const Profile> profile = {};  ///< of the model; may be none
+  std::span<const Token> tokens = {};           ///< of the history, where a profile is used
 };
 
 /// Saves a history under a strategy, in place of what was saved under that id.

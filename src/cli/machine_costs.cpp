@@ -21,6 +21,11 @@ namespace {
 /// Of the file with the costs; another one is measured again.
 constexpr int costs_version = 2;
 
+/// What the undoing of a profile's coding is called among the codecs.
+std::string profile_key(const std::string& profile, StepScale step) {
+  return profile + " step " + std::to_string(step.code);
+}
+
 using Restores = std::vector<std::vector<eval::TimedRestore>>;
 
 /// Runs restores in rounds, so that a slow minute of the machine meets all alike; rounds in which others were at work
@@ -48,7 +53,8 @@ double measure_decode_row_s(eval::CostMeter<CpuModel>& meter, const SavePlan& pl
   const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
   unwrap(meter.save(store, shape.history, plan, threads));
   std::vector<double> row_s;
-  const auto alternative = restore_from(meter, store, shape);
+  const eval::Alternative<eval::TimedRestore> alternative{
+      "", [&] { return unwrap(meter.restore(store, shape, plan.profile)); }};
   const Restores restores = run_restores(std::span(&alternative, 1));
   for (const auto& restore : restores.front()) {
     double seconds = 0;
@@ -121,48 +127,6 @@ std::optional<MachineCosts> costs_from(const Json& json) {
   return costs;
 }
 
-struct CalibrateOptions {
-  ModelOptions model;
-  StoreOptions store;
-  bool machine = false;
-};
-
-void calibrate(const CalibrateOptions& options, const Tool& tool) {
-  if (!options.machine)
-    throw Failure({ErrorCode::invalid_argument, "this version calibrates the machine only: krul calibrate --machine"});
-  auto model = options.model.load(tool);
-  const auto folder =
-      options.store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(options.store.path);
-  const auto costs = measure_machine_costs(model, folder, tool);
-  const auto file = machine_costs_file(model);
-  save_machine_costs(costs, file);
-  if (tool.json) {
-    Json json = to_json(costs);
-    json["file"] = file.string();
-    json["run"] = describe_run(model);
-    tool.print(json);
-    return;
-  }
-  const auto& layer = costs.layer;
-  std::printf(
-      "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
-      "key\n",
-      layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
-      layer.attend_key_s * 1e6);
-  std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
-  for (const auto& [codec, row_s] : costs.decode_row_s)
-    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
-  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
-              costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
-  std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.open_s * 1e3, costs.open_s_per_byte * 1e9);
-  double worst = 0;
-  for (const auto& restore : costs.explained)
-    worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));
-  std::printf("explains the %zu kinds of restores that were measured within %.0f %%; took %.1f s\n",
-              costs.explained.size(), worst * 100, costs.measured_s);
-  std::printf("kept in %s\n", file.c_str());
-}
-
 }  // namespace
 
 Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
@@ -180,7 +144,8 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
 }
 
 Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
-  Costs result = costs(link, strategy.codec);
+  Costs result = costs(
+      link, strategy.step && !profile.empty() ? profile_key(profile, *strategy.step) : std::string(strategy.codec));
   const auto merged = decode_row_s.find("merged");
   if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
     const auto layers = static_cast<double>(geometry.layers);
@@ -322,13 +287,53 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
   return costs;
 }
 
-void add_calibrate(CLI::App& program, Tool& tool) {
-  auto options = std::make_shared<CalibrateOptions>();
-  auto* verb = program.add_subcommand("calibrate", "measure what planning needs to know");
-  options->model.add_to(*verb);
-  options->store.add_to(*verb);
-  verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
-  verb->callback([options, &tool] { calibrate(*options, tool); });
+void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile) {
+  if (!profile) return;
+  costs.profile = std::string(profile_prefix) + profile->hash();
+  const auto known = [&](StepScale step) { return costs.decode_row_s.contains(profile_key(costs.profile, step)); };
+  const auto& all = strategies();
+  if (std::ranges::all_of(all, [&](const Strategy& strategy) { return !strategy.step || known(*strategy.step); }))
+    return;
+  constexpr std::size_t tokens = 1024;
+  eval::CostMeter<CpuModel> meter(model.backend, tokens);
+  for (const Strategy& strategy : all)
+    if (strategy.step && !known(*strategy.step))
+      costs.decode_row_s[profile_key(costs.profile, *strategy.step)] =
+          measure_decode_row_s(meter, SavePlan::joint(profile, *strategy.step), model.backend.workers().threads());
+  save_machine_costs(costs, machine_costs_file(model));
+}
+
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {
+  auto model = which.load(tool);
+  const auto folder = store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
+  const auto costs = measure_machine_costs(model, folder, tool);
+  const auto file = machine_costs_file(model);
+  save_machine_costs(costs, file);
+  if (tool.json) {
+    Json json = to_json(costs);
+    json["file"] = file.string();
+    json["run"] = describe_run(model);
+    tool.print(json);
+    return;
+  }
+  const auto& layer = costs.layer;
+  std::printf(
+      "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
+      "key\n",
+      layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
+      layer.attend_key_s * 1e6);
+  std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
+  for (const auto& [codec, row_s] : costs.decode_row_s)
+    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
+  std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
+              costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
+  std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.open_s * 1e3, costs.open_s_per_byte * 1e9);
+  double worst = 0;
+  for (const auto& restore : costs.explained)
+    worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));
+  std::printf("explains the %zu kinds of restores that were measured within %.0f %%; took %.1f s\n",
+              costs.explained.size(), worst * 100, costs.measured_s);
+  std::printf("kept in %s\n", file.c_str());
 }
 
 }  // namespace krul::cli

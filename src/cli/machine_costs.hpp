@@ -22,10 +22,11 @@ struct MachineCosts {
   LayerCosts layer;                            ///< without decode_row_s
   double pass_s = 0;                           ///< seconds of everything outside the layers
   double open_s = 0, open_s_per_byte = 0;      ///< as in Costs
-  std::map<std::string, double> decode_row_s;  ///< by codec, or "merged": seconds per row and layer
+  std::map<std::string, double> decode_row_s;  ///< by codec, "merged", or profile and step: seconds per row and layer
   LinkCosts disk, memory;
   double measured_s = 0;             ///< how long the measurement took
   std::vector<Explained> explained;  ///< not kept
+  std::string profile;  ///< as a plan's record names it: what strategies code by, if they want one; not kept
 
   /// What a planner needs for rows of one codec on one link.
   [[nodiscard]] Costs costs(const LinkName& link, std::string_view codec) const;
@@ -50,5 +51,12 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 
 /// The kept costs, or measured now (and kept) if there are none.
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
+
+/// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
+/// @param profile  may be none
+void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile);
+
+/// krul calibrate --machine
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool);
 
 }  // namespace krul::cli

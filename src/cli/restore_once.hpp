@@ -23,6 +23,7 @@ struct Returning {
   Costs costs;  ///< of the strategy on the link
   std::string id;
   std::vector<Token> tokens;  ///< what stands for the history, and the prompt
+  std::shared_ptr<const Profile> profile = {};
 };
 
 /// An id of its own for each strategy and link: what is stored depends on both.
@@ -37,6 +38,7 @@ RestoreFigure restore_once(const Returning& returning, S& store, const Strategy&
   options.read_only = true;
   options.threads = returning.model.backend.workers().threads();
   options.costs = returning.costs;
+  options.profile = returning.profile;
   std::vector<float> logits(returning.model.backend.geometry().vocabulary);
   const SteadyClock clock;
   const TimePoint start = clock.now();

@@ -29,12 +29,13 @@ class StrategyRun {
   /// How rows that were restored are saved when their turn ends: left as they are, or coded once more.
   enum class Rows : std::uint8_t { append, rewrite };
 
-  StrategyRun(CpuModel& model, const Strategy& strategy, const Costs& costs)
-      : model_(&model), strategy_(strategy), costs_(costs) {}
+  StrategyRun(CpuModel& model, const Strategy& strategy, const Costs& costs,
+              std::shared_ptr<const Profile> profile = {})
+      : model_(&model), strategy_(strategy), costs_(costs), profile_(std::move(profile)) {}
 
   /// Saves a history from its exact cache.
   void save(const ExactHistory& exact, std::span<const Token> history) {
-    names_ = save_history(*model_, store_, exact, history, {strategy_, costs_, "evaluated"});
+    names_ = save_history(*model_, store_, exact, history, {strategy_, costs_, "evaluated", profile_, history});
     rows_ = history.size();
   }
 
@@ -63,7 +64,8 @@ class StrategyRun {
       unwrap(talk.advance(tokens, logits));
     }
     const AttentionStatistics statistics = estimator.statistics();
-    const auto plan = plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}});
+    const auto plan =
+        plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}, profile_, tokens});
     if (how == Rows::append) {
       unwrap(talk.save(plan, strategy_.observes_attention() ? &statistics : nullptr));
     } else {
@@ -91,12 +93,14 @@ class StrategyRun {
     options.costs = costs_;
     options.threads = model_->workers().threads();
     options.read_only = read_only;
+    options.profile = profile_;
     return unwrap(Talk::open(*model_, store_, "evaluated", options, strategy_.policy));
   }
 
   CpuModel* model_;
   Strategy strategy_;
   Costs costs_;
+  std::shared_ptr<const Profile> profile_;
   MemoryStore store_;
   std::vector<Token> names_;  ///< stand for the history when it is restored
   std::size_t rows_ = 0;

@@ -40,13 +40,16 @@ void ModelOptions::add_to(CLI::App& verb) {
       ->capture_default_str();
 }
 
+std::filesystem::path ModelOptions::file() const {
+  if (!path.empty()) return path;
+  const auto file = cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(file))
+    throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
+  return file;
+}
+
 LoadedModel ModelOptions::load(const Tool& tool) const {
-  std::filesystem::path file = path;
-  if (path.empty()) {
-    file = cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!std::filesystem::exists(file))
-      throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
-  }
+  const std::filesystem::path file = this->file();
   CpuOptions options;
   options.threads = threads;
   options.kernels = kernels == "eigen"    ? KernelChoice::eigen

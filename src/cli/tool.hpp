@@ -50,6 +50,8 @@ struct ModelOptions {
   std::string cache = "auto";
 
   void add_to(CLI::App& verb);
+  /// The file that is meant; ends the program if there is none.
+  [[nodiscard]] std::filesystem::path file() const;
   [[nodiscard]] LoadedModel load(const Tool& tool) const;
 };
 

@@ -24,9 +24,10 @@ struct BackgroundSaveJob {
   Geometry geometry;
   SavePlan plan;
   std::optional<AttentionStatistics> statistics;
-  Manifest manifest;          ///< as saved before
-  std::vector<Token> tokens;  ///< of the whole conversation
-  std::size_t unchanged = 0;  ///< leading rows that are those of the manifest
+  TokenFeatures features = {};  ///< of the rows, if the plan's profile asks for them
+  Manifest manifest;            ///< as saved before
+  std::vector<Token> tokens;    ///< of the whole conversation
+  std::size_t unchanged = 0;    ///< leading rows that are those of the manifest
   C clock = {};
 };
 
@@ -48,6 +49,7 @@ class BackgroundSave {
                                                .workers = alone,
                                                .plan = work->plan,
                                                .statistics = work->statistics ? &*work->statistics : nullptr,
+                                               .features = &work->features,
                                                .clock = work->clock};
           return save_conversation(save, work->manifest, work->tokens, work->unchanged);
         })) {}

@@ -25,13 +25,16 @@ namespace krul {
 
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
-  AnyRowCodec codec{Int8Codec{}};  ///< for rows that are saved from now on; rows already saved keep theirs
-  std::string strategy = "krul";   ///< recorded with what is saved
-  std::size_t block = 64;          ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;        ///< tokens of the live cache; 0: the model's context
-  std::optional<Costs> costs;      ///< of this machine, model and link, for planning; none: everything is loaded
-  std::size_t threads = 1;         ///< that code and undo the coding, unless the model lends its own team
-  bool read_only = false;          ///< never saves, and needs no lock
+  AnyRowCodec codec{Int8Codec{}};               ///< for rows that are saved from now on; rows already saved keep theirs
+  std::shared_ptr<const Profile> profile = {};  ///< of the model: codes rows in groups of layers in place of the codec,
+                                                ///< and reads those that were; without it they are recomputed
+  StepScale step = {};                          ///< with a profile: how coarsely
+  std::string strategy = "krul";                ///< recorded with what is saved
+  std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t capacity = 0;                     ///< tokens of the live cache; 0: the model's context
+  std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
+  std::size_t threads = 1;          ///< that code and undo the coding, unless the model lends its own team
+  bool read_only = false;           ///< never saves, and needs no lock
   std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
 
@@ -96,7 +99,7 @@ class Conversation {
 
   /// Saves what is new. Closed blocks that are already saved are not written again.
   /// @return why nothing was saved; what was saved before is still there then
-  Result<SaveReport> save() { return save(SavePlan::separate(options_.codec, options_.strategy)); }
+  Result<SaveReport> save() { return save(own_plan()); }
 
   /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
   /// are forgotten.
@@ -112,7 +115,7 @@ class Conversation {
   /// @throws       as save
   /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
   Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
-  Status save_in_background() { return save_in_background(SavePlan::separate(options_.codec, options_.strategy)); }
+  Status save_in_background() { return save_in_background(own_plan()); }
 
   /// Waits for a save in the background and says how it ended; without one, how the last one did.
   Result<SaveReport> finish_save();
@@ -134,6 +137,16 @@ class Conversation {
         scheduler_(std::move(policy)),
         clock_(std::move(clock)) {
     if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
+  }
+
+  /// What the options say of how rows are stored.
+  [[nodiscard]] SavePlan own_plan() const {
+    return options_.profile ? SavePlan::joint(options_.profile, options_.step, options_.strategy)
+                            : SavePlan::separate(options_.codec, options_.strategy);
+  }
+  /// The first token of the first block that a save has to code.
+  [[nodiscard]] std::size_t first_to_code() {
+    return std::min({unchanged_, manifest_.rows, cache().length()}) / manifest_.block * manifest_.block;
   }
 
   template <AttentionObserver O>
@@ -339,18 +352,20 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     const std::size_t prompt = tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
     const std::span<float> unwanted = end == tokens.size() ? logits : logits.first(model_->geometry().vocabulary);
     const RestoreSizes sizes = restore_sizes(manifest_, matched, prompt);
-    const RestoreJob<B, S, C, ObserverOf<O>> job{.model = *model_,
-                                                 .store = *store_,
-                                                 .cache = fresh,
-                                                 .workers = workers(),
-                                                 .manifest = manifest_,
-                                                 .folder = folder_,
-                                                 .plan = plan_restore(sizes),
-                                                 .tokens = tokens.first(end),
-                                                 .logits = unwanted,
-                                                 .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched),
-                                                 .clock = clock_,
-                                                 .observer = observer_of(observer)};
+    const RestoreJob<B, S, C, ObserverOf<O>> job{
+        .model = *model_,
+        .store = *store_,
+        .cache = fresh,
+        .workers = workers(),
+        .manifest = manifest_,
+        .folder = folder_,
+        .plan = plan_restore(sizes),
+        .tokens = tokens.first(end),
+        .logits = unwanted,
+        .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
+        .profile = options_.profile,
+        .clock = clock_,
+        .observer = observer_of(observer)};
     const auto split = token_split(sizes);
     prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);
@@ -362,6 +377,11 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     }
     if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
+  const auto unreadable = plans_without_profile(manifest_, options_.profile.get());
+  for (std::size_t i = 0; i < unreadable.size(); ++i)
+    if (unreadable[i])
+      report.reasons.push_back("rows were coded with " + manifest_.plans[i].codec +
+                               ", which is not at hand: recomputed; give krul that profile");
   if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
   if (matched < manifest_.rows)
     report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +
@@ -390,6 +410,8 @@ template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   static_cast<void>(finish_save());  // what it could not save is saved now
+  const TokenFeatures features =
+      features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code());
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
                                              .folder = folder_,
                                              .cache = cache(),
@@ -397,6 +419,7 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
                                              .workers = workers(),
                                              .plan = plan,
                                              .statistics = statistics,
+                                             .features = &features,
                                              .clock = clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
   if (saved) unchanged_ = manifest_.rows;
@@ -410,22 +433,23 @@ Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const 
   expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
   const bool unasked = background_.has_value();
   const auto before = finish_save();
-  const std::size_t first =
-      std::min({unchanged_, manifest_.rows, cache().length()}) / manifest_.block * manifest_.block;
+  const std::size_t first = first_to_code();
   if (KvSnapshot::bytes(model_->geometry(), cache().length() - first) > options_.largest_copy) {
     background_report_ = save(plan, statistics);
   } else {
     background_unchanged_ = cache().length();
-    background_.emplace(BackgroundSaveJob<S, C>{.store = *store_,
-                                                .folder = folder_,
-                                                .rows = KvSnapshot(model_->geometry(), cache(), first),
-                                                .geometry = model_->geometry(),
-                                                .plan = plan,
-                                                .statistics = statistics ? std::optional(*statistics) : std::nullopt,
-                                                .manifest = manifest_,
-                                                .tokens = tokens_,
-                                                .unchanged = unchanged_,
-                                                .clock = clock_});
+    background_.emplace(BackgroundSaveJob<S, C>{
+        .store = *store_,
+        .folder = folder_,
+        .rows = KvSnapshot(model_->geometry(), cache(), first),
+        .geometry = model_->geometry(),
+        .plan = plan,
+        .statistics = statistics ? std::optional(*statistics) : std::nullopt,
+        .features = features_for(*model_, plan, std::span(tokens_).first(cache().length()), first),
+        .manifest = manifest_,
+        .tokens = tokens_,
+        .unchanged = unchanged_,
+        .clock = clock_});
   }
   if (unasked && !before) return propagate(before);
   return {};

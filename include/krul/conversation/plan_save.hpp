@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krul/backend/kv_cache.hpp"
+#include "krul/compress/token_features.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/select/attention_similarity.hpp"
@@ -25,15 +26,20 @@ struct SaveSituation {
   BlockBytes block_bytes;                 ///< what the strategy's codings make of one block: see measure_block_bytes
   const AttentionStatistics& statistics;  ///< of this conversation; may be empty if nothing looks at it
   std::span<const double> unpredictability = {};  ///< [L, L], for PairChoice::predictable
+  std::shared_ptr<const Profile> profile = {};    ///< of the model, for strategies that code by it; may be none
   std::optional<Costs> costs = {};                ///< of the restore that is planned for; none: nothing is left out
 };
 
-/// The codings of a strategy. @return unsupported if its codec is not in this build
-[[nodiscard]] inline Result<SavePlan> codings_of(const Strategy& strategy) {
+/// The codings of a strategy, by the model's profile if it wants one and there is one.
+/// @return unsupported if its codec is not in this build
+[[nodiscard]] inline Result<SavePlan> codings_of(const Strategy& strategy,
+                                                 const std::shared_ptr<const Profile>& profile = {}) {
+  if (strategy.step && profile) return SavePlan::joint(profile, *strategy.step, std::string(strategy.name));
   const auto codec = row_codec_from_name(strategy.codec);
   if (!codec) return propagate(codec);
   SavePlan plan = SavePlan::separate(*codec, std::string(strategy.name));
   plan.pair_coding = {strategy.pairs == PairChoice::none ? ChunkCoding::Sharing{Separate{}} : strategy.merge, *codec};
+  if (strategy.packed) plan.coding = {Packed{}, *codec};
   plan.order = strategy.order;
   return plan;
 }
@@ -57,7 +63,57 @@ template <KvCache Cache>
   return measured;
 }
 
+/// What a plan with a profile makes of the same tokens, group by group.
+/// @param features  of the cache's tokens, if the profile asks for them
+/// @throws PreconditionError as measure_block_bytes, and as JointTransform::encode
+template <KvCache Cache>
+[[nodiscard]] BlockBytes measure_group_bytes(const Cache& cache, const Geometry& geometry, const SavePlan& plan,
+                                             std::size_t block, const TokenFeatures& features) {
+  expects(block > 0 && cache.length() >= block && plan.profile, "measure_group_bytes: needs a block and a profile");
+  const TokenRange tokens{cache.length() - block, cache.length()};
+  const auto& groups = plan.profile->data().groups;
+  BlockBytes measured;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    std::vector<std::vector<std::byte>> bytes(2 * groups[i].layers,
+                                              std::vector<std::byte>(block * geometry.kv_row_bytes()));
+    std::vector<KvRows> rows;
+    for (std::size_t layer = 0; layer < groups[i].layers; ++layer) {
+      cache.wait(cache.read_kv(groups[i].first_layer + layer, tokens, {bytes[2 * layer], bytes[2 * layer + 1]}));
+      rows.push_back({bytes[2 * layer], bytes[2 * layer + 1]});
+    }
+    const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
+    measured.groups.push_back(JointTransform(plan.profile, i, plan.step).encode(geometry, rows, context).size());
+  }
+  return measured;
+}
+
 namespace detail {
+
+/// The sizes of a conversation that a plan is about to save, if everything were stored.
+[[nodiscard]] inline RestoreSizes sizes_of(const SavePlan& plan, const SaveSituation& situation) {
+  RestoreSizes sizes =
+      sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs, situation.block_bytes);
+  if (!plan.profile) return sizes;
+  const auto& groups = plan.profile->data().groups;
+  expects(situation.block_bytes.groups.size() == groups.size(), "plan_save: the bytes of each group are missing");
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    for (std::size_t layer = groups[i].first_layer; layer < groups[i].first_layer + groups[i].layers; ++layer) {
+      std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
+                situation.block_bytes.groups[i]);
+      if (layer > groups[i].first_layer)
+        sizes.layers[layer].shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
+    }
+  return sizes;
+}
+
+/// The same front for all layers of a group, that of its middle layer: there is no coding for a part of it.
+inline void level_groups(std::vector<std::size_t>& fronts, const Profile& profile) {
+  for (const auto& group : profile.data().groups) {
+    const auto begin = fronts.begin() + static_cast<std::ptrdiff_t>(group.first_layer);
+    const std::size_t middle = fronts[group.first_layer + group.layers / 2];
+    std::fill(begin, begin + static_cast<std::ptrdiff_t>(group.layers), middle);
+  }
+}
 
 [[nodiscard]] inline std::vector<LayerPair> choose_pairs(const Strategy& strategy, const SaveSituation& situation) {
   const auto ask = [&](auto policy) {
@@ -129,7 +185,7 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
 /// valid
 /// @complexity O(L * blocks^2), and times L for a uniform front
 [[nodiscard]] inline Result<SavePlan> plan_save(const Strategy& strategy, const SaveSituation& situation) {
-  auto plan = codings_of(strategy);
+  auto plan = codings_of(strategy, situation.profile);
   if (!plan) return plan;
   const std::size_t layers = situation.geometry.layers;
   plan->pairs = detail::choose_pairs(strategy, situation);
@@ -141,9 +197,9 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
   const bool is_front = strategy.left_out == LeftOut::uniform_front || strategy.left_out == LeftOut::pyramid;
   if (!is_front || !situation.costs) return plan;
 
-  const RestoreSizes sizes =
-      sizes_if_stored(situation.tokens, situation.block, layers, plan->pairs, situation.block_bytes);
+  const RestoreSizes sizes = detail::sizes_of(*plan, situation);
   plan->left_out = balanced_pyramid(sizes, *situation.costs);
+  if (plan->profile) detail::level_groups(plan->left_out, *plan->profile);
   if (strategy.left_out == LeftOut::uniform_front)
     plan->left_out = plan->pairs.empty() ? RestorationScheduler<UniformSplit>{}.plan(sizes, *situation.costs).prefix
                                          : detail::uniform_with_bytes_of(plan->left_out, sizes, *situation.costs);
@@ -153,8 +209,7 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
 /// Bytes that a plan stores of K and V, by the sizes it was made with.
 /// @throws PreconditionError if a size is not valid
 [[nodiscard]] inline std::uint64_t planned_bytes(const SavePlan& plan, const SaveSituation& situation) {
-  const RestoreSizes sizes =
-      sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs, situation.block_bytes);
+  const RestoreSizes sizes = detail::sizes_of(plan, situation);
   const Costs any;
   return Predictor(sizes,
                    any)(plan.left_out.empty() ? std::vector<std::size_t>(situation.geometry.layers, 0) : plan.left_out)

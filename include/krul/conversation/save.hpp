@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
+#include "krul/compress/token_features.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/version.hpp"
 #include "krul/core/workers.hpp"
@@ -44,8 +46,17 @@ struct SaveJob {
   SavePlan plan;
   const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
   const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
+  const TokenFeatures* features = nullptr;          ///< of what is coded, if the plan's profile asks for them
   C clock = {};
 };
+
+/// What a plan's profile asks for of the tokens from `first` on.
+template <ModelBackend B>
+[[nodiscard]] TokenFeatures features_for(B& model, const SavePlan& plan, std::span<const Token> tokens,
+                                         std::size_t first = 0) {
+  if (!plan.profile || plan.profile->data().features == 0) return {};
+  return token_features(model, tokens, first);
+}
 
 namespace detail {
 
@@ -58,12 +69,23 @@ class BlockEncoder {
         block_(manifest.block),
         first_block_(first_block),
         shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block} {
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) partner_.push_back(layer);
-    for (const LayerPair& pair : job.plan.pairs) {
-      partner_[pair.shallow] = pair.deep;
-      partner_[pair.deep] = pair.shallow;
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) group_of_.push_back({{layer}, &job.plan.coding});
+    const auto enter = [&](std::vector<std::size_t> layers, const ChunkCoding* coding) {
+      for (const std::size_t layer : layers) group_of_[layer] = {layers, coding};
+    };
+    for (const LayerPair& pair : job.plan.pairs) enter({pair.shallow, pair.deep}, &job.plan.pair_coding);
+    if (!job.plan.profile) return;
+    const auto& groups = job.plan.profile->data().groups;
+    codings_.reserve(groups.size());
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.step), ExactCodec{});
+      std::vector<std::size_t> layers(groups[i].layers);
+      std::iota(layers.begin(), layers.end(), groups[i].first_layer);
+      enter(std::move(layers), &codings_.back());
     }
   }
+  BlockEncoder(const BlockEncoder&) = delete;
+  BlockEncoder& operator=(const BlockEncoder&) = delete;
 
   SegmentWriter encode(std::uint8_t plan) const {
     SegmentWriter segment(shape_, job_.plan.order);
@@ -75,12 +97,11 @@ class BlockEncoder {
       const auto block = [&](std::size_t i) { return by_layer ? i : run; };
       std::vector<std::vector<std::byte>> coded(length);
       job_.workers.parallel_for(length, [&](std::size_t i, std::size_t) {
-        if (stores(layer(i), block(i)) && !is_second_of_pair(layer(i), block(i)))
-          coded[i] = encode_block(layer(i), block(i));
+        if (stores(layer(i), block(i)) && !is_shared(layer(i), block(i))) coded[i] = encode_block(layer(i), block(i));
       });
       for (std::size_t i = 0; i < length; ++i) {
-        if (is_second_of_pair(layer(i), block(i))) {
-          segment.share(partner_[layer(i)]);
+        if (is_shared(layer(i), block(i))) {
+          segment.share(group_of_[layer(i)].layers.front());
         } else {
           segment.add(coded[i], coding_id(layer(i), block(i)), plan);
         }
@@ -93,34 +114,44 @@ class BlockEncoder {
   [[nodiscard]] TokenRange tokens_of(std::size_t i) const {
     return {(first_block_ + i) * block_, std::min((first_block_ + i + 1) * block_, job_.cache.length())};
   }
+  /// A group of a profile is stored for all its layers where one of them wants it: there is no coding for a part of it.
   [[nodiscard]] bool stores(std::size_t layer, std::size_t i) const {
-    return job_.plan.left_out.empty() || tokens_of(i).end > job_.plan.left_out[layer];
+    const std::size_t wanting = job_.plan.profile ? group_of_[layer].layers.back() : layer;
+    return job_.plan.left_out.empty() || tokens_of(i).end > job_.plan.left_out[wanting];
   }
-  [[nodiscard]] bool is_pair(std::size_t layer, std::size_t i) const {
-    return partner_[layer] != layer && stores(layer, i) && stores(partner_[layer], i);
+  /// Whether the block is one chunk of the layer's whole group.
+  [[nodiscard]] bool is_grouped(std::size_t layer, std::size_t i) const {
+    const auto& layers = group_of_[layer].layers;
+    return std::all_of(layers.begin(), layers.end(), [&](std::size_t each) { return stores(each, i); }) &&
+           (layers.size() > 1 || job_.plan.profile);
   }
-  [[nodiscard]] bool is_second_of_pair(std::size_t layer, std::size_t i) const {
-    return partner_[layer] < layer && is_pair(layer, i);
+  /// Whether the chunk is that of a shallower layer.
+  [[nodiscard]] bool is_shared(std::size_t layer, std::size_t i) const {
+    return group_of_[layer].layers.front() < layer && is_grouped(layer, i);
   }
   [[nodiscard]] bool is_hidden(std::size_t layer) const {
     return !job_.plan.hidden_states.empty() && job_.plan.hidden_states[layer];
   }
   [[nodiscard]] std::uint8_t coding_id(std::size_t layer, std::size_t i) const {
     if (is_hidden(layer)) return hidden_states_coding;
-    return is_pair(layer, i) ? job_.plan.pair_coding.id() : job_.plan.coding.id();
+    return is_grouped(layer, i) ? group_of_[layer].coding->id() : job_.plan.coding.id();
   }
 
   [[nodiscard]] std::vector<std::byte> encode_block(std::size_t layer, std::size_t i) const {
     const TokenRange tokens = tokens_of(i);
     if (is_hidden(layer)) return job_.hidden->encode(layer, tokens);
-    const Rows own = rows_of(layer, tokens);
-    if (!is_pair(layer, i)) {
+    if (!is_grouped(layer, i)) {
+      const Rows own = rows_of(layer, tokens);
       const KvRows group[] = {own.view()};
       return job_.plan.coding.encode(job_.geometry, group);
     }
-    const Rows other = rows_of(partner_[layer], tokens);
-    const KvRows group[] = {own.view(), other.view()};
-    return job_.plan.pair_coding.encode(job_.geometry, group);
+    std::vector<Rows> rows;
+    for (const std::size_t each : group_of_[layer].layers) rows.push_back(rows_of(each, tokens));
+    std::vector<KvRows> group;
+    for (const Rows& each : rows) group.push_back(each.view());
+    const BlockContext context{static_cast<Position>(tokens.begin),
+                               job_.features ? job_.features->of(tokens) : std::span<const float>{}};
+    return group_of_[layer].coding->encode(job_.geometry, group, context);
   }
 
   struct Rows {
@@ -137,7 +168,12 @@ class BlockEncoder {
   const SaveJob<Cache, S, C>& job_;
   std::size_t block_, first_block_;
   SegmentShape shape_;
-  std::vector<std::size_t> partner_;  ///< [L] the other layer of the pair; itself for a single layer
+  struct Group {
+    std::vector<std::size_t> layers;  ///< ascending
+    const ChunkCoding* coding = nullptr;
+  };
+  std::vector<ChunkCoding> codings_;  ///< of a profile's groups
+  std::vector<Group> group_of_;       ///< [L] the layers that are coded with this one, itself among them
 };
 
 /// Forgets the chunks before each layer's cut that no layer needs any more. A chunk that a deeper layer still needs
@@ -189,7 +225,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {
-    const SavePlanRecord record{job.plan.strategy, std::string(job.plan.coding.codec().name()), job.plan.settings};
+    const SavePlanRecord record{job.plan.strategy, job.plan.codec_name(), job.plan.settings};
     auto plan = std::find(next.plans.begin(), next.plans.end(), record);
     if (plan == next.plans.end()) plan = next.plans.insert(plan, record);
     const std::size_t first_block = std::min(unchanged, rows) / next.block;
@@ -255,6 +291,7 @@ template <ModelBackend B, ConversationStore S>
                     .statistics = {},
                     .writer = krul_version};
   Workers workers(as.threads);
+  const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
   const SaveJob<typename B::Cache, S> job{.store = store,
                                           .folder = *folder,
                                           .cache = cache,
@@ -262,7 +299,8 @@ template <ModelBackend B, ConversationStore S>
                                           .workers = workers,
                                           .plan = as.plan,
                                           .hidden = as.hidden,
-                                          .statistics = as.statistics};
+                                          .statistics = as.statistics,
+                                          .features = &features};
   return save_conversation(job, manifest, tokens, 0);
 }
 

@@ -51,6 +51,9 @@ enum class LeftOut : std::uint8_t { nothing, everything, uniform_front, pyramid 
 /// What is stored of a token.
 enum class StoredAs : std::uint8_t { keys_and_values, hidden_states, heavy_hitters };
 
+/// Steps of a profile whose code 0 has a KL of 0.009 on what it was fitted to: about a fifth of it, and all of it.
+inline constexpr StepScale step_of_codec{-20}, step_of_compact{0};
+
 /// A name for how rows are stored and how they are brought back. Pure data: see plan_save and the policy.
 struct Strategy {
   std::string_view name;
@@ -62,6 +65,9 @@ struct Strategy {
   LeftOut left_out = LeftOut::nothing;
   StoredAs stored_as = StoredAs::keys_and_values;
   SegmentOrder order = SegmentOrder::by_layer;
+  bool packed = false;                 ///< what the codec leaves of single layers is entropy coded
+  std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
+                                       ///< profile, or if there is none, by the row codec
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -163,10 +169,33 @@ struct Strategy {
        .meaning = "krul-paper's pairs, the shallower layer's rows used for both, everything read",
        .pairs = PairChoice::attention,
        .merge = DirectReuse{}},
+      {.name = "krul-lossless",
+       .codec = "exact",
+       .policy = FullLoad{},
+       .meaning = "the cache's own bytes, entropy coded, all of them read: bit for bit what was saved",
+       .packed = true},
+      {.name = "krul-codec",
+       .codec = "int8",
+       .policy = FullLoad{},
+       .meaning = "groups of layers coded together by the model's profile, KL below 0.003, all of it read",
+       .step = step_of_codec},
+      {.name = "krul-compact",
+       .codec = "int4",
+       .policy = FullLoad{},
+       .meaning = "the same with larger steps, KL below 0.012",
+       .step = step_of_compact},
+      {.name = "krul-small",
+       .codec = "int4",
+       .policy = AsStored{},
+       .meaning = "fewest bytes: krul-compact's coding, and a pyramid of fronts left out and recomputed",
+       .left_out = LeftOut::pyramid,
+       .step = step_of_compact},
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
-       .meaning = "the default: one byte a value, every row stored, the fronts that are fastest for the link"},
+       .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
+                  "that are fastest for the link",
+       .step = step_of_codec},
   };
   return all;
 }

@@ -73,10 +73,13 @@ class CostMeter {
   }
 
   /// Opens and restores what save has saved of the shape's history.
+  /// @param profile  what it was coded with, if it was
   /// @throws PreconditionError if that history was not saved
   template <ConversationStore S>
-  [[nodiscard]] Result<TimedRestore> restore(S& store, const RestoreShape& shape) {
+  [[nodiscard]] Result<TimedRestore> restore(S& store, const RestoreShape& shape,
+                                             const std::shared_ptr<const Profile>& profile = {}) {
     ConversationOptions options;
+    options.profile = profile;
     options.read_only = true;
     options.costs = Costs{};
     auto talk = Conversation<B, S, UniformSplit, C>::open(model_, store, id_of(shape.history), options,

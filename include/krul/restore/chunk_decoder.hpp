@@ -9,6 +9,7 @@
 
 #include "krul/backend/kv_cache.hpp"
 #include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/link_lane.hpp"
 #include "krul/store/shared_chunks.hpp"
@@ -21,12 +22,18 @@ struct BrokenRows {
   std::size_t block = 0;
 };
 
+/// What chunks of a profile's groups need beside their bytes.
+struct ChunkSupport {
+  std::shared_ptr<const Profile> profile = {};
+  TokenFeatures features = {};  ///< of the manifest's rows, if the profile asks for them
+};
+
 /// Turns what was read into rows of the cache.
 class ChunkDecoder {
  public:
   /// All references must outlive the decoder.
-  ChunkDecoder(const Geometry& geometry, const Manifest& manifest, const RestorePlan& plan)
-      : geometry_(geometry), manifest_(manifest), plan_(plan) {}
+  ChunkDecoder(const Geometry& geometry, const Manifest& manifest, const RestorePlan& plan, ChunkSupport support = {})
+      : geometry_(geometry), manifest_(manifest), plan_(plan), support_(std::move(support)) {}
 
   /// The wanted tokens of a block; rows behind them are decoded and dropped.
   [[nodiscard]] TokenRange tokens_of(std::size_t block) const noexcept {
@@ -86,7 +93,8 @@ class ChunkDecoder {
 
   template <KvCache Cache>
   bool decode_chunk(Chunk& chunk, Cache& cache) const {
-    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec);
+    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec, support_.profile,
+                                             chunk.layers.front());
     if (!coding || coding->layers() != chunk.layers.size()) return false;
     const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
     const TokenRange tokens = tokens_of(chunk.block);
@@ -104,7 +112,9 @@ class ChunkDecoder {
         to[i] = {chunk.rows[i].keys, chunk.rows[i].values};
       }
     }
-    if (!coding->decode(geometry_, chunk.bytes, to)) return false;
+    const std::size_t first = chunk.block * manifest_.block;
+    const BlockContext context{static_cast<Position>(first), support_.features.of({first, first + stored})};
+    if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
     if constexpr (HostViewableCache<Cache>) {
       for (std::size_t i = 0; i < to.size(); ++i) {
         if (in_cache(chunk.layers[i]) || !loads(chunk.layers[i], chunk.block)) continue;
@@ -130,6 +140,15 @@ class ChunkDecoder {
   const Geometry& geometry_;
   const Manifest& manifest_;
   const RestorePlan& plan_;
+  ChunkSupport support_;
 };
+
+/// What a restore's chunks need: the profile, and the features of the stored tokens if it asks for them.
+template <ModelBackend B>
+[[nodiscard]] ChunkSupport decoding_support(B& model, const std::shared_ptr<const Profile>& profile,
+                                            const Manifest& manifest) {
+  if (!profile || profile->data().features == 0) return {profile, {}};
+  return {profile, token_features(model, std::span(manifest.tokens).first(manifest.rows))};
+}
 
 }  // namespace krul

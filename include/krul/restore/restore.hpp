@@ -32,8 +32,9 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  std::vector<std::size_t> lost_blocks = {};  ///< ascending; recomputed in every layer
-  std::size_t readers = 1;                    ///< reads under way at once
+  std::vector<std::size_t> lost_blocks = {};    ///< ascending; recomputed in every layer
+  std::size_t readers = 1;                      ///< reads under way at once
+  std::shared_ptr<const Profile> profile = {};  ///< for rows that were coded with one; without it they are recomputed
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
@@ -59,7 +60,7 @@ class Restoration {
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(geometry_, job.manifest, plan_),
+        decoder_(geometry_, job.manifest, plan_, decoding_support(job.model, job.profile, job.manifest)),
         broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;

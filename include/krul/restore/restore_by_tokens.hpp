@@ -44,7 +44,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
-  ChunkDecoder decoder(geometry, job.manifest, all_loaded);
+  ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.profile, job.manifest));
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
                       read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks), job.readers);
   auto batch = job.model.make_batch();

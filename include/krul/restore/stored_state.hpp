@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "krul/backend/hidden_states.hpp"
+#include "krul/compress/joint_transform.hpp"
 #include "krul/restore/restore_plan.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
@@ -43,11 +44,21 @@ namespace krul {
   return sizes;
 }
 
-/// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, or one in an
-/// object that is gone or too short, ascending. Asks the store once per object.
+/// Which plans of a manifest coded rows with another profile than this one, or none.
+[[nodiscard]] inline std::vector<bool> plans_without_profile(const Manifest& manifest, const Profile* profile) {
+  std::vector<bool> without;
+  for (const SavePlanRecord& plan : manifest.plans)
+    without.push_back(plan.codec.starts_with(profile_prefix) &&
+                      (profile == nullptr || plan.codec != std::string(profile_prefix) + profile->hash()));
+  return without;
+}
+
+/// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, one in an
+/// object that is gone or too short, or one that needs another profile, ascending. Asks the store once per object.
 template <ConversationStore S>
 [[nodiscard]] std::vector<std::size_t> lost_blocks(S& store, const std::string& folder, const Manifest& manifest,
-                                                   std::size_t history) {
+                                                   std::size_t history, const Profile* profile = nullptr) {
+  const std::vector<bool> unreadable = plans_without_profile(manifest, profile);
   std::vector<std::uint64_t> there;
   for (const auto& object : manifest.objects) there.push_back(store.size(folder + "/" + object).value_or(0));
   std::vector<std::size_t> lost;
@@ -60,7 +71,7 @@ template <ConversationStore S>
     for (std::size_t layer = 0; layer < manifest.layers && !gone; ++layer) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       gone = block * manifest.block >= fronts[layer] &&
-             (!chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object]);
+             (!chunk.is_stored() || unreadable[chunk.plan] || chunk.offset + chunk.bytes > there[chunk.object]);
     }
     if (gone) lost.push_back(block);
   }

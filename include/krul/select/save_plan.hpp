@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,12 +14,15 @@ namespace krul {
 /// What a save will store and how it is coded. Pure data.
 ///
 /// A block that both layers of a pair store is one chunk, coded by `pair_coding`; everything else is coded layer by
-/// layer. The fronts that a later restore will recompute may be left out, as the paper does. Rows that were saved
-/// before keep their coding, and a front that was left out stays out.
+/// layer. With a profile, all layers are coded in its groups instead. The fronts that a later restore will recompute
+/// may be left out, as the paper does. Rows that were saved before keep their coding, and a front that was left out
+/// stays out.
 struct SavePlan {
   ChunkCoding coding{Separate{}, Int8Codec{}};       ///< of single layers
   ChunkCoding pair_coding{Separate{}, Int8Codec{}};  ///< of pairs: two layers
-  std::vector<LayerPair> pairs;                      ///< disjoint
+  std::vector<LayerPair> pairs;                      ///< disjoint; none with a profile
+  std::shared_ptr<const Profile> profile;            ///< of the model, for coding its groups of layers; may be none
+  StepScale step;                                    ///< with a profile: how coarsely
   std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
   std::vector<bool> hidden_states;    ///< [L] layers whose input is stored in place of K and V; empty: none
   SegmentOrder order = SegmentOrder::by_layer;  ///< how the chunks of this save lie
@@ -31,6 +35,19 @@ struct SavePlan {
     plan.coding = {Separate{}, codec};
     plan.strategy = std::move(strategy);
     return plan;
+  }
+  /// Every row, coded in the groups of a profile.
+  [[nodiscard]] static SavePlan joint(std::shared_ptr<const Profile> profile, StepScale step,
+                                      std::string strategy = "krul") {
+    SavePlan plan;
+    plan.profile = std::move(profile);
+    plan.step = step;
+    plan.strategy = std::move(strategy);
+    return plan;
+  }
+  /// For the record: the codec's name, or the profile's.
+  [[nodiscard]] std::string codec_name() const {
+    return profile ? std::string(profile_prefix) + profile->hash() : std::string(coding.codec().name());
   }
 };
 
@@ -46,6 +63,8 @@ inline void expects_valid(const SavePlan& plan, std::size_t layers) {
           "SavePlan: a deeper layer leaves out no more than a shallower one");
   expects(plan.hidden_states.empty() || plan.hidden_states.size() == layers,
           "SavePlan: hidden_states needs an entry for each layer");
+  expects(!plan.profile || (plan.pairs.empty() && plan.hidden_states.empty()),
+          "SavePlan: with a profile, all layers are coded in its groups");
   for (const LayerPair& pair : plan.pairs)
     expects(plan.hidden_states.empty() || (!plan.hidden_states[pair.shallow] && !plan.hidden_states[pair.deep]),
             "SavePlan: layers of a pair store K and V");

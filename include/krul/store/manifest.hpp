@@ -26,7 +26,8 @@ struct ChunkRecord {
   friend bool operator==(const ChunkRecord&, const ChunkRecord&) = default;
 };
 
-/// How some chunks came about. Recorded for people and tools; decoding needs the chunk's codec only.
+/// How some chunks came about. Recorded for people and tools; decoding needs the chunk's codec only, and the profile
+/// that `codec` names where it begins with "profile ".
 struct SavePlanRecord {
   std::string strategy;  ///< "krul", "load-int8", ...
   std::string codec;     ///< name of the codec, for messages where its id is not known

@@ -1,0 +1,370 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krul/backend/forward.hpp"
+#include "krul/backend/hidden_states.hpp"
+#include "krul/calibrate/error_weights.hpp"
+#include "krul/calibrate/fit.hpp"
+#include "krul/calibrate/moments.hpp"
+#include "krul/compress/joint/block_rotation.hpp"
+#include "krul/compress/joint_transform.hpp"
+#include "krul/compress/token_features.hpp"
+#include "krul/core/half.hpp"
+#include "krul/eval/quality.hpp"
+
+namespace krul {
+
+/// A batch that shows what attention works on: what it takes to see what errors do.
+template <class B>
+concept LendsAttention = LendsHiddenStates<B> && requires(B& batch) {
+  { batch.queries() } -> std::convertible_to<std::span<float>>;    ///< [R, H, D], with the rotary embedding
+  { batch.attention() } -> std::convertible_to<std::span<float>>;  ///< [R, H, D], after attend
+};
+
+struct CalibrationSettings {
+  std::vector<std::size_t> groups = {2, 4, 8};  ///< layers of each group; the last one repeats
+  std::size_t conversation = 1024;              ///< tokens of a conversation that are looked at
+  std::size_t observed_every = 3;               ///< attention is looked at in every so many conversations
+  std::size_t trials = 4;                       ///< conversations on which sensitivities and steps are measured
+  std::size_t fresh = 64;                       ///< tokens after the history whose predictions are compared
+  double target_kl = 0.009;                     ///< of code 0, over the trials
+  bool features = true;                         ///< predict rows from their tokens
+  FitSettings fit = {};
+};
+
+/// What is calibrated on.
+struct CalibrationInput {
+  std::span<const std::vector<Token>> conversations;
+  std::span<const std::vector<float>> outputs = {};  ///< [L][hidden, H * D] the model's output matrices, if at hand
+};
+
+/// Called now and then with what is being done, how much of it is done, and how much there is.
+using CalibrationProgress = std::function<void(std::string_view, std::size_t, std::size_t)>;
+
+namespace detail {
+
+/// K and V of a cache's first tokens, [T, L, G, D] each, keys with the rotary embedding undone.
+struct PlainRows {
+  std::vector<float> keys, values;
+};
+template <KvCache Cache>
+[[nodiscard]] PlainRows plain_rows(const Cache& cache, const Geometry& geometry, TokenRange tokens);
+
+/// Calibrates one model. The steps of calibrate_profile, which share its data.
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch>
+class Calibration {
+ public:
+  Calibration(B& model, const CalibrationInput& input, const CalibrationSettings& settings, Workers& workers,
+              const CalibrationProgress& progress)
+      : model_(model),
+        geometry_(model.geometry()),
+        input_(input),
+        settings_(settings),
+        workers_(workers),
+        progress_(progress),
+        moments_(geometry_, settings.features ? geometry_.hidden : 0, settings.groups),
+        weights_(geometry_, input.outputs, workers) {}
+
+  ProfileData run() {
+    for (std::size_t i = 0; i < input_.conversations.size(); ++i) {
+      progress_("looking at conversations", i, input_.conversations.size());
+      look_at(i);
+    }
+    expects(moments_.tokens() > 1, "calibrate_profile: no conversation is long enough");
+    key_weights_ = weights_.keys();
+    value_weights_ = weights_.values();
+    choose_trials();
+    measure_sensitivities();
+    return fit_to_target();
+  }
+
+  [[nodiscard]] std::size_t tokens() const noexcept { return moments_.tokens(); }
+
+ private:
+  static constexpr std::size_t first_tokens = 4;  ///< outliers that would be most of the covariance
+  static constexpr std::size_t shortest = 64;
+
+  struct Trial {
+    std::vector<Token> tokens;
+    std::size_t history;
+    PlainRows rows;
+    std::vector<float> logits;
+  };
+
+  void look_at(std::size_t index) {
+    auto tokens = std::span(input_.conversations[index]);
+    tokens = tokens.first(std::min(tokens.size(), settings_.conversation));
+    if (tokens.size() < shortest) return;
+    auto cache = model_.make_cache(tokens.size());
+    auto batch = model_.make_batch();
+    if (index % settings_.observed_every == 0) {
+      observe(cache, batch, tokens);
+    } else {
+      prefill(model_, cache, batch, tokens, {}, tokens.size());
+    }
+    if (first_row_.empty()) keep_first_row(cache);
+    const PlainRows rows = plain_rows(cache, geometry_, {first_tokens, tokens.size()});
+    const TokenFeatures features =
+        settings_.features ? TokenFeatures(model_, tokens.subspan(first_tokens)) : TokenFeatures{};
+    moments_.add(rows.keys, rows.values, features.of({0, tokens.size() - first_tokens}), workers_);
+  }
+
+  /// K and V at position 0, where the rotary embedding does nothing.
+  void keep_first_row(const typename B::Cache& cache) {
+    const PlainRows row = plain_rows(cache, geometry_, {0, 1});
+    const std::size_t width = geometry_.kv_values();
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer)
+      for (const auto* values : {&row.keys, &row.values})
+        for (std::size_t i = 0; i < width; ++i) first_row_.push_back(f16_from_float((*values)[layer * width + i]));
+  }
+
+  void observe(typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens) {
+    std::vector<Position> positions(tokens.size());
+    std::iota(positions.begin(), positions.end(), Position{0});
+    batch.assign(positions);
+    model_.embed(tokens, batch);
+    const std::size_t row_bytes = geometry_.kv_row_bytes();
+    std::vector<std::byte> keys(tokens.size() * row_bytes), values(keys.size());
+    std::vector<float> plain(tokens.size() * geometry_.kv_values());
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
+      const double hidden = mean_square(batch.hidden());
+      model_.project(layer, batch, cache, KvWrite::all);
+      cache.wait(cache.read_kv(layer, {0, tokens.size()}, {keys, values}));
+      to_float(geometry_.cache_type, values, plain);
+      weights_.begin({plain, batch.queries(), batch.attention(), hidden});
+      model_.attend(layer, batch, cache, [&](const AttentionBlock& block) { weights_(block); });
+      model_.finish(layer, batch);
+    }
+    cache.commit(tokens.size());
+  }
+
+  [[nodiscard]] double mean_square(std::span<const float> hidden) const {
+    double sum = 0;
+    const auto rows = hidden.subspan(std::min(hidden.size(), first_tokens * geometry_.hidden));
+    for (const float value : rows) sum += double{value} * value;
+    return sum / static_cast<double>(std::max<std::size_t>(rows.size(), 1));
+  }
+
+  /// The longest conversations, spread over all of them.
+  void choose_trials() {
+    std::vector<std::size_t> order(input_.conversations.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::erase_if(order, [&](std::size_t i) { return input_.conversations[i].size() < 4 * settings_.fresh; });
+    const std::size_t count = std::min(settings_.trials, order.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto& all = input_.conversations[order[i * order.size() / count]];
+      Trial trial{
+          {all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), settings_.conversation))},
+          0,
+          {},
+          {}};
+      trial.history = trial.tokens.size() - settings_.fresh;
+      trial.logits.resize(settings_.fresh * geometry_.vocabulary);
+      auto cache = model_.make_cache(trial.tokens.size());
+      auto batch = model_.make_batch();
+      prefill(model_, cache, batch, std::span(trial.tokens).first(trial.history), {});
+      trial.rows = plain_rows(cache, geometry_, {0, trial.history});
+      prefill(model_, cache, batch, std::span(trial.tokens).subspan(trial.history), trial.logits);
+      trials_.push_back(std::move(trial));
+    }
+  }
+
+  /// Mean KL of a trial whose history's rows are these; [T, L, G, D] each.
+  [[nodiscard]] double divergence(const Trial& trial, const PlainRows& rows) {
+    auto cache = model_.make_cache(trial.tokens.size());
+    const std::size_t width = geometry_.kv_values(), row_bytes = geometry_.kv_row_bytes();
+    std::vector<std::byte> keys(trial.history * row_bytes), values(keys.size());
+    std::vector<float> key(width);
+    const detail::BlockRotation rotation(geometry_.rotary, 0, trial.history);
+    for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
+      for (std::size_t token = 0; token < trial.history; ++token) {
+        const std::size_t from = (token * geometry_.layers + layer) * width;
+        std::copy_n(&rows.keys[from], width, key.begin());
+        rotation.turn(token, key, geometry_.head_dim);
+        from_float(geometry_.cache_type, key, std::span(keys).subspan(token * row_bytes, row_bytes));
+        from_float(geometry_.cache_type, std::span(rows.values).subspan(from, width),
+                   std::span(values).subspan(token * row_bytes, row_bytes));
+      }
+      cache.wait(cache.write_kv(layer, {0, trial.history}, {keys, values}));
+    }
+    cache.commit(trial.history);
+    return divergence(trial, cache);
+  }
+
+  [[nodiscard]] double divergence(const Trial& trial, typename B::Cache& cache) {
+    auto batch = model_.make_batch();
+    std::vector<float> logits(trial.logits.size());
+    prefill(model_, cache, batch, std::span(trial.tokens).subspan(trial.history), logits);
+    const std::size_t vocabulary = geometry_.vocabulary;
+    std::vector<double> of_row(settings_.fresh);
+    workers_.parallel_for(of_row.size(), [&](std::size_t row, std::size_t) {
+      const eval::NextToken exact(std::span(trial.logits).subspan(row * vocabulary, vocabulary));
+      of_row[row] = exact.divergence_from(eval::NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
+    });
+    return std::accumulate(of_row.begin(), of_row.end(), 0.0) / static_cast<double>(of_row.size());
+  }
+
+  /// By how much more than the weights say an error of K, or V, of each layer changes what the model predicts: noise of
+  /// one size in the weighted space, tensor by tensor.
+  void measure_sensitivities();
+  [[nodiscard]] ProfileData fit_to_target();
+  [[nodiscard]] double coded_divergence(const std::shared_ptr<const Profile>& profile);
+
+  B& model_;
+  const Geometry& geometry_;
+  CalibrationInput input_;
+  CalibrationSettings settings_;
+  Workers& workers_;
+  CalibrationProgress progress_;
+  KvMoments moments_;
+  ErrorWeights weights_;
+  std::vector<float> key_weights_, value_weights_;
+  std::vector<std::uint16_t> first_row_;  ///< [L, 2, G, D] f16
+  std::vector<double> sensitivity_;
+  std::vector<Trial> trials_;
+};
+
+template <KvCache Cache>
+PlainRows plain_rows(const Cache& cache, const Geometry& geometry, TokenRange tokens) {
+  const std::size_t width = geometry.kv_values(), count = tokens.size();
+  std::vector<std::byte> keys(count * geometry.kv_row_bytes()), values(keys.size());
+  std::vector<float> plain(count * width);
+  PlainRows rows{std::vector<float>(count * geometry.layers * width), {}};
+  rows.values.resize(rows.keys.size());
+  const BlockRotation rotation(geometry.rotary, static_cast<Position>(tokens.begin), count);
+  for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+    cache.wait(cache.read_kv(layer, tokens, {keys, values}));
+    for (auto [bytes, to] : {std::pair{&keys, &rows.keys}, std::pair{&values, &rows.values}}) {
+      to_float(geometry.cache_type, *bytes, plain);
+      for (std::size_t token = 0; token < count; ++token) {
+        const auto row = std::span(plain).subspan(token * width, width);
+        if (bytes == &keys) rotation.turn_back(token, row, geometry.head_dim);
+        std::copy(row.begin(), row.end(), &(*to)[(token * geometry.layers + layer) * width]);
+      }
+    }
+  }
+  return rows;
+}
+
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch>
+void Calibration<B>::measure_sensitivities() {
+  constexpr float noise = 0.15F;  // of the weighted deviation: about what coding leaves
+  const std::size_t layers = geometry_.layers, width = geometry_.kv_values(), size = geometry_.head_dim;
+  if (trials_.empty()) return;
+  const std::vector<float> inverse =
+      inverse_weights({geometry_, moments_, key_weights_, value_weights_}, settings_.fit, workers_);
+  std::vector<double> found(2 * layers);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    progress_("measuring what errors do", i, found.size());
+    const std::size_t layer = i % layers;
+    for (const Trial& trial : trials_) {
+      PlainRows rows = trial.rows;
+      std::vector<float>& changed = i < layers ? rows.keys : rows.values;
+      std::minstd_rand random(static_cast<unsigned>(i + 1));
+      std::normal_distribution<float> normal(0, noise);
+      std::vector<float> draw(size);
+      for (std::size_t token = first_tokens; token < trial.history; ++token)
+        for (std::size_t head = 0; head < geometry_.kv_heads; ++head) {
+          for (float& value : draw) value = normal(random);
+          const float* matrix = &inverse[(i * geometry_.kv_heads + head) * size * size];
+          float* to = &changed[(token * layers + layer) * width + head * size];
+          for (std::size_t row = 0; row < size; ++row)
+            to[row] += std::inner_product(draw.begin(), draw.end(), matrix + row * size, 0.0F);
+        }
+      found[i] += divergence(trial, rows);
+    }
+  }
+  const double mean = std::accumulate(found.begin(), found.end(), 0.0) / static_cast<double>(found.size());
+  for (double& value : found) value /= mean;
+  sensitivity_ = std::move(found);
+}
+
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch>
+double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& profile) {
+  constexpr std::size_t block = 64;
+  double sum = 0;
+  for (const Trial& trial : trials_) {
+    auto cache = model_.make_cache(trial.tokens.size());
+    auto batch = model_.make_batch();
+    prefill(model_, cache, batch, std::span(trial.tokens).first(trial.history), {});
+    const TokenFeatures features =
+        settings_.features ? TokenFeatures(model_, std::span(trial.tokens).first(trial.history)) : TokenFeatures{};
+    const std::size_t groups = profile->data().groups.size(), blocks = (trial.history + block - 1) / block;
+    std::vector<std::vector<std::byte>> bytes(groups * blocks * geometry_.layers * 2);
+    workers_.parallel_for(groups * blocks, [&](std::size_t task, std::size_t) {
+      const auto& group = profile->data().groups[task / blocks];
+      const TokenRange tokens{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
+      std::vector<KvRows> from;
+      std::vector<MutableKvRows> to;
+      for (std::size_t layer = 0; layer < group.layers; ++layer) {
+        auto* rows = &bytes[(task * geometry_.layers + layer) * 2];
+        for (std::size_t i = 0; i < 2; ++i) rows[i].resize(tokens.size() * geometry_.kv_row_bytes());
+        cache.wait(cache.read_kv(group.first_layer + layer, tokens, {rows[0], rows[1]}));
+        from.push_back({rows[0], rows[1]});
+        to.push_back({rows[0], rows[1]});
+      }
+      const JointTransform coding(profile, task / blocks);
+      const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
+      const auto chunk = coding.encode(geometry_, from, context);
+      expects(coding.decode(geometry_, chunk, to, context).has_value(), "calibrate_profile: own chunks decode");
+    });
+    for (std::size_t task = 0; task < groups * blocks; ++task) {
+      const auto& group = profile->data().groups[task / blocks];
+      const TokenRange tokens{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
+      for (std::size_t layer = 0; layer < group.layers; ++layer) {
+        const auto* rows = &bytes[(task * geometry_.layers + layer) * 2];
+        cache.wait(cache.write_kv(group.first_layer + layer, tokens, {rows[0], rows[1]}));
+      }
+    }
+    sum += divergence(trial, cache);
+  }
+  return sum / static_cast<double>(trials_.size());
+}
+
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_target() {
+  const FitInput input{geometry_, moments_, key_weights_, value_weights_, sensitivity_};
+  constexpr std::size_t most_rounds = 6;  // two are usual
+  for (std::size_t round = 0;; ++round) {
+    progress_("fitting", round, most_rounds);
+    ProfileData fitted = fit_profile(input, settings_.fit, workers_);
+    fitted.first_row = first_row_;
+    if (trials_.empty() || round == most_rounds) return fitted;
+    const auto profile = Profile::create(fitted, geometry_);
+    expects(profile.has_value(), "calibrate_profile: what was fitted is a profile");
+    // The divergence grows with the square of the step, or a little less.
+    const double ratio = settings_.target_kl / coded_divergence(*profile);
+    if (ratio > 0.9 && ratio < 1.1) return fitted;
+    settings_.fit.step *= std::clamp(std::sqrt(ratio), 0.25, 4.0);
+  }
+}
+
+}  // namespace detail
+
+/// Fits a model's profile to conversations: moments of K and V, what errors do to attention, how much errors of each
+/// layer change the predictions, and the step that gives code 0 the wanted divergence.
+/// @param conversations  [n] tokens each; those shorter than 64 are skipped
+/// @return a profile for Profile::create, without `model` and `notes`
+/// @throws PreconditionError if no conversation is long enough, or a matrix has another shape
+/// @complexity one pass over all tokens, O(n^3) for each group of n values a token, and 2 L + 3 short passes a trial
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch>
+[[nodiscard]] ProfileData calibrate_profile(
+    B& model, const CalibrationInput& input, Workers& workers, const CalibrationSettings& settings = {},
+    const CalibrationProgress& progress = [](auto...) {}) {
+  return detail::Calibration<B>(model, input, settings, workers, progress).run();
+}
+
+}  // namespace krul

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krul/calibrate/moments.hpp"
+#include "krul/compress/joint/profile.hpp"
+
+namespace krul {
+
+/// How a profile is fitted.
+struct FitSettings {
+  double step = 0.6;    ///< of code 0, in units of the weighted values' root mean square
+  double keep = 0.25;   ///< columns whose coefficients deviate by less, in steps, are left out
+  double wide = 4;      ///< columns that deviate by more, in steps, are stored as bf16, others as int8
+  double floor = 1e-3;  ///< smallest weight of a direction, as a share of its head's largest
+  double ridge = 0.01;  ///< added to the features' variances, as a share of their mean
+};
+
+/// What a profile is fitted to.
+struct FitInput {
+  const Geometry& geometry;
+  const KvMoments& moments;
+  std::span<const float> key_weights, value_weights;  ///< [L, G, D, D], what an error does: see ErrorWeights
+  std::span<const double> sensitivity = {};           ///< [2, L] by which the weights of K, then V, of each layer are
+                                                      ///< multiplied; empty: by 1
+};
+
+/// W^-1 of K, then of V, [2, L, G, D, D], in units in which the weighted values have a root mean square of 1: turns
+/// noise that counts alike everywhere into noise of rows.
+/// @throws PreconditionError as fit_profile
+[[nodiscard]] std::vector<float> inverse_weights(const FitInput& input, const FitSettings& settings, Workers& workers);
+
+/// Fits the transforms of all groups: eigenvectors of what the features leave of the weighted covariance, then what the
+/// features predict outside of them.
+/// @post   the profile is valid for Profile::create but for its first row; `model`, `notes` and `first_row` are left
+/// empty
+/// @throws PreconditionError if a length does not fit or the moments hold fewer than two tokens
+/// @complexity O(n^3) for each group, and tensor
+[[nodiscard]] ProfileData fit_profile(const FitInput& input, const FitSettings& settings, Workers& workers);
+
+}  // namespace krul

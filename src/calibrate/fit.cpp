@@ -1,0 +1,252 @@
+#include "krul/calibrate/fit.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "krul/core/error.hpp"
+#include "krul/core/half.hpp"
+#include "krul/core/identity.hpp"
+#include "matrix.hpp"
+
+namespace krul {
+namespace {
+
+/// W of one tensor of one group: [blocks][D, D], rounded as it will be stored.
+struct Weights {
+  std::vector<Matrix> blocks, inverse;
+  std::vector<std::uint16_t> stored;
+  std::vector<float> scales;
+};
+
+/// The positive square root of M, no direction below the floor.
+Matrix root_of(const MatrixD& square, double floor) {
+  const Eigen::SelfAdjointEigenSolver<MatrixD> solver(square);
+  const double least = std::max(solver.eigenvalues().maxCoeff() * floor, 1e-30);
+  return (solver.eigenvectors() * solver.eigenvalues().cwiseMax(least).cwiseSqrt().asDiagonal() *
+          solver.eigenvectors().transpose())
+      .cast<float>();
+}
+
+Weights round_weights(const std::vector<Matrix>& exact) {
+  Weights weights;
+  for (const Matrix& block : exact) {
+    const float scale = block.cwiseAbs().maxCoeff();
+    Matrix rounded = block;
+    for (Eigen::Index row = 0; row < block.rows(); ++row)
+      for (Eigen::Index column = 0; column <= row; ++column) {
+        const std::uint16_t half = f16_from_float(block(row, column) / scale);
+        weights.stored.push_back(half);
+        rounded(row, column) = rounded(column, row) = scale * float_from_f16(half);
+      }
+    weights.scales.push_back(scale);
+    weights.inverse.push_back(rounded.cast<double>().inverse().cast<float>());
+    weights.blocks.push_back(std::move(rounded));
+  }
+  return weights;
+}
+
+/// blocks * x for the rows of x.
+Matrix multiply_rows(const std::vector<Matrix>& blocks, const Matrix& x) {
+  Matrix result(x.rows(), x.cols());
+  Eigen::Index row = 0;
+  for (const Matrix& block : blocks) {
+    result.middleRows(row, block.rows()).noalias() = block * x.middleRows(row, block.rows());
+    row += block.rows();
+  }
+  return result;
+}
+
+std::uint8_t table_for(double deviation) {
+  const double pair = std::round((std::log2(std::max(deviation, 1e-9)) + 4) * 8 / 3);
+  return static_cast<std::uint8_t>(std::clamp(1 + 2 * static_cast<int>(pair), 1, 61));
+}
+
+/// A column of Q on its way into the profile.
+struct Column {
+  Eigen::VectorXf direction;                   // [n]
+  Eigen::RowVectorXf predict;                  // [F]
+  double residual = 0, total = 0, spread = 0;  // standard deviations, in steps: what is coded, all, the larger part
+};
+
+void store_narrow(const float* values, Eigen::Index count, std::vector<std::int8_t>& to, std::vector<float>& scales) {
+  const float largest = Eigen::Map<const Eigen::VectorXf>(values, count).cwiseAbs().maxCoeff();
+  const float scale = largest > 0 ? largest / 127 : 1;
+  scales.push_back(scale);
+  for (Eigen::Index i = 0; i < count; ++i) to.push_back(static_cast<std::int8_t>(std::lrint(values[i] / scale)));
+}
+
+/// Everything about the features that does not depend on the tensor.
+struct Features {
+  MatrixD root;  // L with L L^T = covariance + ridge
+  Eigen::LLT<MatrixD> solver;
+  Eigen::VectorXf mean;
+};
+
+TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix>& exact_weights,
+                           const Features* features, const FitSettings& settings) {
+  const auto n = static_cast<Eigen::Index>(sums.mean.size());
+  const Weights weights = round_weights(exact_weights);
+  Matrix covariance = multiply_rows(weights.blocks, view(sums.covariance, sums.mean.size(), sums.mean.size()));
+  covariance = multiply_rows(weights.blocks, covariance.transpose()).transpose().eval();
+  const Matrix total = covariance;
+  Matrix map;  // W P: [n, F]
+  if (features != nullptr) {
+    const auto f = static_cast<std::size_t>(features->mean.size());
+    const Matrix cross = multiply_rows(weights.blocks, view(sums.cross, sums.mean.size(), f));
+    map = features->solver.solve(cross.transpose().cast<double>()).transpose().cast<float>();
+    const Matrix explained = map * cross.transpose();
+    const Matrix scaled = (map.cast<double>() * features->root).cast<float>();
+    covariance += scaled * scaled.transpose() - explained - explained.transpose();
+  }
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> solver(covariance);
+  std::vector<Column> columns;
+  for (Eigen::Index i = n; i-- > 0;) {
+    const double residual = std::sqrt(std::max(0.0, double{solver.eigenvalues()[i]}));
+    if (residual < settings.keep && !columns.empty()) break;
+    columns.push_back({solver.eigenvectors().col(i), {}, residual});
+  }
+  if (features != nullptr) {
+    // What the features predict outside of these columns, most of it first.
+    Matrix basis(n, static_cast<Eigen::Index>(columns.size()));
+    for (std::size_t i = 0; i < columns.size(); ++i) basis.col(static_cast<Eigen::Index>(i)) = columns[i].direction;
+    Matrix outside = (map.cast<double>() * features->root).cast<float>();
+    outside -= basis * (basis.transpose() * outside);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> gram(outside.transpose() * outside);
+    for (Eigen::Index i = gram.eigenvalues().size(); i-- > 0 && static_cast<Eigen::Index>(columns.size()) < n;) {
+      const double predicted = std::sqrt(std::max(0.0F, gram.eigenvalues()[i]));
+      if (predicted < settings.keep) break;
+      Eigen::VectorXf direction = outside * gram.eigenvectors().col(i) / static_cast<float>(predicted);
+      direction -= basis * (basis.transpose() * direction);
+      direction.normalize();
+      const double residual = std::sqrt(std::max(0.0F, direction.dot(covariance * direction)));
+      columns.push_back({direction, {}, residual});
+    }
+  }
+  for (Column& column : columns) {
+    column.total = std::sqrt(std::max(0.0F, column.direction.dot(total * column.direction)));
+    column.spread = column.residual;
+    if (features == nullptr) continue;
+    column.predict = column.direction.transpose() * map;
+    const double predicted = (column.predict.cast<double>() * features->root).norm();
+    column.spread = std::max(column.residual, predicted);
+  }
+
+  TensorTransform fitted;
+  fitted.weights = weights.stored;
+  fitted.weight_scales = weights.scales;
+  std::stable_sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) { return a.spread > b.spread; });
+  const auto wide = static_cast<std::size_t>(std::count_if(
+      columns.begin(), columns.end(), [&](const Column& column) { return column.spread > settings.wide; }));
+  Eigen::VectorXf offset = Eigen::VectorXf::Zero(n);
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const Column& column = columns[i];
+    fitted.spreads.push_back(table_for(column.spread));
+    fitted.tables.push_back(table_for(column.residual));
+    if (i < wide) {
+      for (const float value : column.direction) fitted.wide_basis.push_back(bf16_from_float(value));
+    } else {
+      store_narrow(column.direction.data(), n, fitted.narrow_basis, fitted.narrow_scales);
+    }
+    if (features != nullptr) {
+      store_narrow(column.predict.data(), column.predict.size(), fitted.prediction, fitted.prediction_scales);
+      offset += column.direction * column.predict.dot(features->mean);
+    }
+  }
+  const Matrix shift = multiply_rows(weights.inverse, offset);
+  for (Eigen::Index i = 0; i < n; ++i) fitted.mean.push_back(sums.mean[static_cast<std::size_t>(i)] - shift(i, 0));
+  return fitted;
+}
+
+/// The square roots of the weights, [2, L * G], in units of what the whole cache deviates by.
+struct Roots {
+  std::vector<Matrix> blocks;
+  std::vector<KvMoments::Sums> sums;  ///< [groups, 2]
+
+  /// Those of one tensor of one group.
+  [[nodiscard]] std::vector<Matrix> of(const FitInput& input, std::size_t i) const {
+    const auto [first, layers] = input.moments.groups()[i / 2];
+    const std::size_t heads = input.geometry.kv_heads;
+    const auto begin = blocks.begin() + static_cast<std::ptrdiff_t>(i % 2 * blocks.size() / 2 + first * heads);
+    return {begin, begin + static_cast<std::ptrdiff_t>(layers * heads)};
+  }
+};
+
+Roots weight_roots(const FitInput& input, const FitSettings& settings, Workers& workers) {
+  const Geometry& geometry = input.geometry;
+  const std::size_t size = geometry.head_dim, square = size * size, heads = geometry.layers * geometry.kv_heads;
+  expects(input.key_weights.size() == heads * square && input.value_weights.size() == heads * square,
+          "fit_profile: the weights are not [L, G, D, D]");
+  expects(input.sensitivity.empty() || input.sensitivity.size() == 2 * geometry.layers,
+          "fit_profile: the sensitivities are not [2, L]");
+  Roots roots;
+  roots.blocks.resize(2 * heads);
+  workers.parallel_for(2 * heads, [&](std::size_t i, std::size_t) {
+    const std::size_t tensor = i / heads, head = i % heads, layer = head / geometry.kv_heads;
+    const auto from = (tensor == 0 ? input.key_weights : input.value_weights).subspan(head * square, square);
+    MatrixD weight = view(from, size, size).cast<double>();
+    if (!input.sensitivity.empty()) weight *= input.sensitivity[tensor * geometry.layers + layer];
+    roots.blocks[i] = root_of(weight, settings.floor);
+  });
+  double energy = 0;
+  for (std::size_t i = 0; i < input.moments.groups().size(); ++i) {
+    roots.sums.push_back(input.moments.keys(i));
+    roots.sums.push_back(input.moments.values(i));
+  }
+  for (std::size_t i = 0; i < roots.sums.size(); ++i) {
+    const auto blocks = roots.of(input, i);
+    const std::size_t n = roots.sums[i].mean.size();
+    const View covariance = view(roots.sums[i].covariance, n, n);
+    for (std::size_t block = 0; block < blocks.size(); ++block) {
+      const auto at = static_cast<Eigen::Index>(block * size), count = static_cast<Eigen::Index>(size);
+      energy += (blocks[block] * covariance.block(at, at, count, count) * blocks[block]).trace();
+    }
+  }
+  const double deviation = std::sqrt(energy / static_cast<double>(2 * geometry.layers * geometry.kv_values()));
+  for (Matrix& block : roots.blocks) block /= static_cast<float>(deviation);
+  return roots;
+}
+
+}  // namespace
+
+std::vector<float> inverse_weights(const FitInput& input, const FitSettings& settings, Workers& workers) {
+  std::vector<float> inverse;
+  for (const Matrix& block : weight_roots(input, settings, workers).blocks) {
+    const auto values = to_vector(block.cast<double>().inverse().eval());
+    inverse.insert(inverse.end(), values.begin(), values.end());
+  }
+  return inverse;
+}
+
+ProfileData fit_profile(const FitInput& input, const FitSettings& settings, Workers& workers) {
+  const Geometry& geometry = input.geometry;
+  Roots roots = weight_roots(input, settings, workers);
+  for (Matrix& block : roots.blocks) block /= static_cast<float>(settings.step);
+  const auto groups = input.moments.groups();
+
+  Features features;
+  const bool has_features = input.moments.features() > 0;
+  if (has_features) {
+    const std::size_t f = input.moments.features();
+    MatrixD covariance = view(input.moments.feature_covariance(), f, f).cast<double>();
+    covariance.diagonal().array() += settings.ridge * covariance.trace() / static_cast<double>(f);
+    features.solver.compute(covariance);
+    features.root = features.solver.matrixL();
+    features.mean = view(input.moments.feature_mean(), f, 1);
+  }
+  ProfileData profile;
+  profile.geometry = describe(geometry);
+  profile.features = input.moments.features();
+  profile.groups.resize(groups.size());
+  workers.parallel_for(roots.sums.size(), [&](std::size_t task, std::size_t) {
+    const std::size_t i = roots.sums.size() - 1 - task;
+    GroupTransform& group = profile.groups[i / 2];
+    group.first_layer = groups[i / 2].first;
+    group.layers = groups[i / 2].second;
+    (i % 2 == 0 ? group.keys : group.values) =
+        fit_tensor(roots.sums[i], roots.of(input, i), has_features ? &features : nullptr, settings);
+  });
+  return profile;
+}
+
+}  // namespace krul

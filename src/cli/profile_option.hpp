@@ -1,0 +1,24 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "krul/compress/joint/profile.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+
+/// --profile
+struct ProfileOption {
+  std::string path;
+
+  void add_to(CLI::App& verb);
+  /// The file's profile; without one, that of the model's own file, if there is one. Ends the program if a file that
+  /// was named cannot be used; says so, and goes on without, if the model's own cannot.
+  [[nodiscard]] std::shared_ptr<const Profile> load(const LoadedModel& model, const Tool& tool) const;
+};
+
+/// Where `krul calibrate` keeps a model's profile, and every verb looks for it.
+[[nodiscard]] std::filesystem::path profile_file(const LoadedModel& model);
+
+}  // namespace krul::cli

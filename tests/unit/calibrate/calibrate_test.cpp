@@ -1,0 +1,135 @@
+#include "krul/calibrate/calibrate.hpp"
+
+#include <doctest/doctest.h>
+
+#include "krul/store/faulty_store.hpp"
+#include "support/toy_conversation.hpp"
+
+namespace krul {
+namespace {
+
+using test::toy_tokens;
+
+std::shared_ptr<const Profile> toy_profile(toy::Backend& model, double target = 1e-4, bool features = true) {
+  std::vector<std::vector<Token>> conversations;
+  // Enough of them for what holds of these to hold of others.
+  for (unsigned seed = 1; seed <= 30; ++seed) conversations.push_back(toy_tokens(200, seed * 7919));
+  conversations.push_back(toy_tokens(20, 7));  // too short: skipped
+  CalibrationSettings settings;
+  settings.groups = {1, 3};
+  settings.trials = 2;
+  settings.fresh = 16;
+  settings.target_kl = target;
+  settings.features = features;
+  Workers workers(2);
+  return Profile::create(calibrate_profile(model, {conversations}, workers, settings), model.geometry()).value();
+}
+
+}  // namespace
+
+TEST_CASE("a calibrated profile meets the divergence that was asked for, on tokens it has not seen") {
+  toy::Backend model(ElementType::f16);
+  const auto tokens = toy_tokens(180, 99);
+  constexpr std::size_t rows = 30;
+  const std::size_t vocabulary = model.geometry().vocabulary;
+  std::vector<float> whole(rows * vocabulary);
+  auto cache = model.make_cache(tokens.size());
+  auto batch = model.make_batch();
+  prefill(model, cache, batch, tokens, whole);
+  for (const bool features : {true, false}) {
+    const auto profile = toy_profile(model, 1e-4, features);
+    MemoryStore store;
+    const std::vector<Token> before(tokens.begin(), tokens.begin() + 150);
+    {
+      auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+      std::vector<float> logits(model.geometry().vocabulary);
+      REQUIRE(talk.advance(before, logits));
+      REQUIRE(talk.save());
+      CHECK(talk.manifest().plans[0].codec == "profile " + profile->hash());
+      CHECK(talk.manifest().chunk(1, 0) == talk.manifest().chunk(3, 0));
+    }
+    std::vector<float> logits(rows * vocabulary);
+    auto talk = open_conversation(model, store, "talk", {.profile = profile, .read_only = true}).value();
+    const auto report = talk.advance(tokens, logits).value();
+    CHECK(report.matched == 150);
+    CHECK(report.repaired_rows == 0);
+    CHECK(report.loaded_rows == 150 * model.geometry().layers);
+    double sum = 0;
+    for (std::size_t row = 0; row < rows; ++row)
+      sum += eval::NextToken(std::span(whole).subspan(row * vocabulary, vocabulary))
+                 .divergence_from(eval::NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
+    // The target holds on average over the trials; other tokens may take a few times as much.
+    CHECK(sum / rows < 5e-4);
+  }
+}
+
+TEST_CASE("without the profile rows are recomputed, not guessed") {
+  toy::Backend model(ElementType::f16);
+  const auto profile = toy_profile(model), other = toy_profile(model, 1e-2);
+  REQUIRE(profile->id() != other->id());
+  const auto tokens = toy_tokens(120, 5);
+  const auto whole = test::run_through(model, tokens);
+  MemoryStore store;
+  {
+    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    std::vector<float> logits(model.geometry().vocabulary);
+    REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 100), logits));
+    REQUIRE(talk.save());
+  }
+  for (const auto& given : {std::shared_ptr<const Profile>{}, other}) {
+    auto talk = open_conversation(model, store, "talk", {.profile = given, .read_only = true}).value();
+    std::vector<float> logits(model.geometry().vocabulary);
+    const auto report = talk.advance(tokens, logits).value();
+    CHECK(report.loaded_rows == 0);
+    CHECK(report.repaired_rows >= 100 * model.geometry().layers);
+    for (std::size_t i = 0; i < logits.size(); ++i)
+      CHECK(logits[i] == doctest::Approx(whole.logits[i]).epsilon(0x1p-8).scale(1));
+  }
+}
+
+TEST_CASE("turns append: closed blocks keep their bytes") {
+  toy::Backend model(ElementType::f16);
+  const auto profile = toy_profile(model);
+  MemoryStore store;
+  std::vector<ChunkRecord> before;
+  for (std::size_t length = 70; length <= 280; length += 70) {
+    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    std::vector<float> logits(model.geometry().vocabulary);
+    REQUIRE(talk.advance(toy_tokens(length, 3), logits));
+    REQUIRE(talk.save());
+    const Manifest& manifest = talk.manifest();
+    for (std::size_t block = 0; block < before.size(); ++block)
+      CHECK(manifest.chunk(2, block).hash == before[block].hash);
+    before.clear();
+    for (std::size_t block = 0; block < length / manifest.block; ++block) before.push_back(manifest.chunk(2, block));
+  }
+}
+
+TEST_CASE("a damaged chunk of a group is repaired in all its layers") {
+  toy::Backend model(ElementType::f16);
+  const auto profile = toy_profile(model);
+  MemoryStore store;
+  const auto tokens = toy_tokens(330, 4);
+  {
+    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    std::vector<float> logits(model.geometry().vocabulary);
+    REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 320), logits));
+    REQUIRE(talk.save());
+    const auto& chunk = talk.manifest().chunk(1, 1);
+    test::flip_byte(store, talk.folder() + "/" + talk.manifest().objects[chunk.object], chunk.offset + chunk.bytes / 2);
+  }
+  auto talk = open_conversation(model, store, "talk", {.profile = profile, .read_only = true}).value();
+  std::vector<float> logits(model.geometry().vocabulary);
+  CHECK(talk.advance(tokens, logits).value().repaired_rows == 3 * 64);
+}
+
+TEST_CASE("calibration refuses what it cannot use") {
+  toy::Backend model(ElementType::f16);
+  Workers workers(1);
+  const std::vector<std::vector<Token>> short_ones{toy_tokens(10)};
+  CHECK_THROWS_AS((void)calibrate_profile(model, {short_ones}, workers), PreconditionError);
+  const KvMoments none(model.geometry(), 0, std::vector<std::size_t>{4});
+  CHECK_THROWS_AS((void)fit_profile({model.geometry(), none, {}, {}}, {}, workers), PreconditionError);
+}
+
+}  // namespace krul

@@ -1,0 +1,83 @@
+#include "krul/compress/joint/int8_panels.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "krul/core/error.hpp"
+
+using namespace krul;
+
+namespace {
+
+std::vector<std::int8_t> random_bytes(std::size_t count, std::mt19937_64& random) {
+  std::uniform_int_distribution<int> any(-127, 127);
+  std::vector<std::int8_t> bytes(count);
+  for (auto& byte : bytes) byte = static_cast<std::int8_t>(any(random));
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("products of panels on every path against whole numbers") {
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal;
+  for (const auto path : {PanelPath::portable, PanelPath::avx512_vnni}) {
+    if (!available(path)) continue;
+    for (const auto& [rows, depth, columns] :
+         {std::tuple{1, 2, 1}, {8, 16, 16}, {13, 50, 47}, {64, 96, 130}, {3, 7, 33}, {5, 0, 20}, {9, 1537, 3}}) {
+      const auto r = static_cast<std::size_t>(rows), d = static_cast<std::size_t>(depth),
+                 c = static_cast<std::size_t>(columns);
+      const auto right = random_bytes(d * c, random);
+      std::vector<std::int8_t> flipped(c * d);
+      for (std::size_t i = 0; i < d; ++i)
+        for (std::size_t j = 0; j < c; ++j) flipped[j * d + i] = right[i * c + j];
+      std::vector<float> left(r * d);
+      for (float& value : left) value = normal(random);
+      const Int8Rows given(r, d, left);
+      for (const auto& panels : {Int8Panels(d, c, right), Int8Panels::transposed(d, c, flipped)}) {
+        const std::size_t width = panels.panels() * Int8Panels::width;
+        std::vector<float> out(given.padded_rows() * width, -1.0F);
+        multiply(given, panels, out, path);
+        for (std::size_t i = 0; i < r; ++i)
+          for (std::size_t j = 0; j < c; ++j) {
+            std::int64_t sum = 0;
+            for (std::size_t k = 0; k < d; ++k)
+              sum += static_cast<std::int8_t>(given.row(i)[k / 4] >> k % 4 * 8) * std::int64_t{right[k * c + j]};
+            CHECK(out[i * width + j] == given.scale(i) * static_cast<float>(sum));
+          }
+        for (std::size_t i = r; i < given.padded_rows(); ++i) CHECK(out[i * width] == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("rows are rounded to 127 steps of their largest value, to nearest even") {
+  const Int8Rows rows(2, 5, std::vector<float>{2, -1, 0.5F * 2 / 127, 1.5F * 2 / 127, -2, 0, 0, 0, 0, 0});
+  CHECK(rows.scale(0) == 2.0F / 127);
+  std::int8_t found[8];
+  std::memcpy(found, rows.row(0), sizeof found);
+  CHECK(found[0] == 127);
+  CHECK(std::abs(found[1]) == 64);  // -63.5
+  CHECK(found[2] == 0);
+  CHECK(found[3] == 2);
+  CHECK(found[4] == -127);
+  CHECK(found[5] == 0);
+  CHECK(rows.excess(0) == 128 * (127 + found[1] + 0 + 2 - 127));
+  CHECK(rows.scale(1) == 0);
+}
+
+TEST_CASE("shapes that do not fit are refused") {
+  const std::vector<std::int8_t> values(10);
+  CHECK_THROWS_AS(Int8Panels(2, 4, values), PreconditionError);
+  CHECK_THROWS_AS((void)Int8Panels::transposed(2, 4, values), PreconditionError);
+  CHECK_THROWS_AS(Int8Panels(Int8Panels::most_depth + 1, 1, std::vector<std::int8_t>(Int8Panels::most_depth + 1)),
+                  PreconditionError);
+  CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(7)), PreconditionError);
+  std::vector<float> out(8 * 16);
+  CHECK_THROWS_AS(multiply(Int8Rows(2, 5, std::vector<float>(10)), Int8Panels(2, 5, values), out), PreconditionError);
+  CHECK_THROWS_AS(multiply(Int8Rows(2, 2, std::vector<float>(4)), Int8Panels(2, 5, values), std::span(out).first(16)),
+                  PreconditionError);
+}

@@ -1,0 +1,303 @@
+#include "krul/compress/joint_transform.hpp"
+
+#include <doctest/doctest.h>
+
+#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/entropy/symbol_decoder.hpp"
+#include "krul/compress/entropy/table_choice.hpp"
+#include "krul/reference/joint_transform.hpp"
+#include "support/profile_samples.hpp"
+
+using namespace krul;
+using namespace krul::testing;
+
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+/// Rows of a group, and the features of their tokens.
+struct Sample {
+  Geometry geometry;
+  std::size_t tokens, layers;
+  Position first;
+  std::vector<Bytes> bytes;     // [layers, 2]
+  std::vector<float> features;  // [T, F]
+
+  Sample(const Geometry& of, std::size_t tokens_, std::size_t layers_, Position first_, std::size_t f,
+         std::uint64_t seed)
+      : geometry(of), tokens(tokens_), layers(layers_), first(first_) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(tokens * geometry.kv_values());
+    for (std::size_t i = 0; i < 2 * layers; ++i) {
+      for (float& value : values) value = normal(random);
+      from_float(geometry.cache_type, values, bytes.emplace_back(tokens * geometry.kv_row_bytes()));
+    }
+    for (std::size_t i = 0; i < tokens * f; ++i) features.push_back(normal(random));
+  }
+  [[nodiscard]] std::vector<KvRows> rows() const {
+    std::vector<KvRows> group;
+    for (std::size_t layer = 0; layer < layers; ++layer) group.push_back({bytes[2 * layer], bytes[2 * layer + 1]});
+    return group;
+  }
+  [[nodiscard]] std::vector<MutableKvRows> room() {
+    std::vector<MutableKvRows> group;
+    for (std::size_t layer = 0; layer < layers; ++layer) group.push_back({bytes[2 * layer], bytes[2 * layer + 1]});
+    return group;
+  }
+  [[nodiscard]] BlockContext context() const { return {first, features}; }
+
+  /// One token's K (0) or V (1) of all layers, [layers, G, D], keys turned back.
+  [[nodiscard]] std::vector<double> values(std::size_t token, std::size_t tensor) const {
+    std::vector<double> all;
+    for (std::size_t layer = 0; layer < layers; ++layer) {
+      std::vector<float> row(geometry.kv_values());
+      to_float(geometry.cache_type,
+               std::span(bytes[2 * layer + tensor]).subspan(token * geometry.kv_row_bytes(), geometry.kv_row_bytes()),
+               row);
+      all.insert(all.end(), row.begin(), row.end());
+    }
+    if (tensor == 0) turn(all, token, true);
+    return all;
+  }
+  void turn(std::vector<double>& heads, std::size_t token, bool back) const {
+    const Rotary& rotary = geometry.rotary;
+    for (std::size_t head = 0; head < heads.size() / geometry.head_dim; ++head)
+      for (std::size_t pair = 0; pair < rotary.dimensions / 2; ++pair) {
+        const bool interleaved = rotary.pairs == RotaryPairs::interleaved;
+        const std::size_t at = head * geometry.head_dim + pair * (interleaved ? 2 : 1);
+        double& a = heads[at];
+        double& b = heads[at + (interleaved ? 1 : rotary.dimensions / 2)];
+        const double angle =
+            static_cast<double>(first + token) *
+            std::pow(rotary.base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary.dimensions));
+        const double sine = back ? -std::sin(angle) : std::sin(angle), turned = a * std::cos(angle) - b * sine;
+        b = b * std::cos(angle) + a * sine;
+        a = turned;
+      }
+  }
+};
+
+struct Symbols {
+  std::vector<std::int16_t> values;   // [coded columns, T]
+  std::vector<std::size_t> coded[2];  // of K, of V: which columns are coded
+  std::size_t count[2] = {};          // columns that count
+};
+
+/// What a chunk that begins behind position 0 holds, read by the format's description.
+Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group, std::size_t tokens) {
+  const StepScale step{static_cast<std::int8_t>(chunk[8])};
+  std::vector<std::uint8_t> expected;
+  Symbols symbols;
+  for (const std::size_t tensor : {0U, 1U}) {
+    const auto& of = tensor == 0 ? profile.keys(group) : profile.values(group);
+    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= JointTransform::least_spread;
+         ++i) {
+      symbols.count[tensor] = i + 1;
+      if (step.expected_table(of.tables[i]) < JointTransform::least_table) continue;
+      symbols.coded[tensor].push_back(i);
+      expected.push_back(step.expected_table(of.tables[i]));
+    }
+  }
+  const std::size_t length = std::to_integer<std::size_t>(chunk[10]) + 256 * std::to_integer<std::size_t>(chunk[11]);
+  std::vector<std::uint8_t> tables(expected.size());
+  const auto rest = std::span(chunk).subspan(12);
+  REQUIRE(decode_tables(rest.first(length), expected, profile.tables().size(), tables));
+  symbols.values.resize(expected.size() * tokens);
+  REQUIRE(decode_symbols(rest.subspan(length), {expected.size(), tokens}, tables, profile.tables(), symbols.values));
+  return symbols;
+}
+
+}  // namespace
+
+TEST_CASE("symbols and rows are those of the twin") {
+  for (const auto pairs : {RotaryPairs::interleaved, RotaryPairs::halves})
+    for (const std::size_t features : {std::size_t{0}, std::size_t{32}})
+      for (const int code : {0, -9, 12}) {
+        const Geometry geometry = profile_geometry(ElementType::f32, pairs);
+        const auto data = random_profile(geometry, {1, 3}, 12, features, 7);
+        const auto profile = Profile::create(data, geometry).value();
+        const StepScale step{static_cast<std::int8_t>(code)};
+        const std::size_t tokens = 37;
+        const Sample sample(geometry, tokens, 3, 64, features, 11);
+        const JointTransform coding(profile, 1, step);
+        const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+        CHECK(chunk.size() <= coding.largest_bytes(geometry, tokens));
+        const Symbols symbols = symbols_of(chunk, *profile, 1, tokens);
+        Sample back(geometry, tokens, 3, 64, features, 99);
+        back.features = sample.features;
+        REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
+
+        for (std::size_t tensor = 0; tensor < 2; ++tensor) {
+          const TensorTransform& transform = tensor == 0 ? data.groups[1].keys : data.groups[1].values;
+          const reference::TransformTwin twin(transform, geometry.head_dim, features);
+          const auto& coded = symbols.coded[tensor];
+          const std::size_t count = symbols.count[tensor];
+          const auto* first = symbols.values.data() + (tensor == 0 ? 0 : symbols.coded[0].size() * tokens);
+          for (std::size_t token = 0; token < tokens; ++token) {
+            const auto f = std::span(sample.features).subspan(token * features, features);
+            const auto values = sample.values(token, tensor);
+            auto y = twin.centred(values);
+            // Rows are rounded to 127 steps of their largest value: each value is off by up to 1/254 of it, and what is
+            // multiplied with a column by as much as their lengths allow. Sums in f32 add next to nothing to that.
+            const auto rounding = [](const auto& row) {
+              double largest = 0;
+              for (const double each : row) largest = std::max(largest, std::abs(each));
+              return largest / 254 * std::sqrt(static_cast<double>(row.size())) + 1e-5 * largest;
+            };
+            double column_length = 0;  // of R's
+            for (std::size_t i = 0; i < features; ++i) column_length += std::pow(127 * 0.01, 2);
+            const double predicted = rounding(f) * std::sqrt(column_length);
+            // In a wide column y and Q are f32: what it rounds grows with the length of y.
+            double length = 0;
+            for (const double each : y) length += each * each;
+            double slack = predicted + 1e-5 * std::sqrt(length);
+            std::vector<double> as_coded(count);
+            const std::size_t wide = std::min(count, transform.wide_basis.size() / transform.mean.size());
+            const auto check_column = [&](std::size_t column) {
+              const auto at = std::find(coded.begin(), coded.end(), column);
+              if (at == coded.end()) return;
+              const double symbol = first[static_cast<std::size_t>(at - coded.begin()) * tokens + token];
+              CHECK(std::abs(twin.coefficient(column, y, f) / step.factor() - symbol) <= 0.5 + slack / step.factor());
+              as_coded[column] = step.factor() * (symbol + (symbol > 0 ? 0.05 : symbol < 0 ? -0.05 : 0));
+            };
+            for (std::size_t column = 0; column < wide; ++column) check_column(column);
+            for (std::size_t column = 0; column < wide; ++column)
+              twin.take_off(column, as_coded[column] + twin.predicted(column, f), y);
+            // Q's columns have lengths of nearly 1.
+            slack += 1.02 * rounding(y) + 1.02 * predicted * std::sqrt(static_cast<double>(wide));
+            for (std::size_t column = wide; column < count; ++column) check_column(column);
+            const auto expected = twin.values(as_coded, f);
+            const auto found = back.values(token, tensor);
+            std::vector<double> difference(values.size());
+            for (std::size_t i = 0; i < values.size(); ++i) difference[i] = found[i] - expected[i];
+            double error = 0;
+            for (const double each : twin.weighted(difference)) error += each * each;
+            // Each prediction is off, and each narrow value, in units of its column's scale, by 1/254 of the largest
+            // one.
+            std::vector<double> narrow;
+            double inverse_scales = 0;
+            for (std::size_t column = wide; column < count; ++column) {
+              const double scale = transform.narrow_scales[column - wide];
+              narrow.push_back(scale * (as_coded[column] + twin.predicted(column, f)));
+              inverse_scales += 1 / (scale * scale);
+            }
+            const double largest =
+                narrow.empty() ? 0
+                               : std::abs(*std::ranges::max_element(narrow, {}, [](double x) { return std::abs(x); }));
+            double wanted = 0;
+            for (const double each : expected) wanted += each * each;
+            CHECK(std::sqrt(error) <= 1.1 * (largest / 254 * std::sqrt(inverse_scales) +
+                                             predicted * std::sqrt(static_cast<double>(count))) +
+                                          1e-4 * std::sqrt(wanted) + 1e-4);
+          }
+        }
+      }
+}
+
+TEST_CASE("coding what was decoded changes no symbol") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
+  Sample sample(geometry, 64, 4, 128, 0, 5);
+  const JointTransform coding(profile, 0, StepScale{6});
+  const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+  REQUIRE(coding.decode(geometry, chunk, sample.room(), sample.context()));
+  CHECK(coding.encode(geometry, sample.rows(), sample.context()) == chunk);
+}
+
+TEST_CASE("the row at position 0 is kept, or is the profile's") {
+  for (const auto type : {ElementType::f32, ElementType::f16, ElementType::bf16}) {
+    const Geometry geometry = profile_geometry(type);
+    const auto data = random_profile(geometry, {2, 2}, 8, 0, 3);
+    const auto profile = Profile::create(data, geometry).value();
+    const JointTransform coding(profile, 1);
+    for (const std::size_t tokens : {1U, 2U, 40U}) {
+      Sample sample(geometry, tokens, 2, 0, 0, tokens), back(geometry, tokens, 2, 0, 0, 1000);
+      Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+      CHECK(chunk[9] == std::byte{1});
+      REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
+      const std::size_t row = geometry.kv_row_bytes();
+      for (std::size_t i = 0; i < 4; ++i)
+        CHECK(std::equal(back.bytes[i].begin(), back.bytes[i].begin() + static_cast<std::ptrdiff_t>(row),
+                         sample.bytes[i].begin()));
+
+      const std::size_t stored = chunk.size();
+      for (std::size_t i = 0; i < 4; ++i) {
+        std::vector<float> values(geometry.kv_values());
+        for (std::size_t j = 0; j < values.size(); ++j)
+          values[j] = 1.001F * float_from_f16(data.first_row[(2 * 2 + i) * values.size() + j]);
+        from_float(type, values, std::span(sample.bytes[i]).first(row));
+      }
+      chunk = coding.encode(geometry, sample.rows(), sample.context());
+      CHECK(chunk[9] == std::byte{2});
+      CHECK(chunk.size() + 4 * row == stored);
+      REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
+      std::vector<float> found(geometry.kv_values());
+      to_float(type, std::span(back.bytes[1]).first(row), found);
+      CHECK(found[3] ==
+            doctest::Approx(float_from_f16(data.first_row[(2 * 2 + 1) * found.size() + 3])).epsilon(0x1p-8));
+    }
+  }
+}
+
+TEST_CASE("chunks that cannot be its own are refused") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 10, 32, 3), geometry).value();
+  const auto other = Profile::create(random_profile(geometry, {4}, 10, 32, 4), geometry).value();
+  for (const Position first : {0, 64}) {
+    Sample sample(geometry, 20, 4, first, 32, 5), back(geometry, 20, 4, first, 32, 6);
+    const JointTransform coding(profile, 0, StepScale{-4});
+    const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+    const auto decode = [&](const JointTransform& by, std::span<const std::byte> bytes, const BlockContext& context) {
+      return by.decode(geometry, bytes, back.room(), context);
+    };
+    REQUIRE(decode(coding, chunk, sample.context()));
+    CHECK(decode(JointTransform(other, 0), chunk, sample.context()).error().code == ErrorCode::unsupported);
+    CHECK(decode(coding, chunk, {first, {}}).error().code == ErrorCode::unsupported);
+    for (std::size_t length = 0; length < chunk.size(); ++length)
+      CHECK_FALSE(decode(coding, std::span(chunk).first(length), sample.context()));
+    Bytes longer = chunk;
+    longer.push_back(std::byte{0});
+    CHECK_FALSE(decode(coding, longer, sample.context()));
+    // Changed bytes are found, or give other rows; nothing else happens. A chunk's checksum finds them all.
+    std::mt19937_64 random(first + 1);
+    for (int i = 0; i < 2000; ++i) {
+      Bytes changed = chunk;
+      for (std::size_t n = 0; n < 1 + random() % 4; ++n)
+        changed[random() % changed.size()] = static_cast<std::byte>(random());
+      static_cast<void>(decode(coding, changed, sample.context()));
+    }
+  }
+}
+
+TEST_CASE("a stored chunk names its coding, and needs the profile") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {1, 3}, 6, 0, 3), geometry).value();
+  const ChunkCoding coding(JointTransform(profile, 1), ExactCodec{});
+  CHECK(coding.id() == 0x41);
+  CHECK(coding.layers() == 3);
+  const auto found = ChunkCoding::from_id(coding.id(), profile, 1);
+  REQUIRE(found);
+  CHECK(found->layers() == 3);
+  CHECK(ChunkCoding::from_id(coding.id()).error().code == ErrorCode::not_found);
+  CHECK(ChunkCoding::from_id(coding.id(), profile, 2).error().code == ErrorCode::not_found);
+  CHECK_FALSE(ChunkCoding::from_id(0x4f, profile, 1));
+}
+
+TEST_CASE("misuse is refused") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 6, 32, 3), geometry).value();
+  CHECK_THROWS_AS(JointTransform(profile, 1), PreconditionError);
+  CHECK_THROWS_AS(JointTransform(nullptr, 0), PreconditionError);
+  Sample sample(geometry, 4, 4, 64, 32, 5);
+  const JointTransform coding(profile, 0);
+  CHECK_THROWS_AS((void)JointTransform{}.encode(geometry, sample.rows(), sample.context()), PreconditionError);
+  CHECK_THROWS_AS((void)JointTransform{}.decode(geometry, {}, sample.room(), sample.context()), PreconditionError);
+  CHECK_THROWS_AS((void)coding.encode(geometry, sample.rows(), {64, {}}), PreconditionError);
+  auto fewer = sample.rows();
+  fewer.pop_back();
+  CHECK_THROWS_AS((void)coding.encode(geometry, fewer, sample.context()), PreconditionError);
+  auto shorter = sample.rows();
+  shorter[1].keys = shorter[1].keys.first(8);
+  CHECK_THROWS_AS((void)coding.encode(geometry, shorter, sample.context()), PreconditionError);
+}

@@ -1,0 +1,91 @@
+#include "krul/compress/joint/profile.hpp"
+
+#include <doctest/doctest.h>
+
+#include "support/profile_samples.hpp"
+
+using namespace krul;
+using namespace krul::testing;
+
+TEST_CASE("a profile is read as it was written, and any change is found") {
+  const ProfileData data = random_profile(profile_geometry(), {1, 3}, 6, 32, 1);
+  const auto bytes = serialize(data);
+  const auto read = parse_profile(bytes);
+  REQUIRE(read);
+  CHECK(*read == data);
+  for (std::size_t i = 0; i < bytes.size(); i += 1 + bytes.size() / 300) {
+    auto changed = bytes;
+    changed[i] ^= std::byte{0x40};
+    CHECK_FALSE(parse_profile(changed));
+    CHECK_FALSE(parse_profile(std::span(bytes).first(i)));
+  }
+}
+
+TEST_CASE("a profile is named by its content") {
+  const Geometry geometry = profile_geometry();
+  ProfileData data = random_profile(geometry, {2, 2}, 6, 0, 1);
+  const auto first = Profile::create(data, geometry);
+  REQUIRE(first);
+  CHECK((*first)->hash().size() == 32);
+  CHECK((*first)->group_at(0) == 0);
+  CHECK((*first)->group_at(2) == 1);
+  CHECK((*first)->group_at(1) == 2);
+  data.notes += ".";
+  CHECK((*Profile::create(data, geometry))->id() != (*first)->id());
+}
+
+TEST_CASE("weights are undone") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 6, 0, 5), geometry).value();
+  const auto& tensor = profile->keys(0);
+  const std::size_t size = geometry.head_dim;
+  for (std::size_t head = 0; head < 8; ++head)
+    for (std::size_t i = 0; i < size; ++i)
+      for (std::size_t j = 0; j < size; ++j) {
+        double sum = 0;
+        for (std::size_t k = 0; k < size; ++k)
+          sum += double{tensor.weights[(head * size + i) * size + k]} * tensor.unweights[(head * size + k) * size + j];
+        // W is within 0.3 of the unit matrix, up to its scale: the inverse is rounded to float, once for each value.
+        CHECK(sum == doctest::Approx(i == j ? 1 : 0).epsilon(0x1p-20));
+      }
+}
+
+TEST_CASE("profiles that do not fit together are refused") {
+  const Geometry geometry = profile_geometry();
+  const auto refused = [&](auto&& change) {
+    ProfileData data = random_profile(geometry, {1, 3}, 6, 32, 1);
+    REQUIRE(Profile::create(data, geometry));
+    change(data);
+    const auto result = Profile::create(std::move(data), geometry);
+    return !result.has_value() && !result.error().message.empty();
+  };
+  CHECK(refused([](auto& data) { data.geometry = "another"; }));
+  CHECK(refused([](auto& data) { data.features = 30; }));
+  CHECK(refused([](auto& data) { data.first_row.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[1].first_layer = 2; }));
+  CHECK(refused([](auto& data) { data.groups[1].layers = 4; }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.mean.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.mean[0] = std::nanf(""); }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.narrow_basis.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.prediction.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.prediction_scales.pop_back(); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.spreads.back() = 40; }));  // ascending
+  CHECK(refused([](auto& data) { data.groups[0].values.spreads.front() = 64; }));
+  CHECK(refused([](auto& data) { data.groups[0].values.tables.front() = 50; }));  // above its spread
+  CHECK(refused([](auto& data) { data.groups[0].values.tables.clear(); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.weights[0] = f16_from_float(-1); }));
+  CHECK(refused([](auto& data) { data.groups[0].values.weight_scales[0] = 0; }));
+}
+
+TEST_CASE("steps move the tables that are expected by whole pairs") {
+  CHECK(StepScale{}.expected_table(17) == 17);
+  CHECK(StepScale{6}.expected_table(17) == 15);
+  CHECK(StepScale{-6}.expected_table(17) == 19);
+  CHECK(StepScale{2}.expected_table(17) == 17);
+  CHECK(StepScale{-16}.expected_table(17) == 23);
+  CHECK(StepScale{127}.expected_table(17) == 0);
+  CHECK(StepScale{-128}.expected_table(61) == 62);
+  CHECK(StepScale{16}.factor() == 2);
+}
