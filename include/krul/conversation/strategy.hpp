@@ -184,7 +184,7 @@ struct Strategy {
       {.name = "krul-compact",
        .codec = "int4",
        .policy = FullLoad{},
-       .meaning = "the same with larger steps: 11 to 16 times smaller",
+       .meaning = "the same with larger steps: 10 to 17 times smaller",
        .step = step_of_compact},
       {.name = "krul-small",
        .codec = "int4",
