@@ -11,8 +11,7 @@
 namespace krul {
 namespace {
 
-constexpr std::size_t first_tokens = 4;  // outliers that are hardly ever averaged over: they say little about the rest
-constexpr int draws = 2;                 // keys drawn for each row and head
+constexpr int draws = 2;  // keys drawn for each row and head
 
 }  // namespace
 
@@ -28,6 +27,19 @@ struct ErrorWeights::State {
   std::vector<Head> heads;  // [L, H]
   double rows = 0;          // of one layer
   Layer layer;
+
+  /// [L, G, D, D]: the sums of a matrix of each query head over those that share a KV head.
+  template <class MatrixOf>
+  [[nodiscard]] std::vector<float> of_kv_heads(MatrixOf&& matrix_of) const {
+    expects(rows > 0, "ErrorWeights: nothing was added");
+    const std::size_t square = geometry.head_dim * geometry.head_dim, shared = geometry.query_heads / geometry.kv_heads;
+    std::vector<float> sums(geometry.layers * geometry.kv_heads * square);
+    for (std::size_t i = 0; i < heads.size(); ++i) {
+      const MatrixD full = matrix_of(heads[i]);
+      for (std::size_t j = 0; j < square; ++j) sums[i / shared * square + j] += static_cast<float>(full.data()[j]);
+    }
+    return sums;
+  }
 };
 
 ErrorWeights::ErrorWeights(const Geometry& geometry, std::span<const std::vector<float>> outputs, Workers& workers)
@@ -112,27 +124,14 @@ void ErrorWeights::operator()(const AttentionBlock& block) {
 }
 
 std::vector<float> ErrorWeights::keys() const {
-  const Geometry& geometry = state_->geometry;
-  const std::size_t square = geometry.head_dim * geometry.head_dim, shared = geometry.query_heads / geometry.kv_heads;
-  expects(state_->rows > 0, "ErrorWeights: nothing was added");
-  std::vector<float> sums(geometry.layers * geometry.kv_heads * square);
-  for (std::size_t i = 0; i < state_->heads.size(); ++i) {
-    const MatrixD full = MatrixD(state_->heads[i].keys.selfadjointView<Eigen::Lower>()) / state_->rows;
-    for (std::size_t j = 0; j < square; ++j) sums[i / shared * square + j] += static_cast<float>(full.data()[j]);
-  }
-  return sums;
+  return state_->of_kv_heads([&](const State::Head& head) {
+    return MatrixD(MatrixD(head.keys.selfadjointView<Eigen::Lower>()) / state_->rows);
+  });
 }
 
 std::vector<float> ErrorWeights::values() const {
-  const Geometry& geometry = state_->geometry;
-  const std::size_t square = geometry.head_dim * geometry.head_dim, shared = geometry.query_heads / geometry.kv_heads;
-  expects(state_->rows > 0, "ErrorWeights: nothing was added");
-  std::vector<float> sums(geometry.layers * geometry.kv_heads * square);
-  for (std::size_t i = 0; i < state_->heads.size(); ++i) {
-    const MatrixD full = state_->heads[i].output * (state_->heads[i].values / state_->rows);
-    for (std::size_t j = 0; j < square; ++j) sums[i / shared * square + j] += static_cast<float>(full.data()[j]);
-  }
-  return sums;
+  return state_->of_kv_heads(
+      [&](const State::Head& head) { return MatrixD(head.output * (head.values / state_->rows)); });
 }
 
 }  // namespace krul

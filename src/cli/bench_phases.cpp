@@ -18,13 +18,20 @@ struct Work {
   double bytes = 0;  ///< read from memory at least: weights once a layer, K and V once a layer
 };
 
-/// One part of a pass beside its bound.
+/// A part of a pass beside its bound, or all of it, bound by the sum of what bounds its parts.
 struct Phase {
   std::string name;
   Work work;
-  double arithmetic_s = 0, reading_s = 0, taken_s = 0;
-  [[nodiscard]] double bound_s() const { return std::max(arithmetic_s, reading_s); }
+  double taken_s = 0;
+  double arithmetic_s = 0, reading_s = 0;  ///< of the bound: a part is bound by one of them, and the other is 0
+  [[nodiscard]] double bound_s() const { return arithmetic_s + reading_s; }
 };
+
+Phase part_of_pass(std::string name, const Work& work, double taken_s, double operations_per_s, double bytes_per_s) {
+  const double arithmetic_s = work.operations / operations_per_s, reading_s = work.bytes / bytes_per_s;
+  const bool by_arithmetic = arithmetic_s >= reading_s;
+  return {std::move(name), work, taken_s, by_arithmetic ? arithmetic_s : 0, by_arithmetic ? 0 : reading_s};
+}
 
 /// Operations a second of the matrices and of attention, bytes a second.
 struct Roofs {
@@ -50,31 +57,25 @@ std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& fig
   const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights) {
     const Work work{2 * weights * static_cast<double>(step.rows),
                     weights * weight_bytes * static_cast<double>(step.calls)};
-    return Phase{name, work, work.operations / roofs.matrices, work.bytes / roofs.reading, step.seconds};
+    return part_of_pass(name, work, step.seconds, roofs.matrices, roofs.reading);
   };
   const Work attended{4 * queries * static_cast<double>(figures.attend.keys),
                       2 * static_cast<double>(geometry.kv_row_bytes() * figures.attend.all_keys)};
-  std::vector<Phase> phases{{"embedding", {}, 0, 0, figures.embed.seconds},
+  std::vector<Phase> phases{{"embedding", {}, figures.embed.seconds},
                             matrix("norm, Q, K, V, rotary", figures.project, projected),
-                            {"attention", attended, attended.operations / roofs.attention,
-                             attended.bytes / roofs.reading, figures.attend.seconds},
+                            part_of_pass("attention", attended, figures.attend.seconds, roofs.attention, roofs.reading),
                             matrix("output, norm, MLP", figures.finish, finished),
                             matrix("logits", figures.logits, output)};
-  Phase all{"all", {}, 0, 0, 0};
+  Phase all{"all", {}};
   for (const auto& phase : phases) {
     all.work.operations += phase.work.operations;
     all.work.bytes += phase.work.bytes;
-    all.arithmetic_s += phase.arithmetic_s >= phase.reading_s ? phase.bound_s() : 0;
-    all.reading_s += phase.arithmetic_s < phase.reading_s ? phase.bound_s() : 0;
+    all.arithmetic_s += phase.arithmetic_s;
+    all.reading_s += phase.reading_s;
     all.taken_s += phase.taken_s;
   }
   phases.push_back(all);
   return phases;
-}
-
-/// All of a pass has the sum of its parts' bounds as bound.
-double bound_of(const Phase& phase) {
-  return phase.name == "all" ? phase.arithmetic_s + phase.reading_s : phase.bound_s();
 }
 
 }  // namespace
@@ -115,7 +116,7 @@ void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& 
           eval::median(report.values(0, [step](const eval::PassFigures& one) { return (one.*step).seconds; }));
     Json phases = Json::array();
     for (const auto& phase : phases_of(model.backend, figures, roofs)) {
-      const double bound = bound_of(phase), reached = phase.taken_s > 0 ? bound / phase.taken_s : 0;
+      const double bound = phase.bound_s(), reached = phase.taken_s > 0 ? bound / phase.taken_s : 0;
       const char* by = bound == 0 ? "" : phase.arithmetic_s >= phase.reading_s ? "arithmetic" : "reading";
       phases.push_back({{"phase", phase.name},
                         {"operations", phase.work.operations},

@@ -107,8 +107,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto profile = options.profile.load(model, tool);
   if (options.calibrate)
     save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
-  auto costs = machine_costs(model, tool);
-  measure_profile_costs(costs, model, profile);
+  const auto costs = machine_costs(model, tool, profile);
   for (auto& link : links) link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);

@@ -1,6 +1,5 @@
 #include "krul/calibrate/calibrate.hpp"
 
-#include <chrono>
 #include <cstdio>
 #include <memory>
 
@@ -86,7 +85,8 @@ CodingSpeed measure_coding(LoadedModel& model, const std::shared_ptr<const Profi
 }
 
 void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
-  const auto start = std::chrono::steady_clock::now();
+  const SteadyClock clock;
+  const TimePoint start = clock.now();
   auto model = options.model.load(tool);
   CalibrationSettings settings;
   if (!options.groups.empty()) settings.groups = options.groups;
@@ -114,7 +114,7 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   std::error_code ignored;
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), ignored);
   write_file(file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double taken_s = seconds(clock.now() - start);
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
   const CodingSpeed speed = measure_coding(model, profile, conversations.front(), step_of_compact);
@@ -125,14 +125,14 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
                 {"columns", columns},
                 {"conversations", conversations.size()},
                 {"tokens", tokens},
-                {"seconds", seconds},
+                {"seconds", taken_s},
                 {"encode_core_us_per_token", speed.encode_us},
                 {"decode_core_us_per_token", speed.decode_us},
                 {"run", describe_run(model)}});
     return;
   }
   std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", conversations.size(),
-              tokens, seconds, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
+              tokens, taken_s, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
   std::printf("coding as krul-compact: %.0f us a token and core, undoing it: %.0f us\n%s: %s\n", speed.encode_us,
               speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes.size())).c_str());
 }

@@ -121,8 +121,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
             {},
             profile,
             {}};
-  auto costs = machine_costs(model, tool);
-  measure_profile_costs(costs, model, profile);
+  const auto costs = machine_costs(model, tool, profile);
   chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
   chat.talk.plan_for(chat.costs);
   if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());

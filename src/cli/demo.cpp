@@ -75,8 +75,7 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
   const std::size_t vocabulary = model.backend.geometry().vocabulary;
   const auto shown = demo_strategies();
   const auto profile = ProfileOption{}.load(model, Tool{});
-  auto costs = machine_costs(model, Tool{});
-  measure_profile_costs(costs, model, profile);
+  const auto costs = machine_costs(model, Tool{}, profile);
   auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
   for (const auto& link : unwrap(parse_links(options.links)))
     for (const auto& strategy : shown) {
@@ -186,8 +185,7 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   const auto links = unwrap(parse_links(options.links));
   auto model = options.model.load(tool);
   const auto profile = ProfileOption{}.load(model, tool);
-  auto costs = machine_costs(model, tool);
-  measure_profile_costs(costs, model, profile);
+  const auto costs = machine_costs(model, tool, profile);
   Json results = Json::array();
   for (const auto& json : job.at("cases")) {
     const DemoCase item = case_from(json);

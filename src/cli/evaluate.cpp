@@ -68,11 +68,10 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     Evaluation run{options, tool, {}, link, std::move(model), {}, {}};
     return evaluate_precision(run);
   }
-  auto costs = machine_costs(model, tool);
+  auto profile = options.profile.load(model, tool);
+  auto costs = machine_costs(model, tool, profile);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), {}};
-  run.profile = options.profile.load(run.model, tool);
-  measure_profile_costs(run.costs, run.model, run.profile);
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile)};
   std::list<std::string> names;  // strategies borrow theirs
   for (const int code : options.steps) {
     Strategy at_step = unwrap(strategy_named("krul-compact"));

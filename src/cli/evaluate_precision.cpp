@@ -27,19 +27,6 @@ std::vector<float> logits_of(CpuModel& model, std::span<const Token> tokens, std
   return logits;
 }
 
-Json figures(const eval::QualityTotals& totals) {
-  const auto quality = totals.summary();
-  return {{"delta_nll", quality.delta_nll},
-          {"kl", quality.kl},
-          {"kl_p95", quality.kl_p95},
-          {"kl_worst", quality.kl_worst},
-          {"kl_low", finite_or_null(quality.kl_interval.low)},
-          {"kl_high", finite_or_null(quality.kl_interval.high)},
-          {"top1", quality.top1},
-          {"conversations", quality.conversations},
-          {"tokens", quality.tokens}};
-}
-
 std::string table_of(const Json& rows, const std::string& reference) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
@@ -88,7 +75,7 @@ void evaluate_precision(Evaluation& run) {
   }
   Json rows = Json::array();
   for (const auto& candidate : candidates)
-    rows.push_back(figures_by_source(candidate.model.backend.identity().kernels, candidate.totals, figures));
+    rows.push_back(figures_by_source(candidate.model.backend.identity().kernels, candidate.totals, quality_figures));
   print_evaluation(run, {.strategies = rows,
                          .csv = rows_by_source(run, rows),
                          .more = {{"history", run.options.history}, {"new", fresh}},

@@ -26,20 +26,10 @@ Json to_json(const Outcome& outcome, double f16) {
   Json turns = Json::array();
   for (std::size_t turn = 1; turn < outcome.turns.size(); ++turn) {
     const auto& found = outcome.turns[turn];
-    const auto quality = found.quality.summary();
     const double bytes = found.bytes / found.tokens;
-    turns.push_back({{"turn", turn + 1},
-                     {"bytes_per_token", bytes},
-                     {"ratio_to_f16", f16 / bytes},
-                     {"delta_nll", quality.delta_nll},
-                     {"kl", quality.kl},
-                     {"kl_p95", quality.kl_p95},
-                     {"kl_worst", quality.kl_worst},
-                     {"kl_low", finite_or_null(quality.kl_interval.low)},
-                     {"kl_high", finite_or_null(quality.kl_interval.high)},
-                     {"top1", quality.top1},
-                     {"conversations", quality.conversations},
-                     {"tokens", quality.tokens}});
+    Json row = {{"turn", turn + 1}, {"bytes_per_token", bytes}, {"ratio_to_f16", f16 / bytes}};
+    row.update(quality_figures(found.quality));
+    turns.push_back(std::move(row));
   }
   return {{"name", outcome.strategy.name}, {"turns", turns}};
 }

@@ -270,7 +270,10 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
         {ErrorCode::io, "cannot write " + file.string() + "; set KRUL_CACHE to a folder that can be written"});
 }
 
-MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
+namespace {
+
+/// The kept costs, or measured now (and kept) if there are none.
+MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool) {
   const auto file = machine_costs_file(model);
   if (std::filesystem::exists(file)) {
     const auto text = read_text(file);
@@ -287,6 +290,7 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool) {
   return costs;
 }
 
+/// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
 void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile) {
   if (!profile) return;
   costs.profile = std::string(profile_prefix) + profile->hash();
@@ -301,6 +305,14 @@ void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::s
       costs.decode_row_s[profile_key(costs.profile, *strategy.step)] =
           measure_decode_row_s(meter, SavePlan::joint(profile, *strategy.step), model.backend.workers().threads());
   save_machine_costs(costs, machine_costs_file(model));
+}
+
+}  // namespace
+
+MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile) {
+  MachineCosts costs = costs_of_machine(model, tool);
+  measure_profile_costs(costs, model, profile);
+  return costs;
 }
 
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {

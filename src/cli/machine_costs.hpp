@@ -50,11 +50,9 @@ struct MachineCosts {
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
 
 /// The kept costs, or measured now (and kept) if there are none.
-[[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool);
-
-/// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
-/// @param profile  may be none
-void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile);
+/// @param profile  that strategies code by; what undoing its coding takes is measured once and kept; may be none
+[[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool,
+                                         const std::shared_ptr<const Profile>& profile = {});
 
 /// krul calibrate --machine
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <concepts>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -10,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "krul/core/byte_io.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/conversation_store.hpp"
 
@@ -41,14 +41,8 @@ constexpr std::array identity_fields = {&Identity::architecture, &Identity::weig
                                         &Identity::processor,    &Identity::threads};
 constexpr std::array plan_fields = {&SavePlanRecord::strategy, &SavePlanRecord::codec, &SavePlanRecord::settings};
 
-class Writer {
+class Writer : public ByteWriter {
  public:
-  template <std::unsigned_integral T>
-  void number(T value) {
-    for (std::size_t i = 0; i < sizeof(T); ++i) bytes_.push_back(static_cast<std::byte>(value >> (8 * i)));
-  }
-  void raw(std::span<const std::byte> bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-  void raw(std::string_view text) { raw(std::as_bytes(std::span(text))); }
   void text(std::string_view text) {
     number(static_cast<std::uint32_t>(text.size()));
     raw(text);
@@ -56,54 +50,24 @@ class Writer {
   template <class Fill>
   void section(Section id, Fill&& fill) {
     number(static_cast<std::uint32_t>(id));
-    const std::size_t length_at = bytes_.size();
+    const std::size_t length_at = bytes().size();
     number(std::uint64_t{0});
     fill();
-    patch(length_at, bytes_.size() - length_at - sizeof(std::uint64_t));
+    patch(length_at, bytes().size() - length_at - sizeof(std::uint64_t));
   }
   void patch(std::size_t at, std::uint64_t value) {
-    for (std::size_t i = 0; i < sizeof value; ++i) bytes_[at + i] = static_cast<std::byte>(value >> (8 * i));
+    for (std::size_t i = 0; i < sizeof value; ++i) bytes()[at + i] = static_cast<std::byte>(value >> (8 * i));
   }
-  [[nodiscard]] std::vector<std::byte>& bytes() noexcept { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
 };
 
-// Reads within its bytes. After the first read that does not fit, everything is 0 and failed() holds.
-class Reader {
+class Reader : public ByteReader {
  public:
-  explicit Reader(std::span<const std::byte> bytes) : rest_(bytes) {}
-
-  template <std::unsigned_integral T>
-  T number() {
-    const auto bytes = take(sizeof(T));
-    std::uint64_t value = 0;
-    for (std::size_t i = 0; i < bytes.size(); ++i) value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
-    return static_cast<T>(value);
-  }
+  using ByteReader::ByteReader;
   std::string text() { return string(take(number<std::uint32_t>())); }
-  std::span<const std::byte> take(std::uint64_t count) {
-    if (count > rest_.size()) {
-      failed_ = true;
-      rest_ = {};
-      return {};
-    }
-    const auto taken = rest_.first(static_cast<std::size_t>(count));
-    rest_ = rest_.subspan(taken.size());
-    return taken;
-  }
-  [[nodiscard]] std::span<const std::byte> rest() const noexcept { return rest_; }
-  [[nodiscard]] bool failed() const noexcept { return failed_; }
-  [[nodiscard]] bool finished() const noexcept { return !failed_ && rest_.empty(); }
 
   static std::string string(std::span<const std::byte> bytes) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
-
- private:
-  std::span<const std::byte> rest_;
-  bool failed_ = false;
 };
 
 tl::unexpected<Error> corrupt(const std::string& what) {

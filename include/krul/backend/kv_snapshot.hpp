@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "krul/backend/kv_cache.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/core/error.hpp"
 
 namespace krul {
@@ -19,15 +19,10 @@ class KvSnapshot {
   KvSnapshot(const Geometry& geometry, const Source& source, std::size_t first)
       : row_bytes_(geometry.kv_row_bytes()), first_(first), length_(source.length()) {
     expects(first <= length_, "KvSnapshot: the first row lies behind the cache's end");
-    const std::size_t layer_bytes = (length_ - first_) * row_bytes_;
-    layers_.resize(geometry.layers);
+    layers_.assign(geometry.layers, OwnedKvRows(geometry, length_ - first_));
     std::vector<Ticket> tickets;
-    for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
-      auto& rows = layers_[layer];
-      rows.keys.resize(layer_bytes);
-      rows.values.resize(layer_bytes);
-      tickets.push_back(source.read_kv(layer, {first_, length_}, {rows.keys, rows.values}));
-    }
+    for (std::size_t layer = 0; layer < geometry.layers; ++layer)
+      tickets.push_back(source.read_kv(layer, {first_, length_}, layers_[layer].view()));
     for (const Ticket ticket : tickets) source.wait(ticket);
   }
 
@@ -56,13 +51,10 @@ class KvSnapshot {
   void wait(Ticket) const noexcept {}
 
  private:
-  struct Layer {
-    std::vector<std::byte> keys, values;  // [rows, G, D]
-  };
   std::size_t row_bytes_;
   std::size_t first_;
   std::size_t length_;
-  std::vector<Layer> layers_;
+  std::vector<OwnedKvRows> layers_;  // [L] of the rows that were copied
 };
 static_assert(KvSource<KvSnapshot>);
 

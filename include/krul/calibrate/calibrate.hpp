@@ -12,6 +12,7 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/backend/hidden_states.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/calibrate/error_weights.hpp"
 #include "krul/calibrate/fit.hpp"
 #include "krul/calibrate/moments.hpp"
@@ -88,16 +89,16 @@ class Calibration {
     return fit_to_target();
   }
 
-  [[nodiscard]] std::size_t tokens() const noexcept { return moments_.tokens(); }
-
  private:
-  static constexpr std::size_t first_tokens = 4;  ///< outliers that would be most of the covariance
+  static constexpr std::size_t first_tokens = ErrorWeights::first_tokens;  // they would be most of the covariance
   static constexpr std::size_t shortest = 64;
 
   struct Trial {
     std::vector<Token> tokens;
     std::size_t history;
-    PlainRows rows;
+    typename B::Cache cache;  ///< of all tokens
+    TokenFeatures features;   ///< of the history, if there are any
+    PlainRows rows;           ///< of the history
     std::vector<float> logits;
   };
 
@@ -163,18 +164,15 @@ class Calibration {
     const std::size_t count = std::min(settings_.trials, order.size());
     for (std::size_t i = 0; i < count; ++i) {
       const auto& all = input_.conversations[order[i * order.size() / count]];
-      Trial trial{
-          {all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min(all.size(), settings_.conversation))},
-          0,
-          {},
-          {}};
-      trial.history = trial.tokens.size() - settings_.fresh;
+      const auto tokens = std::span(all).first(std::min(all.size(), settings_.conversation));
+      const auto history = tokens.first(tokens.size() - settings_.fresh);
+      Trial trial{{tokens.begin(), tokens.end()}, history.size(), model_.make_cache(tokens.size()), {}, {}, {}};
       trial.logits.resize(settings_.fresh * geometry_.vocabulary);
-      auto cache = model_.make_cache(trial.tokens.size());
       auto batch = model_.make_batch();
-      prefill(model_, cache, batch, std::span(trial.tokens).first(trial.history), {});
-      trial.rows = plain_rows(cache, geometry_, {0, trial.history});
-      prefill(model_, cache, batch, std::span(trial.tokens).subspan(trial.history), trial.logits);
+      prefill(model_, trial.cache, batch, history, {});
+      if (settings_.features) trial.features = TokenFeatures(model_, history);
+      trial.rows = plain_rows(trial.cache, geometry_, {0, trial.history});
+      prefill(model_, trial.cache, batch, tokens.subspan(trial.history), trial.logits);
       trials_.push_back(std::move(trial));
     }
   }
@@ -296,38 +294,30 @@ double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& pr
   constexpr std::size_t block = 64;
   double sum = 0;
   for (const Trial& trial : trials_) {
-    auto cache = model_.make_cache(trial.tokens.size());
-    auto batch = model_.make_batch();
-    prefill(model_, cache, batch, std::span(trial.tokens).first(trial.history), {});
-    const TokenFeatures features =
-        settings_.features ? TokenFeatures(model_, std::span(trial.tokens).first(trial.history)) : TokenFeatures{};
     const std::size_t groups = profile->data().groups.size(), blocks = (trial.history + block - 1) / block;
-    std::vector<std::vector<std::byte>> bytes(groups * blocks * geometry_.layers * 2);
+    std::vector<std::vector<OwnedKvRows>> rows(groups * blocks);
+    const auto tokens_of = [&](std::size_t task) {
+      return TokenRange{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
+    };
     workers_.parallel_for(groups * blocks, [&](std::size_t task, std::size_t) {
       const auto& group = profile->data().groups[task / blocks];
-      const TokenRange tokens{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
-      std::vector<KvRows> from;
+      const TokenRange tokens = tokens_of(task);
+      for (std::size_t layer = 0; layer < group.layers; ++layer)
+        rows[task].push_back(read_kv_rows(trial.cache, geometry_, group.first_layer + layer, tokens));
       std::vector<MutableKvRows> to;
-      for (std::size_t layer = 0; layer < group.layers; ++layer) {
-        auto* rows = &bytes[(task * geometry_.layers + layer) * 2];
-        for (std::size_t i = 0; i < 2; ++i) rows[i].resize(tokens.size() * geometry_.kv_row_bytes());
-        cache.wait(cache.read_kv(group.first_layer + layer, tokens, {rows[0], rows[1]}));
-        from.push_back({rows[0], rows[1]});
-        to.push_back({rows[0], rows[1]});
-      }
+      for (OwnedKvRows& layer : rows[task]) to.push_back(layer.view());
       const JointTransform coding(profile, task / blocks);
-      const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
-      const auto chunk = coding.encode(geometry_, from, context);
+      const BlockContext context{static_cast<Position>(tokens.begin), trial.features.of(tokens)};
+      const auto chunk = coding.encode(geometry_, views_of(rows[task]), context);
       expects(coding.decode(geometry_, chunk, to, context).has_value(), "calibrate_profile: own chunks decode");
     });
+    auto cache = model_.make_cache(trial.tokens.size());
     for (std::size_t task = 0; task < groups * blocks; ++task) {
       const auto& group = profile->data().groups[task / blocks];
-      const TokenRange tokens{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
-      for (std::size_t layer = 0; layer < group.layers; ++layer) {
-        const auto* rows = &bytes[(task * geometry_.layers + layer) * 2];
-        cache.wait(cache.write_kv(group.first_layer + layer, tokens, {rows[0], rows[1]}));
-      }
+      for (std::size_t layer = 0; layer < group.layers; ++layer)
+        cache.wait(cache.write_kv(group.first_layer + layer, tokens_of(task), rows[task][layer].view()));
     }
+    cache.commit(trial.history);
     sum += divergence(trial, cache);
   }
   return sum / static_cast<double>(trials_.size());

@@ -23,6 +23,9 @@ namespace krul {
 /// @source ours; KVTC (arXiv:2511.01815, second-hand) has no weights
 class ErrorWeights {
  public:
+  /// Outliers at the start of a conversation, which say little about the rest: keys before are left out.
+  static constexpr std::size_t first_tokens = 4;
+
   /// @param outputs  [L][hidden, H * D] each layer's output matrix; without them, B_h is the identity
   /// @throws PreconditionError if a length does not fit
   ErrorWeights(const Geometry& geometry, std::span<const std::vector<float>> outputs, Workers& workers);

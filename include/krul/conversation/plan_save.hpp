@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "krul/backend/kv_cache.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -52,11 +52,10 @@ template <KvCache Cache>
                                              std::size_t block) {
   expects(block > 0 && cache.length() >= block, "measure_block_bytes: the cache holds no whole block");
   const TokenRange tokens{cache.length() - block, cache.length()};
-  std::vector<std::vector<std::byte>> bytes(4, std::vector<std::byte>(block * geometry.kv_row_bytes()));
   const std::size_t middle = geometry.layers / 2, next = std::min(middle + 1, geometry.layers - 1);
-  cache.wait(cache.read_kv(middle, tokens, {bytes[0], bytes[1]}));
-  cache.wait(cache.read_kv(next, tokens, {bytes[2], bytes[3]}));
-  const KvRows group[] = {{bytes[0], bytes[1]}, {bytes[2], bytes[3]}};
+  const OwnedKvRows rows[] = {read_kv_rows(cache, geometry, middle, tokens),
+                              read_kv_rows(cache, geometry, next, tokens)};
+  const KvRows group[] = {rows[0].view(), rows[1].view()};
   BlockBytes measured{.single = plan.coding.encode(geometry, std::span(group).first(1)).size(), .pair = 0};
   measured.pair =
       plan.pair_coding.layers() == 2 ? plan.pair_coding.encode(geometry, group).size() : 2 * measured.single;
@@ -74,15 +73,12 @@ template <KvCache Cache>
   const auto& groups = plan.profile->data().groups;
   BlockBytes measured;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    std::vector<std::vector<std::byte>> bytes(2 * groups[i].layers,
-                                              std::vector<std::byte>(block * geometry.kv_row_bytes()));
-    std::vector<KvRows> rows;
-    for (std::size_t layer = 0; layer < groups[i].layers; ++layer) {
-      cache.wait(cache.read_kv(groups[i].first_layer + layer, tokens, {bytes[2 * layer], bytes[2 * layer + 1]}));
-      rows.push_back({bytes[2 * layer], bytes[2 * layer + 1]});
-    }
+    std::vector<OwnedKvRows> rows;
+    for (std::size_t layer = 0; layer < groups[i].layers; ++layer)
+      rows.push_back(read_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
     const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
-    measured.groups.push_back(JointTransform(plan.profile, i, plan.step).encode(geometry, rows, context).size());
+    measured.groups.push_back(
+        JointTransform(plan.profile, i, plan.step).encode(geometry, views_of(rows), context).size());
   }
   return measured;
 }

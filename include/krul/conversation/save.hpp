@@ -12,6 +12,7 @@
 
 #include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/version.hpp"
@@ -141,28 +142,19 @@ class BlockEncoder {
     const TokenRange tokens = tokens_of(i);
     if (is_hidden(layer)) return job_.hidden->encode(layer, tokens);
     if (!is_grouped(layer, i)) {
-      const Rows own = rows_of(layer, tokens);
+      const OwnedKvRows own = rows_of(layer, tokens);
       const KvRows group[] = {own.view()};
       return job_.plan.coding.encode(job_.geometry, group);
     }
-    std::vector<Rows> rows;
+    std::vector<OwnedKvRows> rows;
     for (const std::size_t each : group_of_[layer].layers) rows.push_back(rows_of(each, tokens));
-    std::vector<KvRows> group;
-    for (const Rows& each : rows) group.push_back(each.view());
     const BlockContext context{static_cast<Position>(tokens.begin),
                                job_.features ? job_.features->of(tokens) : std::span<const float>{}};
-    return group_of_[layer].coding->encode(job_.geometry, group, context);
+    return group_of_[layer].coding->encode(job_.geometry, views_of(rows), context);
   }
 
-  struct Rows {
-    std::vector<std::byte> keys, values;
-    [[nodiscard]] KvRows view() const { return {keys, values}; }
-  };
-  [[nodiscard]] Rows rows_of(std::size_t layer, TokenRange tokens) const {
-    Rows rows{std::vector<std::byte>(tokens.size() * job_.geometry.kv_row_bytes()), {}};
-    rows.values.resize(rows.keys.size());
-    job_.cache.wait(job_.cache.read_kv(layer, tokens, {rows.keys, rows.values}));
-    return rows;
+  [[nodiscard]] OwnedKvRows rows_of(std::size_t layer, TokenRange tokens) const {
+    return read_kv_rows(job_.cache, job_.geometry, layer, tokens);
   }
 
   const SaveJob<Cache, S, C>& job_;

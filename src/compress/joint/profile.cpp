@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 
+#include "krul/core/byte_io.hpp"
 #include "krul/core/half.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/store/checksum.hpp"
@@ -25,64 +26,26 @@ tl::unexpected<Error> damaged(const std::string& what) {
   return fail(ErrorCode::corrupt, "the profile is damaged: " + what + "; make it again with krul calibrate");
 }
 
-class Writer {
+class Writer : public ByteWriter {
  public:
-  template <class T>
-  void number(T value) {
-    const auto bytes = std::as_bytes(std::span(&value, 1));
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-  }
   template <class Container>
   void list(const Container& values) {
     number(static_cast<std::uint64_t>(values.size()));
-    const auto bytes = std::as_bytes(std::span(values));
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    raw(std::as_bytes(std::span(values)));
   }
-  [[nodiscard]] std::vector<std::byte>& bytes() noexcept { return bytes_; }
-
- private:
-  std::vector<std::byte> bytes_;
 };
 
-/// After the first read that does not fit, everything is empty and failed() holds.
-class Reader {
+class Reader : public ByteReader {
  public:
-  explicit Reader(std::span<const std::byte> bytes) : rest_(bytes) {}
-  template <class T>
-  [[nodiscard]] T number() {
-    T value{};
-    const auto bytes = take(sizeof value);
-    if (!bytes.empty()) std::memcpy(&value, bytes.data(), sizeof value);
-    return value;
-  }
+  using ByteReader::ByteReader;
   template <class Container>
   [[nodiscard]] Container list() {
-    const auto count = number<std::uint64_t>();
     constexpr std::size_t size = sizeof(typename Container::value_type);
-    if (count > rest_.size() / size) {
-      failed_ = true;
-      return {};
-    }
-    Container values(static_cast<std::size_t>(count), typename Container::value_type{});
-    const auto bytes = take(values.size() * size);
+    const auto bytes = take(number<std::uint64_t>(), size);
+    Container values(bytes.size() / size, typename Container::value_type{});
     if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
   }
-  [[nodiscard]] bool failed() const noexcept { return failed_; }
-  [[nodiscard]] bool finished() const noexcept { return !failed_ && rest_.empty(); }
-
- private:
-  std::span<const std::byte> take(std::size_t count) {
-    if (failed_ || count > rest_.size()) {
-      failed_ = true;
-      return {};
-    }
-    const auto taken = rest_.first(count);
-    rest_ = rest_.subspan(count);
-    return taken;
-  }
-  std::span<const std::byte> rest_;
-  bool failed_ = false;
 };
 
 /// Calls visit(field) for everything of a transform that is stored, in its order.
@@ -245,7 +208,7 @@ Result<std::shared_ptr<const Profile>> Profile::create(ProfileData data, const G
 
 std::vector<std::byte> serialize(const ProfileData& profile) {
   Writer writer;
-  for (const char letter : magic) writer.number(letter);
+  writer.raw(magic);
   writer.number(version);
   writer.list(profile.model);
   writer.list(profile.geometry);
@@ -260,7 +223,7 @@ std::vector<std::byte> serialize(const ProfileData& profile) {
       each_field(*tensor, [&](const auto& field) { writer.list(field); });
   }
   const Checksum hash = checksum(writer.bytes());
-  for (const std::uint8_t byte : hash) writer.number(byte);
+  writer.raw(std::as_bytes(std::span(hash)));
   return std::move(writer.bytes());
 }
 

@@ -47,7 +47,7 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
       const auto written = random_rows(geometry, tokens, layer + 1);
       write_rows(cache, layer, {0, tokens}, rows_of(written, {0, tokens}, bytes));
       each_range([&](TokenRange range) {
-        require(same_bits(rows_of(read_rows(cache, geometry, layer, range), {0, range.size()}, bytes),
+        require(same_bits(rows_of(read_kv_rows(cache, geometry, layer, range), {0, range.size()}, bytes),
                           rows_of(written, range, bytes)),
                 at(layer, range) + " reads other bits than were written");
       });
@@ -57,7 +57,7 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
 
   report.add("cache: a write touches no row that it does not name", [&] {
     auto cache = make(tokens);
-    std::vector<OwnedRows> expected;
+    std::vector<OwnedKvRows> expected;
     for (std::size_t layer = 0; layer < layers; ++layer) {
       expected.push_back(random_rows(geometry, tokens, layer));
       write_rows(cache, layer, {0, tokens}, rows_of(expected.back(), {0, tokens}, bytes));
@@ -71,7 +71,7 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
       std::ranges::copy(fresh.values, expected[layer].values.begin() + offset);
     };
     const auto compare = [&](std::size_t layer, const std::string& after) {
-      require(read_rows(cache, geometry, layer, {0, tokens}) == expected[layer],
+      require(read_kv_rows(cache, geometry, layer, {0, tokens}) == expected[layer],
               after + " changed rows of layer " + std::to_string(layer) + " that were not named");
     };
     each_range([&](TokenRange range) {
@@ -106,7 +106,7 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
     write_rows(cache, 0, {0, 4}, rows_of(rows, {0, 4}, bytes));
     write_rows(cache, 0, {5, 9}, rows_of(rows, {5, 9}, bytes));
     for (const TokenRange range : {TokenRange{4, 5}, TokenRange{3, 6}, TokenRange{8, 10}})
-      require_refused([&] { read_rows(cache, geometry, 0, range); }, "reading " + at(0, range));
+      require_refused([&] { (void)read_kv_rows(cache, geometry, 0, range); }, "reading " + at(0, range));
     return std::string();
   });
 
@@ -140,7 +140,7 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
       for (std::size_t layer = 0; layer < layers; ++layer) {
         require(cache.present(layer).ranges() == expected.ranges(), "truncate leaves other rows than those before it");
         const TokenRange left{0, std::min(count, tokens - 2)};
-        require(same_bits(rows_of(read_rows(cache, geometry, layer, left), left, bytes),
+        require(same_bits(rows_of(read_kv_rows(cache, geometry, layer, left), left, bytes),
                           rows_of(random_rows(geometry, tokens - 2, layer), left, bytes)),
                 "truncate changed rows before it");
       }
@@ -152,17 +152,17 @@ requires KvCache<std::invoke_result_t<Make&, std::size_t>> ConformanceReport che
     auto cache = make(tokens);
     const std::size_t capacity = cache.capacity();
     const auto rows = random_rows(geometry, 3, 1);
-    OwnedRows target = rows;
+    OwnedKvRows target = rows;
     const KvRows two = rows_of(rows, {0, 2}, bytes);
     const MutableKvRows three{target.keys, target.values};
     fill(cache, 3);
-    const auto before = read_rows(cache, geometry, 0, {0, 3});
+    const auto before = read_kv_rows(cache, geometry, 0, {0, 3});
     require_refused([&] { write_rows(cache, 0, {capacity - 1, capacity + 1}, two); }, "writing beyond the capacity");
     require_refused([&] { write_rows(cache, 0, {0, 3}, two); }, "writing three rows from spans of two");
     require_refused([&] { write_rows(cache, layers, {0, 2}, two); }, "writing to a layer beyond the last");
     require_refused([&] { cache.wait(cache.read_kv(0, {0, 2}, three)); }, "reading two rows into spans of three");
     require_refused([&] { cache.wait(cache.read_kv(layers, {0, 3}, three)); }, "reading a layer beyond the last");
-    require(read_rows(cache, geometry, 0, {0, 3}) == before && cache.present(0).contains({0, 3}) &&
+    require(read_kv_rows(cache, geometry, 0, {0, 3}) == before && cache.present(0).contains({0, 3}) &&
                 !cache.present(0).contains({capacity - 1, capacity}),
             "a call that was refused changed the cache");
     return std::string();

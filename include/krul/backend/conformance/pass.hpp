@@ -28,16 +28,16 @@ Session<B> start(B& model, std::size_t capacity) {
 
 /// Everything that a run of T tokens leaves behind.
 struct Outcome {
-  std::vector<float> logits;    ///< [T, vocabulary]
-  std::vector<OwnedRows> rows;  ///< [L], each of T tokens
+  std::vector<float> logits;      ///< [T, vocabulary]
+  std::vector<OwnedKvRows> rows;  ///< [L], each of T tokens
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
 template <ModelBackend B>
-std::vector<OwnedRows> all_rows(const B& model, const typename B::Cache& cache, std::size_t tokens) {
-  std::vector<OwnedRows> rows;
+std::vector<OwnedKvRows> all_rows(const B& model, const typename B::Cache& cache, std::size_t tokens) {
+  std::vector<OwnedKvRows> rows;
   for (std::size_t layer = 0; layer < model.geometry().layers; ++layer)
-    rows.push_back(read_rows(cache, model.geometry(), layer, {0, tokens}));
+    rows.push_back(read_kv_rows(cache, model.geometry(), layer, {0, tokens}));
   return rows;
 }
 

@@ -73,7 +73,7 @@ void check_passes(const Trial<B>& trial, ConformanceReport& report) {
 
     double largest = trial.require_logits(walk.logits(), prompt_positions, "after a gap and without one");
     for (std::size_t layer = 0; layer < layers; ++layer) {
-      const auto rows = read_rows(session.cache, trial.geometry, layer, {0, count});
+      const auto rows = read_kv_rows(session.cache, trial.geometry, layer, {0, count});
       const TokenRange suffix{prefix(layer), history};
       require(
           same_bits(rows_of(rows, suffix, trial.geometry.kv_row_bytes()), trial.rows(trial.reference, layer, suffix)),

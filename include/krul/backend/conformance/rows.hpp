@@ -9,20 +9,14 @@
 #include <vector>
 
 #include "krul/backend/kv_cache.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/core/half.hpp"
 
 namespace krul::conformance {
 
-/// Rows of K and of V that are owned here: [T, G, D] each, in the cache's element type.
-struct OwnedRows {
-  std::vector<std::byte> keys;
-  std::vector<std::byte> values;
-  friend bool operator==(const OwnedRows&, const OwnedRows&) = default;
-};
-
 /// The rows `tokens` of `all`, whose first row is token 0.
-inline KvRows rows_of(const OwnedRows& all, TokenRange tokens, std::size_t row_bytes) {
+inline KvRows rows_of(const OwnedKvRows& all, TokenRange tokens, std::size_t row_bytes) {
   const auto part = [&](const std::vector<std::byte>& bytes) {
     return std::span(bytes).subspan(tokens.begin * row_bytes, tokens.size() * row_bytes);
   };
@@ -34,7 +28,7 @@ inline bool same_bits(KvRows a, KvRows b) {
 }
 
 /// Random finite values, among them zeros of both signs and subnormals.
-inline OwnedRows random_rows(const Geometry& geometry, std::size_t count, std::uint64_t seed) {
+inline OwnedKvRows random_rows(const Geometry& geometry, std::size_t count, std::uint64_t seed) {
   const auto draw = [&](std::vector<std::byte>& bytes) {
     std::vector<float> values(count * geometry.kv_values());
     for (auto& value : values) {
@@ -46,17 +40,9 @@ inline OwnedRows random_rows(const Geometry& geometry, std::size_t count, std::u
     bytes.resize(count * geometry.kv_row_bytes());
     from_float(geometry.cache_type, values, bytes);
   };
-  OwnedRows rows;
+  OwnedKvRows rows;
   draw(rows.keys);
   draw(rows.values);
-  return rows;
-}
-
-template <KvCache C>
-OwnedRows read_rows(const C& cache, const Geometry& geometry, std::size_t layer, TokenRange tokens) {
-  OwnedRows rows{std::vector<std::byte>(tokens.size() * geometry.kv_row_bytes()),
-                 std::vector<std::byte>(tokens.size() * geometry.kv_row_bytes())};
-  cache.wait(cache.read_kv(layer, tokens, MutableKvRows{rows.keys, rows.values}));
   return rows;
 }
 

@@ -25,7 +25,7 @@ void check_writes(const Trial<B>& trial, ConformanceReport& report) {
     LayerWalk<B>(trial.model, session, trial.tokens, all, KvWrite::missing).step_to_end();
     for (std::size_t layer = 0; layer < layers; ++layer) {
       require(session.cache.present(layer).contains({0, count}), "rows are still missing afterwards");
-      const auto rows = read_rows(session.cache, trial.geometry, layer, {0, count});
+      const auto rows = read_kv_rows(session.cache, trial.geometry, layer, {0, count});
       for (const auto& range : present)
         require(same_bits(rows_of(rows, range, trial.geometry.kv_row_bytes()), trial.rows(trial.other, layer, range)),
                 "present rows of layer " + std::to_string(layer) + " changed");
@@ -59,7 +59,7 @@ void check_writes(const Trial<B>& trial, ConformanceReport& report) {
     LayerWalk<B>(trial.model, session, trial.tokens, some, KvWrite::all).step_to_end();
     const std::size_t bytes = trial.geometry.kv_row_bytes();
     for (std::size_t layer = 0; layer < layers; ++layer) {
-      const auto rows = read_rows(session.cache, trial.geometry, layer, {0, count});
+      const auto rows = read_kv_rows(session.cache, trial.geometry, layer, {0, count});
       for (const Position position : all) {
         const TokenRange token{position, position + std::size_t{1}};
         if (std::ranges::find(some, position) == some.end())
