@@ -69,11 +69,13 @@ struct Column {
   double residual = 0, total = 0, spread = 0;  // standard deviations, in steps: what is coded, all, the larger part
 };
 
-void store_narrow(const float* values, Eigen::Index count, std::vector<std::int8_t>& to, std::vector<float>& scales) {
-  const float largest = Eigen::Map<const Eigen::VectorXf>(values, count).cwiseAbs().maxCoeff();
-  const float scale = largest > 0 ? largest / 127 : 1;
+/// @param levels  of each sign
+void store_narrow(const Eigen::VectorXf& values, float levels, std::vector<std::int8_t>& to,
+                  std::vector<float>& scales) {
+  const float largest = values.cwiseAbs().maxCoeff();
+  const float scale = largest > 0 ? largest / levels : 1;
   scales.push_back(scale);
-  for (Eigen::Index i = 0; i < count; ++i) to.push_back(static_cast<std::int8_t>(std::lrint(values[i] / scale)));
+  for (const float value : values) to.push_back(static_cast<std::int8_t>(std::lrint(value / scale)));
 }
 
 /// Everything about the features that does not depend on the tensor.
@@ -141,15 +143,16 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
   Eigen::VectorXf offset = Eigen::VectorXf::Zero(n);
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const Column& column = columns[i];
+    const float levels = column.spread < settings.thin ? 7 : 127;
     fitted.spreads.push_back(table_for(column.spread));
     fitted.tables.push_back(table_for(column.residual));
     if (i < wide) {
       for (const float value : column.direction) fitted.wide_basis.push_back(bf16_from_float(value));
     } else {
-      store_narrow(column.direction.data(), n, fitted.narrow_basis, fitted.narrow_scales);
+      store_narrow(column.direction, levels, fitted.narrow_basis, fitted.narrow_scales);
     }
     if (features != nullptr) {
-      store_narrow(column.predict.data(), column.predict.size(), fitted.prediction, fitted.prediction_scales);
+      store_narrow(column.predict, levels, fitted.prediction, fitted.prediction_scales);
       offset += column.direction * column.predict.dot(features->mean);
     }
   }

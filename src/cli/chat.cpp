@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "exact_history.hpp"
+#include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "profile_option.hpp"
 #include "talk.hpp"
@@ -73,7 +74,12 @@ struct Chat {
   Status save(CpuModel& model) {
     const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
     const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(),
-                              {strategy, costs, {}, profile, std::span(talk.tokens()).first(talk.cache().length())});
+                              {strategy,
+                               costs,
+                               {},
+                               profile,
+                               std::span(talk.tokens()).first(talk.cache().length()),
+                               remembered_step(talk.manifest().plans)});
     return talk.save_in_background(plan, watch ? &statistics : nullptr);
   }
 };

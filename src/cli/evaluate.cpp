@@ -77,6 +77,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     Strategy at_step = unwrap(strategy_named("krul-compact"));
     at_step.name = names.emplace_back("step" + std::to_string(code));
     at_step.step = StepScale{static_cast<std::int8_t>(code)};
+    at_step.kl = 0;
     run.strategies.push_back(std::move(at_step));
   }
   if (!options.tasks.empty()) {

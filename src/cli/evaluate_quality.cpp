@@ -65,6 +65,7 @@ Json figures(const Totals& totals, double f16) {
 struct Outcome {
   Strategy strategy;
   eval::BySource<Totals> totals;
+  std::vector<double> bytes = {};  ///< [conversations] a token
 };
 
 Json to_json(const Outcome& outcome, const std::vector<Case>& cases, double f16) {
@@ -75,6 +76,7 @@ Json to_json(const Outcome& outcome, const std::vector<Case>& cases, double f16)
     row["by_conversation"].push_back({{"id", cases[i].id},
                                       {"source", cases[i].source},
                                       {"history", cases[i].history},
+                                      {"bytes_per_token", outcome.bytes[i]},
                                       {"kl", outcome.totals.all().quality.conversation_means()[i]}});
   return row;
 }
@@ -133,6 +135,7 @@ void evaluate_quality(Evaluation& run) {
       state.save(exact, item.before());
       const auto logits = state.resume(item.all, item.fresh().size());
       outcome.totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), state);
+      outcome.bytes.push_back(static_cast<double>(state.stored_bytes()) / static_cast<double>(state.stored_rows()));
     }
   }
 

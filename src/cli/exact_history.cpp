@@ -4,6 +4,7 @@
 
 #include "krul/core/half.hpp"
 #include "krul/eval/predictability.hpp"
+#include "krul/select/measured_step.hpp"
 #include "krul/similarity/observe.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 
@@ -62,9 +63,24 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
           .costs = save.costs};
 }
 
+/// The step of this conversation, where the strategy wants it measured and there is enough of it.
+std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, const HistorySave& save) {
+  if (!save.profile || save.strategy.kl <= 0) return std::nullopt;
+  if (save.step) return save.step;
+  const CodedConversation<CpuModel::Cache> talk{cache, save.tokens, save.profile, model.workers()};
+  return measured_step(model, talk, {.kl = save.strategy.kl});
+}
+
 SavePlan plan_with(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
                    const Evidence& evidence) {
-  return unwrap(plan_save(save.strategy, situation_of(model, cache, tokens, save, evidence)));
+  const auto step = step_of(model, cache, save);
+  if (!step) return unwrap(plan_save(save.strategy, situation_of(model, cache, tokens, save, evidence)));
+  Strategy strategy = save.strategy;
+  strategy.step = step;
+  HistorySave measured{strategy, save.costs, save.id, save.profile, save.tokens, step};
+  SavePlan plan = unwrap(plan_save(strategy, situation_of(model, cache, tokens, measured, evidence)));
+  plan.settings = step_setting(*step);
+  return plan;
 }
 
 }  // namespace

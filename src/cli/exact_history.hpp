@@ -35,6 +35,7 @@ struct HistorySave {
   std::string id;
   std::shared_ptr<const Profile> profile = {};  ///< of the model; may be none
   std::span<const Token> tokens = {};           ///< of the history, where a profile is used
+  std::optional<StepScale> step = {};           ///< as it was measured for this conversation before
 };
 
 /// Saves a history under a strategy, in place of what was saved under that id.

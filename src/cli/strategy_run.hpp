@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "exact_history.hpp"
+#include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/store/memory_store.hpp"
 #include "tool.hpp"
@@ -64,8 +65,8 @@ class StrategyRun {
       unwrap(talk.advance(tokens, logits));
     }
     const AttentionStatistics statistics = estimator.statistics();
-    const auto plan =
-        plan_of(*model_, talk.cache(), statistics, tokens.size(), {strategy_, costs_, {}, profile_, tokens});
+    const auto plan = plan_of(*model_, talk.cache(), statistics, tokens.size(),
+                              {strategy_, costs_, {}, profile_, tokens, remembered_step(talk.manifest().plans)});
     if (how == Rows::append) {
       unwrap(talk.save(plan, strategy_.observes_attention() ? &statistics : nullptr));
     } else {

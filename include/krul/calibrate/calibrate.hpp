@@ -16,8 +16,8 @@
 #include "krul/calibrate/error_weights.hpp"
 #include "krul/calibrate/fit.hpp"
 #include "krul/calibrate/moments.hpp"
+#include "krul/compress/coded_copy.hpp"
 #include "krul/compress/joint/block_rotation.hpp"
-#include "krul/compress/joint_transform.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/half.hpp"
 #include "krul/eval/quality.hpp"
@@ -291,33 +291,10 @@ void Calibration<B>::measure_sensitivities() {
 template <ModelBackend B>
 requires LendsAttention<typename B::Batch>
 double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& profile) {
-  constexpr std::size_t block = 64;
   double sum = 0;
   for (const Trial& trial : trials_) {
-    const std::size_t groups = profile->data().groups.size(), blocks = (trial.history + block - 1) / block;
-    std::vector<std::vector<OwnedKvRows>> rows(groups * blocks);
-    const auto tokens_of = [&](std::size_t task) {
-      return TokenRange{task % blocks * block, std::min((task % blocks + 1) * block, trial.history)};
-    };
-    workers_.parallel_for(groups * blocks, [&](std::size_t task, std::size_t) {
-      const auto& group = profile->data().groups[task / blocks];
-      const TokenRange tokens = tokens_of(task);
-      for (std::size_t layer = 0; layer < group.layers; ++layer)
-        rows[task].push_back(read_kv_rows(trial.cache, geometry_, group.first_layer + layer, tokens));
-      std::vector<MutableKvRows> to;
-      for (OwnedKvRows& layer : rows[task]) to.push_back(layer.view());
-      const JointTransform coding(profile, task / blocks);
-      const BlockContext context{static_cast<Position>(tokens.begin), trial.features.of(tokens)};
-      const auto chunk = coding.encode(geometry_, views_of(rows[task]), context);
-      expects(coding.decode(geometry_, chunk, to, context).has_value(), "calibrate_profile: own chunks decode");
-    });
-    auto cache = model_.make_cache(trial.tokens.size());
-    for (std::size_t task = 0; task < groups * blocks; ++task) {
-      const auto& group = profile->data().groups[task / blocks];
-      for (std::size_t layer = 0; layer < group.layers; ++layer)
-        cache.wait(cache.write_kv(group.first_layer + layer, tokens_of(task), rows[task][layer].view()));
-    }
-    cache.commit(trial.history);
+    auto cache = coded_copy(model_, trial.cache, {.count = trial.history, .capacity = trial.tokens.size()},
+                            {profile, {}, trial.features}, workers_);
     sum += divergence(trial, cache);
   }
   return sum / static_cast<double>(trials_.size());

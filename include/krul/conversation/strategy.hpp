@@ -69,6 +69,7 @@ struct Strategy {
   bool packed = false;                 ///< what the codec leaves of single layers is entropy coded
   std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
                                        ///< profile, or if there is none, by the row codec
+  double kl = 0;  ///< what a conversation's step is chosen for, once it can be measured; 0: the step stays
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -180,24 +181,28 @@ struct Strategy {
        .policy = FullLoad{},
        .meaning =
            "groups of layers coded together by the model's profile, all of it read: 7 to 9 times smaller than f16",
-       .step = step_of_codec},
+       .step = step_of_codec,
+       .kl = 0.0022},
       {.name = "krul-compact",
        .codec = "int4",
        .policy = FullLoad{},
        .meaning = "the same with larger steps: 10 to 17 times smaller",
-       .step = step_of_compact},
+       .step = step_of_compact,
+       .kl = 0.011},
       {.name = "krul-small",
        .codec = "int4",
        .policy = AsStored{},
        .meaning = "fewest bytes: still larger steps, and a pyramid of fronts left out and recomputed",
        .left_out = LeftOut::pyramid,
-       .step = step_of_small},
+       .step = step_of_small,
+       .kl = 0.012},
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
        .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
                   "that are fastest for the link",
-       .step = step_of_codec},
+       .step = step_of_codec,
+       .kl = 0.0022},
   };
   return all;
 }

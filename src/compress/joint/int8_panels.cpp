@@ -1,9 +1,9 @@
 #include "krul/compress/joint/int8_panels.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
+#include "float_lanes.hpp"
 #include "int8_panels_kernels.hpp"
 #include "krul/core/error.hpp"
 
@@ -49,26 +49,60 @@ Int8Panels Int8Panels::transposed(std::size_t depth, std::size_t columns, std::s
   return panels;
 }
 
-Int8Rows::Int8Rows(std::size_t rows, std::size_t depth, std::span<const float> from)
+namespace {
+
+using detail::IntLanes, detail::Lanes, detail::lane_count, detail::load;
+
+/// The last, partly filled lanes of a row; what lies beyond it is zero.
+Lanes load_first(const float* from, std::size_t count) {
+  Lanes values{};
+  std::memcpy(&values, from, count * sizeof(float));
+  return values;
+}
+
+/// In lanes, as the compiler may not change the order in which the largest of floats is found.
+float largest_magnitude(const float* values, std::size_t depth) {
+  Lanes largest{};
+  const auto join = [&](Lanes these) {
+    const Lanes magnitudes = these < 0 ? -these : these;
+    largest = magnitudes > largest ? magnitudes : largest;
+  };
+  std::size_t i = 0;
+  for (; i + lane_count <= depth; i += lane_count) join(load(values + i));
+  if (i < depth) join(load_first(values + i, depth - i));
+  float result = 0;
+  for (std::size_t lane = 0; lane < lane_count; ++lane) result = std::max(result, largest[lane]);
+  return result;
+}
+
+}  // namespace
+
+Int8Rows::Int8Rows(std::size_t rows, std::size_t depth, std::span<const float> from, std::size_t stride)
     : rows_(rows),
       quads_((depth + 3) / 4),
       words_(padded_rows() * quads_),
       scales_(padded_rows()),
       excess_(padded_rows()) {
-  expects(from.size() == rows * depth, "Int8Rows: the values are not [rows, depth]");
-  std::vector<std::int8_t> rounded(quads_ * 4);
+  if (stride == 0) stride = depth;
+  expects(rows == 0 || (stride >= depth && from.size() >= (rows - 1) * stride + depth),
+          "Int8Rows: the values are not [rows, depth]");
   for (std::size_t row = 0; row < rows; ++row) {
-    const float* values = &from[row * depth];
-    float largest = 0;
-    for (std::size_t i = 0; i < depth; ++i) largest = std::max(largest, std::abs(values[i]));
+    const float* const values = from.data() + row * stride;
+    const float largest = largest_magnitude(values, depth);
     if (largest < 1e-30F) continue;  // as good as zeros
     const float per_step = 127 / largest;
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < depth; ++i) {
-      rounded[i] = static_cast<std::int8_t>(static_cast<std::int32_t>(std::nearbyint(values[i] * per_step)));
-      sum += rounded[i];
+    auto* const to = reinterpret_cast<std::int8_t*>(words_.data() + row * quads_);
+    IntLanes sums{};
+    for (std::size_t i = 0; i < depth; i += lane_count) {
+      const std::size_t count = std::min(lane_count, depth - i);
+      const IntLanes rounded =
+          detail::round_to_whole((count == lane_count ? load(values + i) : load_first(values + i, count)) * per_step);
+      sums += rounded;
+      const auto bytes = __builtin_convertvector(rounded, detail::ByteLanes);
+      std::memcpy(to + i, &bytes, count);
     }
-    std::memcpy(&words_[row * quads_], rounded.data(), rounded.size());
+    std::int32_t sum = 0;
+    for (std::size_t lane = 0; lane < lane_count; ++lane) sum += sums[lane];
     scales_[row] = largest / 127;
     excess_[row] = 128 * sum;
   }

@@ -32,7 +32,10 @@ KRUL_VNNI void tile(const Int8Rows& rows, const Int8Panels& panels, Place at, fl
     for (std::size_t i = 0; i < Panels; ++i) sums[row][i] = _mm512_setzero_si512();
   const std::uint32_t* right = panels.panel(at.panel);
   const std::uint32_t* left = rows.row(at.row);
+  // The first rows bring the next panels near: the whole matrix passes through the caches for each few rows.
+  const std::size_t tile_row = at.row / height, ahead = tile_row < Panels ? (Panels + tile_row) * panel_words : 0;
   for (std::size_t quad = 0; quad < quads; ++quad, ++left, right += width) {
+    _mm_prefetch(reinterpret_cast<const char*>(right + ahead), _MM_HINT_T1);
     __m512i columns[Panels];
 #pragma GCC unroll 2
     for (std::size_t i = 0; i < Panels; ++i) columns[i] = _mm512_loadu_si512(right + i * panel_words);

@@ -1,8 +1,11 @@
 #include "krul/compress/joint_transform.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
+#include "column_band.hpp"
+#include "float_room.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/symbol_encoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
@@ -13,80 +16,33 @@
 namespace krul {
 namespace {
 
+using detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into, detail::lane_count,
+    detail::MutableFloats, detail::padded, detail::Prediction;
+
 constexpr std::size_t header_bytes = 8 + 1 + 1;
 
 /// How the row at position 0 is stored.
 enum FirstRow : std::uint8_t { absent, stored, of_profile };
 
-/// The columns of a tensor that count at a step.
-struct Columns {
-  std::size_t count = 0, wide = 0;     ///< leading ones, and how many of them are wide
-  std::vector<std::size_t> coded;      ///< those that are coded
-  std::vector<std::uint8_t> expected;  ///< the tables to expect for them
-};
-
-Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
-  Columns columns;
-  for (std::size_t i = 0; i < tensor.spreads.size(); ++i) {
-    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_spread) break;
-    columns.count = i + 1;
-    const std::uint8_t table = step.expected_table(tensor.tables[i]);
-    if (table < JointTransform::least_table) continue;
-    columns.coded.push_back(i);
-    columns.expected.push_back(table);
-  }
-  columns.wide = std::min(columns.count, tensor.wide_columns());
-  return columns;
-}
-
-std::size_t padded(std::size_t columns) {
-  return (columns + Int8Panels::width - 1) / Int8Panels::width * Int8Panels::width;
-}
-
-/// to [T, n] = y [T, n], each block of D columns times a symmetric matrix.
-void multiply_blocks(std::span<const float> from, std::size_t tokens, std::span<const float> matrices, std::size_t size,
-                     std::vector<float>& to) {
-  to.assign(from.size(), 0);
+/// to [T, stride] = from [T, stride], each block of D columns times a symmetric matrix.
+void multiply_blocks(std::span<const float> matrices, std::size_t size, std::size_t tokens, Floats from,
+                     MutableFloats to) {
   const std::size_t width = matrices.size() / size;
   for (std::size_t first = 0; first < width; first += size)
-    detail::add_product({tokens, size, size}, {from.data() + first, width}, {&matrices[first * size], size}, 1,
-                        {to.data() + first, width});
+    detail::small_product<Into::replaced>({tokens, size, size}, {from.values + first, from.stride},
+                                          {&matrices[first * size], size}, {to.values + first, to.stride});
 }
 
-/// y [T, n] += sign * values [T, columns] times the first wide columns.
-void add_wide(const Profile::Tensor& tensor, std::span<const float> values, std::size_t tokens, float sign,
-              std::span<float> y) {
-  const std::size_t n = tensor.mean.size(), columns = tokens == 0 ? 0 : values.size() / tokens;
-  detail::add_product({tokens, n, columns}, {values.data(), columns}, {tensor.wide.data(), n}, sign, {y.data(), n});
+/// R f of the columns that count.
+Prediction predict(const Profile::Tensor& tensor, const Int8Rows& features, std::size_t columns, FloatRoom& room) {
+  if (tensor.prediction.columns() == 0 || columns == 0) return {{}, 0, {}};
+  const std::size_t stride = padded(columns);
+  // Sixteen columns are read at once, from any column on.
+  const auto values = room.take(features.padded_rows() * stride + lane_count);
+  std::fill(values.end() - lane_count, values.end(), 0.0F);
+  multiply(features, tensor.prediction, values.first(values.size() - lane_count));
+  return {values, stride, tensor.prediction_scales};
 }
-
-/// [T, tensor.wide_stride()]: the wide columns times y [T, n].
-std::vector<float> project_wide(const Profile::Tensor& tensor, std::span<const float> y, std::size_t tokens) {
-  const std::size_t n = tensor.mean.size(), stride = tensor.wide_stride();
-  std::vector<float> result(tokens * stride);
-  detail::add_product({tokens, stride, n}, {y.data(), n}, {tensor.wide_transposed.data(), stride}, 1,
-                      {result.data(), stride});
-  return result;
-}
-
-/// R f of the columns that count, for each token.
-class Prediction {
- public:
-  Prediction(const Profile::Tensor& tensor, const Int8Rows& features, std::size_t columns)
-      : stride_(padded(columns)), scales_(tensor.prediction_scales) {
-    if (tensor.prediction.columns() == 0 || columns == 0) return;
-    values_.resize(features.padded_rows() * stride_);
-    multiply(features, tensor.prediction, values_);
-  }
-  [[nodiscard]] float operator()(std::size_t token, std::size_t column) const {
-    return values_.empty() ? 0 : scales_[column] * values_[token * stride_ + column];
-  }
-
- private:
-  std::size_t stride_;
-  std::span<const float> scales_;
-  std::vector<float> values_;
-};
 
 /// The profile's row 0 of one layer's K (0) or V (1), [G, D] in the cache's element type.
 std::vector<std::byte> first_row_of(const Profile& profile, const Geometry& geometry, std::size_t layer,
@@ -118,19 +74,36 @@ std::size_t rows_of(const Geometry& geometry, std::span<const std::byte> keys) {
   return keys.size() / geometry.kv_row_bytes();
 }
 
-/// What a symbol stands for. Rounding to zero makes values smaller on the whole, and attention adds up what errors have
-/// in common: a little outward evens it out.
-float outward(std::int16_t symbol) {
-  constexpr float by = 0.05F;
-  const auto value = static_cast<float>(symbol);
-  return symbol == 0 ? 0 : value + std::copysign(by, value);
-}
-
 /// K (or V) of a group, for all that encode and decode have in common.
 struct Side {
   const Profile::Tensor& tensor;
+  Columns columns;
   bool keys;
+
+  Side(const Profile::Tensor& of, StepScale step, bool is_keys)
+      : tensor(of), columns(detail::columns_at(of, step)), keys(is_keys) {}
+
+  [[nodiscard]] std::size_t values() const { return tensor.mean.size(); }
+  [[nodiscard]] std::size_t narrow() const { return columns.count - columns.wide; }
+  [[nodiscard]] ColumnBand wide_band() const { return {columns, 0, columns.wide, {}}; }
+  [[nodiscard]] ColumnBand narrow_band() const { return {columns, columns.wide, narrow(), tensor.scales}; }
+  /// Floats that either way takes for so many tokens, all of them padded.
+  [[nodiscard]] std::size_t room(std::size_t tokens) const {
+    const std::size_t rows = (tokens + Int8Rows::step - 1) / Int8Rows::step * Int8Rows::step;
+    return lane_count +
+           rows * (padded(columns.count) + 3 * padded(tensor.wide_columns()) + padded(narrow()) + 2 * padded(values()));
+  }
 };
+
+std::array<Side, 2> sides_of(const Profile& profile, std::size_t group, StepScale step) {
+  return {Side(profile.keys(group), step, true), Side(profile.values(group), step, false)};
+}
+
+std::vector<std::uint8_t> expected_tables(const std::array<Side, 2>& sides) {
+  std::vector<std::uint8_t> expected = sides[0].columns.expected;
+  expected.insert(expected.end(), sides[1].columns.expected.begin(), sides[1].columns.expected.end());
+  return expected;
+}
 
 }  // namespace
 
@@ -172,57 +145,45 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const Int8Rows given(tokens, features, context.features.subspan(apart * features));
-  const float factor = step_.factor(), per_step = 1 / factor;
+  const float factor = step_.factor();
+  const auto sides = sides_of(*profile_, group_, step_);
 
   std::vector<std::int16_t> symbols;  // [columns, T]
-  std::vector<std::uint8_t> expected;
-  std::vector<float> values(tokens * layers() * width), weighted, coefficients;
-  for (const Side side : {Side{profile_->keys(group_), true}, Side{profile_->values(group_), false}}) {
-    const std::size_t n = layers() * width;
+  for (const Side& side : sides) {
+    FloatRoom room(side.room(tokens));
+    const std::size_t n = side.values(), stride = padded(n);
+    const auto values = room.take(tokens * stride), weighted = room.take(tokens * stride);
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       for (std::size_t token = 0; token < tokens; ++token) {
-        const auto row = std::span(values).subspan(token * n + layer * width, width);
+        const auto row = values.subspan(token * stride + layer * width, width);
         to_float(geometry.cache_type, bytes.subspan((token + apart) * row_bytes, row_bytes), row);
         if (side.keys) rotation.turn_back(token, row, geometry.head_dim);
         for (std::size_t i = 0; i < width; ++i) row[i] -= side.tensor.mean[layer * width + i];
       }
     }
-    multiply_blocks(values, tokens, side.tensor.weights, geometry.head_dim, weighted);
-    const Columns columns = columns_at(side.tensor, step_);
-    const Prediction predicted(side.tensor, given, columns.count);
-    const auto round_to_symbol = [&](float value) {
-      return static_cast<std::int16_t>(std::lrintf(std::clamp(value * per_step, -32767.0F, 32767.0F)));
-    };
+    multiply_blocks(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride}, {weighted.data(), stride});
+    const Prediction predicted = predict(side.tensor, given, side.columns.count, room);
+
     // The wide columns' coded values leave y, and with them whatever else of y they did not hold exactly stays in it.
-    const std::vector<float> wide_values = project_wide(side.tensor, weighted, tokens);
-    std::vector<float> as_coded(tokens * columns.wide);
-    std::size_t next = 0;  // coded column
-    for (std::size_t column = 0; column < columns.wide; ++column) {
-      const bool is_coded = next < columns.coded.size() && columns.coded[next] == column;
-      if (is_coded) ++next;
-      for (std::size_t token = 0; token < tokens; ++token) {
-        const float value = wide_values[token * side.tensor.wide_stride() + column],
-                    expected_value = predicted(token, column);
-        const std::int16_t symbol = is_coded ? round_to_symbol(value - expected_value) : std::int16_t{0};
-        if (is_coded) symbols.push_back(symbol);
-        as_coded[token * columns.wide + column] = factor * outward(symbol) + expected_value;
-      }
-    }
-    add_wide(side.tensor, as_coded, tokens, -1, weighted);
-    const Int8Rows rows(tokens, n, weighted);
-    const std::size_t stride = padded(columns.count - columns.wide);
-    coefficients.resize(rows.padded_rows() * stride);
+    const ColumnBand wide = side.wide_band();
+    const std::size_t columns = wide.stride();
+    const auto wide_values = room.take(tokens * columns), as_coded = room.take(tokens * columns);
+    detail::small_product<Into::replaced>({tokens, columns, n}, {weighted.data(), stride},
+                                          {side.tensor.wide_transposed.data(), side.tensor.wide_stride()},
+                                          {wide_values.data(), columns});
+    wide.quantise(wide_values, predicted, factor, symbols, as_coded);
+    detail::small_product<Into::subtracted>({tokens, n, side.columns.wide}, {as_coded.data(), columns},
+                                            {side.tensor.wide.data(), n}, {weighted.data(), stride});
+
+    const Int8Rows rows(tokens, n, weighted, stride);
+    const ColumnBand narrow = side.narrow_band();
+    const auto coefficients = room.take(rows.padded_rows() * narrow.stride());
     multiply(rows, side.tensor.analysis, coefficients);
-    for (; next < columns.coded.size(); ++next) {
-      const std::size_t column = columns.coded[next], narrow = column - columns.wide;
-      const float scale = side.tensor.scales[narrow];
-      for (std::size_t token = 0; token < tokens; ++token)
-        symbols.push_back(round_to_symbol(scale * coefficients[token * stride + narrow] - predicted(token, column)));
-    }
-    expected.insert(expected.end(), columns.expected.begin(), columns.expected.end());
+    narrow.quantise(coefficients.first(tokens * narrow.stride()), predicted, factor, symbols);
   }
 
+  const std::vector<std::uint8_t> expected = expected_tables(sides);
   const SymbolBlock block{expected.size(), tokens};
   const SymbolEncoder& encoder = profile_->encoder();
   const auto chosen = choose_tables(encoder, block, symbols, expected);
@@ -285,10 +246,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   chunk = chunk.subspan(2);
   if (length > chunk.size()) return too_short();
 
-  const Side sides[] = {{profile_->keys(group_), true}, {profile_->values(group_), false}};
-  const Columns columns_of[] = {columns_at(sides[0].tensor, step), columns_at(sides[1].tensor, step)};
-  std::vector<std::uint8_t> expected = columns_of[0].expected;
-  expected.insert(expected.end(), columns_of[1].expected.begin(), columns_of[1].expected.end());
+  const auto sides = sides_of(*profile_, group_, step);
+  const std::vector<std::uint8_t> expected = expected_tables(sides);
   std::vector<std::uint8_t> tables(expected.size());
   if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), tables); !status)
     return status;
@@ -297,40 +256,28 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const Int8Rows given(tokens, features, context.features.subspan(apart * features));
-  const float factor = step.factor();
-  std::vector<std::int16_t> symbols;
-  std::vector<float> narrow_values, wide_values, values, plain, row(width);
-  for (const Side side : sides) {
-    const Columns& columns = columns_of[side.keys ? 0 : 1];
-    const std::size_t n = layers() * width, depth = columns.count - columns.wide, stride = padded(n);
-    symbols.assign(columns.coded.size() * tokens, 0);
-    if (auto status = decoder->read(symbols); !status) return status;
-    const Prediction predicted(side.tensor, given, columns.count);
-    wide_values.resize(tokens * columns.wide);
-    narrow_values.resize(tokens * depth);
-    for (std::size_t column = 0, next = 0; column < columns.count; ++column) {
-      const std::int16_t* coded = nullptr;
-      if (next < columns.coded.size() && columns.coded[next] == column) coded = &symbols[next++ * tokens];
-      const bool is_wide = column < columns.wide;
-      const std::size_t apart_by = is_wide ? columns.wide : depth;
-      const float scale = is_wide ? 1 : side.tensor.scales[column - columns.wide];
-      float* to = is_wide ? &wide_values[column] : &narrow_values[column - columns.wide];
-      for (std::size_t token = 0; token < tokens; ++token)
-        to[token * apart_by] = scale * ((coded ? factor * outward(coded[token]) : 0) + predicted(token, column));
-    }
-    const Int8Rows rows(tokens, depth, narrow_values);
-    values.resize(rows.padded_rows() * stride);
-    multiply(rows, side.tensor.synthesis, values);
-    if (stride != n)
-      for (std::size_t token = 1; token < tokens; ++token) std::copy_n(&values[token * stride], n, &values[token * n]);
-    values.resize(tokens * n);
-    add_wide(side.tensor, wide_values, tokens, 1, values);
-    multiply_blocks(values, tokens, side.tensor.unweights, geometry.head_dim, plain);
+  std::vector<float> row(width);
+  for (const Side& side : sides) {
+    FloatRoom room(side.room(tokens));
+    const std::size_t n = side.values(), stride = padded(n);
+    const Prediction predicted = predict(side.tensor, given, side.columns.count, room);
+    const ColumnBand wide = side.wide_band(), narrow = side.narrow_band();
+    const auto wide_values = room.take(tokens * wide.stride()), coefficients = room.take(tokens * narrow.stride());
+    if (auto status = wide.dequantise(*decoder, predicted, step.factor(), wide_values); !status) return status;
+    if (auto status = narrow.dequantise(*decoder, predicted, step.factor(), coefficients); !status) return status;
+
+    const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
+    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * stride);
+    multiply(rows, side.tensor.synthesis, weighted);
+    detail::small_product<Into::added>({tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
+                                       {side.tensor.wide.data(), n}, {weighted.data(), stride});
+    multiply_blocks(side.tensor.unweights, geometry.head_dim, tokens, {weighted.data(), stride},
+                    {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const float* from = &plain[token * n + layer * width];
+        const float* from = &values[token * stride + layer * width];
         for (std::size_t i = 0; i < width; ++i) row[i] = from[i] + mean[i];
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));

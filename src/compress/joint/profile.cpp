@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "profiles are stored as a little-endian machine holds them");
 
 constexpr std::string_view magic = "KRULPRO\n";
-constexpr std::uint16_t version = 1;
+constexpr std::uint16_t version = 2;
 constexpr std::size_t most_layers = 1 << 12, most_text = 1 << 16, most_values = std::size_t{1} << 28;
 // Tables come in pairs of two shapes; from one pair to the next the deviation grows by 2^(3/8), or 6 codes of a scale.
 constexpr int codes_per_pair = 6;
@@ -33,6 +33,17 @@ class Writer : public ByteWriter {
     number(static_cast<std::uint64_t>(values.size()));
     raw(std::as_bytes(std::span(values)));
   }
+  /// Half a byte each for the last values, as long as they fit: the columns that matter least are coarse.
+  void list(const std::vector<std::int8_t>& values) {
+    const auto is_half = [](std::int8_t value) { return value >= -8 && value <= 7; };
+    const auto whole_end = std::find_if_not(values.rbegin(), values.rend(), is_half).base();
+    const auto halves = static_cast<std::size_t>(values.end() - whole_end) / 2 * 2, whole = values.size() - halves;
+    number(static_cast<std::uint64_t>(whole));
+    number(static_cast<std::uint64_t>(halves));
+    raw(std::as_bytes(std::span(values).first(whole)));
+    for (std::size_t i = whole; i < values.size(); i += 2)
+      number(static_cast<std::uint8_t>((values[i] & 15) | (values[i + 1] & 15) << 4));
+  }
 };
 
 class Reader : public ByteReader {
@@ -45,6 +56,17 @@ class Reader : public ByteReader {
     Container values(bytes.size() / size, typename Container::value_type{});
     if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
+  }
+  void list(std::vector<std::int8_t>& values) {
+    const auto whole = number<std::uint64_t>(), halves = number<std::uint64_t>();
+    for (const std::byte value : take(whole)) values.push_back(static_cast<std::int8_t>(value));
+    for (const std::byte pair : take(halves / 2))
+      for (const int shift : {4, 0})
+        values.push_back(static_cast<std::int8_t>(static_cast<std::int8_t>(std::to_integer<int>(pair) << shift) >> 4));
+  }
+  template <class Container>
+  void list(Container& values) {
+    values = list<Container>();
   }
 };
 
@@ -254,8 +276,7 @@ Result<ProfileData> parse_profile(std::span<const std::byte> bytes) {
     GroupTransform& group = profile.groups.emplace_back();
     group.first_layer = static_cast<std::size_t>(reader.number<std::uint64_t>());
     group.layers = static_cast<std::size_t>(reader.number<std::uint64_t>());
-    for (auto* tensor : {&group.keys, &group.values})
-      each_field(*tensor, [&](auto& field) { field = reader.list<std::remove_cvref_t<decltype(field)>>(); });
+    for (auto* tensor : {&group.keys, &group.values}) each_field(*tensor, [&](auto& field) { reader.list(field); });
   }
   if (!reader.finished()) return damaged("its parts do not fill it");
   return profile;

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "float_lanes.hpp"
+
 namespace krul::detail {
 
 /// A matrix of floats whose rows lie `stride` apart.
@@ -19,11 +21,17 @@ struct MutableFloats {
 struct ProductShape {
   std::size_t rows, columns, depth;
 };
+/// What becomes of what was there.
+enum class Into { replaced, added, subtracted };
 
-/// to += sign * left [rows, depth] * right [depth, columns], in f32. Eight rows and 32 columns are summed in registers.
-inline void add_product(ProductShape shape, Floats left, Floats right, float sign, MutableFloats to) {
-  constexpr std::size_t lanes = 16, vectors = 2, height = 8;
-  using Lanes [[gnu::vector_size(lanes * sizeof(float))]] = float;
+/// left [rows, depth] * right [depth, columns], in f32. Eight rows and 32 columns are summed in registers.
+template <Into How>
+void small_product(ProductShape shape, Floats left, Floats right, MutableFloats to) {
+  constexpr std::size_t lanes = lane_count, vectors = 2, height = 8;
+  const auto joined = [](auto before, auto sum) {
+    if constexpr (How == Into::replaced) return sum;
+    return How == Into::added ? before + sum : before - sum;
+  };
   for (std::size_t row = 0; row < shape.rows; row += height) {
     const std::size_t rows = std::min(height, shape.rows - row);
     const float* values[height];
@@ -46,7 +54,7 @@ inline void add_product(ProductShape shape, Floats left, Floats right, float sig
         float* out = to.values + (row + i) * to.stride + column;
         Lanes before[Vectors];
         std::memcpy(before, out, sizeof before);
-        for (std::size_t v = 0; v < Vectors; ++v) before[v] += sign * sums[i][v];
+        for (std::size_t v = 0; v < Vectors; ++v) before[v] = joined(before[v], sums[i][v]);
         std::memcpy(out, before, sizeof before);
       }
       column += Vectors * lanes;
@@ -57,7 +65,8 @@ inline void add_product(ProductShape shape, Floats left, Floats right, float sig
       for (std::size_t i = 0; i < rows; ++i) {
         float sum = 0;
         for (std::size_t k = 0; k < shape.depth; ++k) sum += values[i][k] * right.values[k * right.stride + column];
-        to.values[(row + i) * to.stride + column] += sign * sum;
+        float& out = to.values[(row + i) * to.stride + column];
+        out = joined(out, sum);
       }
   }
 }

@@ -4,28 +4,11 @@
 
 #include "krul/store/faulty_store.hpp"
 #include "support/toy_conversation.hpp"
+#include "support/toy_profile.hpp"
 
 namespace krul {
-namespace {
 
-using test::toy_tokens;
-
-std::shared_ptr<const Profile> toy_profile(toy::Backend& model, double target = 1e-4, bool features = true) {
-  std::vector<std::vector<Token>> conversations;
-  // Enough of them for what holds of these to hold of others.
-  for (unsigned seed = 1; seed <= 30; ++seed) conversations.push_back(toy_tokens(200, seed * 7919));
-  conversations.push_back(toy_tokens(20, 7));  // too short: skipped
-  CalibrationSettings settings;
-  settings.groups = {1, 3};
-  settings.trials = 2;
-  settings.fresh = 16;
-  settings.target_kl = target;
-  settings.features = features;
-  Workers workers(2);
-  return Profile::create(calibrate_profile(model, {conversations}, workers, settings), model.geometry()).value();
-}
-
-}  // namespace
+using test::toy_profile, test::toy_tokens;
 
 TEST_CASE("a calibrated profile meets the divergence that was asked for, on tokens it has not seen") {
   toy::Backend model(ElementType::f16);

@@ -54,9 +54,10 @@ class Int8Rows {
 
   Int8Rows() = default;
   /// Rounds floats to 127 steps of each row's largest magnitude, to nearest even.
-  /// @param from  [rows, depth], row-major, finite
-  /// @throws PreconditionError if the length does not fit
-  Int8Rows(std::size_t rows, std::size_t depth, std::span<const float> from);
+  /// @param from    [rows, depth], row-major, finite
+  /// @param stride  from row to row; 0: depth
+  /// @throws PreconditionError if there are fewer floats
+  Int8Rows(std::size_t rows, std::size_t depth, std::span<const float> from, std::size_t stride = 0);
 
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::size_t padded_rows() const noexcept { return (rows_ + step - 1) / step * step; }

@@ -69,6 +69,23 @@ TEST_CASE("rows are rounded to 127 steps of their largest value, to nearest even
   CHECK(rows.scale(1) == 0);
 }
 
+TEST_CASE("rows may lie apart, and end anywhere in a vector") {
+  for (const std::size_t depth : {1, 15, 16, 33}) {
+    std::vector<float> apart(3 * 40, 1e9F), together;
+    for (std::size_t row = 0; row < 3; ++row)
+      for (std::size_t i = 0; i < depth; ++i) {
+        apart[row * 40 + i] = static_cast<float>(row + 1) * static_cast<float>(static_cast<int>(i * 7 % 11) - 5);
+        together.push_back(apart[row * 40 + i]);
+      }
+    const Int8Rows one(3, depth, apart, 40), other(3, depth, together);
+    for (std::size_t row = 0; row < 3; ++row) {
+      CHECK(one.scale(row) == other.scale(row));
+      CHECK(one.excess(row) == other.excess(row));
+      CHECK(std::equal(one.row(row), one.row(row) + one.quads(), other.row(row)));
+    }
+  }
+}
+
 TEST_CASE("shapes that do not fit are refused") {
   const std::vector<std::int8_t> values(10);
   CHECK_THROWS_AS(Int8Panels(2, 4, values), PreconditionError);
@@ -76,6 +93,8 @@ TEST_CASE("shapes that do not fit are refused") {
   CHECK_THROWS_AS(Int8Panels(Int8Panels::most_depth + 1, 1, std::vector<std::int8_t>(Int8Panels::most_depth + 1)),
                   PreconditionError);
   CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(7)), PreconditionError);
+  CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(13), 10), PreconditionError);
+  CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(8), 3), PreconditionError);
   std::vector<float> out(8 * 16);
   CHECK_THROWS_AS(multiply(Int8Rows(2, 5, std::vector<float>(10)), Int8Panels(2, 5, values), out), PreconditionError);
   CHECK_THROWS_AS(multiply(Int8Rows(2, 2, std::vector<float>(4)), Int8Panels(2, 5, values), std::span(out).first(16)),

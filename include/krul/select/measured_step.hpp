@@ -1,0 +1,114 @@
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "krul/backend/forward.hpp"
+#include "krul/compress/coded_copy.hpp"
+#include "krul/eval/quality.hpp"
+#include "krul/store/manifest.hpp"
+
+namespace krul {
+
+/// A conversation whose coding is to be chosen.
+template <KvCache Cache>
+struct CodedConversation {
+  const Cache& cache;
+  std::span<const Token> tokens;  ///< of its rows
+  std::shared_ptr<const Profile> profile;
+  Workers& workers;
+};
+
+/// How far a conversation's own last tokens are predicted otherwise once what came before them was coded at code 0.
+/// @param fresh  the last tokens, fewer than all
+/// @return mean KL in nats
+/// @throws PreconditionError if there are no rows before the last tokens, or no profile
+/// @complexity a save and a restore of all rows, and two passes of the last tokens
+template <ModelBackend B>
+[[nodiscard]] double coding_divergence(B& model, const CodedConversation<typename B::Cache>& talk, std::size_t fresh) {
+  const std::size_t all = talk.tokens.size();
+  expects(talk.profile && fresh > 0 && all > fresh && talk.cache.length() >= all,
+          "coding_divergence: needs a profile, and rows before the last tokens");
+  const RowsToCopy before{.count = all - fresh, .capacity = all};
+  const TokenFeatures features =
+      talk.profile->data().features > 0 ? token_features(model, talk.tokens.first(before.count)) : TokenFeatures{};
+  const std::size_t vocabulary = model.geometry().vocabulary;
+  std::vector<float> logits[2];
+  for (const bool coded : {false, true}) {
+    auto cache = coded_copy(model, talk.cache, before, {coded ? talk.profile : nullptr, {}, features}, talk.workers);
+    auto batch = model.make_batch();
+    logits[coded].resize(fresh * vocabulary);
+    prefill(model, cache, batch, talk.tokens.subspan(before.count), logits[coded]);
+  }
+  std::vector<double> of_row(fresh);
+  talk.workers.parallel_for(fresh, [&](std::size_t row, std::size_t) {
+    const auto at = [&](const std::vector<float>& of) {
+      return eval::NextToken(std::span(of).subspan(row * vocabulary, vocabulary));
+    };
+    of_row[row] = at(logits[0]).divergence_from(at(logits[1]));
+  });
+  return std::accumulate(of_row.begin(), of_row.end(), 0.0) / static_cast<double>(fresh);
+}
+
+/// Shorter conversations say too little of themselves.
+inline constexpr std::size_t least_measured_tokens = 256;
+
+/// What a conversation's step is chosen by.
+struct StepChoice {
+  double kl = 0.01;         ///< wanted, mean over what comes next
+  double usual_kl = 0.012;  ///< of code 0, over conversations that a profile was not calibrated on
+  double trust = 0.6;       ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
+  StepScale finest{-40}, coarsest{12};
+  std::size_t fresh = 64;  ///< tokens that are looked at
+};
+
+/// The step at which a conversation's divergence is what is wanted: it grows with the square of the step.
+/// @param measured  its divergence at code 0, by coding_divergence
+/// @source the measurement in the place of attention's similarity: ours
+[[nodiscard]] inline StepScale step_for(double measured, const StepChoice& choice) noexcept {
+  constexpr double codes_a_factor = 8;  // codes that double the divergence
+  const double expected =
+      std::pow(std::max(measured, 1e-9), choice.trust) * std::pow(choice.usual_kl, 1 - choice.trust);
+  const double code = std::round(codes_a_factor * std::log2(choice.kl / expected));
+  return {static_cast<std::int8_t>(
+      std::clamp(code, static_cast<double>(choice.finest.code), static_cast<double>(choice.coarsest.code)))};
+}
+
+/// Measures a conversation and chooses its step.
+/// @return none if the conversation is too short to be measured
+/// @throws PreconditionError and @complexity as coding_divergence
+template <ModelBackend B>
+[[nodiscard]] std::optional<StepScale> measured_step(B& model, const CodedConversation<typename B::Cache>& talk,
+                                                     const StepChoice& choice) {
+  if (talk.tokens.size() < std::max(least_measured_tokens, choice.fresh + 1)) return std::nullopt;
+  return step_for(coding_divergence(model, talk, choice.fresh), choice);
+}
+
+/// What a plan's record says of a step that was measured, for later saves: rows that were restored no longer tell.
+[[nodiscard]] inline std::string step_setting(StepScale step) {
+  return "measured step " + std::to_string(step.code);
+}
+
+/// The step that the plans of a conversation remember; none if it was never measured.
+[[nodiscard]] inline std::optional<StepScale> remembered_step(std::span<const SavePlanRecord> plans) {
+  constexpr std::string_view prefix = "measured step ";
+  std::optional<StepScale> step;
+  for (const SavePlanRecord& plan : plans) {
+    if (!plan.settings.starts_with(prefix)) continue;
+    int code = 0;
+    const char* const end = plan.settings.data() + plan.settings.size();
+    const auto [rest, error] = std::from_chars(plan.settings.data() + prefix.size(), end, code);
+    if (error == std::errc{} && rest == end && code >= -127 && code <= 127) step = {static_cast<std::int8_t>(code)};
+  }
+  return step;
+}
+
+}  // namespace krul

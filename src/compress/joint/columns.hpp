@@ -1,0 +1,37 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "krul/compress/joint_transform.hpp"
+
+namespace krul::detail {
+
+/// The columns of a tensor that count at a step.
+struct Columns {
+  std::size_t count = 0, wide = 0;     ///< leading ones, and how many of them are wide
+  std::vector<char> coded;             ///< [count] whether a column is coded; others are only predicted
+  std::vector<std::uint8_t> expected;  ///< the tables to expect for those that are
+};
+
+[[nodiscard]] inline Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
+  Columns columns;
+  for (std::size_t i = 0; i < tensor.spreads.size(); ++i) {
+    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_spread) break;
+    const std::uint8_t table = step.expected_table(tensor.tables[i]);
+    columns.coded.push_back(table >= JointTransform::least_table);
+    if (columns.coded.back() != 0) columns.expected.push_back(table);
+  }
+  columns.count = columns.coded.size();
+  columns.wide = std::min(columns.count, tensor.wide_columns());
+  return columns;
+}
+
+/// Columns up to whole panels.
+[[nodiscard]] constexpr std::size_t padded(std::size_t columns) {
+  return (columns + Int8Panels::width - 1) / Int8Panels::width * Int8Panels::width;
+}
+
+}  // namespace krul::detail
