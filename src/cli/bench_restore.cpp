@@ -105,6 +105,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
+  say_if_missing(profile, chosen, tool);
   if (options.calibrate)
     save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
   const auto costs = machine_costs(model, tool, profile);

@@ -117,6 +117,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   auto store = options.store.open();
   auto model = options.model.load(tool);
   const auto profile = options.profile.load(model, tool);
+  say_if_missing(profile, std::span(&strategy, 1), tool);
   ConversationOptions conversation;
   conversation.profile = profile;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));

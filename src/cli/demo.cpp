@@ -273,6 +273,7 @@ void demo(const DemoOptions& options, const Tool& tool) {
   {
     auto model = options.model.load(tool);
     static_cast<void>(machine_costs(model, tool));
+    say_if_missing(ProfileOption{}.load(model, tool), demo_strategies(), tool);
     auto store = unwrap(FileStore::open(folder.path / "store"));
     for (const auto& text : texts) {
       tool.progress("computing and saving " + text.id);

@@ -43,10 +43,7 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
 
 void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   run.tool.progress("");
-  for (const auto& strategy : run.strategies)
-    if (strategy.step && !run.profile)
-      run.tool.say(std::string(strategy.name) + ": without a profile of this model rows were coded as " +
-                   std::string(strategy.codec) + "; krul calibrate --conversations makes one");
+  say_if_missing(run.profile, run.strategies, run.tool);
   if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
   if (!run.tool.json) {
     std::printf("%s", result.table.c_str());

@@ -34,6 +34,15 @@ std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, con
   return nullptr;
 }
 
+void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<const Strategy> strategies,
+                    const Tool& tool) {
+  if (profile) return;
+  for (const Strategy& strategy : strategies)
+    if (strategy.step)
+      tool.say(std::string(strategy.name) + ": there is no profile of this model, so rows are coded as " +
+               std::string(strategy.codec) + "; krul calibrate --conversations makes one");
+}
+
 std::filesystem::path profile_file(const LoadedModel& model) {
   return cache_folder() / "profiles" / (model.backend.identity().weights + ".krulprofile");
 }

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "krul/compress/joint/profile.hpp"
+#include "krul/conversation/strategy.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -17,6 +19,10 @@ struct ProfileOption {
   /// was named cannot be used; says so, and goes on without, if the model's own cannot.
   [[nodiscard]] std::shared_ptr<const Profile> load(const LoadedModel& model, const Tool& tool) const;
 };
+
+/// Says which strategies code rows otherwise because there is no profile.
+void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<const Strategy> strategies,
+                    const Tool& tool);
 
 /// Where `krul calibrate` keeps a model's profile, and every verb looks for it.
 [[nodiscard]] std::filesystem::path profile_file(const LoadedModel& model);
