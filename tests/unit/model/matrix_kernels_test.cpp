@@ -110,6 +110,11 @@ void with_krul_kernels(Check&& check) {
   for (const auto precision : precisions)
     for (const auto instructions : {best, avx512, avx2, portable})
       if (auto kernels = KrulKernels::make(precision, instructions)) check(*kernels);
+  for (const char* const vendor : {"AuthenticAMD", "GenuineIntel"}) {  // who differ in what bf16 products are made of
+    Processor processor = Processor::detect();
+    processor.vendor = vendor;
+    check(*KrulKernels::make(Precision::bf16, best, processor));
+  }
 }
 
 template <class Check>
@@ -334,6 +339,16 @@ TEST_CASE("a choice that is not there says what is") {
     CHECK(kernels.has_value() == (bf16 && precision == Precision::bf16));
     if (!kernels) CHECK(kernels.error().code == ErrorCode::unsupported);
   }
+}
+
+TEST_CASE("bf16 products are those of f32 where the processor is faster at these") {
+  Processor processor = Processor::detect();
+  if (!processor.avx512_bf16) return;
+  processor.vendor = "GenuineIntel";
+  CHECK(KrulKernels::make(Precision::bf16, KrulKernels::Instructions::best, processor)->name() == "krul bf16 avx512");
+  processor.vendor = "AuthenticAMD";
+  CHECK(KrulKernels::make(Precision::bf16, KrulKernels::Instructions::best, processor)->name() ==
+        "krul bf16 avx512-bf16");
 }
 
 TEST_CASE("instructions that the processor has not are refused") {
