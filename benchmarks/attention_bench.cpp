@@ -14,7 +14,7 @@ namespace {
 using namespace krul;
 
 /// Args: rows, keys that the last of them sees.
-template <class Arithmetic>
+template <Precision precision>
 void attend(benchmark::State& state) {
   const auto rows = static_cast<std::size_t>(state.range(0)), keys = static_cast<std::size_t>(state.range(1));
   Geometry geometry;
@@ -39,7 +39,7 @@ void attend(benchmark::State& state) {
   const auto value_rows = key_rows;
   std::vector<float> out(queries.size());
   Workers workers(std::max(1U, std::thread::hardware_concurrency()));
-  BlockAttention<Arithmetic> attention(geometry, workers.threads());
+  BlockAttention attention(geometry, workers.threads(), precision);
   for (auto _ : state) {
     attention.attend({positions, queries, {key_rows, value_rows}}, out, workers);
     benchmark::DoNotOptimize(out.data());
@@ -58,8 +58,8 @@ void shapes(benchmark::internal::Benchmark* bench) {
   for (const int rows : {1, 8, 32}) bench->Args({rows, 4096});
   bench->Args({1, 8000})->UseRealTime();
 }
-BENCHMARK_TEMPLATE(attend, F32Arithmetic)->Apply(shapes);
-BENCHMARK_TEMPLATE(attend, Bf16Arithmetic)->Apply(shapes);
+BENCHMARK_TEMPLATE(attend, Precision::f32)->Apply(shapes);
+BENCHMARK_TEMPLATE(attend, Precision::bf16)->Apply(shapes);
 
 }  // namespace
 

@@ -39,7 +39,8 @@ struct Roofs {
 };
 
 Roofs measure_roofs(CpuModel& model) {
-  const auto attention = model.precision() == Precision::f32 ? Precision::f32 : Precision::bf16;
+  const bool bf16 = attention_arithmetic(model.precision(), Processor::detect()) == ElementType::bf16;
+  const auto attention = bf16 ? Precision::bf16 : Precision::f32;
   return {eval::measure_arithmetic_roof(model.precision(), model.workers()),
           eval::measure_arithmetic_roof(attention, model.workers()), eval::measure_reading_roof(model.workers())};
 }

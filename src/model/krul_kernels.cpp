@@ -51,12 +51,12 @@ void hadamard(std::span<float> group) {
 
 }  // namespace
 
-Result<KrulKernels> KrulKernels::make(Precision precision, Instructions wanted) {
-  const Processor processor = Processor::detect();
+Result<KrulKernels> KrulKernels::make(Precision precision, Instructions wanted, const Processor& processor) {
   const bool any = wanted == Instructions::best;
   const detail::MicroKernels* micro = nullptr;
   if ((any || wanted == Instructions::avx512) && has(processor, precision))
-    micro = detail::avx512_micro_kernels(precision);
+    micro = precision == Precision::bf16 && !processor.prefers_bf16() ? detail::avx512_widening_micro_kernels()
+                                                                      : detail::avx512_micro_kernels(precision);
   if ((any || wanted == Instructions::avx2) && micro == nullptr && processor.avx2)
     micro = detail::avx2_micro_kernels(precision);
   if ((any || wanted == Instructions::portable) && micro == nullptr) micro = detail::portable_micro_kernels(precision);
@@ -144,10 +144,17 @@ void KrulKernels::pack_column(std::span<const float> weights, std::size_t column
 }
 
 std::size_t KrulKernels::row_bytes(std::size_t depth) const {
-  return steps(depth) * step_of(precision_).row_bytes;
+  return steps(depth) * step_of(precision_).row_bytes * (micro_->widens ? 2 : 1);
 }
 
 void KrulKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+  if (micro_->widens) {
+    expects((first + values.size()) * sizeof(float) <= row.size(), "prepare: the values lie outside the row");
+    auto* const to = reinterpret_cast<float*>(row.data()) + first;
+    for (std::size_t k = 0; k < values.size(); ++k) to[k] = float_from_bf16(bf16_from_float(values[k]));
+    if ((first + values.size()) % 2 != 0) to[values.size()] = 0;  // the last pair is filled up
+    return;
+  }
   if (precision_ != Precision::int8) {
     detail::prepare_plain(precision_ == Precision::f32 ? ElementType::f32 : ElementType::bf16, values, first, row);
     if (precision_ == Precision::bf16 && (first + values.size()) % 2 != 0)  // the last pair is filled up

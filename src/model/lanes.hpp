@@ -2,28 +2,29 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #include "krul/core/element_type.hpp"
-#include "krul/core/half.hpp"
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
 namespace krul {
+// Each file that includes this may be compiled for other instructions: everything has internal linkage, so that the
+// linker cannot pick one file's functions for all, and no inline functions of others are called.
+namespace {
 
-// Vectors of floats by the compilers' vector extension: as wide as the widest registers that the build may use, so that
+// Vectors of floats by the compilers' vector extension: as wide as the widest registers that the file may use, so that
 // loops vectorise the same way at every optimisation level and every sum has one order.
 #if defined(__AVX512F__)
-inline constexpr std::size_t lane_count = 16;
+constexpr std::size_t lane_count = 16;
 #elif defined(__AVX__)
-inline constexpr std::size_t lane_count = 8;
+constexpr std::size_t lane_count = 8;
 #else
-inline constexpr std::size_t lane_count = 4;
+constexpr std::size_t lane_count = 4;
 #endif
 /// Vectors a register tile is wide: with six rows, their sums fill three quarters of the registers.
-inline constexpr std::size_t tile_vectors = lane_count == 16 ? 4 : 2;
+constexpr std::size_t tile_vectors = lane_count == 16 ? 4 : 2;
 
 using Lanes [[gnu::vector_size(lane_count * sizeof(float))]] = float;
 using IntLanes [[gnu::vector_size(lane_count * sizeof(float))]] = std::int32_t;
@@ -31,11 +32,11 @@ using HalfLanes [[gnu::vector_size(lane_count * 2)]] = std::uint16_t;
 
 inline Lanes load(const float* from) {
   Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
+  __builtin_memcpy(&lanes, from, sizeof lanes);
   return lanes;
 }
 inline void store(Lanes lanes, float* to) {
-  std::memcpy(to, &lanes, sizeof lanes);
+  __builtin_memcpy(to, &lanes, sizeof lanes);
 }
 inline Lanes broadcast(float value) {
   return value - Lanes{};
@@ -94,11 +95,11 @@ inline Lanes exp(Lanes x) {
   sum = sum * r + 1.0F;
   sum = sum * r + 1.0F;
   IntLanes bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
+  __builtin_memcpy(&bits, &shifted, sizeof bits);
   IntLanes scaled;
-  std::memcpy(&scaled, &sum, sizeof scaled);
+  __builtin_memcpy(&scaled, &sum, sizeof scaled);
   scaled += bits << 23;  // the whole number's low bits become the exponent's
-  std::memcpy(&sum, &scaled, sizeof sum);
+  __builtin_memcpy(&sum, &scaled, sizeof sum);
   return x < -87.0F ? Lanes{} : sum;
 }
 
@@ -119,11 +120,11 @@ inline Lanes exp2_for_bf16(Lanes x) {
   const Lanes shifted = x + 12582912.0F;  // 1.5 * 2^23 rounds to a whole number that can be read off the bits
   const Lanes sum = power(x - (shifted - 12582912.0F));
   IntLanes bits, scaled;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  std::memcpy(&scaled, &sum, sizeof scaled);
+  __builtin_memcpy(&bits, &shifted, sizeof bits);
+  __builtin_memcpy(&scaled, &sum, sizeof scaled);
   scaled += bits << 23;
   Lanes scaled_sum;
-  std::memcpy(&scaled_sum, &scaled, sizeof scaled_sum);
+  __builtin_memcpy(&scaled_sum, &scaled, sizeof scaled_sum);
   return x < -100.0F ? Lanes{} : scaled_sum;
 #endif
 }
@@ -133,29 +134,38 @@ template <ElementType Type>
 Lanes load_as(const std::byte* from) {
   Lanes lanes;
   if constexpr (Type == ElementType::f32) {
-    std::memcpy(&lanes, from, sizeof lanes);
+    __builtin_memcpy(&lanes, from, sizeof lanes);
   } else {
     HalfLanes halves;
-    std::memcpy(&halves, from, sizeof halves);
+    __builtin_memcpy(&halves, from, sizeof halves);
     if constexpr (Type == ElementType::bf16) {
       const IntLanes bits = __builtin_convertvector(halves, IntLanes) << 16;
-      std::memcpy(&lanes, &bits, sizeof lanes);
+      __builtin_memcpy(&lanes, &bits, sizeof lanes);
     } else {
 #if defined(__AVX512F__)
       __m256i packed;
-      std::memcpy(&packed, &halves, sizeof packed);
+      __builtin_memcpy(&packed, &halves, sizeof packed);
       // The form with a mask, as GCC 12 warns about its own plain one.
       lanes = _mm512_maskz_cvtph_ps(0xffff, packed);
 #elif defined(__F16C__)
       __m128i packed;
-      std::memcpy(&packed, &halves, sizeof packed);
+      __builtin_memcpy(&packed, &halves, sizeof packed);
       lanes = _mm256_cvtph_ps(packed);
 #else
-      for (std::size_t lane = 0; lane < lane_count; ++lane) lanes[lane] = float_from_f16(halves[lane]);
+      // The exponent moves by a product, which subnormal numbers need; what is infinite or NaN stays so.
+      const IntLanes half = __builtin_convertvector(halves, IntLanes), magnitude = half & 0x7fff;
+      const IntLanes shifted = magnitude << 13;
+      __builtin_memcpy(&lanes, &shifted, sizeof lanes);
+      lanes *= 0x1p112F;
+      IntLanes bits;
+      __builtin_memcpy(&bits, &lanes, sizeof bits);
+      bits |= ((magnitude >= 0x7c00) & 0x7f800000) | ((magnitude > 0x7c00) & 0x400000) | ((half & 0x8000) << 16);
+      __builtin_memcpy(&lanes, &bits, sizeof lanes);
 #endif
     }
   }
   return lanes;
 }
 
+}  // namespace
 }  // namespace krul

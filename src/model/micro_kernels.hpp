@@ -28,7 +28,7 @@ struct Int8Group {
 ///
 /// How a strip lies in memory, with d steps:
 ///   f32   [d][32] f32, a step is one input
-///   bf16  [d][32][2] bf16, a step is two inputs
+///   bf16  [d][32][2] bf16, a step is two inputs; of rows, two f32 if the kernels widen
 ///   int8  [d][16][32][4] u8, a step is a group, then [32] f32: what the sums of each column are multiplied with
 struct StripProduct {
   const std::byte* rows;
@@ -51,6 +51,7 @@ struct StripProduct {
 struct MicroKernels {
   const char* instructions;
   std::size_t rows;  ///< most that one call takes
+  bool widens;       ///< bf16 in rows lie as f32, and products are those of f32
   void (*multiply)(const StripProduct&);
   /// One group of values, transformed and rounded. All sets of instructions give the same bits.
   void (*quantise)(const float* values, Int8Group& group);
@@ -61,6 +62,7 @@ struct MicroKernels {
 /// None if this build or this processor has not the instructions.
 /// @{
 [[nodiscard]] const MicroKernels* avx512_micro_kernels(Precision precision);
+[[nodiscard]] const MicroKernels* avx512_widening_micro_kernels();  ///< for bf16
 [[nodiscard]] const MicroKernels* avx2_micro_kernels(Precision precision);
 /// @}
 [[nodiscard]] const MicroKernels* portable_micro_kernels(Precision precision);

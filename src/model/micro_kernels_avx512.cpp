@@ -65,6 +65,42 @@ void multiply_float(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) _mm512_storeu_ps(product.y + row * product.stride + v * 16, sums[row][v]);
 }
 
+/// bf16 weights become f32 in registers, at two instructions for all rows of the tile.
+template <std::size_t Rows>
+void multiply_widened(const StripProduct& product) {
+  __m512 sums[Rows][vectors];
+#pragma GCC unroll 16
+  for (std::size_t row = 0; row < Rows; ++row)
+    for (std::size_t v = 0; v < vectors; ++v) sums[row][v] = _mm512_setzero_ps();
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000));
+  const std::byte* x = product.rows;
+  const std::byte* weights = product.strip;
+  const std::byte* next = product.next;
+  for (std::size_t step = 0; step < product.steps; ++step) {
+    const __m512i w0 = _mm512_load_si512(weights), w1 = _mm512_load_si512(weights + 64);
+    fetch(next, product.next_step);
+    const __m512i low0 = _mm512_slli_epi32(w0, 16), low1 = _mm512_slli_epi32(w1, 16);
+#pragma GCC unroll 16
+    for (std::size_t row = 0; row < Rows; ++row) {
+      const __m512i value = repeat(x + row * product.row_bytes);
+      sums[row][0] = F32::add_product(sums[row][0], low0, value);
+      sums[row][1] = F32::add_product(sums[row][1], low1, value);
+    }
+    const __m512i high0 = _mm512_and_si512(w0, upper), high1 = _mm512_and_si512(w1, upper);
+#pragma GCC unroll 16
+    for (std::size_t row = 0; row < Rows; ++row) {
+      const __m512i value = repeat(x + row * product.row_bytes + sizeof(float));
+      sums[row][0] = F32::add_product(sums[row][0], high0, value);
+      sums[row][1] = F32::add_product(sums[row][1], high1, value);
+    }
+    x += 2 * sizeof(float);
+    weights += 64 * vectors;
+  }
+#pragma GCC unroll 16
+  for (std::size_t row = 0; row < Rows; ++row)
+    for (std::size_t v = 0; v < vectors; ++v) _mm512_storeu_ps(product.y + row * product.stride + v * 16, sums[row][v]);
+}
+
 /// Whole numbers are summed over one group, floats over the groups.
 template <std::size_t Rows>
 void multiply_int8(const StripProduct& product) {
@@ -114,6 +150,15 @@ void multiply_floats(const StripProduct& product) {
                                          multiply_float<Type, 4>,  multiply_float<Type, 5>,  multiply_float<Type, 6>,
                                          multiply_float<Type, 7>,  multiply_float<Type, 8>,  multiply_float<Type, 9>,
                                          multiply_float<Type, 10>, multiply_float<Type, 11>, multiply_float<Type, 12>};
+  by_rows[product.count - 1](product);
+}
+
+void multiply_widened_rows(const StripProduct& product) {
+  using Function = void (*)(const StripProduct&);
+  static constexpr Function by_rows[] = {multiply_widened<1>,  multiply_widened<2>,  multiply_widened<3>,
+                                         multiply_widened<4>,  multiply_widened<5>,  multiply_widened<6>,
+                                         multiply_widened<7>,  multiply_widened<8>,  multiply_widened<9>,
+                                         multiply_widened<10>, multiply_widened<11>, multiply_widened<12>};
   by_rows[product.count - 1](product);
 }
 
@@ -187,19 +232,27 @@ double multiply_registers(std::size_t rounds) {
   return static_cast<double>(rounds * chains * 16 * (Type::step_bytes / Type::value_bytes) * 2);
 }
 
-constexpr MicroKernels f32{"avx512", 12, multiply_floats<F32>, nullptr, multiply_registers<F32>};
-constexpr MicroKernels bf16{"avx512-bf16", 12, multiply_floats<Bf16>, nullptr, multiply_registers<Bf16>};
-constexpr MicroKernels int8{"avx512-vnni", 6, multiply_int8s, quantise_group, multiply_registers<Int8>};
+constexpr MicroKernels f32{"avx512", 12, false, multiply_floats<F32>, nullptr, multiply_registers<F32>};
+constexpr MicroKernels bf16{"avx512-bf16", 12, false, multiply_floats<Bf16>, nullptr, multiply_registers<Bf16>};
+constexpr MicroKernels widening{"avx512", 12, true, multiply_widened_rows, nullptr, multiply_registers<F32>};
+constexpr MicroKernels int8{"avx512-vnni", 6, false, multiply_int8s, quantise_group, multiply_registers<Int8>};
 
 }  // namespace
 
 const MicroKernels* avx512_micro_kernels(Precision precision) {
   return precision == Precision::f32 ? &f32 : precision == Precision::bf16 ? &bf16 : &int8;
 }
+const MicroKernels* avx512_widening_micro_kernels() {
+  return &widening;
+}
 
 }  // namespace krul::detail
 #else
 namespace krul::detail {
+
+const MicroKernels* avx512_widening_micro_kernels() {
+  return nullptr;
+}
 
 const MicroKernels* avx512_micro_kernels(Precision) {
   return nullptr;

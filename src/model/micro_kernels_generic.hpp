@@ -157,13 +157,13 @@ double multiply_registers(std::size_t rounds) {
 }
 
 constexpr MicroKernels generic_f32(const char* instructions) {
-  return {instructions, 3, multiply_floats<F32>, nullptr, multiply_registers};
+  return {instructions, 3, false, multiply_floats<F32>, nullptr, multiply_registers};
 }
 constexpr MicroKernels generic_bf16(const char* instructions) {
-  return {instructions, 3, multiply_floats<Bf16>, nullptr, multiply_registers};
+  return {instructions, 3, false, multiply_floats<Bf16>, nullptr, multiply_registers};
 }
 constexpr MicroKernels generic_int8(const char* instructions) {
-  return {instructions, 6, multiply_int8, quantise_group, multiply_registers};
+  return {instructions, 6, false, multiply_int8, quantise_group, multiply_registers};
 }
 
 }  // namespace

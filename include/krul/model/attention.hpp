@@ -1,8 +1,8 @@
 #pragma once
 
-#include <concepts>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "krul/backend/attention_observer.hpp"
@@ -13,6 +13,8 @@
 #include "krul/core/tokens.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/detail/pool.hpp"
+#include "krul/model/precision.hpp"
+#include "krul/model/processor.hpp"
 
 namespace krul {
 
@@ -23,19 +25,19 @@ struct AttentionInput {
   KvRows cache;                         ///< [T, G, D] each, in the geometry's element type; T > positions.back()
 };
 
-/// Arithmetic of the two products; softmax, its sums and the sums of products are f32 in both.
-/// @{
-struct F32Arithmetic {
-  static constexpr ElementType type = ElementType::f32;
-};
-/// Queries, keys, values and e^(score - largest of the block) are rounded to bf16, u = 2^-8: a score of D products is
+namespace detail {
+struct AttentionKernels;
+struct Partials;
+struct ScoreGroup;
+struct ScoreOperands;
+}  // namespace detail
+
+/// What attention's two products are computed in where the matrices have `precision`; softmax, its sums and the sums of
+/// products are f32 always. f32 beside f32 matrices; beside others bf16 if the processor multiplies that faster.
+///
+/// In bf16 queries, keys, values and e^(score - largest of the block) are rounded, u = 2^-8: a score of D products is
 /// off by at most (2 u + u^2) sum |q k| / sqrt(D), a weight by as much of itself and u, a value by u.
-struct Bf16Arithmetic {
-  static constexpr ElementType type = ElementType::bf16;
-};
-/// @}
-template <class A>
-concept AttentionArithmetic = std::same_as<A, F32Arithmetic> || std::same_as<A, Bf16Arithmetic>;
+[[nodiscard]] ElementType attention_arithmetic(Precision precision, const Processor& processor);
 
 /// Causal grouped-query attention: softmax(q k / sqrt(D)) v, block by block.
 ///
@@ -43,13 +45,18 @@ concept AttentionArithmetic = std::same_as<A, F32Arithmetic> || std::same_as<A, 
 /// each row gets a partial result from each block, and partial results are joined in the order of the keys. So a row's
 /// bits do not depend on the rows beside it, nor on how work was divided. No more than a few rows of scores of one
 /// block exist at a time. Several threads may call at once; they take turns on their Workers.
-template <AttentionArithmetic Arithmetic>
 class BlockAttention {
  public:
   static constexpr std::size_t block_keys = LentWeights::cell_keys;
 
-  /// @param threads  of the Workers that calls will bring
-  BlockAttention(const Geometry& geometry, std::size_t threads);
+  /// @param threads    of the Workers that calls will bring
+  /// @param precision  of the matrices beside it, see attention_arithmetic
+  /// @param processor  what may be used of the one that runs this
+  BlockAttention(const Geometry& geometry, std::size_t threads, Precision precision,
+                 const Processor& processor = Processor::detect());
+
+  [[nodiscard]] std::string instructions() const;  ///< "avx512-bf16"
+  [[nodiscard]] ElementType arithmetic() const noexcept;
 
   /// @param out   [R, H, D]
   /// @param lent  empty, or room for the weights of some rows, which costs little more than to write them
@@ -79,11 +86,17 @@ class BlockAttention {
     std::size_t height;
     std::size_t count;
   };
-  /// Partial results of a tile's rows: weighted values [rows, padded D], largest scores [rows], sums of weights [rows].
-  struct Partials {
-    float* values;
-    float* tops;
-    float* sums;
+  /// Where a block of keys lies.
+  struct BlockPlace {
+    std::size_t kv_head;
+    std::size_t first_key;
+  };
+  /// Query rows of one KV head beside a block of keys: row first / (H / G) and its first % (H / G)th head, and so on.
+  struct GroupPlace {
+    std::size_t kv_head;
+    std::size_t first;
+    std::size_t count;
+    std::size_t block;
   };
   /// One worker's room. A unit is 32 bits: an f32, or two bf16 that are neighbours along the products' sums.
   struct Scratch {
@@ -107,23 +120,32 @@ class BlockAttention {
   [[nodiscard]] Tiling tiling(RowRange rows, std::size_t threads) const;
   [[nodiscard]] Tile tile(const Tiling& tiling, std::size_t index) const;
   [[nodiscard]] std::size_t partial_values(std::size_t rows) const;
-  [[nodiscard]] Partials partials(float* memory, std::size_t rows) const;
+  [[nodiscard]] detail::Partials partials(float* memory, std::size_t rows) const;
 
   void run(const AttentionInput& input, std::span<float> out, Workers& workers, const Shown& shown);
   void load_queries(const AttentionInput& input, const Tile& tile, Scratch& scratch) const;
   void load_keys(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
   void load_values(const AttentionInput& input, std::size_t kv_head, TokenRange keys, Scratch& scratch) const;
-  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, const Partials& into, bool join,
-                    Scratch& scratch, const Shown& shown) const;
-  void join_rows(const Partials& state, const Partials& later, std::size_t rows) const;
-  void write_rows(const Tile& tile, const Partials& state, std::span<float> out) const;
+  void score_block(const AttentionInput& input, const BlockPlace& place, const detail::ScoreGroup& group,
+                   detail::ScoreOperands operands, std::size_t& loaded, Scratch& scratch) const;
+  void show_group(const AttentionInput& input, const GroupPlace& place, const detail::ScoreGroup& group,
+                  Scratch& scratch, const Shown& shown) const;
+  void lend_group(const GroupPlace& place, const detail::ScoreGroup& group, const detail::Partials* before,
+                  Scratch& scratch, const LentWeights& lent) const;
+  void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, const detail::Partials& into,
+                    bool join, Scratch& scratch, const Shown& shown) const;
+  void write_rows(const Tile& tile, const detail::Partials& state, std::span<float> out) const;
   static std::size_t all_blocks(const AttentionInput& input);
   static std::size_t weights_row(const AttentionInput& input, std::size_t head, std::size_t row);
   template <class FactorOf>
   static void scale_weights(const AttentionInput& input, std::size_t row, std::size_t head, const Shown& shown,
                             FactorOf&& factor_of);
-  void finish_weights(const AttentionInput& input, const Tile& tile, const Partials& state, const Shown& shown) const;
+  void finish_weights(const AttentionInput& input, const Tile& tile, const detail::Partials& state,
+                      const Shown& shown) const;
 
+  static const detail::AttentionKernels& choose(Precision precision, const Processor& processor);
+
+  const detail::AttentionKernels* kernels_;
   Geometry geometry_;
   std::size_t group_;       // query heads per KV head
   std::size_t padded_dim_;  // D up to whole vectors
@@ -132,8 +154,5 @@ class BlockAttention {
   std::vector<Scratch> scratch_;
   detail::Pool<AlignedBuffer> split_;  // partial results of blocks that are shared out
 };
-
-extern template class BlockAttention<F32Arithmetic>;
-extern template class BlockAttention<Bf16Arithmetic>;
 
 }  // namespace krul

@@ -56,7 +56,7 @@ class CpuBackend {
   [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const { return Batch(geometry()); }
 
-  /// What the factors of matrix products are rounded to; attention's are f32 with f32, else bf16.
+  /// What the factors of matrix products are rounded to; for attention's see attention_arithmetic.
   [[nodiscard]] Precision precision() const;
   /// Sizes that the geometry does not tell. Its pointers are valid as long as this backend.
   [[nodiscard]] const DecoderFile& description() const;

@@ -8,6 +8,7 @@
 #include "krul/core/error.hpp"
 #include "krul/model/matrix_kernels.hpp"
 #include "krul/model/precision.hpp"
+#include "krul/model/processor.hpp"
 
 namespace krul {
 
@@ -15,7 +16,8 @@ namespace detail {
 struct MicroKernels;
 }
 
-/// MatrixKernels of krul's own: f32, bf16 and int8 for AVX-512, AVX2 and any other processor.
+/// MatrixKernels of krul's own: f32, bf16 and int8 for AVX-512, AVX2 and any other processor. Products of bf16 are
+/// those of f32 on factors that were rounded where the processor is faster at that (Processor::prefers_bf16).
 ///
 /// In int8 the inputs are cut into groups of 64. A Hadamard transform mixes each group, of weights when they are packed
 /// and of activations before they are rounded: products stay what they were, as the transform is orthogonal, and single
@@ -43,8 +45,10 @@ class KrulKernels {
   /// The widest instructions that a kernel may use.
   enum class Instructions : std::uint8_t { best, avx512, avx2, portable };
 
-  /// Fails with unsupported if this processor or this build has not the instructions.
-  [[nodiscard]] static Result<KrulKernels> make(Precision precision, Instructions wanted = Instructions::best);
+  /// Fails with unsupported if the processor or this build has not the instructions.
+  /// @param processor  what may be used of the one that runs this
+  [[nodiscard]] static Result<KrulKernels> make(Precision precision, Instructions wanted = Instructions::best,
+                                                const Processor& processor = Processor::detect());
   /// Whether this processor has instructions for products in this precision, so that it is faster than f32.
   [[nodiscard]] static bool accelerates(Precision precision);
 

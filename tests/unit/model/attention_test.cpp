@@ -141,179 +141,235 @@ std::vector<Problem> problems() {
   return all;
 }
 
+/// Each set of instructions that this processor has, as what a processor would have to be for it to be chosen.
+std::vector<Processor> processors() {
+  const Processor here = Processor::detect();
+  Processor one;
+  std::vector<Processor> all{one};
+  if (here.avx2) {
+    one.avx2 = true;
+    all.push_back(one);
+  }
+  if (here.avx512) {
+    one.avx512 = true;
+    all.push_back(one);
+  }
+  if (here.avx512_bf16) {
+    one.avx512_bf16 = true;
+    one.vendor = "AuthenticAMD";
+    all.push_back(one);
+  }
+  return all;
+}
+
+/// Calls check(processor) for each of them.
+template <class Check>
+void for_each_processor(Check&& check) {
+  for (const Processor& processor : processors()) {
+    CAPTURE(BlockAttention(problems().front().geometry, 1, Precision::bf16, processor).instructions());
+    check(processor);
+  }
+}
+
 }  // namespace
 
-TEST_CASE_TEMPLATE("block attention agrees with its twin", A, F32Arithmetic, Bf16Arithmetic) {
-  Workers workers(2);
-  for (const auto& problem : problems()) {
-    CAPTURE(problem.geometry.head_dim);
-    CAPTURE(name(problem.geometry.cache_type));
-    BlockAttention<A> attention(problem.geometry, workers.threads());
-    std::vector<float> out(problem.queries.size());
-    attention.attend(problem.input(), out, workers);
-    const auto expected = problem.expected(A::type);
-    double worst = 0;
-    for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
-    CHECK(worst <= allowed(problem, A::type));
-    for (const float value : out) REQUIRE(std::isfinite(value));
+TEST_CASE("attention runs on the widest instructions, in bf16 where that is the faster arithmetic") {
+  const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
+  const std::vector<std::string> expected{"portable", "avx2", "avx512", "avx512-bf16"};
+  const auto all = processors();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const BlockAttention attention(problem.geometry, 1, Precision::bf16, all[i]);
+    CHECK(attention.instructions() == expected[i]);
+    CHECK(attention.arithmetic() == attention_arithmetic(Precision::int8, all[i]));
+    CHECK(attention.arithmetic() == (i == 3 ? ElementType::bf16 : ElementType::f32));
+    const BlockAttention exact(problem.geometry, 1, Precision::f32, all[i]);
+    CHECK(exact.arithmetic() == ElementType::f32);
+    CHECK(exact.instructions() == expected[std::min<std::size_t>(i, 2)]);
   }
+  Processor intel = all.back();
+  intel.vendor = "GenuineIntel";
+  CHECK(attention_arithmetic(Precision::bf16, intel) == ElementType::f32);
 }
 
-TEST_CASE_TEMPLATE("a row's bits depend neither on the threads nor on the rows beside it", A, F32Arithmetic,
-                   Bf16Arithmetic) {
-  Workers one(1), three(3);
-  for (const auto& problem : problems()) {
-    CAPTURE(problem.geometry.head_dim);
-    BlockAttention<A> attention(problem.geometry, 3);
-    std::vector<float> out(problem.queries.size()), again(out.size());
-    attention.attend(problem.input(), out, one);
-    attention.attend(problem.input(), again, three);
-    CHECK(out == again);
-    const std::size_t width = problem.geometry.query_heads * problem.geometry.head_dim;
-    for (const std::size_t row : {std::size_t{0}, problem.positions.size() / 2, problem.positions.size() - 1}) {
-      auto input = problem.input();
-      input.positions = input.positions.subspan(row, 1);
-      input.queries = input.queries.subspan(row * width, width);
-      std::vector<float> alone(width);
-      attention.attend(input, alone, three);
-      CHECK(std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(row * width)));
-    }
-  }
-}
-
-TEST_CASE_TEMPLATE("the weights are the twin's, and 0 where causality forbids", A, F32Arithmetic, Bf16Arithmetic) {
-  Workers workers(2);
-  for (const auto& problem : problems()) {
-    CAPTURE(problem.geometry.head_dim);
-    BlockAttention<A> attention(problem.geometry, workers.threads());
-    const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
-    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
-    std::vector<float> weights(heads * rows.size() * keys, -1.0F);
-    attention.weights(problem.input(), rows, weights, workers);
-    const auto expected = problem.expected(A::type);
-    double worst = 0;
-    for (std::size_t head = 0; head < heads; ++head)
-      for (std::size_t row = rows.begin; row < rows.end; ++row)
-        for (std::size_t key = 0; key < keys; ++key) {
-          const float weight = weights[(head * rows.size() + row - rows.begin) * keys + key];
-          const auto& twin = expected.weights[row * heads + head];
-          if (key >= twin.size())
-            REQUIRE(weight == 0);
-          else
-            worst = std::fmax(worst, std::abs(weight - twin[key]));
-        }
-    CHECK(worst <= allowed(problem, A::type));
-  }
-}
-
-TEST_CASE_TEMPLATE("weights written while attending are those computed alone, and change nothing", A, F32Arithmetic,
-                   Bf16Arithmetic) {
-  Workers one(1), three(3);
-  for (const auto& problem : problems()) {
-    CAPTURE(problem.geometry.head_dim);
-    BlockAttention<A> attention(problem.geometry, 3);
-    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
-    const RowRange rows{0, problem.positions.size()};
-    std::vector<float> out(problem.queries.size()), again(out.size());
-    std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
-    attention.attend(problem.input(), out, one);
-    attention.weights(problem.input(), rows, alone, three);
-    attention.attend_and_show(problem.input(), again, beside, one);
-    CHECK(out == again);
-    attention.attend_and_show(problem.input(), again, shared, three);
-    CHECK(out == again);
-    CHECK(beside == shared);
-    double worst = 0;
-    for (std::size_t i = 0; i < alone.size(); ++i)
-      if (alone[i] == 0 || beside[i] == 0)
-        REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
-      else
-        worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
-    CHECK(worst <= 2 * allowed(problem, A::type));
-  }
-}
-
-TEST_CASE_TEMPLATE("lent cells hold the wanted rows' weights, and nothing else changes", A, F32Arithmetic,
-                   Bf16Arithmetic) {
-  Workers one(1), three(3);
-  for (const auto& problem : problems()) {
-    CAPTURE(problem.geometry.head_dim);
-    BlockAttention<A> attention(problem.geometry, 3);
-    std::vector<float> out(problem.queries.size()), again(out.size());
-    attention.attend(problem.input(), out, one);
-    const auto expected = problem.expected(A::type);
-    const std::size_t heads = problem.geometry.query_heads;
-    for (const bool soon : {false, true}) {
-      const Lent lent(problem, soon);
-      attention.attend(problem.input(), again, soon ? one : three, lent.room);
-      CHECK(out == again);
+TEST_CASE("block attention agrees with its twin") {
+  for_each_processor([](const Processor& processor) {
+    Workers workers(2);
+    for (const auto& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      CAPTURE(name(problem.geometry.cache_type));
+      BlockAttention attention(problem.geometry, workers.threads(), Precision::bf16, processor);
+      std::vector<float> out(problem.queries.size());
+      attention.attend(problem.input(), out, workers);
+      const auto expected = problem.expected(attention.arithmetic());
       double worst = 0;
-      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
-        for (std::size_t head = 0; head < heads; ++head) {
-          const auto& twin = expected.weights[row * heads + head];
-          const Position query = problem.positions[row];
-          for (std::size_t key = 0; key < twin.size(); ++key)
-            worst = std::fmax(worst, std::abs(lent.weight(head, row, key) - twin[key]) - 0x1p-8 * twin[key]);
-          for (std::size_t key = twin.size(); key % LentWeights::cell_unit != 0; ++key)
-            REQUIRE(lent.weight(head, row, key) == 0);
-          const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
-          if (written < LentWeights::cell_keys)
-            REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
-        }
-      CHECK(worst <= allowed(problem, A::type));
-      double worst_bin = 0;
-      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
-        for (std::size_t head = 0; head < heads; ++head) {
-          const auto& twin = expected.weights[row * heads + head];
-          for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
-            const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
-            const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
-            const auto to =
-                twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
-            const double sum = std::accumulate(from, to, 0.0);
-            worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
-          }
-        }
-      CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, A::type));
-      CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
-            static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
+      for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
+      CHECK(worst <= allowed(problem, attention.arithmetic()));
+      for (const float value : out) REQUIRE(std::isfinite(value));
     }
-  }
+  });
 }
 
-TEST_CASE_TEMPLATE("cells have no factor if none of their weights is above what is negligible", A, F32Arithmetic,
-                   Bf16Arithmetic) {
-  constexpr float negligible = 0x1p-8F;
-  for (const std::size_t threads : {1, 3}) {
-    Workers workers(threads);
-    // Random scores are too even to leave cells out: the first keys' are raised.
-    Problem problem(2, 1, 16, ElementType::f32, run(700, 900));
-    for (std::size_t row = 0; row < problem.positions.size(); ++row)
-      for (std::size_t i = 0; i < 32; ++i) problem.queries[row * 32 + i] = 0.5F + static_cast<float>(row % 7) / 4;
-    std::vector<float> raised(16, 2.0F);
-    from_float(ElementType::f32, raised, std::span(problem.key_bytes).first(64));
-    std::copy(raised.begin(), raised.end(), problem.keys.begin());
-    BlockAttention<A> attention(problem.geometry, threads);
-    const Lent all(problem, false), some(problem, false, negligible);
-    std::vector<float> out(problem.queries.size());
-    attention.attend(problem.input(), out, workers, all.room);
-    attention.attend(problem.input(), out, workers, some.room);
-    std::size_t left_out = 0, kept = 0;
-    for (std::size_t row = 0; row < problem.positions.size(); row += 2)
-      for (std::size_t head = 0; head < 2; ++head)
-        for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
-          const auto whole = all.room.cell(head, all.slots[row], cell),
-                     cut = some.room.cell(head, some.slots[row], cell);
-          REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
-          REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
-          ++(*cut.factor == 0 ? left_out : kept);
-          if (*cut.factor != 0)
-            REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell),
-                               cut.values));
-        }
-    CHECK(left_out > 0);
-    CHECK(kept > 0);
-  }
+TEST_CASE("a row's bits depend neither on the threads nor on the rows beside it") {
+  for_each_processor([](const Processor& processor) {
+    Workers one(1), three(3);
+    for (const auto& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
+      std::vector<float> out(problem.queries.size()), again(out.size());
+      attention.attend(problem.input(), out, one);
+      attention.attend(problem.input(), again, three);
+      CHECK(out == again);
+      const std::size_t width = problem.geometry.query_heads * problem.geometry.head_dim;
+      for (const std::size_t row : {std::size_t{0}, problem.positions.size() / 2, problem.positions.size() - 1}) {
+        auto input = problem.input();
+        input.positions = input.positions.subspan(row, 1);
+        input.queries = input.queries.subspan(row * width, width);
+        std::vector<float> alone(width);
+        attention.attend(input, alone, three);
+        CHECK(std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(row * width)));
+      }
+    }
+  });
+}
+
+TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
+  for_each_processor([](const Processor& processor) {
+    Workers workers(2);
+    for (const auto& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      BlockAttention attention(problem.geometry, workers.threads(), Precision::bf16, processor);
+      const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
+      const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+      std::vector<float> weights(heads * rows.size() * keys, -1.0F);
+      attention.weights(problem.input(), rows, weights, workers);
+      const auto expected = problem.expected(attention.arithmetic());
+      double worst = 0;
+      for (std::size_t head = 0; head < heads; ++head)
+        for (std::size_t row = rows.begin; row < rows.end; ++row)
+          for (std::size_t key = 0; key < keys; ++key) {
+            const float weight = weights[(head * rows.size() + row - rows.begin) * keys + key];
+            const auto& twin = expected.weights[row * heads + head];
+            if (key >= twin.size())
+              REQUIRE(weight == 0);
+            else
+              worst = std::fmax(worst, std::abs(weight - twin[key]));
+          }
+      CHECK(worst <= allowed(problem, attention.arithmetic()));
+    }
+  });
+}
+
+TEST_CASE("weights written while attending are those computed alone, and change nothing") {
+  for_each_processor([](const Processor& processor) {
+    Workers one(1), three(3);
+    for (const auto& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
+      const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+      const RowRange rows{0, problem.positions.size()};
+      std::vector<float> out(problem.queries.size()), again(out.size());
+      std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
+      attention.attend(problem.input(), out, one);
+      attention.weights(problem.input(), rows, alone, three);
+      attention.attend_and_show(problem.input(), again, beside, one);
+      CHECK(out == again);
+      attention.attend_and_show(problem.input(), again, shared, three);
+      CHECK(out == again);
+      CHECK(beside == shared);
+      double worst = 0;
+      for (std::size_t i = 0; i < alone.size(); ++i)
+        if (alone[i] == 0 || beside[i] == 0)
+          REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
+        else
+          worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
+      CHECK(worst <= 2 * allowed(problem, attention.arithmetic()));
+    }
+  });
+}
+
+TEST_CASE("lent cells hold the wanted rows' weights, and nothing else changes") {
+  for_each_processor([](const Processor& processor) {
+    Workers one(1), three(3);
+    for (const auto& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
+      std::vector<float> out(problem.queries.size()), again(out.size());
+      attention.attend(problem.input(), out, one);
+      const auto expected = problem.expected(attention.arithmetic());
+      const std::size_t heads = problem.geometry.query_heads;
+      for (const bool soon : {false, true}) {
+        const Lent lent(problem, soon);
+        attention.attend(problem.input(), again, soon ? one : three, lent.room);
+        CHECK(out == again);
+        double worst = 0;
+        for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+          for (std::size_t head = 0; head < heads; ++head) {
+            const auto& twin = expected.weights[row * heads + head];
+            const Position query = problem.positions[row];
+            for (std::size_t key = 0; key < twin.size(); ++key)
+              worst = std::fmax(worst, std::abs(lent.weight(head, row, key) - twin[key]) - 0x1p-8 * twin[key]);
+            for (std::size_t key = twin.size(); key % LentWeights::cell_unit != 0; ++key)
+              REQUIRE(lent.weight(head, row, key) == 0);
+            const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
+            if (written < LentWeights::cell_keys)
+              REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
+          }
+        CHECK(worst <= allowed(problem, attention.arithmetic()));
+        double worst_bin = 0;
+        for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+          for (std::size_t head = 0; head < heads; ++head) {
+            const auto& twin = expected.weights[row * heads + head];
+            for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
+              const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
+              const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
+              const auto to =
+                  twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+              const double sum = std::accumulate(from, to, 0.0);
+              worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
+            }
+          }
+        CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, attention.arithmetic()));
+        CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
+              static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
+      }
+    }
+  });
+}
+
+TEST_CASE("cells have no factor if none of their weights is above what is negligible") {
+  for_each_processor([](const Processor& processor) {
+    constexpr float negligible = 0x1p-8F;
+    for (const std::size_t threads : {1, 3}) {
+      Workers workers(threads);
+      // Random scores are too even to leave cells out: the first keys' are raised.
+      Problem problem(2, 1, 16, ElementType::f32, run(700, 900));
+      for (std::size_t row = 0; row < problem.positions.size(); ++row)
+        for (std::size_t i = 0; i < 32; ++i) problem.queries[row * 32 + i] = 0.5F + static_cast<float>(row % 7) / 4;
+      std::vector<float> raised(16, 2.0F);
+      from_float(ElementType::f32, raised, std::span(problem.key_bytes).first(64));
+      std::copy(raised.begin(), raised.end(), problem.keys.begin());
+      BlockAttention attention(problem.geometry, threads, Precision::bf16, processor);
+      const Lent all(problem, false), some(problem, false, negligible);
+      std::vector<float> out(problem.queries.size());
+      attention.attend(problem.input(), out, workers, all.room);
+      attention.attend(problem.input(), out, workers, some.room);
+      std::size_t left_out = 0, kept = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < 2; ++head)
+          for (std::size_t cell = 0; cell <= problem.positions[row] / LentWeights::cell_keys; ++cell) {
+            const auto whole = all.room.cell(head, all.slots[row], cell),
+                       cut = some.room.cell(head, some.slots[row], cell);
+            REQUIRE(std::equal(whole.bins, whole.bins + LentWeights::cell_bins, cut.bins));
+            REQUIRE(*cut.factor == (*whole.factor > negligible ? *whole.factor : 0));
+            ++(*cut.factor == 0 ? left_out : kept);
+            if (*cut.factor != 0)
+              REQUIRE(std::equal(whole.values, whole.values + LentWeights::written(problem.positions[row], cell),
+                                 cut.values));
+          }
+      CHECK(left_out > 0);
+      CHECK(kept > 0);
+    }
+  });
 }
 
 TEST_CASE("cells are written up to the query's own key, in whole units") {
@@ -326,46 +382,50 @@ TEST_CASE("cells are written up to the query's own key, in whole units") {
   CHECK(LentWeights::written(1000, 1) == 256);
 }
 
-TEST_CASE_TEMPLATE("large scores do not overflow", A, F32Arithmetic, Bf16Arithmetic) {
-  Workers workers(1);
-  Problem problem(1, 1, 16, ElementType::f32, run(0, 20));
-  for (auto& query : problem.queries) query *= 1000;
-  BlockAttention<A> attention(problem.geometry, 1);
-  std::vector<float> out(problem.queries.size());
-  attention.attend(problem.input(), out, workers);
-  for (const float value : out) CHECK(std::isfinite(value));
+TEST_CASE("large scores do not overflow") {
+  for_each_processor([](const Processor& processor) {
+    Workers workers(1);
+    Problem problem(1, 1, 16, ElementType::f32, run(0, 20));
+    for (auto& query : problem.queries) query *= 1000;
+    BlockAttention attention(problem.geometry, 1, Precision::bf16, processor);
+    std::vector<float> out(problem.queries.size());
+    attention.attend(problem.input(), out, workers);
+    for (const float value : out) CHECK(std::isfinite(value));
+  });
 }
 
-TEST_CASE_TEMPLATE("sizes that do not fit together are refused", A, F32Arithmetic, Bf16Arithmetic) {
-  Workers workers(2);
-  const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
-  BlockAttention<A> attention(problem.geometry, 2);
-  std::vector<float> out(problem.queries.size()), weights(2 * 4 * 4);
-  auto input = problem.input();
-  CHECK_THROWS_AS(attention.attend(input, std::span(out).first(5), workers), PreconditionError);
-  CHECK_THROWS_AS(attention.attend_and_show(input, out, std::span(weights).first(5), workers), PreconditionError);
-  CHECK_THROWS_AS(attention.weights(input, {0, 4}, std::span(weights).first(5), workers), PreconditionError);
-  CHECK_THROWS_AS(attention.weights(input, {0, 5}, weights, workers), PreconditionError);
-  CHECK_THROWS_AS(attention.weights(input, {2, 2}, weights, workers), PreconditionError);
-  input.queries = input.queries.first(16);
-  CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
-  input = problem.input();
-  input.cache.keys = input.cache.keys.first(3 * problem.geometry.kv_row_bytes());
-  CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
-  Lent lent(problem, false);
-  auto room = lent.room;
-  room.chunks = room.chunks.first(1);
-  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
-  room = lent.room;
-  room.slots = room.slots.first(3);
-  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
-  room = lent.room;
-  std::fill(lent.cells.begin() + 1, lent.cells.end(), 0);
-  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
-  lent.cells = Lent(problem, false).cells;
-  lent.room.cells = lent.cells;
-  lent.slots[1] = static_cast<std::uint32_t>(lent.cells.size() - 1);
-  CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, lent.room), PreconditionError);
-  Workers many(3);
-  CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);
+TEST_CASE("sizes that do not fit together are refused") {
+  for_each_processor([](const Processor& processor) {
+    Workers workers(2);
+    const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
+    BlockAttention attention(problem.geometry, 2, Precision::bf16, processor);
+    std::vector<float> out(problem.queries.size()), weights(2 * 4 * 4);
+    auto input = problem.input();
+    CHECK_THROWS_AS(attention.attend(input, std::span(out).first(5), workers), PreconditionError);
+    CHECK_THROWS_AS(attention.attend_and_show(input, out, std::span(weights).first(5), workers), PreconditionError);
+    CHECK_THROWS_AS(attention.weights(input, {0, 4}, std::span(weights).first(5), workers), PreconditionError);
+    CHECK_THROWS_AS(attention.weights(input, {0, 5}, weights, workers), PreconditionError);
+    CHECK_THROWS_AS(attention.weights(input, {2, 2}, weights, workers), PreconditionError);
+    input.queries = input.queries.first(16);
+    CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
+    input = problem.input();
+    input.cache.keys = input.cache.keys.first(3 * problem.geometry.kv_row_bytes());
+    CHECK_THROWS_AS(attention.attend(input, out, workers), PreconditionError);
+    Lent lent(problem, false);
+    auto room = lent.room;
+    room.chunks = room.chunks.first(1);
+    CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+    room = lent.room;
+    room.slots = room.slots.first(3);
+    CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+    room = lent.room;
+    std::fill(lent.cells.begin() + 1, lent.cells.end(), 0);
+    CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, room), PreconditionError);
+    lent.cells = Lent(problem, false).cells;
+    lent.room.cells = lent.cells;
+    lent.slots[1] = static_cast<std::uint32_t>(lent.cells.size() - 1);
+    CHECK_THROWS_AS(attention.attend(problem.input(), out, workers, lent.room), PreconditionError);
+    Workers many(3);
+    CHECK_THROWS_AS(attention.attend(problem.input(), out, many), PreconditionError);
+  });
 }

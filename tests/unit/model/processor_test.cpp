@@ -22,3 +22,13 @@ TEST_CASE("the description names family, model and features") {
   processor.avx512 = processor.avx512_bf16 = true;
   CHECK(processor.describe() == "Test 1 (family 6, model 200, avx512 bf16)");
 }
+
+TEST_CASE("bf16 products are preferred where the processor has them and is no Intel") {
+  Processor processor;
+  processor.vendor = "AuthenticAMD";
+  CHECK(!processor.prefers_bf16());
+  processor.avx512_bf16 = true;
+  CHECK(processor.prefers_bf16());
+  processor.vendor = "GenuineIntel";
+  CHECK(!processor.prefers_bf16());
+}

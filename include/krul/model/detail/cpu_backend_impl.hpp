@@ -9,7 +9,6 @@
 #include <new>
 #include <thread>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "krul/core/half.hpp"
@@ -74,7 +73,7 @@ struct CpuBackend<K>::State {
   K kernels;
   Identity identity;
   Workers workers;
-  std::variant<BlockAttention<F32Arithmetic>, BlockAttention<Bf16Arithmetic>> attention;
+  BlockAttention attention;
   RotaryTable rotary;
   std::vector<float> output_norm;
   AlignedBuffer weights;  // of all matrices
@@ -90,7 +89,7 @@ struct CpuBackend<K>::State {
         model(std::move(description)),
         kernels(std::move(with)),
         workers(threads),
-        attention(make_attention(kernels.precision(), model.geometry, threads)),
+        attention(model.geometry, threads, kernels.precision()),
         rotary(model.geometry.rotary, model.geometry.context) {
     for (std::size_t worker = 0; worker < threads; ++worker) {
       rooms.push_back({AlignedBuffer(widest() * sizeof(float)),
@@ -99,13 +98,6 @@ struct CpuBackend<K>::State {
                        kernels.make_scratch()});
       reserve(rooms.back().tile);
     }
-  }
-
-  /// Attention in the arithmetic of the matrices: f32, or bf16 where they are rounded to that or further.
-  static auto make_attention(Precision precision, const Geometry& geometry, std::size_t threads) {
-    using Attention = decltype(State::attention);
-    return precision == Precision::f32 ? Attention(std::in_place_index<0>, geometry, threads)
-                                       : Attention(std::in_place_index<1>, geometry, threads);
   }
 
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
@@ -453,11 +445,7 @@ void CpuBackend<K>::attend_rows(std::size_t layer, Batch& batch, const Cache& ca
   const auto positions = std::as_const(batch).positions();
   expects(cache.present(layer).contains({0, positions.back() + std::size_t{1}}),
           "attend: a key that a row may see is not present");
-  std::visit(
-      [&](auto& attention) {
-        attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers, lent);
-      },
-      state_->attention);
+  state_->attention.attend({positions, batch.queries(), cache.view(layer)}, batch.attention(), state_->workers, lent);
 }
 
 template <MatrixKernels K>
@@ -486,12 +474,8 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
     if (every_row) {
       const auto rows = all.subspan(begin, end - begin);
       const std::size_t values = rows.size() * width;
-      std::visit(
-          [&](auto& attention) {
-            attention.attend_and_show({rows, batch.queries().subspan(begin * width, values), cache.view(layer)},
-                                      batch.attention().subspan(begin * width, values), weights, state_->workers);
-          },
-          state_->attention);
+      state_->attention.attend_and_show({rows, batch.queries().subspan(begin * width, values), cache.view(layer)},
+                                        batch.attention().subspan(begin * width, values), weights, state_->workers);
       show(AttentionBlock{layer, rows, keys, heads, weights});
     } else {
       positions.clear();
@@ -501,11 +485,8 @@ void CpuBackend<K>::attend_observed(std::size_t layer, Batch& batch, const Cache
         const auto row = batch.queries().subspan(wanted[i] * width, width);
         picked.insert(picked.end(), row.begin(), row.end());
       }
-      std::visit(
-          [&](auto& attention) {
-            attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights, state_->workers);
-          },
-          state_->attention);
+      state_->attention.weights({positions, picked, cache.view(layer)}, {0, positions.size()}, weights,
+                                state_->workers);
       show(AttentionBlock{layer, positions, keys, heads, weights});
     }
   }
