@@ -143,7 +143,7 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
   Eigen::VectorXf offset = Eigen::VectorXf::Zero(n);
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const Column& column = columns[i];
-    const float levels = column.spread < settings.thin ? 7 : 127;
+    const float levels = column.spread < settings.thin ? 31 : 127;
     fitted.spreads.push_back(table_for(column.spread));
     fitted.tables.push_back(table_for(column.residual));
     if (i < wide) {

@@ -182,7 +182,7 @@ struct Strategy {
        .meaning =
            "groups of layers coded together by the model's profile, all of it read: 7 to 9 times smaller than f16",
        .step = step_of_codec,
-       .kl = 0.0022},
+       .kl = 0.0026},
       {.name = "krul-compact",
        .codec = "int4",
        .policy = FullLoad{},
@@ -202,7 +202,7 @@ struct Strategy {
        .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
                   "that are fastest for the link",
        .step = step_of_codec,
-       .kl = 0.0022},
+       .kl = 0.0026},
   };
   return all;
 }

@@ -33,16 +33,19 @@ class Writer : public ByteWriter {
     number(static_cast<std::uint64_t>(values.size()));
     raw(std::as_bytes(std::span(values)));
   }
-  /// Half a byte each for the last values, as long as they fit: the columns that matter least are coarse.
+  /// Six bits each for the last values, as long as they fit: the columns that matter least are coarser.
   void list(const std::vector<std::int8_t>& values) {
-    const auto is_half = [](std::int8_t value) { return value >= -8 && value <= 7; };
-    const auto whole_end = std::find_if_not(values.rbegin(), values.rend(), is_half).base();
-    const auto halves = static_cast<std::size_t>(values.end() - whole_end) / 2 * 2, whole = values.size() - halves;
+    const auto is_short = [](std::int8_t value) { return value >= -32 && value <= 31; };
+    const auto whole_end = std::find_if_not(values.rbegin(), values.rend(), is_short).base();
+    const auto shorts = static_cast<std::size_t>(values.end() - whole_end) / 4 * 4, whole = values.size() - shorts;
     number(static_cast<std::uint64_t>(whole));
-    number(static_cast<std::uint64_t>(halves));
+    number(static_cast<std::uint64_t>(shorts));
     raw(std::as_bytes(std::span(values).first(whole)));
-    for (std::size_t i = whole; i < values.size(); i += 2)
-      number(static_cast<std::uint8_t>((values[i] & 15) | (values[i + 1] & 15) << 4));
+    for (std::size_t i = whole; i < values.size(); i += 4) {
+      std::uint32_t four = 0;
+      for (std::size_t j = 0; j < 4; ++j) four |= (static_cast<std::uint32_t>(values[i + j]) & 63U) << 6 * j;
+      for (int shift = 0; shift < 24; shift += 8) number(static_cast<std::uint8_t>(four >> shift));
+    }
   }
 };
 
@@ -58,11 +61,15 @@ class Reader : public ByteReader {
     return values;
   }
   void list(std::vector<std::int8_t>& values) {
-    const auto whole = number<std::uint64_t>(), halves = number<std::uint64_t>();
+    const auto whole = number<std::uint64_t>(), shorts = number<std::uint64_t>();
     for (const std::byte value : take(whole)) values.push_back(static_cast<std::int8_t>(value));
-    for (const std::byte pair : take(halves / 2))
-      for (const int shift : {4, 0})
-        values.push_back(static_cast<std::int8_t>(static_cast<std::int8_t>(std::to_integer<int>(pair) << shift) >> 4));
+    const auto packed = take(shorts / 4, 3);
+    for (std::size_t i = 0; i < packed.size(); i += 3) {
+      std::uint32_t four = 0;
+      for (std::size_t j = 0; j < 3; ++j) four |= std::to_integer<std::uint32_t>(packed[i + j]) << 8 * j;
+      for (int shift = 26; shift > 2; shift -= 6)  // the sign comes from the uppermost bit
+        values.push_back(static_cast<std::int8_t>(static_cast<std::int32_t>(four << shift) >> 26));
+    }
   }
   template <class Container>
   void list(Container& values) {
