@@ -17,8 +17,7 @@ struct HeadVectors {
 
 /// The loops of LayerOps for one set of instructions. Plain functions, chosen once.
 ///
-/// The last few values of a row go through the same instructions as the others, so a value's bits depend neither on
-/// its place nor on the rows beside it.
+/// A row's bits do not depend on the rows beside it, nor a head's on its neighbours.
 struct LayerKernels {
   const char* instructions;
   void (*rms_norm)(const float* row, const float* weight, std::size_t n, float epsilon, float* out);

@@ -103,63 +103,25 @@ inline void round(ElementType type, const float* from, std::size_t n, std::byte*
   if (n > 0) __builtin_memcpy(to, from, n * sizeof(float));
 }
 
-// ---- rotary embedding ----
-
-/// First and second values of the pairs in a vector each, or two neighbouring vectors.
-struct TwoLanes {
-  Lanes first, second;
-};
-
-inline TwoLanes take_apart(const TwoLanes& from) {
-  return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return TwoLanes{__builtin_shufflevector(from.first, from.second, (2 * I)...),
-                    __builtin_shufflevector(from.first, from.second, (2 * I + 1)...)};
-  }
-  (std::make_index_sequence<lane_count>());
-}
-
-inline TwoLanes interleave(const TwoLanes& from) {
-  return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return TwoLanes{__builtin_shufflevector(from.first, from.second, (I / 2 + I % 2 * lane_count)...),
-                    __builtin_shufflevector(from.first, from.second, (lane_count / 2 + I / 2 + I % 2 * lane_count)...)};
-  }
-  (std::make_index_sequence<lane_count>());
-}
-
-/// Turns pairs whose first and second values are where load finds them and store puts them.
-template <class Load, class Store>
-void turn(const HeadVectors& heads, const float* angles, const Load& load_pairs, const Store& store_pairs) {
-  for (float* head = heads.first; head != heads.first + heads.count * heads.dim; head += heads.dim)
-    by_lanes(heads.pairs, [&](const auto& part) {
-      const Lanes cosine = load_of(part, angles), sine = load_of(part, angles + heads.pairs);
-      const TwoLanes p = load_pairs(part, head);
-      store_pairs(part, TwoLanes{p.first * cosine - p.second * sine, p.second * cosine + p.first * sine}, head);
-    });
-}
-
 inline void rotate(RotaryPairs pairs, const HeadVectors& heads, const float* angles) {
-  if (pairs == RotaryPairs::halves) {
-    turn(
-        heads, angles,
-        [&](const auto& part, const float* head) {
-          return TwoLanes{load_of(part, head), load_of(part, head + heads.pairs)};
-        },
-        [&](const auto& part, const TwoLanes& turned, float* head) {
-          store_of(part, turned.first, head);
-          store_of(part, turned.second, head + heads.pairs);
-        });
-  } else {
-    turn(
-        heads, angles,
-        [](const auto& part, const float* head) {
-          TwoLanes both{};
-          __builtin_memcpy(&both, head + 2 * part.at, 2 * part.count * sizeof(float));
-          return take_apart(both);
-        },
-        [](const auto& part, const TwoLanes& turned, float* head) {
-          const TwoLanes both = interleave(turned);
-          __builtin_memcpy(head + 2 * part.at, &both, 2 * part.count * sizeof(float));
-        });
+  const float* const cosines = angles;
+  const float* const sines = angles + heads.pairs;
+  for (float* head = heads.first; head != heads.first + heads.count * heads.dim; head += heads.dim) {
+    if (pairs == RotaryPairs::halves) {
+      by_lanes(heads.pairs, [&](const auto& part) {
+        const Lanes x = load_of(part, head), y = load_of(part, head + heads.pairs);
+        const Lanes cosine = load_of(part, cosines), sine = load_of(part, sines);
+        store_of(part, x * cosine - y * sine, head);
+        store_of(part, y * cosine + x * sine, head + heads.pairs);
+      });
+    } else {
+      // Left to the compiler: shuffles that take pairs apart are six times slower where GCC 12 has AVX2 alone.
+      for (std::size_t i = 0; i < heads.pairs; ++i) {
+        const float x = head[2 * i], y = head[2 * i + 1];
+        head[2 * i] = x * cosines[i] - y * sines[i];
+        head[2 * i + 1] = y * cosines[i] + x * sines[i];
+      }
+    }
   }
 }
 

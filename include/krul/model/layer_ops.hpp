@@ -17,7 +17,7 @@ struct LayerKernels;
 }
 
 /// What a layer does between its products, on the widest instructions of a processor. Cheap to copy; several threads
-/// may call at once. A value's bits depend neither on its place nor on the rows beside it.
+/// may call at once. A row's bits do not depend on the rows beside it.
 class LayerOps {
  public:
   /// @param processor  what may be used of the one that runs this
