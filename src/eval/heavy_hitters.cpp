@@ -17,6 +17,7 @@ void keep_heavy_hitters(const Geometry& geometry, const KvRows& rows, std::span<
               rows.values.size() == rows.keys.size() && keep <= history,
           "keep_heavy_hitters: rows of another length");
 
+  const LayerOps ops;
   const RotaryTable table(geometry.rotary, history + 1);
   std::vector<float> angles(geometry.rotary.dimensions), head(geometry.head_dim);
   table.angles(static_cast<Position>(history - keep), angles);
@@ -27,7 +28,7 @@ void keep_heavy_hitters(const Geometry& geometry, const KvRows& rows, std::span<
       expects(kept[g][i] < history, "keep_heavy_hitters: there is no such key");
       const std::size_t from = kept[g][i] * row_bytes + g * head_bytes, at = i * row_bytes + g * head_bytes;
       to_float(geometry.cache_type, rows.keys.subspan(from, head_bytes), head);
-      table.rotate(head, geometry.head_dim, angles);
+      ops.rotate(geometry.rotary, head, geometry.head_dim, angles);
       from_float(geometry.cache_type, head, to.keys.subspan(at, head_bytes));
       std::memcpy(to.values.data() + at, rows.values.data() + from, head_bytes);
     }

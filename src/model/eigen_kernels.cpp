@@ -32,7 +32,7 @@ void EigenKernels::pack(Packed& packed, std::size_t panel, std::span<const float
 }
 
 void EigenKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
-  detail::prepare_plain(ElementType::f32, values, first, row);
+  detail::prepare_plain(ops_, ElementType::f32, values, first, row);
 }
 
 void EigenKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,

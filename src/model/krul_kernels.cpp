@@ -63,7 +63,7 @@ Result<KrulKernels> KrulKernels::make(Precision precision, Instructions wanted, 
   if (micro == nullptr)
     return fail(ErrorCode::unsupported, "krul's kernels for " + std::string(krul::name(precision)) +
                                             " find no such instructions here: ask for the best there are");
-  return KrulKernels(precision, *micro);
+  return KrulKernels(precision, *micro, LayerOps(processor));
 }
 
 bool KrulKernels::accelerates(Precision precision) {
@@ -156,7 +156,8 @@ void KrulKernels::prepare(std::span<const float> values, std::size_t first, std:
     return;
   }
   if (precision_ != Precision::int8) {
-    detail::prepare_plain(precision_ == Precision::f32 ? ElementType::f32 : ElementType::bf16, values, first, row);
+    detail::prepare_plain(ops_, precision_ == Precision::f32 ? ElementType::f32 : ElementType::bf16, values, first,
+                          row);
     if (precision_ == Precision::bf16 && (first + values.size()) % 2 != 0)  // the last pair is filled up
       std::memset(row.data() + (first + values.size()) * 2, 0, 2);
     return;

@@ -57,6 +57,7 @@ struct OnednnKernels::Primitives {
 struct OnednnKernels::Shared {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::memory::data_type type = dnnl::memory::data_type::f32;
+  LayerOps ops;
   std::mutex mutex;
   std::map<std::size_t, std::shared_ptr<const Primitives>> of_depth;
 
@@ -194,7 +195,7 @@ void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const floa
 }
 
 void OnednnKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
-  detail::prepare_plain(input_type(), values, first, row);
+  detail::prepare_plain(shared_->ops, input_type(), values, first, row);
 }
 
 void OnednnKernels::multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows,

@@ -300,7 +300,7 @@ Status FileStore::get(const std::string& key, std::uint64_t offset, std::span<st
   };
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (offset > size || to.size() > size - offset) return truncated(size);
-  // No advice to the system: asked to read ahead, Linux took twice as long for cold pieces of 50 to 400 KB.
+  // No advice to the system, which would make cold reads slower: docs/decisions/0013.
   for (std::size_t done = 0; done < to.size();) {
     const ssize_t count = ::pread(file->get(), to.data() + done, std::min<std::size_t>(to.size() - done, 1U << 30),
                                   static_cast<off_t>(offset + done));

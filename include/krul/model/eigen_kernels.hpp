@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 
+#include "krul/model/layer_ops.hpp"
 #include "krul/model/matrix_kernels.hpp"
 
 namespace krul {
@@ -43,6 +44,9 @@ class EigenKernels {
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
                 Scratch& scratch) const;
+
+ private:
+  LayerOps ops_;
 };
 static_assert(MatrixKernels<EigenKernels>);
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "krul/core/error.hpp"
+#include "krul/model/layer_ops.hpp"
 #include "krul/model/matrix_kernels.hpp"
 #include "krul/model/precision.hpp"
 #include "krul/model/processor.hpp"
@@ -72,13 +73,15 @@ class KrulKernels {
   double multiply_registers(std::size_t rounds) const;
 
  private:
-  KrulKernels(Precision precision, const detail::MicroKernels& micro) : precision_(precision), micro_(&micro) {}
+  KrulKernels(Precision precision, const detail::MicroKernels& micro, const LayerOps& ops)
+      : precision_(precision), micro_(&micro), ops_(ops) {}
   [[nodiscard]] std::size_t steps(std::size_t depth) const;
   [[nodiscard]] std::size_t strip_bytes(std::size_t depth) const;
   void pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const;
 
   Precision precision_;
   const detail::MicroKernels* micro_;
+  LayerOps ops_;
 };
 static_assert(MatrixKernels<KrulKernels>);
 

@@ -2,29 +2,55 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/core/tokens.hpp"
+#include "krul/model/processor.hpp"
 
 namespace krul {
 
-/// out = row * weight / sqrt(mean(row^2) + epsilon); each [n].
-/// @throws PreconditionError if the lengths differ
-void rms_norm(std::span<const float> row, std::span<const float> weight, float epsilon, std::span<float> out);
+namespace detail {
+struct LayerKernels;
+}
 
-/// out = silu(gate) * up, with silu(x) = x / (1 + e^-x); each [n]. `out` may be `gate` or `up`.
-/// @throws PreconditionError if the lengths differ
-void swiglu(std::span<const float> gate, std::span<const float> up, std::span<float> out);
+/// What a layer does between its products, on the widest instructions of a processor. Cheap to copy; several threads
+/// may call at once. A row's bits do not depend on the rows beside it.
+class LayerOps {
+ public:
+  /// @param processor  what may be used of the one that runs this
+  explicit LayerOps(const Processor& processor = Processor::detect());
 
-/// to += from; each [n].
-/// @throws PreconditionError if the lengths differ
-void add_to(std::span<float> to, std::span<const float> from);
+  [[nodiscard]] std::string instructions() const;  ///< "avx512"
 
-/// Rounds to `type`, to nearest even, with the same bits as from_float.
-/// @param to  [n] values of `type`, any alignment
-/// @throws PreconditionError if the lengths differ
-void round_row(ElementType type, std::span<const float> from, std::span<std::byte> to);
+  /// out = row * weight / sqrt(mean(row^2) + epsilon); each [n]. `out` may be `row`.
+  /// @throws PreconditionError if the lengths differ
+  void rms_norm(std::span<const float> row, std::span<const float> weight, float epsilon, std::span<float> out) const;
+
+  /// out = silu(gate) * up, with silu(x) = x / (1 + e^-x); each [n]. `out` may be `gate` or `up`.
+  /// @throws PreconditionError if the lengths differ
+  void swiglu(std::span<const float> gate, std::span<const float> up, std::span<float> out) const;
+
+  /// to += from; each [n].
+  /// @throws PreconditionError if the lengths differ
+  void add(std::span<float> to, std::span<const float> from) const;
+
+  /// Rounds to `type`, to nearest even, with the same bits as from_float.
+  /// @param to  [n] values of `type`, any alignment
+  /// @throws PreconditionError if the lengths differ
+  void round(ElementType type, std::span<const float> from, std::span<std::byte> to) const;
+
+  /// Turns the leading dimensions of each head.
+  /// @param heads   [n, head_dim], changed in place
+  /// @param angles  [2, dimensions / 2] of RotaryTable
+  /// @throws PreconditionError if the lengths do not fit
+  void rotate(const Rotary& rotary, std::span<float> heads, std::size_t head_dim, std::span<const float> angles) const;
+
+ private:
+  const detail::LayerKernels* kernels_;
+};
 
 /// The angles of the rotary embedding for every position of a context.
 ///
@@ -40,12 +66,6 @@ class RotaryTable {
   /// @param out  [2, dimensions / 2]
   /// @throws PreconditionError if the position lies outside the context or out has another length
   void angles(Position position, std::span<float> out) const;
-
-  /// Turns the leading dimensions of each head.
-  /// @param heads   [n, head_dim], changed in place
-  /// @param angles  [2, dimensions / 2] from `angles`
-  /// @throws PreconditionError if the lengths do not fit
-  void rotate(std::span<float> heads, std::size_t head_dim, std::span<const float> angles) const;
 
  private:
   struct Turn {

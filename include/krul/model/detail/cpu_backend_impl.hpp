@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "krul/core/half.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/cpu_backend.hpp"
 #include "krul/model/decoder_file.hpp"
@@ -74,6 +73,7 @@ struct CpuBackend<K>::State {
   Identity identity;
   Workers workers;
   BlockAttention attention;
+  LayerOps ops;
   RotaryTable rotary;
   std::vector<float> output_norm;
   AlignedBuffer weights;  // of all matrices
@@ -164,7 +164,7 @@ struct CpuBackend<K>::State {
     const std::size_t width = weight.size();
     team.rows(count, [&](std::size_t row, std::size_t worker) {
       const auto normed = rooms[worker].row.template as<float>().first(width);
-      rms_norm(hidden.subspan(row * width, width), weight, model.norm_epsilon, normed);
+      ops.rms_norm(hidden.subspan(row * width, width), weight, model.norm_epsilon, normed);
       kernels.prepare(normed, 0, row_of(input, row, width));
     });
   }
@@ -178,7 +178,7 @@ struct CpuBackend<K>::State {
       const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,
                         end = std::min(panels.end * panel_columns, width);
       for (std::size_t row = rows.begin; row < rows.end; ++row)
-        add_to(hidden.subspan(row * width + begin, end - begin), y.subspan((row - rows.begin) * stride, end - begin));
+        ops.add(hidden.subspan(row * width + begin, end - begin), y.subspan((row - rows.begin) * stride, end - begin));
     });
   }
 };
@@ -409,7 +409,7 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
           const std::size_t split = std::clamp(query_width, begin, end);  // queries before, keys and values behind
           for (std::size_t row = rows_here.begin; row < rows_here.end; ++row) {
             const auto values = y.subspan((row - rows_here.begin) * stride, end - begin);
-            if (!weights.bias.empty()) add_to(values, std::span(weights.bias).subspan(begin, end - begin));
+            if (!weights.bias.empty()) state.ops.add(values, std::span(weights.bias).subspan(begin, end - begin));
             std::copy_n(values.begin(), split - begin, queries.begin() + (first + row) * query_width + begin);
             if (split < end)
               std::copy(values.begin() + (split - begin), values.end(),
@@ -420,13 +420,13 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
       const Position position = positions[first + row];
       const auto angles = state.rooms[worker].row.template as<float>().first(geometry().rotary.dimensions);
       state.rotary.angles(position, angles);
-      state.rotary.rotate(queries.subspan((first + row) * query_width, query_width), head_dim, angles);
+      state.ops.rotate(geometry().rotary, queries.subspan((first + row) * query_width, query_width), head_dim, angles);
       if (!writes(position)) return;
       const auto keys = key_values.subspan(row * kv_width, kv_width / 2);
-      state.rotary.rotate(keys, head_dim, angles);
-      from_float(geometry().cache_type, keys, target.keys.subspan(position * row_bytes, row_bytes));
-      from_float(geometry().cache_type, key_values.subspan(row * kv_width + kv_width / 2, kv_width / 2),
-                 target.values.subspan(position * row_bytes, row_bytes));
+      state.ops.rotate(geometry().rotary, keys, head_dim, angles);
+      state.ops.round(geometry().cache_type, keys, target.keys.subspan(position * row_bytes, row_bytes));
+      state.ops.round(geometry().cache_type, key_values.subspan(row * kv_width + kv_width / 2, kv_width / 2),
+                      target.values.subspan(position * row_bytes, row_bytes));
     });
   });
 
@@ -518,7 +518,7 @@ void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
               const auto gate =
                   y.subspan((row - rows.begin) * stride + (panel - panels.begin) * panel_columns, columns);
               const std::span<const float> up(gate.data() + panel_columns, columns);
-              swiglu(gate, up, gate);
+              state.ops.swiglu(gate, up, gate);
               state.kernels.prepare(gate, column, state.row_of(tile.activated, row, mlp));
             }
           }

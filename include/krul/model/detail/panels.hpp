@@ -36,11 +36,11 @@ std::size_t check_multiply(const Packed& packed, PanelRange panels, std::size_t 
 }
 
 /// prepare of kernels that take rows as they are, rounded to one element type.
-inline void prepare_plain(ElementType type, std::span<const float> values, std::size_t first,
+inline void prepare_plain(const LayerOps& ops, ElementType type, std::span<const float> values, std::size_t first,
                           std::span<std::byte> row) {
   const std::size_t size = size_of(type);
   expects((first + values.size()) * size <= row.size(), "prepare: the values lie outside the row");
-  round_row(type, values, row.subspan(first * size, values.size() * size));
+  ops.round(type, values, row.subspan(first * size, values.size() * size));
 }
 
 }  // namespace krul::detail
