@@ -152,6 +152,24 @@ inline void level_groups(std::vector<std::size_t>& fronts, const Profile& profil
   return best;
 }
 
+/// The longest front, the same in every layer, with which a restore still takes at most `share` of what recomputing all
+/// rows takes, and of what reading all of them takes at two bytes a value.
+[[nodiscard]] inline std::vector<std::size_t> affordable_front(const SaveSituation& situation,
+                                                               const RestoreSizes& sizes, double share) {
+  const Predictor predictor(sizes, *situation.costs);
+  const std::size_t layers = sizes.layers.size();
+  const auto seconds_with = [&](std::size_t front) {
+    return predictor(std::vector<std::size_t>(layers, front)).first_token_s;
+  };
+  const double read_s =
+      static_cast<double>(situation.tokens * situation.geometry.f16_token_bytes()) / situation.costs->link.bytes_per_s;
+  const double limit_s = share * std::min(read_s, seconds_with(sizes.history));
+  std::size_t front = 0;
+  for (std::size_t next = sizes.block; next <= sizes.history && seconds_with(next) <= limit_s; next += sizes.block)
+    front = next;
+  return std::vector<std::size_t>(layers, front);
+}
+
 /// HCache's split by layer: which layers are kept as hidden states, and whether the others, the first ones, are
 /// recomputed or kept as K and V.
 inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
@@ -190,10 +208,15 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
         (plan->settings.empty() ? "pairs " : " ") + std::to_string(pair.shallow) + "+" + std::to_string(pair.deep);
   if (strategy.stored_as == StoredAs::hidden_states) detail::plan_hidden_states(*plan, situation);
   if (strategy.left_out == LeftOut::everything) plan->left_out.assign(layers, situation.tokens);
-  const bool is_front = strategy.left_out == LeftOut::uniform_front || strategy.left_out == LeftOut::pyramid;
+  const bool is_front = strategy.left_out != LeftOut::nothing && strategy.left_out != LeftOut::everything;
   if (!is_front || !situation.costs) return plan;
 
   const RestoreSizes sizes = detail::sizes_of(*plan, situation);
+  if (strategy.left_out == LeftOut::affordable_front) {
+    constexpr double share = 0.4;  // so that twice as fast is kept where a prediction is off by a fifth
+    plan->left_out = detail::affordable_front(situation, sizes, share);
+    return plan;
+  }
   plan->left_out = balanced_pyramid(sizes, *situation.costs);
   if (plan->profile) detail::level_groups(plan->left_out, *plan->profile);
   if (strategy.left_out == LeftOut::uniform_front)

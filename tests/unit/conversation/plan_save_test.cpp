@@ -83,6 +83,30 @@ TEST_CASE("a uniform front stores as many bytes as the pyramid, to a block of on
   CHECK(prefix.front() - prefix.back() <= 16);
 }
 
+TEST_CASE("the fewest bytes: a front is left out as far as restores stay fast") {
+  const Situation situation;
+  const Strategy small = strategy_named("krul-small").value();
+  SaveSituation of = situation.of(small);
+  const RestoreSizes sizes = detail::sizes_of(codings_of(small).value(), of);
+  const auto seconds_with = [&](std::size_t front) {
+    return Predictor(sizes, *of.costs)(std::vector<std::size_t>(4, front)).first_token_s;
+  };
+  std::size_t before = 0;
+  for (const double rate : {1e12, 1e6, 1e5, 1e4}) {
+    CAPTURE(rate);
+    of.costs->link.bytes_per_s = rate;
+    const double read_s = static_cast<double>(history * of.geometry.f16_token_bytes()) / rate;
+    const double limit_s = 0.4 * std::min(read_s, seconds_with(history));
+    const auto left_out = plan_save(small, of)->left_out;
+    const std::size_t front = left_out.front();
+    CHECK(left_out == std::vector<std::size_t>(4, front));
+    if (front > 0) CHECK(seconds_with(front) <= limit_s);
+    if (front + 16 <= history) CHECK(seconds_with(front + 16) > limit_s);
+    before = std::max(before, front);
+  }
+  CHECK(before > 0);
+}
+
 TEST_CASE("planned bytes are the bytes that are stored") {
   const Situation situation;
   for (const char* name : {"load-f16", "minicache", "krul-paper", "pyramid", "partial"}) {
