@@ -67,7 +67,7 @@ class ColumnBand {
       for (std::size_t token = 0; token < tokens; ++token) {
         const Lanes expected = panel.predicted(token);
         const Lanes steps = (panel.scale * load(&coefficients[token * stride() + at]) - expected) * per_step;
-        const Lanes most = 32767 - Lanes{}, limited = steps > most ? most : (steps < -most ? -most : steps);
+        const Lanes most = 32767 - Lanes{}, limited = steps > most ? most : (steps > -most ? steps : -most);  // or NaN
         const ShortLanes whole = __builtin_convertvector(round_to_whole(limited) & panel.is_coded, ShortLanes);
         std::int16_t* const rounded = &by_token[token * width];
         std::memcpy(rounded, &whole, sizeof whole);
