@@ -117,7 +117,6 @@ void chat(const ChatOptions& options, const Tool& tool) {
   auto store = options.store.open();
   auto model = options.model.load(tool);
   const auto profile = options.profile.load(model, tool);
-  say_if_missing(profile, std::span(&strategy, 1), tool);
   ConversationOptions conversation;
   conversation.profile = profile;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
@@ -136,6 +135,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   if (!options.message.empty()) {
     const auto turn = take_turn(model, chat, options, options.message, tool);
     const auto saved = unwrap(chat.talk.finish_save());
+    say_if_missing(profile, std::span(&strategy, 1), tool);
     if (tool.json)
       tool.print({{"reply", turn.reply},
                   {"report", to_json(turn.report)},
@@ -149,6 +149,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
     return;
   }
   if (tool.json) throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
+  say_if_missing(profile, std::span(&strategy, 1), tool);
   if (!chat.talk.saved_tokens().empty())
     tool.say("(conversation \"" + options.conversation + "\" goes on after " +
              std::to_string(chat.talk.saved_tokens().size()) + " tokens)");
