@@ -63,6 +63,7 @@ struct Chat {
   Costs costs;                                          ///< of the restore that saves are planned for
   std::shared_ptr<const Profile> profile;               ///< of the model; may be none
   std::optional<TokenwiseSimilarityEstimator<>> watch;  ///< if the strategy looks at attention
+  std::optional<StepScale> step;                        ///< once it was measured: a save may still be under way
 
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
     return watch ? talk.advance(tokens, logits, *watch) : talk.advance(tokens, logits);
@@ -73,13 +74,10 @@ struct Chat {
   /// Saves while the user reads the reply and thinks.
   Status save(CpuModel& model) {
     const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
-    const auto plan = plan_of(model, talk.cache(), statistics, talk.cache().length(),
-                              {strategy,
-                               costs,
-                               {},
-                               profile,
-                               std::span(talk.tokens()).first(talk.cache().length()),
-                               remembered_step(talk.manifest().plans)});
+    const auto plan =
+        plan_of(model, talk.cache(), statistics, talk.cache().length(),
+                {strategy, costs, {}, profile, std::span(talk.tokens()).first(talk.cache().length()), step});
+    step = step_in_setting(plan.settings);
     return talk.save_in_background(plan, watch ? &statistics : nullptr);
   }
 };
@@ -126,7 +124,9 @@ void chat(const ChatOptions& options, const Tool& tool) {
             strategy,
             {},
             profile,
+            {},
             {}};
+  chat.step = remembered_step(chat.talk.manifest().plans);
   const auto costs = machine_costs(model, tool, profile);
   chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
   chat.talk.plan_for(chat.costs);

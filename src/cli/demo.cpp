@@ -57,14 +57,23 @@ DemoCase case_from(const Json& json) {
           json.at("logits_file").get<std::string>()};
 }
 
+/// What the first process saves with.
+struct Saving {
+  LoadedModel& model;
+  FileStore& store;
+  std::filesystem::path folder;            ///< for what is handed to the second process
+  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
+  MachineCosts costs;
+};
+
 /// Computes a conversation, saves it under every strategy for every link, and continues it without any saving.
-DemoCase compute_and_save(LoadedModel& model, FileStore& store, const ConversationText& text,
-                          const DemoOptions& options, const std::filesystem::path& folder) {
+DemoCase compute_and_save(const Saving& saving, const ConversationText& text, const DemoOptions& options) {
+  LoadedModel& model = saving.model;
   DemoCase item{.id = text.id,
                 .tokens = {},
                 .history = 0,
                 .reference = {},
-                .logits_file = (folder / (text.id + ".logits")).string()};
+                .logits_file = (saving.folder / (text.id + ".logits")).string()};
   const auto history = encode_messages(model, text.messages, false);
   auto with_next = text.messages;
   with_next.push_back({"user", text.next.empty() ? "Please go on." : text.next});
@@ -74,15 +83,14 @@ DemoCase compute_and_save(LoadedModel& model, FileStore& store, const Conversati
 
   const std::size_t vocabulary = model.backend.geometry().vocabulary;
   const auto shown = demo_strategies();
-  const auto profile = ProfileOption{}.load(model, Tool{});
-  const auto costs = machine_costs(model, Tool{}, profile);
+  const MachineCosts& costs = saving.costs;
   auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
   for (const auto& link : unwrap(parse_links(options.links)))
     for (const auto& strategy : shown) {
       const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      static_cast<void>(save_history(model.backend, store, exact, history,
+      static_cast<void>(save_history(model.backend, saving.store, exact, history,
                                      {strategy, costs.costs(rate, strategy, model.backend.geometry()),
-                                      saved_id(text.id + "-", strategy, link), profile, history}));
+                                      saved_id(text.id + "-", strategy, link), saving.profile, history}));
     }
   auto& cache = exact.cache;
   auto batch = model.backend.make_batch();
@@ -272,12 +280,13 @@ void demo(const DemoOptions& options, const Tool& tool) {
   Json run, job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
   {
     auto model = options.model.load(tool);
-    static_cast<void>(machine_costs(model, tool));
-    say_if_missing(ProfileOption{}.load(model, tool), demo_strategies(), tool);
     auto store = unwrap(FileStore::open(folder.path / "store"));
+    const auto profile = ProfileOption{}.load(model, tool);
+    say_if_missing(profile, demo_strategies(), tool);
+    const Saving saving{model, store, folder.path, profile, machine_costs(model, tool, profile)};
     for (const auto& text : texts) {
       tool.progress("computing and saving " + text.id);
-      const DemoCase item = compute_and_save(model, store, text, options, folder.path);
+      const DemoCase item = compute_and_save(saving, text, options);
       job["cases"].push_back(to_json(item));
       if (!tool.json) {
         tool.progress("");

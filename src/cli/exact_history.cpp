@@ -74,12 +74,11 @@ std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, 
 SavePlan plan_with(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
                    const Evidence& evidence) {
   const auto step = step_of(model, cache, save);
-  if (!step) return unwrap(plan_save(save.strategy, situation_of(model, cache, tokens, save, evidence)));
   Strategy strategy = save.strategy;
-  strategy.step = step;
-  HistorySave measured{strategy, save.costs, save.id, save.profile, save.tokens, step};
-  SavePlan plan = unwrap(plan_save(strategy, situation_of(model, cache, tokens, measured, evidence)));
-  plan.settings = step_setting(*step);
+  if (step) strategy.step = step;
+  const HistorySave chosen{strategy, save.costs, save.id, save.profile, save.tokens, step};
+  SavePlan plan = unwrap(plan_save(strategy, situation_of(model, cache, tokens, chosen, evidence)));
+  if (step) plan.settings = step_setting(*step);
   return plan;
 }
 

@@ -76,8 +76,7 @@ struct Bf16Units {
 /// Two vectors of floats as bf16 to nearest even, in memory.
 inline void store_as_bf16(const Lanes* from, std::uint16_t* to) {
   for (std::size_t half = 0; half < 2; ++half) {
-    const IntLanes bits = as_units(from[half]);
-    const auto rounded = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, HalfLanes);
+    const HalfLanes rounded = nearest_bf16(from[half]);
     __builtin_memcpy(to + half * lane_count, &rounded, sizeof rounded);
   }
 }

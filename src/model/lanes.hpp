@@ -28,6 +28,7 @@ constexpr std::size_t tile_vectors = lane_count == 16 ? 4 : 2;
 
 using Lanes [[gnu::vector_size(lane_count * sizeof(float))]] = float;
 using IntLanes [[gnu::vector_size(lane_count * sizeof(float))]] = std::int32_t;
+using BitLanes [[gnu::vector_size(lane_count * sizeof(float))]] = std::uint32_t;
 using HalfLanes [[gnu::vector_size(lane_count * 2)]] = std::uint16_t;
 
 inline Lanes load(const float* from) {
@@ -127,6 +128,12 @@ inline Lanes exp2_for_bf16(Lanes x) {
   __builtin_memcpy(&scaled_sum, &scaled, sizeof scaled_sum);
   return x < -100.0F ? Lanes{} : scaled_sum;
 #endif
+}
+
+/// Rounds to bf16, to nearest even; what is not a number may become infinite.
+inline HalfLanes nearest_bf16(Lanes lanes) {
+  const auto bits = (BitLanes)lanes;
+  return __builtin_convertvector((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16, HalfLanes);
 }
 
 /// A vector of values of `Type` as floats, exactly.

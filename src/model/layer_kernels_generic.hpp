@@ -9,8 +9,6 @@
 namespace krul::detail {
 namespace {
 
-using BitLanes [[gnu::vector_size(lane_count * sizeof(float))]] = std::uint32_t;
-
 /// Values [at, at + count) of a row: a whole vector, or what is left of the row.
 struct Whole {
   std::size_t at;
@@ -66,7 +64,7 @@ inline void add(float* to, const float* from, std::size_t n) {
 
 inline HalfLanes as_bf16(Lanes values) {
   const auto bits = (BitLanes)values;
-  const BitLanes nearest = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  const BitLanes nearest = __builtin_convertvector(nearest_bf16(values), BitLanes);
   const BitLanes quiet = (bits >> 16) | 0x40U;  // NaN stays NaN
   return __builtin_convertvector((bits & 0x7fffffffU) > 0x7f800000U ? quiet : nearest, HalfLanes);
 }

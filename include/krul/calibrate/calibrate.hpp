@@ -20,7 +20,7 @@
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/half.hpp"
-#include "krul/eval/quality.hpp"
+#include "krul/eval/mean_divergence.hpp"
 
 namespace krul {
 
@@ -203,13 +203,7 @@ class Calibration {
     auto batch = model_.make_batch();
     std::vector<float> logits(trial.logits.size());
     prefill(model_, cache, batch, std::span(trial.tokens).subspan(trial.history), logits);
-    const std::size_t vocabulary = geometry_.vocabulary;
-    std::vector<double> of_row(settings_.fresh);
-    workers_.parallel_for(of_row.size(), [&](std::size_t row, std::size_t) {
-      const eval::NextToken exact(std::span(trial.logits).subspan(row * vocabulary, vocabulary));
-      of_row[row] = exact.divergence_from(eval::NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
-    });
-    return std::accumulate(of_row.begin(), of_row.end(), 0.0) / static_cast<double>(of_row.size());
+    return eval::mean_divergence(trial.logits, logits, geometry_.vocabulary, workers_);
   }
 
   /// By how much more than the weights say an error of K, or V, of each layer changes what the model predicts: noise of

@@ -55,6 +55,9 @@ enum class StoredAs : std::uint8_t { keys_and_values, hidden_states, heavy_hitte
 /// were chosen on other sources, see docs/coding.md.
 inline constexpr StepScale step_of_codec{-20}, step_of_compact{-2}, step_of_small{0};
 
+/// The divergence, in nats, for which a conversation's own step is chosen once it can be measured.
+inline constexpr double kl_of_codec = 0.0026, kl_of_compact = 0.011, kl_of_small = 0.012;
+
 /// A name for how rows are stored and how they are brought back. Pure data: see plan_save and the policy.
 struct Strategy {
   std::string_view name;
@@ -182,13 +185,13 @@ struct Strategy {
        .meaning =
            "groups of layers coded together by the model's profile, all of it read: 7 to 9 times smaller than f16",
        .step = step_of_codec,
-       .kl = 0.0026},
+       .kl = kl_of_codec},
       {.name = "krul-compact",
        .codec = "int4",
        .policy = FullLoad{},
        .meaning = "the same with larger steps: 10 to 17 times smaller",
        .step = step_of_compact,
-       .kl = 0.011},
+       .kl = kl_of_compact},
       {.name = "krul-small",
        .codec = "int4",
        .policy = AsStored{},
@@ -197,14 +200,14 @@ struct Strategy {
            "and as reading two bytes a value",
        .left_out = LeftOut::affordable_front,
        .step = step_of_small,
-       .kl = 0.012},
+       .kl = kl_of_small},
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
        .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
                   "that are fastest for the link",
        .step = step_of_codec,
-       .kl = 0.0026},
+       .kl = kl_of_codec},
   };
   return all;
 }

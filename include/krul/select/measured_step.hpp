@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,7 +12,7 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/compress/coded_copy.hpp"
-#include "krul/eval/quality.hpp"
+#include "krul/eval/mean_divergence.hpp"
 #include "krul/store/manifest.hpp"
 
 namespace krul {
@@ -48,14 +47,7 @@ template <ModelBackend B>
     logits[coded].resize(fresh * vocabulary);
     prefill(model, cache, batch, talk.tokens.subspan(before.count), logits[coded]);
   }
-  std::vector<double> of_row(fresh);
-  talk.workers.parallel_for(fresh, [&](std::size_t row, std::size_t) {
-    const auto at = [&](const std::vector<float>& of) {
-      return eval::NextToken(std::span(of).subspan(row * vocabulary, vocabulary));
-    };
-    of_row[row] = at(logits[0]).divergence_from(at(logits[1]));
-  });
-  return std::accumulate(of_row.begin(), of_row.end(), 0.0) / static_cast<double>(fresh);
+  return eval::mean_divergence(logits[0], logits[1], vocabulary, talk.workers);
 }
 
 /// Shorter conversations say too little of themselves.
@@ -97,17 +89,22 @@ template <ModelBackend B>
   return "measured step " + std::to_string(step.code);
 }
 
-/// The step that the plans of a conversation remember; none if it was never measured.
-[[nodiscard]] inline std::optional<StepScale> remembered_step(std::span<const SavePlanRecord> plans) {
+/// The step that a plan's settings say was measured; none if they say no such thing.
+[[nodiscard]] inline std::optional<StepScale> step_in_setting(std::string_view setting) {
   constexpr std::string_view prefix = "measured step ";
+  if (!setting.starts_with(prefix)) return std::nullopt;
+  int code = 0;
+  const char* const end = setting.data() + setting.size();
+  const auto [rest, error] = std::from_chars(setting.data() + prefix.size(), end, code);
+  if (error != std::errc{} || rest != end || code < -127 || code > 127) return std::nullopt;
+  return StepScale{static_cast<std::int8_t>(code)};
+}
+
+/// The step that the plans of a conversation remember, the last one; none if it was never measured.
+[[nodiscard]] inline std::optional<StepScale> remembered_step(std::span<const SavePlanRecord> plans) {
   std::optional<StepScale> step;
-  for (const SavePlanRecord& plan : plans) {
-    if (!plan.settings.starts_with(prefix)) continue;
-    int code = 0;
-    const char* const end = plan.settings.data() + plan.settings.size();
-    const auto [rest, error] = std::from_chars(plan.settings.data() + prefix.size(), end, code);
-    if (error == std::errc{} && rest == end && code >= -127 && code <= 127) step = {static_cast<std::int8_t>(code)};
-  }
+  for (const SavePlanRecord& plan : plans)
+    if (const auto found = step_in_setting(plan.settings)) step = found;
   return step;
 }
 

@@ -171,6 +171,19 @@ void for_each_processor(Check&& check) {
   }
 }
 
+/// Calls check(problem, attention) for each problem on each of them.
+template <class Check>
+void for_each_attention(std::size_t threads, Check&& check) {
+  for_each_processor([&](const Processor& processor) {
+    for (const Problem& problem : problems()) {
+      CAPTURE(problem.geometry.head_dim);
+      CAPTURE(name(problem.geometry.cache_type));
+      BlockAttention attention(problem.geometry, threads, Precision::bf16, processor);
+      check(problem, attention);
+    }
+  });
+}
+
 }  // namespace
 
 TEST_CASE("attention runs on the widest instructions, in bf16 where that is the faster arithmetic") {
@@ -192,146 +205,125 @@ TEST_CASE("attention runs on the widest instructions, in bf16 where that is the 
 }
 
 TEST_CASE("block attention agrees with its twin") {
-  for_each_processor([](const Processor& processor) {
-    Workers workers(2);
-    for (const auto& problem : problems()) {
-      CAPTURE(problem.geometry.head_dim);
-      CAPTURE(name(problem.geometry.cache_type));
-      BlockAttention attention(problem.geometry, workers.threads(), Precision::bf16, processor);
-      std::vector<float> out(problem.queries.size());
-      attention.attend(problem.input(), out, workers);
-      const auto expected = problem.expected(attention.arithmetic());
-      double worst = 0;
-      for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
-      CHECK(worst <= allowed(problem, attention.arithmetic()));
-      for (const float value : out) REQUIRE(std::isfinite(value));
-    }
+  Workers workers(2);
+  for_each_attention(2, [&](const Problem& problem, BlockAttention& attention) {
+    std::vector<float> out(problem.queries.size());
+    attention.attend(problem.input(), out, workers);
+    const auto expected = problem.expected(attention.arithmetic());
+    double worst = 0;
+    for (std::size_t i = 0; i < out.size(); ++i) worst = std::fmax(worst, std::abs(out[i] - expected.out[i]));
+    CHECK(worst <= allowed(problem, attention.arithmetic()));
+    for (const float value : out) REQUIRE(std::isfinite(value));
   });
 }
 
 TEST_CASE("a row's bits depend neither on the threads nor on the rows beside it") {
-  for_each_processor([](const Processor& processor) {
-    Workers one(1), three(3);
-    for (const auto& problem : problems()) {
-      CAPTURE(problem.geometry.head_dim);
-      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
-      std::vector<float> out(problem.queries.size()), again(out.size());
-      attention.attend(problem.input(), out, one);
-      attention.attend(problem.input(), again, three);
-      CHECK(out == again);
-      const std::size_t width = problem.geometry.query_heads * problem.geometry.head_dim;
-      for (const std::size_t row : {std::size_t{0}, problem.positions.size() / 2, problem.positions.size() - 1}) {
-        auto input = problem.input();
-        input.positions = input.positions.subspan(row, 1);
-        input.queries = input.queries.subspan(row * width, width);
-        std::vector<float> alone(width);
-        attention.attend(input, alone, three);
-        CHECK(std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(row * width)));
-      }
+  Workers one(1), three(3);
+  for_each_attention(3, [&](const Problem& problem, BlockAttention& attention) {
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    attention.attend(problem.input(), out, one);
+    attention.attend(problem.input(), again, three);
+    CHECK(out == again);
+    const std::size_t width = problem.geometry.query_heads * problem.geometry.head_dim;
+    for (const std::size_t row : {std::size_t{0}, problem.positions.size() / 2, problem.positions.size() - 1}) {
+      auto input = problem.input();
+      input.positions = input.positions.subspan(row, 1);
+      input.queries = input.queries.subspan(row * width, width);
+      std::vector<float> alone(width);
+      attention.attend(input, alone, three);
+      CHECK(std::equal(alone.begin(), alone.end(), out.begin() + static_cast<std::ptrdiff_t>(row * width)));
     }
   });
 }
 
 TEST_CASE("the weights are the twin's, and 0 where causality forbids") {
-  for_each_processor([](const Processor& processor) {
-    Workers workers(2);
-    for (const auto& problem : problems()) {
-      CAPTURE(problem.geometry.head_dim);
-      BlockAttention attention(problem.geometry, workers.threads(), Precision::bf16, processor);
-      const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
-      const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
-      std::vector<float> weights(heads * rows.size() * keys, -1.0F);
-      attention.weights(problem.input(), rows, weights, workers);
-      const auto expected = problem.expected(attention.arithmetic());
-      double worst = 0;
-      for (std::size_t head = 0; head < heads; ++head)
-        for (std::size_t row = rows.begin; row < rows.end; ++row)
-          for (std::size_t key = 0; key < keys; ++key) {
-            const float weight = weights[(head * rows.size() + row - rows.begin) * keys + key];
-            const auto& twin = expected.weights[row * heads + head];
-            if (key >= twin.size())
-              REQUIRE(weight == 0);
-            else
-              worst = std::fmax(worst, std::abs(weight - twin[key]));
-          }
-      CHECK(worst <= allowed(problem, attention.arithmetic()));
-    }
+  Workers workers(2);
+  for_each_attention(2, [&](const Problem& problem, BlockAttention& attention) {
+    const RowRange rows{problem.positions.size() / 3, problem.positions.size()};
+    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+    std::vector<float> weights(heads * rows.size() * keys, -1.0F);
+    attention.weights(problem.input(), rows, weights, workers);
+    const auto expected = problem.expected(attention.arithmetic());
+    double worst = 0;
+    for (std::size_t head = 0; head < heads; ++head)
+      for (std::size_t row = rows.begin; row < rows.end; ++row)
+        for (std::size_t key = 0; key < keys; ++key) {
+          const float weight = weights[(head * rows.size() + row - rows.begin) * keys + key];
+          const auto& twin = expected.weights[row * heads + head];
+          if (key >= twin.size())
+            REQUIRE(weight == 0);
+          else
+            worst = std::fmax(worst, std::abs(weight - twin[key]));
+        }
+    CHECK(worst <= allowed(problem, attention.arithmetic()));
   });
 }
 
 TEST_CASE("weights written while attending are those computed alone, and change nothing") {
-  for_each_processor([](const Processor& processor) {
-    Workers one(1), three(3);
-    for (const auto& problem : problems()) {
-      CAPTURE(problem.geometry.head_dim);
-      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
-      const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
-      const RowRange rows{0, problem.positions.size()};
-      std::vector<float> out(problem.queries.size()), again(out.size());
-      std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
-      attention.attend(problem.input(), out, one);
-      attention.weights(problem.input(), rows, alone, three);
-      attention.attend_and_show(problem.input(), again, beside, one);
-      CHECK(out == again);
-      attention.attend_and_show(problem.input(), again, shared, three);
-      CHECK(out == again);
-      CHECK(beside == shared);
-      double worst = 0;
-      for (std::size_t i = 0; i < alone.size(); ++i)
-        if (alone[i] == 0 || beside[i] == 0)
-          REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
-        else
-          worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
-      CHECK(worst <= 2 * allowed(problem, attention.arithmetic()));
-    }
+  Workers one(1), three(3);
+  for_each_attention(3, [&](const Problem& problem, BlockAttention& attention) {
+    const std::size_t keys = problem.positions.back() + std::size_t{1}, heads = problem.geometry.query_heads;
+    const RowRange rows{0, problem.positions.size()};
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    std::vector<float> alone(heads * rows.size() * keys), beside(alone.size(), -1.0F), shared(alone.size(), -1.0F);
+    attention.attend(problem.input(), out, one);
+    attention.weights(problem.input(), rows, alone, three);
+    attention.attend_and_show(problem.input(), again, beside, one);
+    CHECK(out == again);
+    attention.attend_and_show(problem.input(), again, shared, three);
+    CHECK(out == again);
+    CHECK(beside == shared);
+    double worst = 0;
+    for (std::size_t i = 0; i < alone.size(); ++i)
+      if (alone[i] == 0 || beside[i] == 0)
+        REQUIRE(std::abs(alone[i] - beside[i]) <= 1e-30F);
+      else
+        worst = std::fmax(worst, std::abs(alone[i] - beside[i]));
+    CHECK(worst <= 2 * allowed(problem, attention.arithmetic()));
   });
 }
 
 TEST_CASE("lent cells hold the wanted rows' weights, and nothing else changes") {
-  for_each_processor([](const Processor& processor) {
-    Workers one(1), three(3);
-    for (const auto& problem : problems()) {
-      CAPTURE(problem.geometry.head_dim);
-      BlockAttention attention(problem.geometry, 3, Precision::bf16, processor);
-      std::vector<float> out(problem.queries.size()), again(out.size());
-      attention.attend(problem.input(), out, one);
-      const auto expected = problem.expected(attention.arithmetic());
-      const std::size_t heads = problem.geometry.query_heads;
-      for (const bool soon : {false, true}) {
-        const Lent lent(problem, soon);
-        attention.attend(problem.input(), again, soon ? one : three, lent.room);
-        CHECK(out == again);
-        double worst = 0;
-        for (std::size_t row = 0; row < problem.positions.size(); row += 2)
-          for (std::size_t head = 0; head < heads; ++head) {
-            const auto& twin = expected.weights[row * heads + head];
-            const Position query = problem.positions[row];
-            for (std::size_t key = 0; key < twin.size(); ++key)
-              worst = std::fmax(worst, std::abs(lent.weight(head, row, key) - twin[key]) - 0x1p-8 * twin[key]);
-            for (std::size_t key = twin.size(); key % LentWeights::cell_unit != 0; ++key)
-              REQUIRE(lent.weight(head, row, key) == 0);
-            const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
-            if (written < LentWeights::cell_keys)
-              REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
+  Workers one(1), three(3);
+  for_each_attention(3, [&](const Problem& problem, BlockAttention& attention) {
+    std::vector<float> out(problem.queries.size()), again(out.size());
+    attention.attend(problem.input(), out, one);
+    const auto expected = problem.expected(attention.arithmetic());
+    const std::size_t heads = problem.geometry.query_heads;
+    for (const bool soon : {false, true}) {
+      const Lent lent(problem, soon);
+      attention.attend(problem.input(), again, soon ? one : three, lent.room);
+      CHECK(out == again);
+      double worst = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < heads; ++head) {
+          const auto& twin = expected.weights[row * heads + head];
+          const Position query = problem.positions[row];
+          for (std::size_t key = 0; key < twin.size(); ++key)
+            worst = std::fmax(worst, std::abs(lent.weight(head, row, key) - twin[key]) - 0x1p-8 * twin[key]);
+          for (std::size_t key = twin.size(); key % LentWeights::cell_unit != 0; ++key)
+            REQUIRE(lent.weight(head, row, key) == 0);
+          const std::size_t cell = query / LentWeights::cell_keys, written = LentWeights::written(query, cell);
+          if (written < LentWeights::cell_keys)
+            REQUIRE(lent.room.cell(head, lent.slots[row], cell).values[written] == 0xffff);
+        }
+      CHECK(worst <= allowed(problem, attention.arithmetic()));
+      double worst_bin = 0;
+      for (std::size_t row = 0; row < problem.positions.size(); row += 2)
+        for (std::size_t head = 0; head < heads; ++head) {
+          const auto& twin = expected.weights[row * heads + head];
+          for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
+            const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
+            const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
+            const auto to =
+                twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
+            const double sum = std::accumulate(from, to, 0.0);
+            worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
           }
-        CHECK(worst <= allowed(problem, attention.arithmetic()));
-        double worst_bin = 0;
-        for (std::size_t row = 0; row < problem.positions.size(); row += 2)
-          for (std::size_t head = 0; head < heads; ++head) {
-            const auto& twin = expected.weights[row * heads + head];
-            for (std::size_t bin = 0; bin * LentWeights::bin_keys < twin.size(); ++bin) {
-              const auto cell = lent.room.cell(head, lent.slots[row], bin / LentWeights::cell_bins);
-              const auto from = twin.begin() + static_cast<std::ptrdiff_t>(bin * LentWeights::bin_keys);
-              const auto to =
-                  twin.begin() + static_cast<std::ptrdiff_t>(std::min(twin.size(), (bin + 1) * LentWeights::bin_keys));
-              const double sum = std::accumulate(from, to, 0.0);
-              worst_bin = std::fmax(worst_bin, std::abs(cell.bins[bin % LentWeights::cell_bins] - sum) - 0x1p-8 * sum);
-            }
-          }
-        CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, attention.arithmetic()));
-        CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
-              static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
-      }
+        }
+      CHECK(worst_bin <= LentWeights::bin_keys * allowed(problem, attention.arithmetic()));
+      CHECK(std::count(lent.factors.begin(), lent.factors.end(), 0.0F) >=
+            static_cast<std::ptrdiff_t>(lent.factors.size() / 2));  // the other layer's
     }
   });
 }
