@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "bench.hpp"
 #include "exact_history.hpp"
@@ -26,6 +27,7 @@ struct RestoreBenchOptions {
   std::size_t prompt = 32;
   std::size_t rounds = 7;
   std::string links = "25MB/s,50MB/s,117MB/s,disk";
+  std::string saved_for;
   std::string strategies = "recompute,load-exact,load-f16,load-int8,partial,krul";
   std::string against = "load-f16";
   std::string trace;
@@ -109,7 +111,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   if (options.calibrate)
     save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
   const auto costs = machine_costs(model, tool, profile);
-  for (auto& link : links) link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
+  const auto resolve = [&](const LinkName& link) {
+    return costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
+  };
+  for (auto& link : links) link = resolve(link);
+  std::optional<LinkName> saved_for;
+  if (!options.saved_for.empty()) saved_for = resolve(unwrap(parse_link(options.saved_for)));
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
   const auto history = std::span(tokens).first(options.tokens);
@@ -141,7 +148,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                           saved_id("bench-", strategy, link),
                           {},
                           profile};
-      const HistorySave save{strategy, returning.costs, returning.id, profile, history};
+      const HistorySave save{strategy, costs.costs(saved_for.value_or(link), strategy, model.backend.geometry()),
+                             returning.id, profile, history};
       if (link.kind == LinkName::Kind::disk) {
         returning.tokens = save_history(model.backend, disk, exact, history, save);
         stored.push_back(stored_bytes(disk, returning.id));
@@ -174,6 +182,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       summary.add(ttft, predicted, bubble);
       results.push_back({{"strategy", chosen[i].name},
                          {"link", link.text},
+                         {"saved_for", saved_for.value_or(link).text},
                          {"ttft_ms", ttft},
                          {"opening_ms", opening},
                          {"restore_ms", restore},
@@ -238,6 +247,7 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   verb->add_option("--prompt", options->prompt, "new tokens")->check(CLI::Range(1, 1 << 16))->capture_default_str();
   verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")
       ->capture_default_str();
+  verb->add_option("--saved-for", options->saved_for, "the link that saves are planned for, if it is another one");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
   verb->add_option("--against", options->against, "the strategy whose time the others are compared with")
       ->capture_default_str();

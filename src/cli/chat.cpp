@@ -126,7 +126,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
             profile,
             {},
             {}};
-  chat.step = remembered_step(chat.talk.manifest().plans);
+  chat.step = remembered_step(chat.talk.manifest().plans, strategy.step.value_or(StepScale{}));
   const auto costs = machine_costs(model, tool, profile);
   chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
   chat.talk.plan_for(chat.costs);

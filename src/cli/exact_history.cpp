@@ -48,9 +48,12 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
                            const Evidence& evidence) {
   const SavePlan codings = unwrap(codings_of(save.strategy, save.profile));
   const std::size_t tried = std::min<std::size_t>(64, tokens);
-  BlockBytes bytes =
-      codings.profile ? measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens))
-                      : measure_block_bytes(cache, model.geometry(), codings, tried);
+  BlockBytes bytes;
+  if (!codings.profile || save.strategy.codes_for_link)
+    bytes = measure_block_bytes(cache, model.geometry(), unwrap(codings_of(save.strategy)), tried);
+  if (codings.profile)
+    bytes.groups =
+        measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens)).groups;
   bytes.single = bytes.single * 64 / tried;
   bytes.pair = bytes.pair * 64 / tried;
   for (auto& each : bytes.groups) each = each * 64 / tried;

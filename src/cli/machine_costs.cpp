@@ -144,8 +144,9 @@ Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
 }
 
 Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
-  Costs result = costs(
-      link, strategy.step && !profile.empty() ? profile_key(profile, *strategy.step) : std::string(strategy.codec));
+  Costs result = costs(link, strategy.codec);
+  const auto joint = strategy.step ? decode_row_s.find(profile_key(profile, *strategy.step)) : decode_row_s.end();
+  if (joint != decode_row_s.end()) result.layer.joint_row_s = joint->second;
   const auto merged = decode_row_s.find("merged");
   if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
     const auto layers = static_cast<double>(geometry.layers);

@@ -66,7 +66,12 @@ class StrategyRun {
     }
     const AttentionStatistics statistics = estimator.statistics();
     const auto plan = plan_of(*model_, talk.cache(), statistics, tokens.size(),
-                              {strategy_, costs_, {}, profile_, tokens, remembered_step(talk.manifest().plans)});
+                              {strategy_,
+                               costs_,
+                               {},
+                               profile_,
+                               tokens,
+                               remembered_step(talk.manifest().plans, strategy_.step.value_or(StepScale{}))});
     if (how == Rows::append) {
       unwrap(talk.save(plan, strategy_.observes_attention() ? &statistics : nullptr));
     } else {

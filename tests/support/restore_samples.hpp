@@ -30,6 +30,7 @@ namespace krul::testing {
   costs.layer.attend_pair_s = any_cost(random, -10, -7);
   costs.layer.attend_key_s = any_cost(random, -9, -6);
   costs.layer.decode_row_s = any_cost(random, -8, -5);
+  costs.layer.joint_row_s = any_cost(random, -7, -4);
   costs.pass_s = any_cost(random, -4, -2);
   return costs;
 }
@@ -49,6 +50,7 @@ struct SizesLimit {
   const std::size_t largest = random() % 2 ? limit.block_bytes : limit.block_bytes / 1000;
   for (StoredLayer& layer : sizes.layers) {
     std::uint32_t object = 0;
+    layer.joint_share = random() % 2 ? static_cast<double>(up_to(random, 4)) / 4 : 0;
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
       if (random() % 3 == 0) ++object;
       layer.block_bytes.push_back(up_to(random, largest));

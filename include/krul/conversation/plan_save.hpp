@@ -96,6 +96,7 @@ namespace detail {
     for (std::size_t layer = groups[i].first_layer; layer < groups[i].first_layer + groups[i].layers; ++layer) {
       std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
                 situation.block_bytes.groups[i]);
+      sizes.layers[layer].joint_share = 1;
       if (layer > groups[i].first_layer)
         sizes.layers[layer].shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
     }
@@ -170,6 +171,19 @@ inline void level_groups(std::vector<std::size_t>& fronts, const Profile& profil
   return std::vector<std::size_t>(layers, front);
 }
 
+/// Whether rows by themselves bring the first token sooner than rows coded by the profile: where the link is fast,
+/// undoing takes longer than reading. They take several times the bytes, so equally soon is not enough.
+[[nodiscard]] inline bool plain_is_sooner(const Strategy& strategy, const SavePlan& plain, const SavePlan& joint,
+                                          const SaveSituation& situation) {
+  constexpr double worth = 0.95;
+  const auto seconds = [&](const SavePlan& plan) {
+    const RestoreSizes sizes = sizes_of(plan, situation);
+    const RestorationScheduler<AnyPolicy> scheduler(strategy.policy);
+    return predict(scheduler.plan(sizes, *situation.costs), sizes, *situation.costs).first_token_s;
+  };
+  return seconds(plain) < worth * seconds(joint);
+}
+
 /// HCache's split by layer: which layers are kept as hidden states, and whether the others, the first ones, are
 /// recomputed or kept as K and V.
 inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
@@ -201,6 +215,11 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
 [[nodiscard]] inline Result<SavePlan> plan_save(const Strategy& strategy, const SaveSituation& situation) {
   auto plan = codings_of(strategy, situation.profile);
   if (!plan) return plan;
+  if (strategy.codes_for_link && plan->profile && situation.costs) {
+    auto plain = codings_of(strategy);
+    if (!plain) return plain;
+    if (detail::plain_is_sooner(strategy, *plain, *plan, situation)) plan = std::move(plain);
+  }
   const std::size_t layers = situation.geometry.layers;
   plan->pairs = detail::choose_pairs(strategy, situation);
   for (const LayerPair& pair : plan->pairs)

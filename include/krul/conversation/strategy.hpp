@@ -73,6 +73,7 @@ struct Strategy {
   std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
                                        ///< profile, or if there is none, by the row codec
   double kl = 0;  ///< what a conversation's step is chosen for, once it can be measured; 0: the step stays
+  bool codes_for_link = false;  ///< the row codec where that brings the first token sooner than the profile's coding
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -204,10 +205,12 @@ struct Strategy {
       {.name = "krul",
        .codec = "int8",
        .policy = DefaultPolicy{},
-       .meaning = "the default: krul-codec's coding (one byte a value without a profile), every row stored, the fronts "
-                  "that are fastest for the link",
+       .meaning =
+           "the default: krul-codec's coding (one byte a value without a profile, or where the link is so fast that "
+           "it is sooner), every row stored, the fronts that are fastest for the link",
        .step = step_of_codec,
-       .kl = kl_of_codec},
+       .kl = kl_of_codec,
+       .codes_for_link = true},
   };
   return all;
 }

@@ -21,6 +21,7 @@ struct LayerCosts {
   double attend_pair_s = 0;  ///< per pair of a row and a key it sees
   double attend_key_s = 0;   ///< per key that some row sees: bringing it to the cores, however many rows there are
   double decode_row_s = 0;   ///< per stored row whose coding is undone (K and V)
+  double joint_row_s = 0;    ///< the same where a profile's coding is undone
 };
 
 /// All that a planner knows about a machine and a model. Every layer costs the same in the models krul runs.

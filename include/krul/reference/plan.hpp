@@ -115,6 +115,7 @@ class SlowRestore {
 
   void add_steps(const RestorePlan& plan, std::size_t layer, const RestoreSizes& sizes) {
     const LayerCosts& cost = costs_.layer;
+    const StoredLayer& stored = sizes.layers[layer];
     const bool last = layer + 1 == sizes.layers.size();
     const std::size_t end = plan.history + plan.prompt;
     double before = cost.call_s + static_cast<double>(layer_bytes_) * costs_.link.core_s_per_byte, after = 0;
@@ -122,7 +123,8 @@ class SlowRestore {
       const bool prompt = t >= plan.history;
       if (prompt || t < plan.prefix[layer]) before += cost.project_row_s;
       if (!prompt && t >= plan.prefix[layer])
-        after += cost.decode_row_s + (sizes.layers[layer].hidden_states ? cost.project_row_s : 0);
+        after += stored.joint_share * cost.joint_row_s + (1 - stored.joint_share) * cost.decode_row_s +
+                 (stored.hidden_states ? cost.project_row_s : 0);
       const bool goes_on = last ? t + 1 == end : prompt || t < plan.prefix[layer + 1];
       if (!goes_on) continue;
       after += cost.finish_row_s;

@@ -64,9 +64,11 @@ class Predictor {
   [[nodiscard]] Reads suffix(std::size_t layer, std::size_t block) const {
     return suffixes_[layer * (blocks_ + 1) + block];
   }
-  /// Seconds of the cores for a row of a layer that was loaded.
+  /// Seconds of the cores for a row of a layer that was loaded, on average over its rows.
   [[nodiscard]] double decode_row_s(std::size_t layer) const {
-    return costs_.layer.decode_row_s + (sizes_.layers[layer].hidden_states ? costs_.layer.project_row_s : 0);
+    const StoredLayer& stored = sizes_.layers[layer];
+    return (1 - stored.joint_share) * costs_.layer.decode_row_s + stored.joint_share * costs_.layer.joint_row_s +
+           (stored.hidden_states ? costs_.layer.project_row_s : 0);
   }
 
   /// @param prefix  [L] tokens

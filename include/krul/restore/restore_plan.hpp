@@ -20,6 +20,7 @@ struct StoredLayer {
   std::vector<std::int32_t> shared_with = {};  ///< [blocks] nearest shallower layer whose chunk this block's is as
                                                ///< well, -1 for none; empty if the layer shares nothing
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
+  double joint_share = 0;      ///< of its stored rows: those that a profile coded, 0 to 1
   bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
 };
 

@@ -30,16 +30,22 @@ namespace krul {
   RestoreSizes sizes{.history = history, .prompt = prompt, .block = manifest.block, .layers = {}};
   const SharedChunks shared(manifest, sizes.blocks());
   sizes.layers.resize(manifest.layers);
+  std::vector<bool> is_joint;  // [plans]
+  for (const SavePlanRecord& plan : manifest.plans) is_joint.push_back(plan.codec.starts_with(profile_prefix));
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
     StoredLayer& stored = sizes.layers[layer];
     stored.unstored = unstored_front(manifest, layer, history);
     stored.shared_with = shared.row(layer);
+    std::size_t kept = 0, joint = 0;
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
+      kept += chunk.is_stored();
+      joint += chunk.is_stored() && is_joint[chunk.plan];
       stored.block_bytes.push_back(chunk.bytes);
       stored.hidden_states |= chunk.codec == hidden_states_coding;
       stored.block_object.push_back(chunk.object);
     }
+    if (joint > 0) stored.joint_share = static_cast<double>(joint) / static_cast<double>(kept);
   }
   return sizes;
 }

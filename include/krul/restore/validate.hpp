@@ -13,9 +13,9 @@ inline void expects_valid(const Costs& costs) {
   const auto& layer = costs.layer;
   expects(std::isfinite(link.bytes_per_s) && link.bytes_per_s > 0,
           "Costs: the link's bytes per second must be finite and above zero");
-  for (const double cost :
-       {link.latency_s, link.core_s_per_byte, layer.call_s, layer.project_row_s, layer.finish_row_s,
-        layer.attend_pair_s, layer.attend_key_s, layer.decode_row_s, costs.pass_s, costs.open_s, costs.open_s_per_byte})
+  for (const double cost : {link.latency_s, link.core_s_per_byte, layer.call_s, layer.project_row_s, layer.finish_row_s,
+                            layer.attend_pair_s, layer.attend_key_s, layer.decode_row_s, layer.joint_row_s,
+                            costs.pass_s, costs.open_s, costs.open_s_per_byte})
     expects(std::isfinite(cost) && cost >= 0, "Costs: every cost must be finite and not negative");
 }
 
@@ -32,6 +32,7 @@ inline void expects_valid(const RestoreSizes& sizes) {
             "RestoreSizes: block_bytes and block_object need one entry for each block of the history");
     expects(layer.shared_with.empty() || layer.shared_with.size() == sizes.blocks(),
             "RestoreSizes: shared_with needs one entry for each block of the history, or none at all");
+    expects(layer.joint_share >= 0 && layer.joint_share <= 1, "RestoreSizes: joint_share is a part of a layer's rows");
     for (const std::int32_t other : layer.shared_with)
       expects(other >= -1 && other < static_cast<std::int32_t>(l), "RestoreSizes: a layer shares with shallower ones");
     expects(layer.unstored == sizes.history || (layer.unstored < sizes.history && layer.unstored % sizes.block == 0),

@@ -55,9 +55,11 @@ inline constexpr std::size_t least_measured_tokens = 256;
 
 /// What a conversation's step is chosen by.
 struct StepChoice {
-  double kl = 0.01;         ///< wanted, mean over what comes next
-  double usual_kl = 0.012;  ///< of code 0, over conversations that a profile was not calibrated on
-  double trust = 0.6;       ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
+  double kl = 0.01;          ///< wanted, mean over what comes next
+  double usual_kl = 0.012;   ///< of code 0, over conversations that a profile was not calibrated on
+  double trust = 0.6;        ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
+  double least_share = 0.9;  ///< of the measured divergence that is expected at least: what is far above the usual one
+                             ///< is no accident but another kind of text
   StepScale finest{-40}, coarsest{12};
   std::size_t fresh = 64;  ///< tokens that are looked at
 };
@@ -67,8 +69,8 @@ struct StepChoice {
 /// @source the measurement in the place of attention's similarity: ours
 [[nodiscard]] inline StepScale step_for(double measured, const StepChoice& choice) noexcept {
   constexpr double codes_a_factor = 8;  // codes that double the divergence
-  const double expected =
-      std::pow(std::max(measured, 1e-9), choice.trust) * std::pow(choice.usual_kl, 1 - choice.trust);
+  const double usual = std::pow(std::max(measured, 1e-9), choice.trust) * std::pow(choice.usual_kl, 1 - choice.trust);
+  const double expected = std::max(usual, choice.least_share * measured);
   const double code = std::round(codes_a_factor * std::log2(choice.kl / expected));
   return {static_cast<std::int8_t>(
       std::clamp(code, static_cast<double>(choice.finest.code), static_cast<double>(choice.coarsest.code)))};
@@ -100,11 +102,18 @@ template <ModelBackend B>
   return StepScale{static_cast<std::int8_t>(code)};
 }
 
-/// The step that the plans of a conversation remember, the last one; none if it was never measured.
-[[nodiscard]] inline std::optional<StepScale> remembered_step(std::span<const SavePlanRecord> plans) {
+/// The step with which a conversation that comes back goes on: what its plans remember, the last one, or else `own`.
+/// @param own  the strategy's
+/// @return     none if no row was coded by a profile yet: then its own rows still tell
+[[nodiscard]] inline std::optional<StepScale> remembered_step(std::span<const SavePlanRecord> plans, StepScale own) {
   std::optional<StepScale> step;
-  for (const SavePlanRecord& plan : plans)
-    if (const auto found = step_in_setting(plan.settings)) step = found;
+  for (const SavePlanRecord& plan : plans) {
+    if (const auto found = step_in_setting(plan.settings)) {
+      step = found;
+    } else if (!step && plan.codec.starts_with(profile_prefix)) {
+      step = own;
+    }
+  }
   return step;
 }
 

@@ -6,11 +6,13 @@
 
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "support/toy_conversation.hpp"
+#include "support/toy_profile.hpp"
 
 namespace krul {
 namespace {
 
 using test::run_through;
+using test::toy_profile;
 using test::toy_tokens;
 
 constexpr std::size_t history = 256;
@@ -105,6 +107,33 @@ TEST_CASE("the fewest bytes: a front is left out as far as restores stay fast") 
     before = std::max(before, front);
   }
   CHECK(before > 0);
+}
+
+TEST_CASE("the default codes by the profile where the link is slow and by rows where undoing would take longer") {
+  Situation situation;
+  const auto profile = toy_profile(situation.model);
+  const Strategy krul = strategy_named("krul").value();
+  SaveSituation of = situation.of(krul);
+  const SavePlan joint = codings_of(krul, profile).value();
+  of.profile = profile;
+  of.block_bytes.groups =
+      measure_group_bytes(situation.cache, of.geometry, joint, 16, token_features(situation.model, situation.tokens))
+          .groups;
+  of.costs->layer.decode_row_s = 1e-6;
+  of.costs->layer.joint_row_s = 1e-4;
+  of.costs->layer.project_row_s = of.costs->layer.finish_row_s = 1;  // never worth it
+  for (const double rate : {1e3, 1e9}) {
+    CAPTURE(rate);
+    of.costs->link.bytes_per_s = rate;
+    const auto plan = plan_save(krul, of);
+    REQUIRE(plan.has_value());
+    CHECK((plan->profile != nullptr) == (rate < 1e6));
+    CHECK(plan->strategy == "krul");
+    // The strategies that are named for their coding keep it.
+    CHECK(plan_save(strategy_named("krul-codec").value(), of)->profile != nullptr);
+  }
+  of.costs.reset();
+  CHECK(plan_save(krul, of)->profile != nullptr);
 }
 
 TEST_CASE("planned bytes are the bytes that are stored") {

@@ -47,6 +47,15 @@ TEST_CASE("two layers, by hand") {
   CHECK(loaded.link_s == doctest::Approx(3 * 1 + 6));  // layer 0 in one request, layer 1 in two
 }
 
+TEST_CASE("rows that a profile coded cost what undoing that takes") {
+  RestoreSizes sizes{.history = 20, .prompt = 1, .block = 10, .layers = {}};
+  sizes.layers = {{.block_bytes = {1, 1}, .block_object = {0, 0}, .joint_share = 0.5}};
+  Costs costs;
+  costs.layer.decode_row_s = 1;
+  costs.layer.joint_row_s = 3;
+  CHECK(predict(plan_of(sizes, {0}), sizes, costs).cores_s == doctest::Approx(10 * 1 + 10 * 3));
+}
+
 TEST_CASE("the cores wait for a slow link, layer by layer") {
   RestoreSizes sizes{.history = 1, .prompt = 1, .block = 1, .layers = {}};
   sizes.layers.assign(3, {{100}, {0}});

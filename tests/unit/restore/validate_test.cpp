@@ -22,6 +22,7 @@ TEST_CASE("every cost must be finite and not negative, and the link must move") 
                                        [](Costs& c) { return &c.layer.attend_pair_s; },
                                        [](Costs& c) { return &c.layer.attend_key_s; },
                                        [](Costs& c) { return &c.layer.decode_row_s; },
+                                       [](Costs& c) { return &c.layer.joint_row_s; },
                                        [](Costs& c) { return &c.pass_s; },
                                        [](Costs& c) { return &c.open_s; },
                                        [](Costs& c) { return &c.open_s_per_byte; }};
@@ -50,5 +51,7 @@ TEST_CASE("sizes need a prompt, a block length, a layer, and an entry for every 
   refuses([](RestoreSizes& s) { s.layers.clear(); });
   refuses([](RestoreSizes& s) { s.layers[3].block_bytes.pop_back(); });
   refuses([](RestoreSizes& s) { s.layers[29].block_object.push_back(0); });
+  refuses([](RestoreSizes& s) { s.layers[3].joint_share = 1.5; });
+  refuses([](RestoreSizes& s) { s.layers[3].joint_share = std::nan(""); });
   refuses([](RestoreSizes& s) { s.history = 2000; });
 }

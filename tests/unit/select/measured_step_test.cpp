@@ -68,24 +68,39 @@ TEST_CASE("a short conversation is not measured") {
 }
 
 TEST_CASE("the step follows what was measured as far as it is trusted") {
-  const StepChoice choice{.kl = 0.01, .usual_kl = 0.01, .trust = 0.5};
+  const StepChoice choice{.kl = 0.01, .usual_kl = 0.01, .trust = 0.5, .least_share = 0};
   CHECK(step_for(0.01, choice).code == 0);
   CHECK(step_for(0.02, choice).code == -4);  // half of what would halve it
   CHECK(step_for(0.005, choice).code == 4);
   CHECK(step_for(0.04, {.kl = 0.01, .usual_kl = 0.01, .trust = 1}).code == -16);
-  CHECK(step_for(0.04, {.kl = 0.01, .usual_kl = 0.01, .trust = 0}).code == 0);
+  CHECK(step_for(0.04, {.kl = 0.01, .usual_kl = 0.01, .trust = 0, .least_share = 0}).code == 0);
   CHECK(step_for(0, choice) == choice.coarsest);
   CHECK(step_for(1e9, choice) == choice.finest);
 }
 
+TEST_CASE("what is far above the usual is believed") {
+  const StepChoice choice{.kl = 0.01, .usual_kl = 0.01, .trust = 0.5, .least_share = 0.5};
+  CHECK(step_for(0.04, choice).code == -8);   // half of the measured is as much as what is trusted of it
+  CHECK(step_for(0.16, choice).code == -24);  // and more from there on
+  CHECK(step_for(0.0025, choice).code == 8);  // what is far below is trusted as before
+}
+
 TEST_CASE("a measured step is remembered with the plan") {
+  const StepScale own{-2};
   std::vector<SavePlanRecord> plans = {{"krul", "int8", ""}, {"krul", "profile", step_setting({-7})}};
-  CHECK(remembered_step(plans)->code == -7);
+  CHECK(remembered_step(plans, own)->code == -7);
   plans.push_back({"krul", "profile", step_setting({3})});
-  CHECK(remembered_step(plans)->code == 3);
+  CHECK(remembered_step(plans, own)->code == 3);
   for (const char* settings : {"", "pairs 1+2", "measured step", "measured step x", "measured step 4000000000",
                                "measured step 200", "measured step 3 or so"})
-    CHECK_FALSE(remembered_step(std::vector<SavePlanRecord>{{"krul", "profile", settings}}));
+    CHECK_FALSE(remembered_step(std::vector<SavePlanRecord>{{"krul", "int8", settings}}, own));
+  // Rows that a profile coded without a measured step no longer tell either.
+  const std::string profile = std::string(profile_prefix) + "0123";
+  plans = {{"krul", profile, ""}};
+  CHECK(remembered_step(plans, own) == own);
+  plans.push_back({"krul", profile, step_setting({5})});
+  plans.push_back({"krul", profile, ""});
+  CHECK(remembered_step(plans, own)->code == 5);
 }
 
 }  // namespace krul
