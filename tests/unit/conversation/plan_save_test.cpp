@@ -120,8 +120,8 @@ TEST_CASE("the default codes by the profile where the link is slow and by rows w
       measure_group_bytes(situation.cache, of.geometry, joint, 16, token_features(situation.model, situation.tokens))
           .groups;
   of.costs->layer.decode_row_s = 1e-6;
-  of.costs->layer.joint_row_s = 1e-4;
-  of.costs->layer.project_row_s = of.costs->layer.finish_row_s = 1;  // never worth it
+  of.costs->layer.joint_row_s = 2e-4;
+  of.costs->layer.project_row_s = of.costs->layer.finish_row_s = 1e-3;
   for (const double rate : {1e3, 1e9}) {
     CAPTURE(rate);
     of.costs->link.bytes_per_s = rate;
