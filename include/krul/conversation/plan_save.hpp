@@ -96,6 +96,7 @@ namespace detail {
     for (std::size_t layer = groups[i].first_layer; layer < groups[i].first_layer + groups[i].layers; ++layer) {
       std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
                 situation.block_bytes.groups[i]);
+      sizes.layers[layer].most_bytes = largest_group_request;
       if (layer > groups[i].first_layer)
         sizes.layers[layer].shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
     }

@@ -88,7 +88,7 @@ class SlowRestore {
       const std::uint64_t bytes = stored.block_bytes[block];
       layer_bytes_ += bytes;
       const bool joins = before && stored.block_object[block] == stored.block_object[block - 1] &&
-                         requests.back().bytes + bytes <= largest_request;
+                         requests.back().bytes + bytes <= stored.most_bytes;
       if (joins) {
         requests.back().bytes += bytes;
       } else {

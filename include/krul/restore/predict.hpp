@@ -24,7 +24,7 @@ namespace krul {
 /// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
 ///
 /// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
-/// `largest_request`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do in
+/// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do in
 /// layer l:
 ///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
 ///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
@@ -48,7 +48,7 @@ class Predictor {
       for (std::size_t block = blocks_; block-- > 0;) {
         suffix[block].bytes = suffix[block + 1].bytes + stored.block_bytes[block];
         if (end > block + 1 && stored.block_object[block] != stored.block_object[block + 1]) end = block + 1;
-        while (end > block + 1 && suffix[block].bytes - suffix[end].bytes > largest_request) --end;
+        while (end > block + 1 && suffix[block].bytes - suffix[end].bytes > stored.most_bytes) --end;
         suffix[block].requests = suffix[end].requests + 1;
       }
     }
@@ -138,7 +138,7 @@ class Predictor {
       }
       const std::uint64_t bytes = stored.block_bytes[block];
       const bool joins = request > 0 && stored.block_object[block] == stored.block_object[block - 1] &&
-                         request + bytes <= largest_request;
+                         request + bytes <= stored.most_bytes;
       if (!joins) ++reads.requests;
       request = (joins ? request : 0) + bytes;
       reads.bytes += bytes;

@@ -12,6 +12,9 @@ namespace krul {
 
 /// Bytes above which one read of neighbouring blocks is cut between blocks, so that what is staged stays bounded.
 inline constexpr std::uint64_t largest_request = 4U << 20;
+/// The same where groups of layers were coded together. Undoing that takes longer than reading it, so it should begin
+/// soon, and little of it should be left when the last bytes arrive.
+inline constexpr std::uint64_t largest_group_request = 256U << 10;
 
 /// What is stored of one layer, as the planner sees it.
 struct StoredLayer {
@@ -21,6 +24,7 @@ struct StoredLayer {
                                                ///< well, -1 for none; empty if the layer shares nothing
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
   bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
+  std::uint64_t most_bytes = largest_request;  ///< of one request
 };
 
 /// What a restore starts from: sizes only, no data.

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "krul/backend/hidden_states.hpp"
-#include "krul/compress/joint_transform.hpp"
-#include "krul/restore/restore_plan.hpp"
+#include "krul/restore/read_requests.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
 #include "krul/store/shared_chunks.hpp"
@@ -39,6 +38,7 @@ namespace krul {
       stored.block_bytes.push_back(chunk.bytes);
       stored.hidden_states |= chunk.codec == hidden_states_coding;
       stored.block_object.push_back(chunk.object);
+      if (chunk.is_stored()) stored.most_bytes = most_request_bytes(chunk.codec);
     }
   }
   return sizes;

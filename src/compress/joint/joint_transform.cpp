@@ -256,7 +256,6 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const Int8Rows given(tokens, features, context.features.subspan(apart * features));
-  std::vector<float> row(width);
   for (const Side& side : sides) {
     FloatRoom room(side.room(tokens));
     const std::size_t n = side.values(), stride = padded(n);
@@ -267,18 +266,19 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     if (auto status = narrow.dequantise(*decoder, predicted, step.factor(), coefficients); !status) return status;
 
     const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
-    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * stride);
+    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * width);
     multiply(rows, side.tensor.synthesis, weighted);
     detail::small_product<Into::added>({tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
                                        {side.tensor.wide.data(), n}, {weighted.data(), stride});
-    multiply_blocks(side.tensor.unweights, geometry.head_dim, tokens, {weighted.data(), stride},
-                    {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
+      const std::size_t of_layer = width * geometry.head_dim;
+      multiply_blocks(std::span(side.tensor.unweights).subspan(layer * of_layer, of_layer), geometry.head_dim, tokens,
+                      {&weighted[layer * width], stride}, {values.data(), width});
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const float* from = &values[token * stride + layer * width];
-        for (std::size_t i = 0; i < width; ++i) row[i] = from[i] + mean[i];
+        const auto row = values.subspan(token * width, width);
+        for (std::size_t i = 0; i < width; ++i) row[i] += mean[i];
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));
       }
