@@ -97,6 +97,8 @@ namespace detail {
       std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
                 situation.block_bytes.groups[i]);
       sizes.layers[layer].most_bytes = largest_group_request;
+      sizes.layers[layer].group_layers = groups[i].layers;
+      sizes.layers[layer].group_index = layer - groups[i].first_layer;
       if (layer > groups[i].first_layer)
         sizes.layers[layer].shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
     }

@@ -25,6 +25,8 @@ struct StoredLayer {
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
   bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
   std::uint64_t most_bytes = largest_request;  ///< of one request
+  std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: undone together
+  std::size_t group_index = 0;   ///< which of them this is
 };
 
 /// What a restore starts from: sizes only, no data.
