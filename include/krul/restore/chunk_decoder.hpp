@@ -89,7 +89,7 @@ class ChunkDecoder {
     std::vector<std::size_t> layers;  ///< all that were coded into it
     bool good = false;                ///< the bytes are what was written
     bool decoded = false;
-    std::vector<Rows> rows = {};      ///< [layers] where the rows could not go straight into the cache
+    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
   };
 
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {

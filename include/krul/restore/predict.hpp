@@ -24,14 +24,14 @@ namespace krul {
 /// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
 ///
 /// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
-/// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do in
-/// layer l:
+/// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do
+/// in layer l:
 ///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
 ///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
 ///   attend and finish the rows that go on
 /// and `pass_s` at the end. Layers that were coded together are undone together, with the shallowest that wants a row,
-/// and while the next request is read: a layer's requests take equal times then, and bring equal work. The cores' share of the reads stands before the wait, since a link that is late anyway
-/// hides it.
+/// and while the next request is read: a layer's requests take equal times then, and bring equal work. The cores' share
+/// of the reads stands before the wait, since a link that is late anyway hides it.
 class Predictor {
  public:
   /// Keeps references to both.

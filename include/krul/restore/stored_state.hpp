@@ -42,8 +42,7 @@ namespace krul {
     }
     if (stored.most_bytes != largest_group_request || stored.shared_with.empty()) continue;
     stored.group_index = sizes.layers[layer - 1].group_index + 1;
-    for (std::size_t i = 0; i <= stored.group_index; ++i)
-      sizes.layers[layer - i].group_layers = stored.group_index + 1;
+    for (std::size_t i = 0; i <= stored.group_index; ++i) sizes.layers[layer - i].group_layers = stored.group_index + 1;
   }
   return sizes;
 }

@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::size_t height = Int8Rows::step, width = Int8Panels::width;
 
-/// Where a tile of the product begins, and how far apart its rows are. Handed over by reference: a copy would wait until
-/// the tile before has been written.
+/// Where a tile of the product begins, and how far apart its rows are. Handed over by reference: a copy would wait
+/// until the tile before has been written.
 struct Place {
   std::size_t row, panel, stride;
 };
