@@ -81,7 +81,7 @@ class ChunkCoding {
                                                    std::size_t first_layer = 0) {
     const auto codec = row_codec_from_id(std::byte{static_cast<std::uint8_t>(id & 0xfU)});
     if (!codec) return propagate(codec);
-    if (id >> 4 == JointTransform{}.id()) {
+    if (id >> 4 == JointTransform::sharing_id) {
       const std::size_t group = profile ? profile->group_at(first_layer) : 0;
       if (!profile || group == profile->data().groups.size())
         return fail(ErrorCode::not_found,

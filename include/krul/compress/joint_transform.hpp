@@ -42,7 +42,8 @@ class JointTransform {
     expects(profile_ != nullptr && group_ < profile_->data().groups.size(), "JointTransform: no such group");
   }
 
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 4; }
+  static constexpr std::uint8_t sharing_id = 4;
+  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return sharing_id; }
   /// 0 without a profile.
   [[nodiscard]] std::size_t layers() const noexcept { return profile_ ? profile_->data().groups[group_].layers : 0; }
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }

@@ -23,6 +23,7 @@ struct SaveSituation {
   const Geometry& geometry;
   std::size_t tokens = 0;                 ///< N: length of the conversation
   std::size_t block = 64;                 ///< tokens of a stored block
+  std::size_t prompt = 32;                ///< M >= 1: new tokens that are expected when it comes back
   BlockBytes block_bytes;                 ///< what the strategy's codings make of one block: see measure_block_bytes
   const AttentionStatistics& statistics;  ///< of this conversation; may be empty if nothing looks at it
   std::span<const double> unpredictability = {};  ///< [L, L], for PairChoice::predictable
@@ -89,6 +90,7 @@ namespace detail {
 [[nodiscard]] inline RestoreSizes sizes_of(const SavePlan& plan, const SaveSituation& situation) {
   RestoreSizes sizes =
       sizes_if_stored(situation.tokens, situation.block, situation.geometry.layers, plan.pairs, situation.block_bytes);
+  sizes.prompt = situation.prompt;
   if (!plan.profile) return sizes;
   const auto& groups = plan.profile->data().groups;
   expects(situation.block_bytes.groups.size() == groups.size(), "plan_save: the bytes of each group are missing");
@@ -97,6 +99,9 @@ namespace detail {
       std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
                 situation.block_bytes.groups[i]);
       sizes.layers[layer].joint_share = 1;
+      sizes.layers[layer].most_bytes = largest_group_request;
+      sizes.layers[layer].group_layers = groups[i].layers;
+      sizes.layers[layer].group_index = layer - groups[i].first_layer;
       if (layer > groups[i].first_layer)
         sizes.layers[layer].shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
     }

@@ -88,15 +88,19 @@ class SlowRestore {
       const std::uint64_t bytes = stored.block_bytes[block];
       layer_bytes_ += bytes;
       const bool joins = before && stored.block_object[block] == stored.block_object[block - 1] &&
-                         requests.back().bytes + bytes <= largest_request;
+                         requests.back().bytes + bytes <= stored.most_bytes;
       if (joins) {
         requests.back().bytes += bytes;
       } else {
         requests.push_back({0, bytes});
       }
     }
+    layer_requests_ = requests.size();
     for (Read& request : requests) {
       request.seconds = costs_.link.latency_s + static_cast<double>(request.bytes) / costs_.link.bytes_per_s;
+      if (stored.group_layers > 1)
+        request.seconds = costs_.link.latency_s + static_cast<double>(layer_bytes_) / costs_.link.bytes_per_s /
+                                                      static_cast<double>(layer_requests_);
       reads_.push_back(request);
     }
   }
@@ -118,13 +122,16 @@ class SlowRestore {
     const StoredLayer& stored = sizes.layers[layer];
     const bool last = layer + 1 == sizes.layers.size();
     const std::size_t end = plan.history + plan.prompt;
-    double before = cost.call_s + static_cast<double>(layer_bytes_) * costs_.link.core_s_per_byte, after = 0;
+    double before = cost.call_s + static_cast<double>(layer_bytes_) * costs_.link.core_s_per_byte, decode = 0,
+           after = 0;
     for (std::size_t t = 0; t < end; ++t) {
       const bool prompt = t >= plan.history;
       if (prompt || t < plan.prefix[layer]) before += cost.project_row_s;
-      if (!prompt && t >= plan.prefix[layer])
-        after += stored.joint_share * cost.joint_row_s + (1 - stored.joint_share) * cost.decode_row_s +
-                 (stored.hidden_states ? cost.project_row_s : 0);
+      const bool undone_before = stored.group_index > 0 && t >= plan.prefix[layer - 1];
+      if (!prompt && t >= plan.prefix[layer] && !undone_before)
+        decode += static_cast<double>(stored.group_layers) *
+                  (stored.joint_share * cost.joint_row_s + (1 - stored.joint_share) * cost.decode_row_s +
+                   (stored.hidden_states ? cost.project_row_s : 0));
       const bool goes_on = last ? t + 1 == end : prompt || t < plan.prefix[layer + 1];
       if (!goes_on) continue;
       after += cost.finish_row_s;
@@ -132,11 +139,15 @@ class SlowRestore {
     }
     for (std::size_t key = 0; key < end; ++key) after += cost.attend_key_s;
     steps_.push_back({before, 0});
-    steps_.push_back({after, reads_.size()});
+    const std::size_t parts = stored.group_layers > 1 ? std::max<std::size_t>(layer_requests_, 1) : 1;
+    for (std::size_t left = parts; left-- > 0;)
+      steps_.push_back({decode / static_cast<double>(parts), reads_.size() - std::min(left, layer_requests_)});
+    steps_.push_back({after, 0});
   }
 
   Costs costs_;
   std::uint64_t layer_bytes_ = 0;
+  std::size_t layer_requests_ = 0;
   std::vector<Read> reads_;
   std::vector<Step> steps_;
 };

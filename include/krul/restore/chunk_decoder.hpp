@@ -40,22 +40,26 @@ class ChunkDecoder {
     return {block * manifest_.block, std::min((block + 1) * manifest_.block, plan_.history)};
   }
 
-  /// Decodes the good chunks of an arrival in parallel and writes them, each into all layers that were coded into it
+  /// Decodes the good chunks of arrivals in parallel and writes them, each into all layers that were coded into it
   /// and load its block; appends what the others would have brought to `broken`.
   /// @post every wanted row of a good chunk is present in its layers; no other row has changed
   template <KvCache Cache>
-  void decode(const Arrival& arrival, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
-    const ReadRequest& request = arrival.request;
-    std::vector<Chunk> chunks(request.chunks.size());
-    for (std::size_t i = 0, offset = 0; i < chunks.size(); ++i) {
-      const auto [layer, block] = request.chunks[i];
-      const std::size_t length = manifest_.chunk(layer, block).bytes;
-      chunks[i] = {
-          block, arrival.buffer.bytes().subspan(offset, length), layers_of_chunk(manifest_, layer, block), {}, false};
-      offset += length;
+  void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
+    std::vector<Chunk> chunks;
+    for (const Arrival& arrival : arrivals) {
+      std::size_t offset = 0;
+      for (std::size_t i = 0; i < arrival.request.chunks.size(); ++i) {
+        const auto [layer, block] = arrival.request.chunks[i];
+        const std::size_t length = manifest_.chunk(layer, block).bytes;
+        chunks.push_back({.block = block,
+                          .bytes = arrival.buffer.bytes().subspan(offset, length),
+                          .layers = layers_of_chunk(manifest_, layer, block),
+                          .good = arrival.good[i]});
+        offset += length;
+      }
     }
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
-      if (arrival.good[i]) chunks[i].decoded = decode_chunk(chunks[i], cache);
+      if (chunks[i].good) chunks[i].decoded = decode_chunk(chunks[i], cache);
     });
     for (const Chunk& chunk : chunks) {
       for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
@@ -83,8 +87,9 @@ class ChunkDecoder {
     std::size_t block = 0;
     std::span<const std::byte> bytes;
     std::vector<std::size_t> layers;  ///< all that were coded into it
-    std::vector<Rows> rows;           ///< [layers] where the rows could not go straight into the cache
+    bool good = false;                ///< the bytes are what was written
     bool decoded = false;
+    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
   };
 
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {

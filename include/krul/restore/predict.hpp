@@ -24,13 +24,14 @@ namespace krul {
 /// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
 ///
 /// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
-/// `largest_request`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do in
-/// layer l:
+/// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do
+/// in layer l:
 ///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
 ///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
 ///   attend and finish the rows that go on
-/// and `pass_s` at the end. The cores' share of the reads stands before the wait, since a link that is late anyway
-/// hides it.
+/// and `pass_s` at the end. Layers that were coded together are undone together, with the shallowest that wants a row,
+/// and while the next request is read: a layer's requests take equal times then, and bring equal work. The cores' share
+/// of the reads stands before the wait, since a link that is late anyway hides it.
 class Predictor {
  public:
   /// Keeps references to both.
@@ -48,7 +49,7 @@ class Predictor {
       for (std::size_t block = blocks_; block-- > 0;) {
         suffix[block].bytes = suffix[block + 1].bytes + stored.block_bytes[block];
         if (end > block + 1 && stored.block_object[block] != stored.block_object[block + 1]) end = block + 1;
-        while (end > block + 1 && suffix[block].bytes - suffix[end].bytes > largest_request) --end;
+        while (end > block + 1 && suffix[block].bytes - suffix[end].bytes > stored.most_bytes) --end;
         suffix[block].requests = suffix[end].requests + 1;
       }
     }
@@ -101,6 +102,7 @@ class Predictor {
       expects(front >= sizes_.layers[layer].unstored, "predict: what is not stored must be recomputed");
       above = front;
       const Reads reads = reads_of(prefix, layer);
+      const double begin_s = total.link_s;
       const double read_s =
           costs_.link.latency_s * count(reads.requests) + static_cast<double>(reads.bytes) / costs_.link.bytes_per_s;
       observe(Lane::link, "read", layer, total.link_s, total.link_s + read_s);
@@ -109,8 +111,12 @@ class Predictor {
 
       work("project", layer, cost.call_s + count(front + prompt) * cost.project_row_s);
       work("read", layer, static_cast<double>(reads.bytes) * costs_.link.core_s_per_byte);
-      now = std::max(now, total.link_s);
-      work("decode", layer, count(history - front) * decode_row_s(layer));
+      const StoredLayer& stored = sizes_.layers[layer];
+      const std::size_t undone_before = stored.group_index > 0 ? prefix[layer - 1] : history;
+      const double decode_s = count((undone_before - front) * stored.group_layers) * decode_row_s(layer);
+      const double parts = stored.group_layers > 1 && reads.requests > 0 ? count(reads.requests) : 1;
+      now = std::max({now, begin_s + read_s / parts, total.link_s - decode_s * (1 - 1 / parts)});
+      work("decode", layer, decode_s);
       const bool last = layer + 1 == layers_;
       const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt);
       const double pairs =
@@ -140,7 +146,7 @@ class Predictor {
       }
       const std::uint64_t bytes = stored.block_bytes[block];
       const bool joins = request > 0 && stored.block_object[block] == stored.block_object[block - 1] &&
-                         request + bytes <= largest_request;
+                         request + bytes <= stored.most_bytes;
       if (!joins) ++reads.requests;
       request = (joins ? request : 0) + bytes;
       reads.bytes += bytes;

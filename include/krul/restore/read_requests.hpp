@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "krul/compress/joint_transform.hpp"
 #include "krul/restore/restore_plan.hpp"
 #include "krul/store/shared_chunks.hpp"
 
@@ -16,13 +17,23 @@ struct ChunkPlace {
   std::size_t block = 0;
 };
 
-/// Chunks that lie side by side in one object: read with one call, up to largest_request.
+/// Chunks that lie side by side in one object: read with one call, up to most_request_bytes.
 struct ReadRequest {
   std::vector<ChunkPlace> chunks;  ///< in the order of their bytes
   std::uint32_t object = 0;        ///< index into Manifest::objects
   std::uint64_t offset = 0;        ///< bytes
   std::uint64_t bytes = 0;
 };
+
+/// Whether a coding is that of a profile's groups.
+[[nodiscard]] constexpr bool is_joint(std::uint8_t codec) noexcept {
+  return codec >> 4 == JointTransform::sharing_id;
+}
+
+/// The largest request for chunks of a coding.
+[[nodiscard]] constexpr std::uint64_t most_request_bytes(std::uint8_t codec) noexcept {
+  return is_joint(codec) ? largest_group_request : largest_request;
+}
 
 /// Adds a chunk to the last request if it lies right behind it, or begins a new one.
 inline void append_read(std::vector<ReadRequest>& requests, const Manifest& manifest, ChunkPlace place, bool may_join) {
@@ -31,7 +42,7 @@ inline void append_read(std::vector<ReadRequest>& requests, const Manifest& mani
     ReadRequest& last = requests.back();
     const ChunkRecord& before = manifest.chunk(last.chunks.back().layer, last.chunks.back().block);
     if (last.object == chunk.object && last.offset + last.bytes == chunk.offset && before.codec == chunk.codec &&
-        last.bytes + chunk.bytes <= largest_request) {
+        last.bytes + chunk.bytes <= most_request_bytes(chunk.codec)) {
       last.chunks.push_back(place);
       last.bytes += chunk.bytes;
       return;

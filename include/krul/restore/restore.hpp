@@ -167,22 +167,31 @@ class Restoration {
     return true;
   }
 
-  /// Takes what arrives of one layer and undoes its coding.
+  [[nodiscard]] bool holds_hidden_states(std::size_t layer, std::size_t block) const {
+    return job_.manifest.chunk(layer, block).codec == hidden_states_coding;
+  }
+
+  /// Takes what arrives of one layer and undoes its coding: everything that is there at a time together.
   void load_layer(LinkLane<S, C>& link, std::size_t layer) {
     std::vector<BrokenRows> broken;
     while (link.next_layer() == layer) {
       const TimePoint asked = job_.clock.now();
-      Arrival arrival = link.next();
+      std::vector<Arrival> arrivals;
+      arrivals.push_back(link.next());
       const TimePoint ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
-      if (job_.manifest.chunk(layer, arrival.request.chunks.front().block).codec == hidden_states_coding) {
-        project_hidden_states(arrival, broken);
+      if (holds_hidden_states(layer, arrivals.front().request.chunks.front().block)) {
+        project_hidden_states(arrivals.front(), broken);
       } else {
-        decoder_.decode(arrival, job_.cache, job_.workers, broken);
+        while (link.next_layer() == layer && link.ready() && !holds_hidden_states(layer, link.next_block()))
+          arrivals.push_back(link.next());
+        decoder_.decode(arrivals, job_.cache, job_.workers, broken);
       }
-      if (!arrival.status)
-        report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
-      link.recycle(std::move(arrival.buffer));
+      for (Arrival& arrival : arrivals) {
+        if (!arrival.status)
+          report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
+        link.recycle(std::move(arrival.buffer));
+      }
       note(Lane::cores, "decode", layer, ready, job_.clock.now());
     }
     for (const BrokenRows& rows : broken) {

@@ -60,7 +60,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     if (job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding) {
       broken.push_back({0, arrived});
     } else {
-      decoder.decode(arrival, job.cache, job.workers, broken);
+      decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
     }
     link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {

@@ -12,6 +12,9 @@ namespace krul {
 
 /// Bytes above which one read of neighbouring blocks is cut between blocks, so that what is staged stays bounded.
 inline constexpr std::uint64_t largest_request = 4U << 20;
+/// The same where groups of layers were coded together. Undoing that takes longer than reading it, so it should begin
+/// soon, and little of it should be left when the last bytes arrive.
+inline constexpr std::uint64_t largest_group_request = 256U << 10;
 
 /// What is stored of one layer, as the planner sees it.
 struct StoredLayer {
@@ -22,6 +25,9 @@ struct StoredLayer {
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
   double joint_share = 0;      ///< of its stored rows: those that a profile coded, 0 to 1
   bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
+  std::uint64_t most_bytes = largest_request;  ///< of one request
+  std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: undone together
+  std::size_t group_index = 0;   ///< which of them this is
 };
 
 /// What a restore starts from: sizes only, no data.

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "krul/backend/hidden_states.hpp"
-#include "krul/compress/joint_transform.hpp"
-#include "krul/restore/restore_plan.hpp"
+#include "krul/restore/read_requests.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
 #include "krul/store/shared_chunks.hpp"
@@ -30,8 +29,6 @@ namespace krul {
   RestoreSizes sizes{.history = history, .prompt = prompt, .block = manifest.block, .layers = {}};
   const SharedChunks shared(manifest, sizes.blocks());
   sizes.layers.resize(manifest.layers);
-  std::vector<bool> is_joint;  // [plans]
-  for (const SavePlanRecord& plan : manifest.plans) is_joint.push_back(plan.codec.starts_with(profile_prefix));
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
     StoredLayer& stored = sizes.layers[layer];
     stored.unstored = unstored_front(manifest, layer, history);
@@ -40,12 +37,16 @@ namespace krul {
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       kept += chunk.is_stored();
-      joint += chunk.is_stored() && is_joint[chunk.plan];
+      joint += chunk.is_stored() && is_joint(chunk.codec);
       stored.block_bytes.push_back(chunk.bytes);
       stored.hidden_states |= chunk.codec == hidden_states_coding;
       stored.block_object.push_back(chunk.object);
+      if (chunk.is_stored()) stored.most_bytes = most_request_bytes(chunk.codec);
     }
     if (joint > 0) stored.joint_share = static_cast<double>(joint) / static_cast<double>(kept);
+    if (stored.most_bytes != largest_group_request || stored.shared_with.empty()) continue;
+    stored.group_index = sizes.layers[layer - 1].group_index + 1;
+    for (std::size_t i = 0; i <= stored.group_index; ++i) sizes.layers[layer - i].group_layers = stored.group_index + 1;
   }
   return sizes;
 }

@@ -16,9 +16,10 @@ namespace krul::detail {
 
 /// What R f adds to the coefficients of each token.
 struct Prediction {
-  std::span<const float> values;  ///< [T, stride]; empty: nothing is predicted
-  std::size_t stride;
-  std::span<const float> scales;  ///< [C] of its columns
+  std::span<const float> values = {};  ///< [U, stride] of the different tokens; empty: nothing is predicted
+  std::size_t stride = 0;
+  std::span<const float> scales = {};         ///< [C] of its columns
+  std::span<const std::uint32_t> which = {};  ///< [T] row of each token
 };
 
 /// Columns of a tensor whose coefficients lie together, the wide ones or the others, between their symbols, which lie
@@ -88,10 +89,11 @@ class ColumnBand {
     std::array<std::size_t, width> lanes{};  ///< which they are
     IntLanes is_coded{};                     ///< a mask of them
     Lanes scale{}, prediction_scale{};
-    const float* prediction = nullptr;  ///< of the first token
+    const float* prediction = nullptr;  ///< of the first row
     std::size_t stride = 0;
+    const std::uint32_t* which = nullptr;
     [[nodiscard]] Lanes predicted(std::size_t token) const {
-      return prediction ? prediction_scale * load(prediction + token * stride) : Lanes{};
+      return prediction ? prediction_scale * load(prediction + which[token] * stride) : Lanes{};
     }
   };
 
@@ -118,6 +120,7 @@ class ColumnBand {
     }
     if (!predicted.values.empty()) panel.prediction = predicted.values.data() + first_ + at;
     panel.stride = predicted.stride;
+    panel.which = predicted.which.data();
     return panel;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "column_band.hpp"
 #include "float_room.hpp"
@@ -33,15 +34,39 @@ void multiply_blocks(std::span<const float> matrices, std::size_t size, std::siz
                                           {&matrices[first * size], size}, {to.values + first, to.stride});
 }
 
+/// The features of a block's tokens: tokens that come again have the same.
+struct GivenRows {
+  Int8Rows different;                ///< [U, F]
+  std::vector<std::uint32_t> which;  ///< [T] of them each token has
+
+  GivenRows(std::span<const float> features, std::size_t tokens) : which(tokens) {
+    const std::size_t width = features.size() / std::max<std::size_t>(tokens, 1);
+    std::vector<const float*> firsts;
+    std::vector<float> values;
+    values.reserve(features.size());
+    for (std::size_t token = 0; token < tokens; ++token) {
+      const auto row = features.subspan(token * width, width);
+      const auto same = std::find_if(firsts.begin(), firsts.end(), [&](const float* first) {
+        return std::memcmp(first, row.data(), row.size_bytes()) == 0;
+      });
+      which[token] = static_cast<std::uint32_t>(same - firsts.begin());
+      if (same != firsts.end()) continue;
+      firsts.push_back(row.data());
+      values.insert(values.end(), row.begin(), row.end());
+    }
+    different = Int8Rows(firsts.size(), width, values);
+  }
+};
+
 /// R f of the columns that count.
-Prediction predict(const Profile::Tensor& tensor, const Int8Rows& features, std::size_t columns, FloatRoom& room) {
-  if (tensor.prediction.columns() == 0 || columns == 0) return {{}, 0, {}};
+Prediction predict(const Profile::Tensor& tensor, const GivenRows& given, std::size_t columns, FloatRoom& room) {
+  if (tensor.prediction.columns() == 0 || columns == 0) return {};
   const std::size_t stride = padded(columns);
   // Sixteen columns are read at once, from any column on.
-  const auto values = room.take(features.padded_rows() * stride + lane_count);
+  const auto values = room.take(given.different.padded_rows() * stride + lane_count);
   std::fill(values.end() - lane_count, values.end(), 0.0F);
-  multiply(features, tensor.prediction, values.first(values.size() - lane_count));
-  return {values, stride, tensor.prediction_scales};
+  multiply(given.different, tensor.prediction, values.first(values.size() - lane_count));
+  return {values, stride, tensor.prediction_scales, given.which};
 }
 
 /// The profile's row 0 of one layer's K (0) or V (1), [G, D] in the cache's element type.
@@ -144,7 +169,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
             "JointTransform: K and V of every layer must hold the same whole number of rows");
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const Int8Rows given(tokens, features, context.features.subspan(apart * features));
+  const GivenRows given(context.features.subspan(apart * features), tokens);
   const float factor = step_.factor();
   const auto sides = sides_of(*profile_, group_, step_);
 
@@ -255,8 +280,7 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const Int8Rows given(tokens, features, context.features.subspan(apart * features));
-  std::vector<float> row(width);
+  const GivenRows given(context.features.subspan(apart * features), tokens);
   for (const Side& side : sides) {
     FloatRoom room(side.room(tokens));
     const std::size_t n = side.values(), stride = padded(n);
@@ -267,18 +291,19 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     if (auto status = narrow.dequantise(*decoder, predicted, step.factor(), coefficients); !status) return status;
 
     const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
-    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * stride);
+    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * width);
     multiply(rows, side.tensor.synthesis, weighted);
     detail::small_product<Into::added>({tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
                                        {side.tensor.wide.data(), n}, {weighted.data(), stride});
-    multiply_blocks(side.tensor.unweights, geometry.head_dim, tokens, {weighted.data(), stride},
-                    {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
+      const std::size_t of_layer = width * geometry.head_dim;
+      multiply_blocks(std::span(side.tensor.unweights).subspan(layer * of_layer, of_layer), geometry.head_dim, tokens,
+                      {&weighted[layer * width], stride}, {values.data(), width});
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const float* from = &values[token * stride + layer * width];
-        for (std::size_t i = 0; i < width; ++i) row[i] = from[i] + mean[i];
+        const auto row = values.subspan(token * width, width);
+        for (std::size_t i = 0; i < width; ++i) row[i] += mean[i];
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));
       }

@@ -42,7 +42,8 @@ void small_product(ProductShape shape, Floats left, Floats right, MutableFloats 
       Lanes sums[height][Vectors] = {};
       for (std::size_t k = 0; k < shape.depth; ++k) {
         Lanes line[Vectors];
-        std::memcpy(line, right.values + k * right.stride + column, sizeof line);
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < Vectors; ++v) line[v] = load(right.values + k * right.stride + column + v * lanes);
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < height; ++i)
 #pragma GCC unroll 8

@@ -17,6 +17,20 @@ bool equal_sums(double a, double b, std::size_t terms) {
   return std::abs(a - b) <= static_cast<double>(terms) * 0x1p-53 * std::max(a, b);
 }
 
+/// As a profile would: each `size` neighbours have their chunks in common.
+void code_in_groups(RestoreSizes& sizes, std::size_t size) {
+  for (std::size_t layer = 0; layer < sizes.layers.size(); ++layer) {
+    StoredLayer& stored = sizes.layers[layer];
+    stored.most_bytes = largest_group_request;
+    stored.group_index = layer % size;
+    stored.group_layers = std::min(size, sizes.layers.size() - (layer - stored.group_index));
+    if (stored.group_index == 0) continue;
+    stored.block_bytes = sizes.layers[layer - 1].block_bytes;
+    stored.block_object = sizes.layers[layer - 1].block_object;
+    stored.shared_with.assign(sizes.blocks(), static_cast<std::int32_t>(layer - 1));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("two layers, by hand") {
@@ -67,10 +81,25 @@ TEST_CASE("the cores wait for a slow link, layer by layer") {
   CHECK(p.first_token_s == doctest::Approx(34));  // the last layer's row is finished when its read ends
 }
 
+TEST_CASE("layers that were coded together are undone while the rest of them is read") {
+  RestoreSizes sizes{.history = 4, .prompt = 1, .block = 1, .layers = {}};
+  sizes.layers.assign(2, {{10, 10, 10, 10}, {0, 0, 0, 0}});
+  code_in_groups(sizes, 2);
+  for (StoredLayer& layer : sizes.layers) layer.most_bytes = 20;
+  Costs costs;
+  costs.link.bytes_per_s = 10;
+  costs.layer.decode_row_s = 0.25;
+  const auto first_token_s = [&] { return predict(plan_of(sizes, {0, 0}), sizes, costs).first_token_s; };
+  CHECK(first_token_s() == doctest::Approx(4 + 1));  // two requests of 2 s; half of eight rows is left at the end
+  costs.layer.decode_row_s = 1;
+  CHECK(first_token_s() == doctest::Approx(2 + 8));  // undoing begins with the first request and takes longer
+}
+
 TEST_CASE("a prediction equals the slow twin") {
   std::mt19937_64 random(1);
   for (int i = 0; i < 4000; ++i) {
-    const RestoreSizes sizes = random_sizes(random);
+    RestoreSizes sizes = random_sizes(random);
+    if (random() % 2) code_in_groups(sizes, 1 + up_to(random, 3));
     const Costs costs = random_costs(random);
     const RestorePlan plan = plan_of(sizes, random_prefix(random, sizes));
     const Prediction fast = predict(plan, sizes, costs), slow = reference::SlowRestore(plan, sizes, costs).run();
