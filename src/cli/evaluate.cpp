@@ -77,9 +77,12 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     return evaluate_precision(run);
   }
   auto profile = options.profile.load(model, tool);
+  auto peers = options.peers.load(model, tool);
   auto costs = machine_costs(model, tool, profile);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile)};
+  Evaluation run{
+      options,         tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile),
+      std::move(peers)};
   std::list<std::string> names;  // strategies borrow theirs
   for (const int code : options.steps) {
     Strategy at_step = unwrap(strategy_named("krul-compact"));
@@ -88,7 +91,6 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     at_step.kl = 0;
     run.strategies.push_back(std::move(at_step));
   }
-  run.peers = options.peers.load(run.model, tool);
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {

@@ -66,6 +66,38 @@ std::vector<std::byte> read_stream(ByteReader& in, std::size_t size) {
   return bytes;
 }
 
+/// Whole numbers of so many bits, entropy coded one by one or packed, whichever is less; eight bits as two halves, as
+/// the byte coder has tables for few values.
+void write_codes(ByteWriter& out, std::span<const std::uint8_t> codes, unsigned bits) {
+  if (bits > 4) {
+    for (const unsigned shift : {4U, 0U}) {
+      std::vector<std::uint8_t> half;
+      for (const std::uint8_t code : codes) half.push_back(static_cast<std::uint8_t>(code >> shift & 0xfU));
+      write_codes(out, half, 4);
+    }
+    return;
+  }
+  const auto coded = encode_bytes(std::as_bytes(codes));
+  const auto packed = pack_bits(codes, bits);
+  const bool worth = coded.size() < packed.size();
+  out.number(static_cast<std::uint8_t>(worth));
+  if (worth) out.number(static_cast<std::uint32_t>(coded.size()));
+  out.raw(worth ? coded : packed);
+}
+
+void read_codes(ByteReader& in, std::span<std::uint8_t> codes, unsigned bits) {
+  if (bits > 4) {
+    std::vector<std::uint8_t> low(codes.size());
+    read_codes(in, codes, 4);
+    read_codes(in, low, 4);
+    for (std::size_t i = 0; i < low.size(); ++i) codes[i] = static_cast<std::uint8_t>(codes[i] << 4 | low[i]);
+    return;
+  }
+  if (in.number<std::uint8_t>() == 0) return unpack_bits(in.take((codes.size() * bits + 7) / 8), bits, codes);
+  expects(decode_bytes(in.take(in.number<std::uint32_t>()), std::as_writable_bytes(codes)).has_value(),
+          "KvtcCoder: bytes of something else");
+}
+
 /// One column of all tokens' numbers: upper bytes, then lower ones.
 void write_column(ByteWriter& out, std::span<const AffineScale> scales, std::uint16_t AffineScale::*number) {
   for (const unsigned shift : {8U, 0U}) {
@@ -98,7 +130,7 @@ void encode_components(const Rows& components, const std::vector<KvtcGroup>& gro
     }
     write_column(out, scales, &AffineScale::scale);
     write_column(out, scales, &AffineScale::zero);
-    write_stream(out, pack_bits(codes, group.bits));
+    write_codes(out, codes, group.bits);
     first += group.size;
   }
 }
@@ -111,7 +143,7 @@ void decode_components(ByteReader& in, const std::vector<KvtcGroup>& groups, Row
     std::vector<std::uint8_t> codes(tokens * group.size);
     read_column(in, scales, &AffineScale::scale);
     read_column(in, scales, &AffineScale::zero);
-    unpack_bits(read_stream(in, (codes.size() * group.bits + 7) / 8), group.bits, codes);
+    read_codes(in, codes, group.bits);
     for (std::size_t token = 0; token < tokens; ++token)
       for (std::size_t i = 0; i < group.size; ++i)
         components(static_cast<Eigen::Index>(token), static_cast<Eigen::Index>(first + i)) =
