@@ -80,9 +80,8 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   auto peers = options.peers.load(model, tool);
   auto costs = machine_costs(model, tool, profile);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{
-      options,         tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile),
-      std::move(peers)};
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile)};
+  run.peers = std::move(peers);
   std::list<std::string> names;  // strategies borrow theirs
   for (const int code : options.steps) {
     Strategy at_step = unwrap(strategy_named("krul-compact"));

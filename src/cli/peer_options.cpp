@@ -1,12 +1,15 @@
 #include "peer_options.hpp"
 
+#include <fstream>
+#include <iterator>
+
 #include "krul/calibrate/calibrate.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
 namespace {
 
-constexpr std::size_t rank = 2048, calibration_tokens = 16384, longest = 1024, sample_every = 64;
+constexpr std::size_t rank = 4096, calibration_tokens = 16384, longest = 1024, sample_every = 64;
 constexpr std::size_t sinks = eval::KvtcSettings{}.sinks;  // are never coded
 
 eval::KvtcBasis fit_basis(LoadedModel& model, const std::vector<std::string>& files, const Tool& tool) {
@@ -53,7 +56,8 @@ std::vector<eval::PeerCoder> PeerOptions::load(LoadedModel& model, const Tool& t
   const auto basis_source = [&] {
     if (fitted) return fitted;
     if (!basis.empty() && std::filesystem::exists(basis)) {
-      const auto bytes = unwrap(read_text(basis));
+      std::ifstream file(basis, std::ios::binary);  // larger than what read_text takes
+      const std::string bytes((std::istreambuf_iterator<char>(file)), {});
       fitted =
           std::make_shared<const eval::KvtcBasis>(unwrap(eval::kvtc_basis_from_bytes(std::as_bytes(std::span(bytes)))));
     } else if (conversations.empty()) {

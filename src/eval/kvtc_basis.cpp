@@ -14,22 +14,28 @@ using RowsView = Eigen::Map<const Rows>;
 
 constexpr std::size_t sizes = KvtcGroup::sizes.size(), widths = KvtcGroup::widths.size();
 
-/// [n, r] leading eigenvectors, the largest eigenvalue first.
+/// [n, r] about the leading eigenvectors, those of the largest eigenvalues first: orthogonal iteration sorts
+/// directions, and blocks of neighbours are then made diagonal. Neighbours with nearly the same eigenvalue may stay
+/// mixed.
 Eigen::MatrixXf leading_directions(const RowsView& covariance, Eigen::Index rank) {
-  constexpr Eigen::Index more = 64;  // than are wanted, so that the last ones converge too
+  constexpr Eigen::Index more = 64, block = 512;  // directions beyond those wanted, so that the last ones converge too
   constexpr int rounds = 3;
   const Eigen::Index n = covariance.rows(), width = std::min(n, rank + more);
   std::minstd_rand random(1);
   std::normal_distribution<float> normal;
   Eigen::MatrixXf basis(n, width);
   for (float& value : basis.reshaped()) value = normal(random);
-  const auto orthonormal = [&](const Eigen::MatrixXf& columns) -> Eigen::MatrixXf {
-    return Eigen::HouseholderQR<Eigen::MatrixXf>(columns).householderQ() * Eigen::MatrixXf::Identity(n, width);
-  };
-  for (int round = 0; round < rounds; ++round) basis = orthonormal(covariance * basis);
-  const Eigen::MatrixXf small = basis.transpose() * (covariance * basis);
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> solver(small);
-  return basis * solver.eigenvectors().rowwise().reverse().leftCols(rank);
+  for (int round = 0; round < rounds; ++round) {
+    const Eigen::HouseholderQR<Eigen::MatrixXf> solver(covariance * basis);
+    basis = solver.householderQ() * Eigen::MatrixXf::Identity(n, width);
+  }
+  for (Eigen::Index first = 0; first < width; first += block) {
+    auto columns = basis.middleCols(first, std::min(block, width - first));
+    const Eigen::MatrixXf small = columns.transpose() * (covariance * columns);
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> solver(small);
+    columns = (columns * solver.eigenvectors().rowwise().reverse()).eval();
+  }
+  return basis.leftCols(rank);
 }
 
 /// @param components  [S, r]

@@ -28,7 +28,7 @@ struct KvtcGroup {
 /// them, measured on calibration data.
 struct KvtcTensor {
   std::vector<float> mean;        ///< [n]
-  std::vector<float> directions;  ///< [r, n] orthonormal but for rounding to f16, those of most variance first
+  std::vector<float> directions;  ///< [r, n] orthonormal but for rounding to f16, of falling variance
   std::vector<float> energies;    ///< [r] mean square of each component
   std::vector<float> errors;  ///< [r, sizes, widths] mean squared error of a group that begins there; infinite where
                               ///< it would reach beyond r
@@ -50,8 +50,8 @@ struct KvtcSamples {
   std::span<const float> keys, values;  ///< [S, L, G, D] of some tokens, on which errors of rounding are measured
 };
 
-/// Leading eigenvectors of the covariance by subspace iteration from a random start, then the errors of every possible
-/// group on the samples.
+/// Leading eigenvectors of the covariance by orthogonal iteration from a random start, then the errors of every
+/// possible group on the samples.
 /// @param rank  components that are kept, at most as many as there are features
 /// @throws PreconditionError if the moments are not of one group, there is no sample, or a length does not fit
 /// @complexity  O(n^2 r) for n features
