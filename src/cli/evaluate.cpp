@@ -24,6 +24,17 @@ std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_toke
   return found;
 }
 
+std::vector<CutText> cut_texts(const Evaluation& run) {
+  const auto& options = run.options;
+  std::vector<CutText> cut;
+  for (auto& text : long_enough(run, options.history / 2 + options.fresh)) {
+    const std::size_t history = std::min(options.history, text.tokens.size() - options.fresh);
+    text.tokens.resize(history + options.fresh);
+    cut.push_back({text.id, text.source, std::move(text.tokens), history});
+  }
+  return cut;
+}
+
 Json rows_by_source(const Evaluation& run, const Json& strategies) {
   Json rows = Json::array();
   for (const auto& strategy : strategies) {
@@ -66,9 +77,11 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     return evaluate_precision(run);
   }
   auto profile = options.profile.load(model, tool);
+  auto peers = options.peers.load(model, tool);
   auto costs = machine_costs(model, tool, profile);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile)};
+  run.peers = std::move(peers);
   std::list<std::string> names;  // strategies borrow theirs
   for (const int code : options.steps) {
     Strategy at_step = unwrap(strategy_named("krul-compact"));
@@ -77,7 +90,9 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     at_step.kl = 0;
     run.strategies.push_back(std::move(at_step));
   }
-  if (!options.tasks.empty()) {
+  if (options.greedy > 0) {
+    evaluate_greedy(run);
+  } else if (!options.tasks.empty()) {
     evaluate_tasks(run);
   } else if (options.turns > 0) {
     evaluate_turns(run);
@@ -93,6 +108,7 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto* verb = program.add_subcommand("evaluate", "quality and size of strategies on conversations");
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
+  auto* peers = options->peers.add_to(*verb);
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "JSON lines, one file or several; without it, the demo's own");
   auto* tasks = verb->add_option("--tasks", options->tasks,
@@ -115,16 +131,23 @@ void add_evaluate(CLI::App& program, Tool& tool) {
   auto* turns = verb->add_option("--turns", options->turns,
                                  "cut history and new input into so many turns; save and restore after each of them")
                     ->check(CLI::Range(2, 1000));
+  auto* greedy = verb->add_option("--greedy", options->greedy,
+                                  "instead of the quality of predictions: tokens until the greedy text after the new "
+                                  "input differs from the exact state's, of so many")
+                     ->check(CLI::Range(1, 4096));
   verb->add_flag("--rewrite", options->rewrite, "with --turns: code all rows again after each turn, to measure drift")
       ->needs(turns);
   verb->add_option("--precisions", options->precisions,
                    "instead of strategies: how far each precision's predictions are from those of --precision")
       ->delimiter(',')
       ->excludes(tasks)
-      ->excludes(turns);
+      ->excludes(turns)
+      ->excludes(greedy)
+      ->excludes(peers);
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->add_option("--csv", options->csv, "also write the figures here, one row for each strategy and source");
-  tasks->excludes(conversations)->excludes(turns);
+  tasks->excludes(conversations)->excludes(turns)->excludes(greedy)->excludes(peers);
+  turns->excludes(greedy)->excludes(peers);
   verb->callback([options, &tool] { evaluate(*options, tool); });
 }
 

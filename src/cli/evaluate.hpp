@@ -7,6 +7,7 @@
 
 #include "krul/conversation/strategy.hpp"
 #include "machine_costs.hpp"
+#include "peer_options.hpp"
 #include "profile_option.hpp"
 #include "texts.hpp"
 #include "tool.hpp"
@@ -16,6 +17,7 @@ namespace krul::cli {
 struct EvaluateOptions {
   ModelOptions model;
   ProfileOption profile;
+  PeerOptions peers;
   std::vector<std::string> conversations;
   std::vector<std::string> tasks;
   std::string strategies = "load-int8,krul";
@@ -24,6 +26,7 @@ struct EvaluateOptions {
   std::size_t fresh = 128;
   std::size_t limit = 0;
   std::size_t turns = 0;
+  std::size_t greedy = 0;
   bool rewrite = false;
   std::vector<std::string> precisions;
   std::vector<int> steps;
@@ -38,7 +41,8 @@ struct Evaluation {
   LinkName link;
   LoadedModel model;
   MachineCosts costs;
-  std::shared_ptr<const Profile> profile;  ///< may be none
+  std::shared_ptr<const Profile> profile;   ///< may be none
+  std::vector<eval::PeerCoder> peers = {};  ///< compared beside the strategies
 
   [[nodiscard]] Costs costs_for(const Strategy& strategy) const {
     return costs.costs(link, strategy, model.backend.geometry());
@@ -99,7 +103,20 @@ template <class Totals, class Figures>
 /// One flat row for each strategy and source, "all" first, from what figures_by_source gave.
 [[nodiscard]] Json rows_by_source(const Evaluation& run, const Json& strategies);
 
+/// One conversation, cut where the user comes back.
+struct CutText {
+  std::string id, source;
+  std::vector<Token> all;
+  std::size_t history = 0;
+  [[nodiscard]] std::span<const Token> before() const { return std::span(all).first(history); }
+  [[nodiscard]] std::span<const Token> fresh() const { return std::span(all).subspan(history); }
+};
+
+/// Conversations of up to --history tokens, not below half of that, each with --new tokens after them.
+[[nodiscard]] std::vector<CutText> cut_texts(const Evaluation& run);
+
 void evaluate_quality(Evaluation& run);
+void evaluate_greedy(Evaluation& run);
 void evaluate_tasks(Evaluation& run);
 void evaluate_turns(Evaluation& run);
 void evaluate_precision(Evaluation& run);

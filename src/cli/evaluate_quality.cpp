@@ -1,44 +1,24 @@
 #include <cmath>
 #include <string>
 
+#include "all_runs.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "quality_rows.hpp"
-#include "strategy_run.hpp"
 
 namespace krul::cli {
 namespace {
-
-/// One conversation, cut where the user comes back.
-struct Case {
-  std::string id, source;
-  std::vector<Token> all;
-  std::size_t history = 0;
-  [[nodiscard]] std::span<const Token> before() const { return std::span(all).first(history); }
-  [[nodiscard]] std::span<const Token> fresh() const { return std::span(all).subspan(history); }
-};
-
-std::vector<Case> cut_cases(const Evaluation& run) {
-  const auto& options = run.options;
-  std::vector<Case> cases;
-  for (auto& text : long_enough(run, options.history / 2 + options.fresh)) {
-    const std::size_t history = std::min(options.history, text.tokens.size() - options.fresh);
-    text.tokens.resize(history + options.fresh);
-    cases.push_back({text.id, text.source, std::move(text.tokens), history});
-  }
-  return cases;
-}
 
 /// Quality and size of one strategy on some conversations.
 struct Totals {
   eval::QualityTotals quality;
   double bytes = 0, tokens = 0;
-  void add(const std::vector<eval::TokenQuality>& conversation, const StrategyRun& state) {
+  void add(const std::vector<eval::TokenQuality>& conversation, double stored, double rows) {
     quality.add(conversation);
-    bytes += static_cast<double>(state.stored_bytes());
-    tokens += static_cast<double>(state.stored_rows());
+    bytes += stored;
+    tokens += rows;
   }
 };
 
@@ -63,14 +43,14 @@ Json figures(const Totals& totals, double f16) {
 }
 
 struct Outcome {
-  Strategy strategy;
+  std::string name;
   eval::BySource<Totals> totals;
   std::vector<double> bytes = {};  ///< [conversations] a token
 };
 
-Json to_json(const Outcome& outcome, const std::vector<Case>& cases, double f16) {
-  Json row = figures_by_source(outcome.strategy.name, outcome.totals,
-                               [f16](const Totals& totals) { return figures(totals, f16); });
+Json to_json(const Outcome& outcome, const std::vector<CutText>& cases, double f16) {
+  Json row =
+      figures_by_source(outcome.name, outcome.totals, [f16](const Totals& totals) { return figures(totals, f16); });
   row["by_conversation"] = Json::array();
   for (std::size_t i = 0; i < cases.size(); ++i)
     row["by_conversation"].push_back({{"id", cases[i].id},
@@ -118,25 +98,25 @@ std::string table_of(const Json& rows, const EvaluateOptions& options) {
 
 void evaluate_quality(Evaluation& run) {
   CpuModel& model = run.model.backend;
-  const auto cases = cut_cases(run);
+  const auto cases = cut_texts(run);
   std::vector<Outcome> outcomes;
-  for (const auto& strategy : run.strategies) outcomes.push_back({strategy, {}});
+  for (const auto& name : names_of_runs(run)) outcomes.push_back({name, {}});
 
   for (std::size_t i = 0; i < cases.size(); ++i) {
-    const Case& item = cases[i];
+    const CutText& item = cases[i];
     run.progress("conversation", i, cases.size(), item.id);
     auto exact = prefill_exact(model, item.before(), item.fresh().size(), run.strategies);
     const auto reference = logits_after(model, exact.cache, item.fresh(), item.fresh().size());
     exact.cache.truncate(item.history);
     auto empty = prefill_exact(model, {}, item.fresh().size());
     const auto alone = logits_after(model, empty.cache, item.fresh(), item.fresh().size());
-    for (auto& outcome : outcomes) {
-      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile);
+    for_each_run(run, [&](std::size_t index, auto&& state) {
       state.save(exact, item.before());
       const auto logits = state.resume(item.all, item.fresh().size());
-      outcome.totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), state);
-      outcome.bytes.push_back(static_cast<double>(state.stored_bytes()) / static_cast<double>(state.stored_rows()));
-    }
+      const auto bytes = static_cast<double>(state.stored_bytes()), stored = static_cast<double>(state.stored_rows());
+      outcomes[index].totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), bytes, stored);
+      outcomes[index].bytes.push_back(bytes / stored);
+    });
   }
 
   Json rows = Json::array();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "exact_history.hpp"
+#include "krul/model/sampling.hpp"
 #include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/store/memory_store.hpp"
@@ -20,6 +21,32 @@ namespace krul::cli {
   std::vector<float> logits(rows * model.geometry().vocabulary);
   prefill(model, cache, batch, tokens, logits);
   return logits;
+}
+
+/// The most likely token again and again, the one that ends a turn included, after which there is none.
+/// @param logits  [vocabulary] of the first; then of the next ones
+/// @param append  (token, logits): runs one more
+template <class Append>
+[[nodiscard]] std::vector<Token> greedy_text(const Tokenizer& tokenizer, std::span<float> logits, std::size_t most,
+                                             Append&& append) {
+  std::vector<Token> text;
+  while (true) {
+    text.push_back(greedy(logits));
+    if (text.size() == most || tokenizer.ends_turn(text.back())) return text;
+    append(text.back(), logits);
+  }
+}
+
+/// The greedy text of at most so many tokens after a cache and a prompt.
+[[nodiscard]] inline std::vector<Token> go_on_from(CpuModel& model, CpuModel::Cache& cache,
+                                                   std::span<const Token> prompt, std::size_t most,
+                                                   const Tokenizer& tokenizer) {
+  auto batch = model.make_batch();
+  std::vector<float> logits(model.geometry().vocabulary);
+  prefill(model, cache, batch, prompt, logits);
+  return greedy_text(tokenizer, logits, most, [&](Token token, std::span<float> next) {
+    forward(model, cache, batch, std::span(&token, 1), next);
+  });
 }
 
 /// One conversation that goes idle and comes back under one strategy, in a store of its own.
@@ -44,10 +71,19 @@ class StrategyRun {
   /// stays as it is.
   [[nodiscard]] std::vector<float> resume(std::span<const Token> tokens, std::size_t rows) {
     std::vector<float> logits(rows * model_->geometry().vocabulary);
-    std::vector<Token> all = names_;
-    all.insert(all.end(), tokens.begin() + static_cast<std::ptrdiff_t>(rows_), tokens.end());
+    const auto all = with_names(tokens);
     unwrap(open(all.size(), true).advance(all, logits));
     return logits;
+  }
+
+  /// The same, and then at most so many tokens of the most likely text.
+  [[nodiscard]] std::vector<Token> go_on(std::span<const Token> tokens, std::size_t most, const Tokenizer& tokenizer) {
+    std::vector<float> logits(model_->geometry().vocabulary);
+    const auto all = with_names(tokens);
+    auto talk = open(all.size() + most, true);
+    unwrap(talk.advance(all, logits));
+    return greedy_text(tokenizer, logits, most,
+                       [&](Token token, std::span<float> next) { unwrap(talk.append(token, next)); });
   }
 
   /// A turn: as resume, then all tokens are saved and the live state is dropped. Begins the conversation if nothing is
@@ -92,6 +128,13 @@ class StrategyRun {
 
  private:
   using Talk = Conversation<CpuModel, MemoryStore, AnyPolicy>;
+
+  /// A conversation's tokens, the history's by the names that it is restored under.
+  [[nodiscard]] std::vector<Token> with_names(std::span<const Token> tokens) const {
+    std::vector<Token> all = names_;
+    all.insert(all.end(), tokens.begin() + static_cast<std::ptrdiff_t>(rows_), tokens.end());
+    return all;
+  }
 
   [[nodiscard]] Talk open(std::size_t capacity, bool read_only) {
     ConversationOptions options;

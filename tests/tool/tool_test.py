@@ -114,6 +114,38 @@ class Tool(unittest.TestCase):
         self.assertEqual(exact["load-exact"]["kl"], 0)
         self.assertLess(exact["load-int8"]["kl"], 0.1)
 
+    def test_evaluate_published_coders(self):
+        talks, basis = self.talks("talks.jsonl", 2), self.store / "kvtc.basis"
+        words = ["evaluate", "--model", MODEL, "--conversations", talks, "--history", 128, "--new", 16, "--strategies", "load-exact"]
+        coders = ["--coders", "q4_0,kivi-4,kivi-2,kvtc-2,kvtc-8-w0", "--kvtc-basis", basis]
+        self.assertIn("--kvtc", self.fails(*words, *coders))
+        self.assertIn("kivi-BITS", self.fails(*words, "--coders", "kivi"))
+        found = krul_json(*words, *coders, "--kvtc", talks)["strategies"]
+        self.assertEqual([row["name"] for row in found], ["load-exact", "q4_0", "kivi-4", "kivi-2", "kvtc-2", "kvtc-8-w0"])
+        rows = {row["name"]: row for row in found}
+        self.assertLess(rows["kivi-4"]["kl"], rows["kivi-2"]["kl"])
+        self.assertLess(rows["kivi-2"]["bytes_per_token"], rows["kivi-4"]["bytes_per_token"])
+        for row in found:
+            self.assertEqual(len(row["by_conversation"]), 2)
+        self.assertEqual(krul_json(*words, *coders)["strategies"], found)  # the basis was kept
+        basis.write_bytes(b"x")
+        self.assertIn("basis", self.fails(*words, *coders))
+
+    def test_evaluate_greedy(self):
+        figures = self.store / "figures.csv"
+        found = krul_json("evaluate", "--model", MODEL, "--conversations", self.talks("talks.jsonl", 3), "--history", 96, "--new", 16, "--greedy", 12,
+                          "--strategies", "load-exact,load-int4,h2o", "--coders", "kivi-2", "--csv", figures)
+        self.assertEqual((found["greedy"], found["prompt"]), (12, 16))
+        rows = {row["name"]: row for row in found["strategies"]}
+        self.assertEqual(list(rows), ["load-exact", "load-int4", "h2o", "kivi-2"])
+        self.assertEqual((rows["load-exact"]["same_mean"], rows["load-exact"]["never_differs"]), (12, 1))
+        for row in rows.values():
+            self.assertEqual(row["conversations"], 3)
+            same = [12 if talk["same"] is None else talk["same"] for talk in row["by_conversation"]]
+            self.assertAlmostEqual(row["same_mean"], sum(same) / 3)
+            self.assertEqual(row["same_median"], sorted(same)[1])
+        self.assertEqual(len(figures.read_text().splitlines()), 1 + 2 * len(rows))
+
     def talks(self, name, count, **more):
         """A file of conversations that differ from their first word on."""
         file = self.store / name
