@@ -14,6 +14,9 @@ constexpr std::uint32_t lowest_state = 1U << 16;
 constexpr std::uint32_t out_of_reach = 0xf0000000U;
 static_assert(out_of_reach > std::uint64_t{65536} * 44 * SymbolTable::cost_unit);
 
+// What frequencies are inverted to: a multiplication in place of a division.
+constexpr unsigned inverse_bits = 64 - 18;
+
 /// Words, written from the last to the first.
 class BackwardWords {
  public:
@@ -69,10 +72,11 @@ SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_((2 * dense + 1)
   for (std::size_t index = 1; index < set.size(); ++index) {
     const auto& symbols = set.table(index);
     const auto& alias = set.alias_tables()[index - 1];
-    Table table{symbols, {}, std::vector<std::uint16_t>(SymbolTable::total)};
+    Table table{symbols, {}, {}, std::vector<std::uint16_t>(SymbolTable::total)};
     std::uint16_t sum = 0;
     for (const std::uint16_t frequency : symbols.frequencies()) {
       table.begin.push_back(sum);
+      table.inverse.push_back((std::uint64_t{1} << inverse_bits) / frequency);
       sum = static_cast<std::uint16_t>(sum + frequency);
     }
     constexpr unsigned bits = detail::AliasTable::bucket_bits;
@@ -138,16 +142,22 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
       backwards(here.size(), [&](std::size_t stream, std::size_t t) {
         const std::uint32_t frequency = frequencies[place[t]];
         const std::uint32_t state = words.lower(streams[stream], std::uint64_t{frequency} << 18);
-        streams[stream] =
-            (state / frequency) << SymbolTable::precision | table.slots[table.begin[place[t]] + state % frequency];
+        // state < frequency * 2^18, so the product fits, and is less than one too small for a quotient below 2^18.
+        auto quotient = static_cast<std::uint32_t>(state * table.inverse[place[t]] >> inverse_bits);
+        std::uint32_t rest = state - quotient * frequency;
+        const bool more = rest >= frequency;
+        quotient += more;
+        rest -= more ? frequency : 0;
+        streams[stream] = quotient << SymbolTable::precision | table.slots[table.begin[place[t]] + rest];
       });
     }
   }
   std::vector<std::byte> bytes;
   if (block.symbols() == 0) return bytes;
-  bytes.reserve(4 * block.streams() + 2 * words.words().size());
+  bytes.resize(4 * block.streams() + 2 * words.words().size());
+  std::byte* to = bytes.data();
   const auto put = [&](std::uint32_t value, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
+    for (unsigned i = 0; i < count; ++i) *to++ = static_cast<std::byte>(value >> (8 * i));
   };
   const std::size_t even = (block.streams() + 1) / 2;
   for (std::size_t i = 0; i < even; ++i) put(streams[i], 4);

@@ -74,9 +74,11 @@ class ColumnBand {
         std::memcpy(rounded, &whole, sizeof whole);
         if (!as_coded.empty()) store(factor * outward(rounded) + expected, &as_coded[token * stride() + at]);
       }
+      std::size_t end = symbols.size();
+      symbols.resize(end + panel.coded * tokens);
+      std::int16_t* const to = symbols.data();
       for (std::size_t i = 0; i < panel.coded; ++i)
-        for (std::size_t token = 0; token < tokens; ++token)
-          symbols.push_back(by_token[token * width + panel.lanes[i]]);
+        for (std::size_t token = 0; token < tokens; ++token) to[end++] = by_token[token * width + panel.lanes[i]];
     }
   }
 

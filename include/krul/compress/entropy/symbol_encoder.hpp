@@ -37,8 +37,9 @@ class SymbolEncoder {
   /// What a push of symbol i onto a state needs.
   struct Table {
     SymbolTable symbols;
-    std::vector<std::uint16_t> begin;  ///< [n]: where the slots of symbol i begin in `slots`
-    std::vector<std::uint16_t> slots;  ///< [2^14]: slot of each offset, symbol after symbol
+    std::vector<std::uint16_t> begin;    ///< [n]: where the slots of symbol i begin in `slots`
+    std::vector<std::uint64_t> inverse;  ///< [n]: of the frequency of symbol i
+    std::vector<std::uint16_t> slots;    ///< [2^14]: slot of each offset, symbol after symbol
   };
   static constexpr int dense = 128;                           ///< symbols in [-dense, dense) have their costs at hand
   static constexpr std::size_t row = TableSet::largest_size;  ///< costs of one symbol: one for each index
