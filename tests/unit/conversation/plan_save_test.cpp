@@ -109,6 +109,14 @@ TEST_CASE("the fewest bytes: a front is left out as far as restores stay fast") 
   CHECK(before > 0);
 }
 
+TEST_CASE("behind an exact front the rest is coded more coarsely") {
+  CHECK(detail::step_behind_front({-3}, 0, 100).code == -3);
+  CHECK(detail::step_behind_front({-3}, 30, 100).code == -1);  // 4 log2(1 / 0.7) = 2.06
+  CHECK(detail::step_behind_front({-3}, 75, 100).code == 5);
+  CHECK(detail::step_behind_front({-3}, 100, 100).code == 12);
+  CHECK(detail::step_behind_front({20}, 50, 100).code == 20);
+}
+
 TEST_CASE("the default codes by the profile where the link is slow and by rows where undoing would take longer") {
   Situation situation;
   const auto profile = toy_profile(situation.model);
