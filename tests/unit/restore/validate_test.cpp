@@ -51,6 +51,9 @@ TEST_CASE("sizes need a prompt, a block length, a layer, and an entry for every 
   refuses([](RestoreSizes& s) { s.layers.clear(); });
   refuses([](RestoreSizes& s) { s.layers[3].block_bytes.pop_back(); });
   refuses([](RestoreSizes& s) { s.layers[29].block_object.push_back(0); });
+  refuses([](RestoreSizes& s) { s.layers[3].group_layers = 0; });
+  refuses([](RestoreSizes& s) { s.layers[3].group_index = 1; });
+  refuses([](RestoreSizes& s) { s.layers[0].group_index = 1, s.layers[0].group_layers = 2; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = 1.5; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = std::nan(""); });
   refuses([](RestoreSizes& s) { s.history = 2000; });
