@@ -246,7 +246,7 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
 
   const RestoreSizes sizes = detail::sizes_of(*plan, situation);
   if (strategy.left_out == LeftOut::affordable_front) {
-    constexpr double share = 0.475;  // so that twice as fast is kept where a prediction is off by a twentieth
+    constexpr double share = 0.45;  // so that twice as fast is kept where a prediction is off by a tenth
     plan->left_out = detail::affordable_front(situation, sizes, share);
     if (plan->profile) plan->step = detail::step_behind_front(plan->step, plan->left_out.front(), situation.tokens);
     return plan;

@@ -98,7 +98,7 @@ TEST_CASE("the fewest bytes: a front is left out as far as restores stay fast") 
     CAPTURE(rate);
     of.costs->link.bytes_per_s = rate;
     const double read_s = static_cast<double>(history * of.geometry.f16_token_bytes()) / rate;
-    const double limit_s = 0.475 * std::min(read_s, seconds_with(history));
+    const double limit_s = 0.45 * std::min(read_s, seconds_with(history));
     const auto left_out = plan_save(small, of)->left_out;
     const std::size_t front = left_out.front();
     CHECK(left_out == std::vector<std::size_t>(4, front));
