@@ -103,6 +103,8 @@ std::uint64_t stored_bytes(S& store, const std::string& id) {
 
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
+  std::optional<LinkName> saved_for;
+  if (!options.saved_for.empty()) saved_for = unwrap(parse_link(options.saved_for));
   const auto chosen = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
@@ -115,8 +117,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     return costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
   };
   for (auto& link : links) link = resolve(link);
-  std::optional<LinkName> saved_for;
-  if (!options.saved_for.empty()) saved_for = resolve(unwrap(parse_link(options.saved_for)));
+  if (saved_for) saved_for = resolve(*saved_for);
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
   const auto history = std::span(tokens).first(options.tokens);

@@ -104,6 +104,15 @@ class Tool(unittest.TestCase):
             for key in ["strategy", "link", "ttft_ms", "restore_ms", "bytes", "recomputed_tokens", "predicted_ms", "bound_ms", "bubble_ms"]:
                 self.assertIn(key, row)
 
+    def test_a_save_for_one_link_comes_back_over_others(self):
+        words = ["bench", "restore", "--model", MODEL, "--tokens", 200, "--prompt", 5, "--strategies", "partial,krul", "--rounds", 1]
+        rows = krul_json(*words, "--saved-for", "1kB/s", "--link", "1GB/s,memory")["results"]
+        self.assertEqual({row["saved_for"] for row in rows}, {"1kB/s"})
+        for row in rows:
+            # Nothing is worth storing for so slow a link, but krul stores every row.
+            self.assertEqual(row["recomputed_tokens"], 200) if row["strategy"] == "partial" else self.assertGreater(row["stored_bytes"], 200)
+        self.assertIn("MB/s", self.fails(*words, "--saved-for", "carrier pigeon"))
+
     def test_evaluate(self):
         talks = self.store / "talks.jsonl"
         talks.write_text(json.dumps({"id": "t", "messages": [{"role": "user", "content": "beans and squash " * 20}]}) + "\n")
