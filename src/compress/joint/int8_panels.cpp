@@ -28,7 +28,7 @@ void Int8Panels::fill(At&& at) {
   expects(depth_ <= most_depth, "Int8Panels: too deep");
   words_.assign(panels() * quads() * width, 0);
   for (std::size_t column = 0; column < columns_; ++column) {
-    std::uint32_t* to = &words_[column / width * quads() * width + column % width];
+    std::uint32_t* to = words_.data() + column / width * quads() * width + column % width;
     for (std::size_t depth = 0; depth < depth_; ++depth)
       to[depth / 4 * width] |= static_cast<std::uint32_t>(at(depth, column) + 128) << depth % 4 * 8;
   }

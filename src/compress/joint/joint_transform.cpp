@@ -47,7 +47,7 @@ struct GivenRows {
     for (std::size_t token = 0; token < tokens; ++token) {
       const auto row = features.subspan(token * width, width);
       const auto same = std::find_if(firsts.begin(), firsts.end(), [&](const float* first) {
-        return std::memcmp(first, row.data(), row.size_bytes()) == 0;
+        return width == 0 || std::memcmp(first, row.data(), row.size_bytes()) == 0;
       });
       which[token] = static_cast<std::uint32_t>(same - firsts.begin());
       if (same != firsts.end()) continue;
