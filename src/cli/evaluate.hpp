@@ -100,6 +100,17 @@ template <class Totals, class Figures>
   return row;
 }
 
+/// Calls add(name, data, figures) for each strategy, data "all", and then, without its name, for its sources if there
+/// are several.
+template <class Add>
+void for_each_source(const Json& strategies, Add&& add) {
+  for (const auto& row : strategies) {
+    add(row["name"].get<std::string>(), std::string("all"), row);
+    if (row["sources"].size() > 1)
+      for (const auto& source : row["sources"]) add(std::string(), source["source"].get<std::string>(), source);
+  }
+}
+
 /// One flat row for each strategy and source, "all" first, from what figures_by_source gave.
 [[nodiscard]] Json rows_by_source(const Evaluation& run, const Json& strategies);
 

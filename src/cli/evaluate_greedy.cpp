@@ -54,17 +54,12 @@ std::string table_of(const Json& rows, const EvaluateOptions& options) {
                            {"same", "tokens, mean"},
                            {"same", "quartiles"},
                            {"never differs", "%"}});
-  const auto add = [&](const std::string& name, const std::string& data, const Json& row) {
+  for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].get<double>(); };
     table.add({name, data, cell(value("conversations"), 0), cell(value("ratio_to_f16"), 2), cell(value("same_mean"), 1),
                cell(value("same_q1"), 0) + " " + cell(value("same_median"), 0) + " " + cell(value("same_q3"), 0),
                cell(100 * value("never_differs"), 0)});
-  };
-  for (const auto& row : rows) {
-    add(row["name"], "all", row);
-    if (row["sources"].size() > 1)
-      for (const auto& source : row["sources"]) add("", source["source"], source);
-  }
+  });
   return table.text() + "\nhistory of up to " + std::to_string(options.history) + " tokens, a prompt of " +
          std::to_string(std::min(options.fresh, longest_prompt)) + ", then at most " + std::to_string(options.greedy) +
          " greedy tokens\n";

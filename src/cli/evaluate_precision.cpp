@@ -38,16 +38,11 @@ std::string table_of(const Json& rows, const std::string& reference) {
                            {"KL p95"},
                            {"KL worst", "conversation"},
                            {"top-1"}});
-  const auto add = [&](const std::string& name, const std::string& data, const Json& row) {
+  for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].get<double>(); };
     table.add({name, data, cell(value("conversations"), 0), cell(value("delta_nll"), 4), cell(value("kl"), 5),
                cell(value("kl_p95"), 5), cell(value("kl_worst"), 5), cell(value("top1"), 3)});
-  };
-  for (const auto& row : rows) {
-    add(row["name"], "all", row);
-    if (row["sources"].size() > 1)
-      for (const auto& source : row["sources"]) add("", source["source"], source);
-  }
+  });
   return table.text() + "\nagainst " + reference + "\n";
 }
 

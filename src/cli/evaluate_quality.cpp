@@ -76,19 +76,14 @@ std::string table_of(const Json& rows, const EvaluateOptions& options) {
                            {"KL worst", "conversation"},
                            {"top-1"},
                            {"benefit", "kept"}});
-  const auto add = [&](const std::string& name, const std::string& data, const Json& row) {
+  for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].is_null() ? std::nan("") : row[key].get<double>(); };
     table.add({name, data, cell(value("conversations"), 0), cell(value("bytes_per_token"), 0),
                cell(value("ratio_to_f16"), 2), cell(value("delta_nll"), 4), cell(value("kl"), 5),
                cell(value("kl_p95"), 5),
                cell(value("kl_q1"), 5) + " " + cell(value("kl_median"), 5) + " " + cell(value("kl_q3"), 5),
                cell(value("kl_worst"), 5), cell(value("top1"), 3), cell(value("history_benefit"), 4)});
-  };
-  for (const auto& row : rows) {
-    add(row["name"], "all", row);
-    if (row["sources"].size() > 1)
-      for (const auto& source : row["sources"]) add("", source["source"], source);
-  }
+  });
   return table.text() + "\nhistory of up to " + std::to_string(options.history) + " tokens, the next " +
          std::to_string(options.fresh) + " are the new input; " +
          std::to_string(rows.front()["conversations"].get<std::size_t>()) + " conversations\n";
