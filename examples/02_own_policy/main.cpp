@@ -2,7 +2,7 @@
 // loaded? Any type with this one member function is a policy; nothing is derived from or registered.
 
 #include <cstdio>
-#include <krul/restore/optimal.hpp>
+#include <krul/restore/cautious.hpp>
 #include <krul/restore/restoration_scheduler.hpp>
 
 /// Recomputes the whole history in the first layers and loads it in all others.

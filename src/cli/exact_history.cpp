@@ -51,12 +51,15 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
   BlockBytes bytes;
   if (!codings.profile || save.strategy.codes_for_link)
     bytes = measure_block_bytes(cache, model.geometry(), unwrap(codings_of(save.strategy)), tried);
-  if (codings.profile)
-    bytes.groups =
-        measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens)).groups;
+  if (codings.profile) {
+    BlockBytes joint = measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens));
+    bytes.groups = std::move(joint.groups);
+    bytes.recent_groups = std::move(joint.recent_groups);
+  }
   bytes.single = bytes.single * 64 / tried;
   bytes.pair = bytes.pair * 64 / tried;
-  for (auto& each : bytes.groups) each = each * 64 / tried;
+  for (auto* groups : {&bytes.groups, &bytes.recent_groups})
+    for (auto& each : *groups) each = each * 64 / tried;
   return {.geometry = model.geometry(),
           .tokens = tokens,
           .block_bytes = bytes,

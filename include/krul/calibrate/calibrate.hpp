@@ -288,7 +288,7 @@ double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& pr
   double sum = 0;
   for (const Trial& trial : trials_) {
     auto cache = coded_copy(model_, trial.cache, {.count = trial.history, .capacity = trial.tokens.size()},
-                            {profile, {}, trial.features}, workers_);
+                            {profile, {}, trial.features, {.count = 0}}, workers_);
     sum += divergence(trial, cache);
   }
   return sum / static_cast<double>(trials_.size());

@@ -6,6 +6,7 @@
 
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
+#include "krul/compress/joint/recent_rows.hpp"
 #include "krul/compress/joint_transform.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
@@ -17,6 +18,7 @@ struct CodedAs {
   std::shared_ptr<const Profile> profile;  ///< none: not at all
   StepScale step;
   const TokenFeatures& features;  ///< of the rows, if the profile asks for them
+  RecentRows recent = {};
 };
 
 /// Leading rows of a cache, and the room that their copy gets.
@@ -52,7 +54,8 @@ template <ModelBackend B>
     if (!as.profile) return;
     std::vector<MutableKvRows> to;
     for (OwnedKvRows& layer : coded[task]) to.push_back(layer.view());
-    const JointTransform coding(as.profile, task / blocks, as.step);
+    const bool is_recent = as.recent.include(tokens.end, rows.count);
+    const JointTransform coding(as.profile, task / blocks, is_recent ? as.recent.step(as.step) : as.step);
     const BlockContext context{static_cast<Position>(tokens.begin), as.features.of(tokens)};
     const auto chunk = coding.encode(geometry, views_of(coded[task]), context);
     expects(coding.decode(geometry, chunk, to, context).has_value(), "coded_copy: own chunks decode");

@@ -12,7 +12,7 @@
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/save.hpp"
-#include "krul/restore/optimal.hpp"
+#include "krul/restore/cautious.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
@@ -145,8 +145,8 @@ class Conversation {
                             : SavePlan::separate(options_.codec, options_.strategy);
   }
   /// The first token of the first block that a save has to code.
-  [[nodiscard]] std::size_t first_to_code() {
-    return std::min({unchanged_, manifest_.rows, cache().length()}) / manifest_.block * manifest_.block;
+  [[nodiscard]] std::size_t first_to_code(const SavePlan& plan) {
+    return first_block_to_code(manifest_, plan, cache().length(), unchanged_) * manifest_.block;
   }
 
   template <AttentionObserver O>
@@ -411,7 +411,7 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
   expects(!options_.read_only, "Conversation: opened read only");
   static_cast<void>(finish_save());  // what it could not save is saved now
   const TokenFeatures features =
-      features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code());
+      features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code(plan));
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
                                              .folder = folder_,
                                              .cache = cache(),
@@ -433,7 +433,7 @@ Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const 
   expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
   const bool unasked = background_.has_value();
   const auto before = finish_save();
-  const std::size_t first = first_to_code();
+  const std::size_t first = first_to_code(plan);
   if (KvSnapshot::bytes(model_->geometry(), cache().length() - first) > options_.largest_copy) {
     background_report_ = save(plan, statistics);
   } else {

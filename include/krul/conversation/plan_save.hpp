@@ -63,7 +63,7 @@ template <KvCache Cache>
   return measured;
 }
 
-/// What a plan with a profile makes of the same tokens, group by group.
+/// What a plan with a profile makes of the same tokens, group by group, once as recent rows and once as others.
 /// @param features  of the cache's tokens, if the profile asks for them
 /// @throws PreconditionError as measure_block_bytes, and as JointTransform::encode
 template <KvCache Cache>
@@ -78,8 +78,11 @@ template <KvCache Cache>
     for (std::size_t layer = 0; layer < groups[i].layers; ++layer)
       rows.push_back(read_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
     const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
-    measured.groups.push_back(
-        JointTransform(plan.profile, i, plan.step).encode(geometry, views_of(rows), context).size());
+    const auto bytes_at = [&](StepScale step) {
+      return JointTransform(plan.profile, i, step).encode(geometry, views_of(rows), context).size();
+    };
+    measured.groups.push_back(bytes_at(plan.step));
+    measured.recent_groups.push_back(bytes_at(plan.recent.step(plan.step)));
   }
   return measured;
 }
@@ -93,11 +96,16 @@ namespace detail {
   sizes.prompt = situation.prompt;
   if (!plan.profile) return sizes;
   const auto& groups = plan.profile->data().groups;
-  expects(situation.block_bytes.groups.size() == groups.size(), "plan_save: the bytes of each group are missing");
+  const BlockBytes& bytes = situation.block_bytes;
+  expects(bytes.groups.size() == groups.size() && bytes.recent_groups.size() == groups.size(),
+          "plan_save: the bytes of each group are missing");
   for (std::size_t i = 0; i < groups.size(); ++i)
     for (std::size_t layer = groups[i].first_layer; layer < groups[i].first_layer + groups[i].layers; ++layer) {
-      std::fill(sizes.layers[layer].block_bytes.begin(), sizes.layers[layer].block_bytes.end(),
-                situation.block_bytes.groups[i]);
+      for (std::size_t block = 0; block < sizes.blocks(); ++block) {
+        const std::size_t end = std::min((block + 1) * sizes.block, sizes.history);
+        sizes.layers[layer].block_bytes[block] =
+            plan.recent.include(end, sizes.history) ? bytes.recent_groups[i] : bytes.groups[i];
+      }
       sizes.layers[layer].joint_share = 1;
       sizes.layers[layer].most_bytes = largest_group_request;
       sizes.layers[layer].group_layers = groups[i].layers;
@@ -179,7 +187,7 @@ inline void level_groups(std::vector<std::size_t>& fronts, const Profile& profil
 /// How much coarser the rest may be coded where a front is always recomputed, and so exact: with three tenths of the
 /// rows exact the divergence falls to 0.82, about the root of the share that is coded, and 8 codes double it.
 [[nodiscard]] inline StepScale step_behind_front(StepScale step, std::size_t front, std::size_t tokens) {
-  constexpr double coarsest = 12;
+  constexpr double coarsest = coarsest_step.code;
   const double coded = static_cast<double>(tokens - front) / static_cast<double>(tokens);
   const double code = coded > 0 ? step.code + std::floor(-4 * std::log2(coded)) : coarsest;
   return {static_cast<std::int8_t>(std::min(code, std::max<double>(step.code, coarsest)))};

@@ -71,18 +71,20 @@ class BlockEncoder {
         first_block_(first_block),
         shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block} {
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) group_of_.push_back({{layer}, &job.plan.coding});
-    const auto enter = [&](std::vector<std::size_t> layers, const ChunkCoding* coding) {
-      for (const std::size_t layer : layers) group_of_[layer] = {layers, coding};
+    const auto enter = [&](const Group& group) {
+      for (const std::size_t layer : group.layers) group_of_[layer] = group;
     };
-    for (const LayerPair& pair : job.plan.pairs) enter({pair.shallow, pair.deep}, &job.plan.pair_coding);
+    for (const LayerPair& pair : job.plan.pairs) enter({{pair.shallow, pair.deep}, &job.plan.pair_coding});
     if (!job.plan.profile) return;
     const auto& groups = job.plan.profile->data().groups;
-    codings_.reserve(groups.size());
+    codings_.reserve(2 * groups.size());
     for (std::size_t i = 0; i < groups.size(); ++i) {
+      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.recent.step(job.plan.step)), ExactCodec{});
+      const ChunkCoding& recent = codings_.back();
       codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.step), ExactCodec{});
       std::vector<std::size_t> layers(groups[i].layers);
       std::iota(layers.begin(), layers.end(), groups[i].first_layer);
-      enter(std::move(layers), &codings_.back());
+      enter({std::move(layers), &codings_.back(), &recent});
     }
   }
   BlockEncoder(const BlockEncoder&) = delete;
@@ -150,7 +152,11 @@ class BlockEncoder {
     for (const std::size_t each : group_of_[layer].layers) rows.push_back(rows_of(each, tokens));
     const BlockContext context{static_cast<Position>(tokens.begin),
                                job_.features ? job_.features->of(tokens) : std::span<const float>{}};
-    return group_of_[layer].coding->encode(job_.geometry, views_of(rows), context);
+    return coding_of(layer, tokens).encode(job_.geometry, views_of(rows), context);
+  }
+  [[nodiscard]] const ChunkCoding& coding_of(std::size_t layer, TokenRange tokens) const {
+    const auto& [layers, coding, recent] = group_of_[layer];
+    return recent && job_.plan.recent.include(tokens.end, job_.cache.length()) ? *recent : *coding;
   }
 
   [[nodiscard]] OwnedKvRows rows_of(std::size_t layer, TokenRange tokens) const {
@@ -163,8 +169,9 @@ class BlockEncoder {
   struct Group {
     std::vector<std::size_t> layers;  ///< ascending
     const ChunkCoding* coding = nullptr;
+    const ChunkCoding* recent = nullptr;  ///< of recent rows, if that is another
   };
-  std::vector<ChunkCoding> codings_;  ///< of a profile's groups
+  std::vector<ChunkCoding> codings_;  ///< of a profile's groups: of recent rows, and of others
   std::vector<Group> group_of_;       ///< [L] the layers that are coded with this one, itself among them
 };
 
@@ -188,9 +195,28 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
 
 }  // namespace detail
 
+/// The first block that a save of so many rows has to code. Closed blocks that did not change stay as they are, but
+/// those that were coded more finely as the newest ones, and are not any more, get their final step.
+/// @param unchanged  leading rows that are those of the manifest
+[[nodiscard]] inline std::size_t first_block_to_code(const Manifest& saved, const SavePlan& plan, std::size_t rows,
+                                                     std::size_t unchanged) {
+  const std::size_t closed = std::min({unchanged, saved.rows, rows}) / saved.block;
+  std::size_t first = closed;
+  if (!plan.profile) return first;
+  for (std::size_t block = closed; block-- > 0;) {
+    const std::size_t end = (block + 1) * saved.block;
+    const ChunkRecord& chunk = saved.chunks[(saved.layers - 1) * saved.blocks() + block];
+    const bool was_fine =
+        plan.recent.include(end, saved.rows) && chunk.is_stored() && saved.plans[chunk.plan].codec == plan.codec_name();
+    if (!was_fine) break;
+    if (!plan.recent.include(end, rows)) first = block;
+  }
+  return first;
+}
+
 /// Appends to a saved conversation what its cache holds beyond it: one new object, then the manifest.
 ///
-/// Closed blocks that did not change are not written again; the open tail block is, until it is full.
+/// Blocks are written again only as first_block_to_code says; the open tail block is, until it is full.
 /// @param manifest   as saved before, or new with generation 0; what was saved now, if the call succeeds
 /// @param tokens     all tokens of the conversation; the cache holds rows for the first of them
 /// @param unchanged  leading rows of the cache that are those of the manifest
@@ -220,7 +246,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
     const SavePlanRecord record{job.plan.strategy, job.plan.codec_name(), job.plan.settings};
     auto plan = std::find(next.plans.begin(), next.plans.end(), record);
     if (plan == next.plans.end()) plan = next.plans.insert(plan, record);
-    const std::size_t first_block = std::min(unchanged, rows) / next.block;
+    const std::size_t first_block = first_block_to_code(manifest, job.plan, rows, unchanged);
     const auto segment =
         detail::BlockEncoder(job, next, first_block).encode(static_cast<std::uint8_t>(plan - next.plans.begin()));
     const std::string object = segment.name(next.generation);

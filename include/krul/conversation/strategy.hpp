@@ -10,7 +10,7 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/restore/as_stored.hpp"
-#include "krul/restore/optimal.hpp"
+#include "krul/restore/cautious.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/store/segment.hpp"
 

@@ -193,7 +193,4 @@ class Optimal {
 };
 static_assert(RestorePolicy<Optimal>);
 
-/// Never predicted to be slower than recomputing or loading everything.
-using DefaultPolicy = Optimal;
-
 }  // namespace krul

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "krul/restore/optimal.hpp"
+#include "krul/restore/cautious.hpp"
 #include "krul/restore/restore_policy.hpp"
 #include "krul/restore/validate.hpp"
 

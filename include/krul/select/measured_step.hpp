@@ -60,7 +60,7 @@ struct StepChoice {
   double trust = 0.6;        ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
   double least_share = 0.9;  ///< of the measured divergence that is expected at least: what is far above the usual one
                              ///< is no accident but another kind of text
-  StepScale finest{-40}, coarsest{12};
+  StepScale finest = finest_step, coarsest = coarsest_step;
   std::size_t fresh = 64;  ///< tokens that are looked at
 };
 

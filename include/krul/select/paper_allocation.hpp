@@ -15,9 +15,10 @@ namespace krul {
 
 /// Bytes of one block of tokens, coded.
 struct BlockBytes {
-  std::uint64_t single = 0;                ///< of one layer
-  std::uint64_t pair = 0;                  ///< of two layers together
-  std::vector<std::uint64_t> groups = {};  ///< of each of a profile's groups
+  std::uint64_t single = 0;                       ///< of one layer
+  std::uint64_t pair = 0;                         ///< of two layers together
+  std::vector<std::uint64_t> groups = {};         ///< of each of a profile's groups
+  std::vector<std::uint64_t> recent_groups = {};  ///< the same of recent rows, which are coded more finely
 };
 
 /// The sizes of a conversation that is not saved yet, if everything were stored: what a plan is weighed with.

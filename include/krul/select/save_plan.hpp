@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/joint/recent_rows.hpp"
 #include "krul/select/layer_pair.hpp"
 #include "krul/store/segment.hpp"
 
@@ -23,6 +24,7 @@ struct SavePlan {
   std::vector<LayerPair> pairs;                      ///< disjoint; none with a profile
   std::shared_ptr<const Profile> profile;            ///< of the model, for coding its groups of layers; may be none
   StepScale step;                                    ///< with a profile: how coarsely
+  RecentRows recent;                                 ///< with a profile: which rows are coded more finely
   std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
   std::vector<bool> hidden_states;    ///< [L] layers whose input is stored in place of K and V; empty: none
   SegmentOrder order = SegmentOrder::by_layer;  ///< how the chunks of this save lie

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "krul/compress/joint/recent_rows.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "support/toy_conversation.hpp"
 #include "support/toy_profile.hpp"
@@ -70,19 +71,28 @@ TEST_CASE("without the profile rows are recomputed, not guessed") {
   }
 }
 
-TEST_CASE("turns append: closed blocks keep their bytes") {
+TEST_CASE("turns append: the newest blocks are coded finely, all others keep their bytes") {
   toy::Backend model(ElementType::f16);
   const auto profile = toy_profile(model);
   MemoryStore store;
   std::vector<ChunkRecord> before;
-  for (std::size_t length = 70; length <= 280; length += 70) {
+  std::size_t settled = 0;  // blocks that were not the newest ones at the last save
+  for (const std::size_t length : {70, 140, 150, 220, 221, 400}) {
+    CAPTURE(length);
     auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
     std::vector<float> logits(model.geometry().vocabulary);
     REQUIRE(talk.advance(toy_tokens(length, 3), logits));
-    REQUIRE(talk.save());
+    const auto report = talk.save().value();
     const Manifest& manifest = talk.manifest();
-    for (std::size_t block = 0; block < before.size(); ++block)
-      CHECK(manifest.chunk(2, block).hash == before[block].hash);
+    for (std::size_t block = 0; block < settled; ++block) CHECK(manifest.chunk(2, block).hash == before[block].hash);
+    const std::size_t was_settled = settled;
+    settled = 0;
+    while ((settled + 1) * manifest.block + RecentRows{}.count <= length) ++settled;
+    for (std::size_t block = was_settled; block < std::min(settled, before.size()); ++block)
+      CHECK(manifest.chunk(2, block).bytes < before[block].bytes);
+    // Coded are the blocks that settled, and what comes after them; without any, from the open block on.
+    const std::size_t first = settled > was_settled ? was_settled : before.size();
+    CHECK(report.new_rows == length - first * manifest.block);
     before.clear();
     for (std::size_t block = 0; block < length / manifest.block; ++block) before.push_back(manifest.chunk(2, block));
   }

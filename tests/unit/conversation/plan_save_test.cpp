@@ -124,9 +124,11 @@ TEST_CASE("the default codes by the profile where the link is slow and by rows w
   SaveSituation of = situation.of(krul);
   const SavePlan joint = codings_of(krul, profile).value();
   of.profile = profile;
-  of.block_bytes.groups =
-      measure_group_bytes(situation.cache, of.geometry, joint, 16, token_features(situation.model, situation.tokens))
-          .groups;
+  const BlockBytes measured =
+      measure_group_bytes(situation.cache, of.geometry, joint, 16, token_features(situation.model, situation.tokens));
+  for (std::size_t i = 0; i < measured.groups.size(); ++i) CHECK(measured.recent_groups[i] > measured.groups[i]);
+  of.block_bytes.groups = measured.groups;
+  of.block_bytes.recent_groups = measured.recent_groups;
   of.costs->layer.decode_row_s = 1e-6;
   of.costs->layer.joint_row_s = 2e-4;
   of.costs->layer.project_row_s = of.costs->layer.finish_row_s = 1e-3;

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "krul/restore/cautious.hpp"
 #include "support/restore_samples.hpp"
 
 using namespace krul;
@@ -33,8 +34,22 @@ TEST_CASE("the default plan is never predicted slower than recomputing or loadin
     const double planned = predict(RestorationScheduler<>().plan(sizes, costs), sizes, costs).first_token_s;
     REQUIRE(planned <= first_token_s(sizes, costs, FullRecompute{}));
     REQUIRE(planned <= first_token_s(sizes, costs, FullLoad{}));
-    REQUIRE(planned <= first_token_s(sizes, costs, UniformSplit{}));
-    REQUIRE(planned <= first_token_s(sizes, costs, Pyramid{}));
+  }
+}
+
+TEST_CASE("a cautious plan is the best where computing takes longer than was measured") {
+  std::mt19937_64 random(9);
+  for (int i = 0; i < 2000; ++i) {
+    const RestoreSizes sizes = random_sizes(random);
+    const Costs costs = random_costs(random);
+    const Cautious<Optimal> cautious;
+    const Costs higher = cautious.cautious(costs);
+    const double planned = first_token_s(sizes, higher, Wish{cautious.prefix(sizes, costs)});
+    REQUIRE(planned <= first_token_s(sizes, higher, FullRecompute{}));
+    REQUIRE(planned <= first_token_s(sizes, higher, FullLoad{}));
+    REQUIRE(planned <= first_token_s(sizes, higher, UniformSplit{}));
+    REQUIRE(planned <= first_token_s(sizes, higher, Pyramid{}));
+    REQUIRE(Cautious(Optimal{}, 1).prefix(sizes, costs) == Optimal{}.prefix(sizes, costs));
   }
 }
 

@@ -35,7 +35,7 @@ class Int8Panels {
   [[nodiscard]] std::size_t panels() const noexcept { return (columns_ + width - 1) / width; }
   /// [quads, 16] of one panel; what lies beyond the matrix is zero.
   [[nodiscard]] const std::uint32_t* panel(std::size_t index) const noexcept {
-    return &words_[index * quads() * width];
+    return words_.data() + index * quads() * width;
   }
 
  private:

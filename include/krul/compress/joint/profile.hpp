@@ -68,6 +68,9 @@ struct StepScale {
   friend bool operator==(const StepScale&, const StepScale&) = default;
 };
 
+/// Steps worth choosing: below, what a profile leaves out is most of the error; above, texts lose their sense.
+inline constexpr StepScale finest_step{-40}, coarsest_step{12};
+
 /// What a plan's record calls its codec, before the profile's hash.
 inline constexpr std::string_view profile_prefix = "profile ";
 

@@ -5,6 +5,7 @@
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
+#include "krul/compress/joint/recent_rows.hpp"
 #include "krul/reference/joint_transform.hpp"
 #include "support/profile_samples.hpp"
 
@@ -203,6 +204,47 @@ TEST_CASE("coding what was decoded changes no symbol") {
   const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
   REQUIRE(coding.decode(geometry, chunk, sample.room(), sample.context()));
   CHECK(coding.encode(geometry, sample.rows(), sample.context()) == chunk);
+}
+
+TEST_CASE("rows that were coded finely while they were new lose nothing by it") {
+  const Geometry geometry = profile_geometry(ElementType::f32);
+  const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
+  const RecentRows recent;
+  for (const int code : {-12, 0, 6}) {
+    CAPTURE(code);
+    const StepScale step{static_cast<std::int8_t>(code)};
+    const JointTransform coarse(profile, 0, step), fine(profile, 0, recent.step(step));
+    Sample sample(geometry, 64, 4, 128, 0, 5);
+    const Bytes at_once = coarse.encode(geometry, sample.rows(), sample.context());
+    const Bytes when_new = fine.encode(geometry, sample.rows(), sample.context());
+    CHECK(when_new.size() > at_once.size());
+    REQUIRE(fine.decode(geometry, when_new, sample.room(), sample.context()));
+    const Bytes later = coarse.encode(geometry, sample.rows(), sample.context());
+    const Symbols wanted = symbols_of(at_once, *profile, 0, 64), found = symbols_of(later, *profile, 0, 64);
+    REQUIRE(found.coded[0] == wanted.coded[0]);
+    REQUIRE(found.coded[1] == wanted.coded[1]);
+    // The bounds of a coarse step that holds symbol k lie (|k| + 1/2) |3 - ratio| fine steps from those of three fine
+    // ones: as large a part of the values gets a neighbour. Twice as many, for int8 products.
+    const double ratio = step.factor() / recent.step(step).factor();
+    double expected = 0, differ = 0;
+    for (std::size_t i = 0; i < wanted.values.size(); ++i) {
+      expected += (std::abs(wanted.values[i]) + 0.5) * std::abs(3 - ratio) / ratio;
+      differ += wanted.values[i] != found.values[i];
+      CHECK(std::abs(wanted.values[i] - found.values[i]) <= 1);
+    }
+    CHECK(differ <= 2 * expected);
+  }
+}
+
+TEST_CASE("only what ends near the end is recent, and is never coded more coarsely") {
+  const RecentRows recent{.count = 64, .finer = 25};
+  CHECK(recent.include(1024, 1024));
+  CHECK(recent.include(961, 1024));
+  CHECK_FALSE(recent.include(960, 1024));
+  CHECK_FALSE(RecentRows{.count = 0}.include(1024, 1024));
+  CHECK(recent.step({-2}).code == -27);
+  CHECK(recent.step({-30}).code == finest_step.code);
+  CHECK(recent.step({-50}).code == -50);
 }
 
 TEST_CASE("the row at position 0 is kept, or is the profile's") {
