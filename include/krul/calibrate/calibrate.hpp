@@ -38,7 +38,9 @@ struct CalibrationSettings {
   std::size_t trials = 4;                       ///< conversations on which sensitivities and steps are measured
   std::size_t fresh = 64;                       ///< tokens after the history whose predictions are compared
   double target_kl = 0.009;                     ///< of code 0, over the trials
-  bool features = true;                         ///< predict rows from their tokens
+  double keys_worth = 1.7;  ///< how much more an error of K counts than the trials say: whoever looks something up
+                            ///< needs keys that are alike told apart, and conversations that go on rarely do
+  bool features = true;  ///< predict rows from their tokens
   FitSettings fit = {};
 };
 
@@ -278,7 +280,7 @@ void Calibration<B>::measure_sensitivities() {
     }
   }
   const double mean = std::accumulate(found.begin(), found.end(), 0.0) / static_cast<double>(found.size());
-  for (double& value : found) value /= mean;
+  for (std::size_t i = 0; i < found.size(); ++i) found[i] *= (i < layers ? settings_.keys_worth : 1) / mean;
   sensitivity_ = std::move(found);
 }
 

@@ -53,10 +53,10 @@ enum class StoredAs : std::uint8_t { keys_and_values, hidden_states, heavy_hitte
 
 /// Steps of a profile whose code 0 has a KL of 0.009 on what it was fitted to. What was not fitted to errs more: these
 /// were chosen on other sources, see docs/coding.md.
-inline constexpr StepScale step_of_codec{-20}, step_of_compact{-2}, step_of_small{0};
+inline constexpr StepScale step_of_codec{-13}, step_of_compact{-6}, step_of_small{3};
 
 /// The divergence, in nats, for which a conversation's own step is chosen once it can be measured.
-inline constexpr double kl_of_codec = 0.0026, kl_of_compact = 0.011, kl_of_small = 0.012;
+inline constexpr double kl_of_codec = 0.0024, kl_of_compact = 0.0045, kl_of_small = 0.0105;
 
 /// A name for how rows are stored and how they are brought back. Pure data: see plan_save and the policy.
 struct Strategy {
@@ -73,7 +73,8 @@ struct Strategy {
   std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
                                        ///< profile, or if there is none, by the row codec
   double kl = 0;  ///< what a conversation's step is chosen for, once it can be measured; 0: the step stays
-  bool codes_for_link = false;  ///< the row codec where that brings the first token sooner than the profile's coding
+  StepScale finest = finest_step;  ///< that may be chosen
+  bool codes_for_link = false;     ///< the row codec where that brings the first token sooner than the profile's coding
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -184,15 +185,16 @@ struct Strategy {
        .codec = "int8",
        .policy = FullLoad{},
        .meaning =
-           "groups of layers coded together by the model's profile, all of it read: 7 to 9 times smaller than f16",
+           "groups of layers coded together by the model's profile, all of it read: 8 to 11 times smaller than f16",
        .step = step_of_codec,
        .kl = kl_of_codec},
       {.name = "krul-compact",
        .codec = "int4",
        .policy = FullLoad{},
-       .meaning = "the same with larger steps: 10 to 17 times smaller",
+       .meaning = "the same with larger steps: 10 to 14 times smaller",
        .step = step_of_compact,
-       .kl = kl_of_compact},
+       .kl = kl_of_compact,
+       .finest = {-20}},
       {.name = "krul-small",
        .codec = "int4",
        .policy = AsStored{},
