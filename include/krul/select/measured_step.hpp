@@ -57,7 +57,7 @@ inline constexpr std::size_t least_measured_tokens = 256;
 struct StepChoice {
   double kl = 0.01;          ///< wanted, mean over what comes next
   double usual_kl = 0.0075;  ///< of code 0, over conversations that a profile was not calibrated on
-  double trust = 0.45;       ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
+  double trust = 0.6;        ///< how far a measured divergence tells of the next tokens: 1 fully, 0 not at all
   double least_share = 0.9;  ///< of the measured divergence that is expected at least: what is far above the usual one
                              ///< is no accident but another kind of text
   StepScale finest = finest_step, coarsest = coarsest_step;

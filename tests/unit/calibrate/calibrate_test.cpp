@@ -116,6 +116,39 @@ TEST_CASE("a damaged chunk of a group is repaired in all its layers") {
   CHECK(talk.advance(tokens, logits).value().repaired_rows == 3 * 64);
 }
 
+TEST_CASE("the more keys are worth, the less of the error is theirs") {
+  toy::Backend model(ElementType::f16);
+  const Geometry& geometry = model.geometry();
+  const auto tokens = toy_tokens(192, 3);
+  const auto exact = test::run_through(model, tokens);
+  Workers workers(2);
+  const TokenFeatures features(model, tokens);
+  double shares[2];
+  for (const bool worthy : {false, true}) {
+    std::vector<std::vector<Token>> conversations;
+    for (unsigned seed = 1; seed <= 20; ++seed) conversations.push_back(toy_tokens(200, seed * 7919));
+    const CalibrationSettings settings{
+        .groups = {4}, .trials = 2, .fresh = 16, .target_kl = 1e-4, .keys_worth = worthy ? 16.0 : 1.0};
+    const auto profile =
+        Profile::create(calibrate_profile(model, {conversations}, workers, settings), geometry).value();
+    const auto coded = coded_copy(model, exact.cache, {.count = tokens.size(), .capacity = tokens.size()},
+                                  {profile, {}, features, {.count = 0}}, workers);
+    double error[2] = {};
+    for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+      const auto before = read_kv_rows(exact.cache, geometry, layer, {0, tokens.size()});
+      const auto after = read_kv_rows(coded, geometry, layer, {0, tokens.size()});
+      for (const bool values : {false, true}) {
+        std::vector<float> a(tokens.size() * geometry.kv_values()), b(a.size());
+        to_float(geometry.cache_type, values ? before.values : before.keys, a);
+        to_float(geometry.cache_type, values ? after.values : after.keys, b);
+        for (std::size_t i = 0; i < a.size(); ++i) error[values] += double{a[i] - b[i]} * (a[i] - b[i]);
+      }
+    }
+    shares[worthy] = error[0] / (error[0] + error[1]);
+  }
+  CHECK(shares[true] < shares[false]);
+}
+
 TEST_CASE("calibration refuses what it cannot use") {
   toy::Backend model(ElementType::f16);
   Workers workers(1);
