@@ -74,7 +74,8 @@ std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, 
   if (!save.profile || save.strategy.kl <= 0) return std::nullopt;
   if (save.step) return save.step;
   const CodedConversation<CpuModel::Cache> talk{cache, save.tokens, save.profile, model.workers()};
-  return measured_step(model, talk, {.kl = save.strategy.kl, .finest = save.strategy.finest});
+  return measured_step(model, talk,
+                       {.kl = save.strategy.kl, .finest = save.strategy.finest, .coarsest = save.strategy.coarsest});
 }
 
 SavePlan plan_with(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,

@@ -38,7 +38,7 @@ struct CalibrationSettings {
   std::size_t trials = 4;                       ///< conversations on which sensitivities and steps are measured
   std::size_t fresh = 64;                       ///< tokens after the history whose predictions are compared
   double target_kl = 0.009;                     ///< of code 0, over the trials
-  double keys_worth = 2.2;  ///< how much more an error of K counts than the trials say: whoever looks something up
+  double keys_worth = 1.7;  ///< how much more an error of K counts than the trials say: whoever looks something up
                             ///< needs keys that are alike told apart, and conversations that go on rarely do
   bool features = true;     ///< predict rows from their tokens
   FitSettings fit = {};

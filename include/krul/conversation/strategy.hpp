@@ -73,8 +73,8 @@ struct Strategy {
   std::optional<StepScale> step = {};  ///< coded in the groups of the model's profile, this coarsely; without a
                                        ///< profile, or if there is none, by the row codec
   double kl = 0;  ///< what a conversation's step is chosen for, once it can be measured; 0: the step stays
-  StepScale finest = finest_step;  ///< that may be chosen
-  bool codes_for_link = false;     ///< the row codec where that brings the first token sooner than the profile's coding
+  StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
+  bool codes_for_link = false;  ///< the row codec where that brings the first token sooner than the profile's coding
 
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
@@ -194,7 +194,8 @@ struct Strategy {
        .meaning = "the same with larger steps: 10 to 14 times smaller",
        .step = step_of_compact,
        .kl = kl_of_compact,
-       .finest = {-20}},
+       .finest = {-20},
+       .coarsest = step_of_compact},
       {.name = "krul-small",
        .codec = "int4",
        .policy = AsStored{},
