@@ -41,6 +41,7 @@ int main() {
   show("load", krul::FullLoad{}, sizes, costs);
   show("uniform split", krul::UniformSplit{}, sizes, costs);
   show("pyramid", krul::Pyramid{}, sizes, costs);
-  show("the best found", krul::DefaultPolicy{}, sizes, costs);
+  show("the best found", krul::Optimal{}, sizes, costs);
+  show("the default", krul::DefaultPolicy{}, sizes, costs);
   show("first 8 layers", FirstLayers{8}, sizes, costs);
 }
