@@ -52,7 +52,8 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
   if (!codings.profile || save.strategy.codes_for_link)
     bytes = measure_block_bytes(cache, model.geometry(), unwrap(codings_of(save.strategy)), tried);
   if (codings.profile) {
-    BlockBytes joint = measure_group_bytes(cache, model.geometry(), codings, tried, token_features(model, save.tokens));
+    const TokenFeatures features = features_for(model, codings, save.tokens, cache.length() - tried);
+    BlockBytes joint = measure_group_bytes(cache, model.geometry(), codings, tried, features);
     bytes.groups = std::move(joint.groups);
     bytes.recent_groups = std::move(joint.recent_groups);
   }
