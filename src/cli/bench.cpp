@@ -160,6 +160,7 @@ void add_bench(CLI::App& program, Tool& tool) {
   decode->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
   decode->callback([options, &tool] { bench_decode(*options, tool); });
 
+  add_bench_coding(*bench, tool);
   add_bench_restore(*bench, tool);
   add_bench_serve(*bench, tool);
   add_bench_observe(*bench, tool);

@@ -29,6 +29,7 @@ struct PhasesOptions {
 /// Prints what each part of a pass takes, beside what it cannot do without on this machine.
 void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& tool);
 
+void add_bench_coding(CLI::App& bench, Tool& tool);
 void add_bench_restore(CLI::App& bench, Tool& tool);
 void add_bench_serve(CLI::App& bench, Tool& tool);
 void add_bench_observe(CLI::App& bench, Tool& tool);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "coding_probe.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/model/decoder_file.hpp"
@@ -38,52 +39,6 @@ std::vector<std::vector<float>> output_matrices(const std::string& path, const G
   return outputs;
 }
 
-/// What coding a conversation takes on one core, microseconds a token.
-struct CodingSpeed {
-  double encode_us = 0, decode_us = 0;
-};
-
-CodingSpeed measure_coding(LoadedModel& model, const std::shared_ptr<const Profile>& profile,
-                           std::span<const Token> tokens, StepScale step) {
-  constexpr std::size_t block = 64, repeats = 5;
-  const Geometry& geometry = model.backend.geometry();
-  tokens = tokens.first(std::min<std::size_t>(tokens.size() / block * block, 8 * block));
-  auto cache = model.backend.make_cache(tokens.size());
-  auto batch = model.backend.make_batch();
-  prefill(model.backend, cache, batch, tokens, {});
-  const TokenFeatures features = profile->data().features > 0 ? token_features(model.backend, tokens) : TokenFeatures{};
-  const SteadyClock clock;
-  std::vector<CodingSpeed> rounds(repeats);
-  for (CodingSpeed& round : rounds)
-    for (std::size_t i = 0; i < profile->data().groups.size(); ++i) {
-      const auto& group = profile->data().groups[i];
-      const JointTransform coding(profile, i, step);
-      for (std::size_t first = 0; first < tokens.size(); first += block) {
-        const TokenRange range{first, first + block};
-        std::vector<MutableKvRows> rows;
-        for (std::size_t layer = group.first_layer; layer < group.first_layer + group.layers; ++layer) {
-          const std::size_t at = first * geometry.kv_row_bytes(), length = block * geometry.kv_row_bytes();
-          const MutableKvRows view = cache.view(layer);
-          rows.push_back({view.keys.subspan(at, length), view.values.subspan(at, length)});
-        }
-        const std::vector<KvRows> from(rows.begin(), rows.end());
-        const BlockContext context{static_cast<Position>(first), features.of(range)};
-        const TimePoint start = clock.now();
-        const auto chunk = coding.encode(geometry, from, context);
-        const TimePoint coded = clock.now();
-        unwrap(coding.decode(geometry, chunk, rows, context));
-        round.encode_us += seconds(coded - start) * 1e6 / static_cast<double>(tokens.size());
-        round.decode_us += seconds(clock.now() - coded) * 1e6 / static_cast<double>(tokens.size());
-      }
-    }
-  const auto least = [&](double CodingSpeed::*of) {
-    double best = rounds[0].*of;
-    for (const CodingSpeed& round : rounds) best = std::min(best, round.*of);
-    return best;
-  };
-  return {least(&CodingSpeed::encode_us), least(&CodingSpeed::decode_us)};
-}
-
 void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const SteadyClock clock;
   const TimePoint start = clock.now();
@@ -117,7 +72,14 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const double taken_s = seconds(clock.now() - start);
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
-  const CodingSpeed speed = measure_coding(model, profile, conversations.front(), step_of_compact);
+  const std::span<const Token> sample(conversations.front());
+  const CodingProbe probe(model, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
+  CodingFigures speed = probe.run(step_of_compact);
+  for (int round = 0; round < 4; ++round) {
+    const CodingFigures again = probe.run(step_of_compact);
+    speed.encode_us = std::min(speed.encode_us, again.encode_us);
+    speed.decode_us = std::min(speed.decode_us, again.decode_us);
+  }
   if (tool.json) {
     tool.print({{"profile", file.string()},
                 {"hash", profile->hash()},

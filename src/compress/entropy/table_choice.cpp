@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <numeric>
 
 #include "krul/compress/entropy/symbol_decoder.hpp"
@@ -15,7 +16,7 @@ constexpr std::uint8_t decays = 8;
 
 /// Two-sided geometric: each difference is decay / 8 times as frequent as the next smaller one, and 8 stands for 15
 /// / 16. Named by a byte in what is stored; 0 there means that all differences are zero.
-SymbolTable difference_table(std::uint8_t decay) {
+TableSet difference_table(std::uint8_t decay) {
   constexpr std::size_t reach = 15;
   std::vector<std::uint64_t> counts(2 * reach + 2);
   std::uint64_t count = std::uint64_t{1} << 40;
@@ -26,7 +27,32 @@ SymbolTable difference_table(std::uint8_t decay) {
       counts.back() = count;
     count = decay < decays ? count / 8 * decay : count / 16 * 15;
   }
-  return SymbolTable::from_counts(counts);
+  return TableSet({SymbolTable::from_counts(counts)});
+}
+
+constexpr int largest = TableSet::largest_size;
+
+/// A table of differences, made ready.
+struct Differences {
+  TableSet table;
+  SymbolEncoder encoder;
+  /// Of differences from -largest up, in bits / 1024; with room for a look beyond the last one.
+  std::array<std::uint32_t, 2 * largest + SymbolEncoder::vector> prices{};
+
+  explicit Differences(std::uint8_t decay) : table(difference_table(decay)), encoder(table) {
+    for (int i = 0; i < 2 * largest; ++i)
+      prices[static_cast<std::size_t>(i)] = table.table(1).cost(static_cast<std::int16_t>(i - largest));
+  }
+};
+
+/// For decays from 1 up. Constants: made when the first is needed.
+const Differences& differences_of(std::uint8_t decay) {
+  static const std::vector<Differences> all = [] {
+    std::vector<Differences> made;
+    for (std::uint8_t each = 1; each <= decays; ++each) made.emplace_back(each);
+    return made;
+  }();
+  return all[decay - 1U];
 }
 
 SymbolBlock block_of(std::size_t count) {
@@ -40,16 +66,6 @@ std::vector<std::int16_t> differences(std::span<const std::uint8_t> indices, std
   return result;
 }
 
-constexpr int largest = TableSet::largest_size;
-using Prices = std::array<std::uint32_t, 2 * largest>;  ///< of differences from -largest up, in bits / 1024
-
-Prices prices_of(const SymbolTable& table) {
-  Prices prices;
-  for (int i = 0; i < 2 * largest; ++i)
-    prices[static_cast<std::size_t>(i)] = table.cost(static_cast<std::int16_t>(i - largest));
-  return prices;
-}
-
 /// The decay for all differences together.
 std::uint8_t decay_for(std::span<const std::int16_t> values) {
   std::array<std::uint64_t, 2 * largest> seen{};
@@ -58,11 +74,63 @@ std::uint8_t decay_for(std::span<const std::int16_t> values) {
   std::uint8_t best = 0;
   std::uint64_t least = 0;
   for (std::uint8_t decay = 1; decay <= decays; ++decay) {
-    const Prices prices = prices_of(difference_table(decay));
+    const auto& prices = differences_of(decay).prices;
     const auto sum = std::inner_product(seen.begin(), seen.end(), prices.begin(), std::uint64_t{0});
     if (best == 0 || sum < least) best = decay, least = sum;
   }
   return best;
+}
+
+/// What a column takes with the indices around its cheapest one.
+struct Nearby {
+  static constexpr std::size_t most = SymbolEncoder::vector;
+  using Costs = std::array<std::uint32_t, most>;
+
+  std::size_t first = 0;
+  Costs costs;         ///< of first, first + 1, ...
+  bool zeros = false;  ///< then index 0 costs nothing, wherever `first` is
+
+  /// Indices beyond a small set stay out of reach.
+  Nearby() { costs.fill(SymbolEncoder::out_of_reach); }
+
+  /// The index with the least sum of its cost and prices[index]; of equal ones the lowest.
+  [[nodiscard]] std::uint8_t best(std::span<const std::uint32_t> prices) const {
+    const std::uint32_t* const price = &prices[first];
+    Costs sums;
+    for (std::size_t i = 0; i < most; ++i) sums[i] = costs[i] + price[i];
+    std::uint32_t least = sums[0];
+    for (std::size_t i = 1; i < most; ++i) least = std::min(least, sums[i]);
+    if (zeros && prices[0] <= least) return 0;
+    return static_cast<std::uint8_t>(
+        first + static_cast<std::size_t>(std::find(sums.begin(), sums.end(), least) - sums.begin()));
+  }
+};
+
+/// Prices of any set of indices, read from any index on.
+using Prices = std::array<std::uint32_t, largest + Nearby::most>;
+
+/// Around the predicted index, costs rise on both sides of the best one as long as its table reaches all symbols.
+/// Where the best one is not in sight, all are priced.
+Nearby nearby(const SymbolEncoder& encoder, std::span<const std::int16_t> column, std::size_t predicted) {
+  constexpr std::size_t most = Nearby::most, edge = 2;  // neighbours are of two shapes
+  const std::size_t size = encoder.size(), count = std::min(size, most), last = size - count;
+  const auto around = [&](std::size_t index) { return std::min(index - std::min(index, most / 2), last); };
+  int largest_symbol = 0;
+  for (const std::int16_t symbol : column) largest_symbol = std::max(largest_symbol, std::abs(int{symbol}));
+  Nearby here;
+  here.zeros = largest_symbol == 0;
+  here.first = around(predicted);
+  encoder.costs(column, here.first, std::span(here.costs).first(count));
+  if (here.zeros) return here;
+  const std::size_t best = here.best(Prices{}), position = best - here.first;
+  const bool in_sight = (here.first == 0 || position >= edge) && (here.first == last || position < most - edge);
+  if (in_sight && largest_symbol <= encoder.reach(best)) return here;
+  std::array<std::uint32_t, largest> all;
+  encoder.costs(column, 0, std::span(all).first(size));
+  here.first = around(static_cast<std::size_t>(
+      std::min_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size)) - all.begin()));
+  std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(here.first), count, here.costs.begin());
+  return here;
 }
 
 bool all_below(std::span<const std::uint8_t> indices, std::size_t size) {
@@ -77,26 +145,18 @@ std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, SymbolBloc
   const std::size_t size = encoder.size();
   expects(symbols.size() == block.symbols() && predicted.size() == block.columns && all_below(predicted, size),
           "choose_tables: needs the symbols of the block and a prediction from the set for each column");
-  std::vector<std::uint32_t> costs(block.columns * size);
+  std::vector<Nearby> costs(block.columns);
   std::vector<std::uint8_t> chosen(block.columns);
-  const auto of_column = [&](std::size_t column) { return std::span(costs).subspan(column * size, size); };
   for (std::size_t column = 0; column < block.columns; ++column) {
-    const auto of_index = of_column(column);
-    encoder.costs(symbols.subspan(column * block.tokens, block.tokens), of_index);
-    chosen[column] = static_cast<std::uint8_t>(std::min_element(of_index.begin(), of_index.end()) - of_index.begin());
+    costs[column] = nearby(encoder, symbols.subspan(column * block.tokens, block.tokens), predicted[column]);
+    chosen[column] = costs[column].best(Prices{});
   }
   // What a difference costs depends on all of them: the table that suits the free choice prices the final one.
   const std::uint8_t decay = decay_for(differences(chosen, predicted));
   if (decay == 0) return chosen;
-  const Prices price = prices_of(difference_table(decay));
-  for (std::size_t column = 0; column < block.columns; ++column) {
-    const auto of_index = of_column(column);
-    const std::size_t zero = largest - std::size_t{predicted[column]};
-    std::size_t best = 0;
-    for (std::size_t i = 1; i < size; ++i)
-      if (of_index[i] + price[zero + i] < of_index[best] + price[zero + best]) best = i;
-    chosen[column] = static_cast<std::uint8_t>(best);
-  }
+  const auto& prices = differences_of(decay).prices;
+  for (std::size_t column = 0; column < block.columns; ++column)
+    chosen[column] = costs[column].best(std::span(prices).subspan(largest - std::size_t{predicted[column]}));
   return chosen;
 }
 
@@ -109,8 +169,7 @@ std::vector<std::byte> encode_tables(std::span<const std::uint8_t> indices, std:
   std::vector<std::byte> bytes{static_cast<std::byte>(decay)};
   if (decay == 0) return bytes;
   const SymbolBlock block = block_of(indices.size());
-  const SymbolEncoder encoder(TableSet({difference_table(decay)}));
-  const auto coded = encoder.encode(block, values, std::vector<std::uint8_t>(block.columns, 1));
+  const auto coded = differences_of(decay).encoder.encode(block, values, std::vector<std::uint8_t>(block.columns, 1));
   bytes.insert(bytes.end(), coded.begin(), coded.end());
   return bytes;
 }
@@ -126,9 +185,8 @@ Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint
   std::vector<std::int16_t> values(block.symbols());
   if (decay == 0 ? !bytes.empty() : decay > decays) return damaged();
   if (decay > 0) {
-    const TableSet tables({difference_table(decay)});
     const std::vector<std::uint8_t> all(block.columns, 1);
-    if (auto status = decode_symbols(bytes, block, all, tables, values); !status) return status;
+    if (auto status = decode_symbols(bytes, block, all, differences_of(decay).table, values); !status) return status;
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
     const int index = i < out.size() ? predicted[i] + values[i] : 0;

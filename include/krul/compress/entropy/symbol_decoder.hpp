@@ -3,21 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "krul/compress/entropy/detail/decode_state.hpp"
+#include "krul/compress/entropy/entropy_path.hpp"
 #include "krul/compress/entropy/symbol_block.hpp"
 #include "krul/compress/entropy/table_set.hpp"
 #include "krul/core/error.hpp"
 
 namespace krul {
-
-/// Instructions that a decoder may use. All give the same symbols and the same errors.
-enum class EntropyPath : std::uint8_t { portable, avx512 };
-
-[[nodiscard]] std::string_view name(EntropyPath path) noexcept;
-[[nodiscard]] bool available(EntropyPath path) noexcept;    ///< on this processor
-[[nodiscard]] EntropyPath fastest_entropy_path() noexcept;  ///< of those that are available
 
 /// Decodes one block a few columns at a time, so that a caller can turn them into what it needs (floats times a step,
 /// pairs of bf16) while they are in the first-level cache. Keeps views of bytes, tables and indices.

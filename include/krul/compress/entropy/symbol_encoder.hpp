@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "krul/compress/entropy/detail/encode_table.hpp"
+#include "krul/compress/entropy/entropy_path.hpp"
 #include "krul/compress/entropy/symbol_block.hpp"
 #include "krul/compress/entropy/table_set.hpp"
 
@@ -18,34 +20,42 @@ class SymbolEncoder {
   /// @param symbols          [C, T]: a column after another
   /// @param table_of_column  [C], indices into the set; 0 for columns of zeros
   /// @return the block's bytes, which only decode with the same block, tables and indices
-  /// @throws PreconditionError if a span's length does not fit, an index is not in the set, or a column of index 0 has
-  ///         another symbol than 0
+  /// @throws PreconditionError if a span's length does not fit, an index is not in the set, a column of index 0 has
+  ///         another symbol than 0, or the path is not available
   [[nodiscard]] std::vector<std::byte> encode(SymbolBlock block, std::span<const std::int16_t> symbols,
-                                              std::span<const std::uint8_t> table_of_column) const;
+                                              std::span<const std::uint8_t> table_of_column,
+                                              EntropyPath path = fastest_entropy_path()) const;
 
-  /// What a column would take with each index, in bits / 1024; index 0 is priced out of reach if not all are zero.
-  /// @param costs  [size()], overwritten
-  /// @throws PreconditionError if the column has more than 2^16 symbols or the length of costs does not fit
-  void costs(std::span<const std::int16_t> column, std::span<std::uint32_t> costs) const;
+  /// How many neighbouring indices are priced at once: more take four times as long.
+  static constexpr std::size_t vector = 16;
+
+  /// More than a column of 2^16 symbols takes with any table: below 44 bits a symbol.
+  static constexpr std::uint32_t out_of_reach = 0xf0000000U;
+
+  /// What a column would take with the indices first, first + 1, ..., in bits / 1024; index 0 is priced out_of_reach if
+  /// not all are zero.
+  /// @param costs  [n], overwritten
+  /// @throws PreconditionError if the column has more than 2^16 symbols or an index is not in the set
+  void costs(std::span<const std::int16_t> column, std::size_t first, std::span<std::uint32_t> costs) const;
 
   /// The index with which a column takes fewest bits; of equal ones the lowest.
   [[nodiscard]] std::uint8_t best_table(std::span<const std::int16_t> column) const;
 
   [[nodiscard]] std::size_t size() const noexcept { return tables_.size() + 1; }  ///< number of indices
+  /// The largest size of a symbol that index >= 1 codes without an escape.
+  [[nodiscard]] int reach(std::size_t index) const { return tables_.at(index - 1).reach << tables_[index - 1].shift; }
 
  private:
-  /// What a push of symbol i onto a state needs.
-  struct Table {
-    SymbolTable symbols;
-    std::vector<std::uint16_t> begin;    ///< [n]: where the slots of symbol i begin in `slots`
-    std::vector<std::uint64_t> inverse;  ///< [n]: of the frequency of symbol i
-    std::vector<std::uint16_t> slots;    ///< [2^14]: slot of each offset, symbol after symbol
-  };
   static constexpr int dense = 128;                           ///< symbols in [-dense, dense) have their costs at hand
   static constexpr std::size_t row = TableSet::largest_size;  ///< costs of one symbol: one for each index
 
-  std::vector<Table> tables_;               ///< [size() - 1]
-  std::vector<std::uint32_t> dense_costs_;  ///< [2 * dense + 1, row]; the last row is zeros
+  /// Of symbols that are at hand; returns whether there are others.
+  template <std::size_t Vectors>
+  bool add_dense_costs(std::span<const std::int16_t> column, std::size_t first, std::span<std::uint32_t> costs) const;
+
+  std::vector<SymbolTable> symbols_;         ///< [size() - 1]
+  std::vector<detail::EncodeTable> tables_;  ///< [size() - 1]
+  std::vector<std::uint32_t> dense_costs_;   ///< [2 * dense + 2, row]; the last two rows are zeros
 };
 
 }  // namespace krul

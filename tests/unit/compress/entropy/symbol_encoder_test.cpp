@@ -34,12 +34,43 @@ TEST_CASE("idle streams cost nothing") {
   CHECK(universal_encoder().encode({0, 64}, {}, {}).empty());
 }
 
+TEST_CASE("every path writes the same bytes, whatever the shape") {
+  for (const std::size_t tokens : {1U, 2U, 15U, 16U, 17U, 31U, 32U, 33U, 64U, 65U, 256U})
+    for (const std::size_t columns : {1U, 3U, 400U})
+      for (const auto family : symbol_families) {
+        CAPTURE(tokens);
+        CAPTURE(columns);
+        CAPTURE(family);
+        const auto sample = symbol_sample(family, {columns, tokens}, 7);
+        const auto expected =
+            universal_encoder().encode(sample.block, sample.symbols, sample.tables, EntropyPath::portable);
+        for (const auto path : entropy_paths())
+          CHECK(universal_encoder().encode(sample.block, sample.symbols, sample.tables, path) == expected);
+      }
+}
+
+TEST_CASE("costs of some indices are those of all") {
+  std::vector<std::uint32_t> all(universal_encoder().size());
+  for (const auto family : symbol_families) {
+    const auto sample = symbol_sample(family, {20, 40}, 8);
+    for (std::size_t column = 0; column < sample.block.columns; ++column) {
+      universal_encoder().costs(sample.column(column), 0, all);
+      for (const std::size_t count : {1U, 15U, 16U, 17U, 40U})
+        for (const std::size_t first : {std::size_t{0}, std::size_t{5}, all.size() - count}) {
+          std::vector<std::uint32_t> some(count);
+          universal_encoder().costs(sample.column(column), first, some);
+          CHECK(std::equal(some.begin(), some.end(), all.begin() + static_cast<std::ptrdiff_t>(first)));
+        }
+    }
+  }
+}
+
 TEST_CASE("costs agree with their twin and name the best table") {
   for (const auto family : symbol_families) {
     const auto sample = symbol_sample(family, {60, 40}, 2);
     std::vector<std::uint32_t> costs(universal_encoder().size());
     for (std::size_t column = 0; column < sample.block.columns; ++column) {
-      universal_encoder().costs(sample.column(column), costs);
+      universal_encoder().costs(sample.column(column), 0, costs);
       std::size_t best = 0;
       for (std::size_t index = 0; index < costs.size(); ++index) {
         if (costs[index] < costs[best]) best = index;
@@ -72,7 +103,8 @@ TEST_CASE("the encoder refuses what does not fit") {
   CHECK_THROWS_AS((void)encoder.encode({2, 2}, symbols, unknown), PreconditionError);
   CHECK_THROWS_AS((void)encoder.encode({2, 2}, symbols, zeros), PreconditionError);
   std::vector<std::uint32_t> costs(encoder.size() - 1);
-  CHECK_THROWS_AS(encoder.costs(symbols, costs), PreconditionError);
+  CHECK_THROWS_AS(encoder.costs(symbols, 2, costs), PreconditionError);
+  CHECK_THROWS_AS(encoder.costs(symbols, 64, {}), PreconditionError);
   costs.resize(encoder.size());
-  CHECK_THROWS_AS(encoder.costs(std::vector<std::int16_t>(65537), costs), PreconditionError);
+  CHECK_THROWS_AS(encoder.costs(std::vector<std::int16_t>(65537), 0, costs), PreconditionError);
 }

@@ -59,6 +59,32 @@ TEST_CASE("a choice that knows the prediction takes fewer bytes in all") {
   CHECK(choose_tables(universal_encoder(), sample.block, sample.symbols, sample.tables) == sample.tables);
 }
 
+TEST_CASE("a choice finds each column's best index from wherever the prediction is") {
+  for (const auto family : {"small", "zeros", "wide"}) {
+    const auto sample = symbol_sample(family, {400, 64}, 5);
+    for (const int predicted : {0, 1, 20, 40, 62}) {
+      CAPTURE(family);
+      CAPTURE(predicted);
+      const std::vector<std::uint8_t> all(400, static_cast<std::uint8_t>(predicted));
+      const auto chosen = choose_tables(universal_encoder(), sample.block, sample.symbols, all);
+      const auto bytes_with = [&](std::span<const std::uint8_t> tables) {
+        return universal_encoder().encode(sample.block, sample.symbols, tables).size() +
+               encode_tables(tables, all).size();
+      };
+      // The table of differences is the one for the free choice: some bytes more are possible where all are far away.
+      CHECK(bytes_with(chosen) <= bytes_with(sample.tables) + 4);
+    }
+  }
+}
+
+TEST_CASE("a set of few tables is priced as a whole") {
+  const SymbolEncoder few(TableSet({universal_tables().table(4), universal_tables().table(20)}));
+  const auto sample = symbol_sample("small", {50, 64}, 6);
+  const auto chosen = choose_tables(few, sample.block, sample.symbols, std::vector<std::uint8_t>(50, 1));
+  for (std::size_t column = 0; column < 50; ++column)
+    if (chosen[column] != 1) CHECK(chosen[column] == few.best_table(sample.column(column)));
+}
+
 TEST_CASE("damaged indices are an error or indices of the set") {
   const auto indices = some_indices(100);
   const auto predicted = near(indices, 2, 5);

@@ -1,0 +1,103 @@
+#include <cstdio>
+#include <memory>
+
+#include "bench.hpp"
+#include "coding_probe.hpp"
+#include "krul/backend/forward.hpp"
+#include "krul/eval/result_table.hpp"
+#include "profile_option.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct CodingOptions {
+  ModelOptions model;
+  ProfileOption profile;
+  std::size_t tokens = 1024;
+  std::vector<int> steps{-20, -12, -6};
+  std::size_t rounds = 7;
+};
+
+void bench_coding(const CodingOptions& options, const Tool& tool) {
+  auto model = options.model.load(tool);
+  const auto profile = options.profile.load(model, tool);
+  if (!profile)
+    throw Failure({ErrorCode::not_found,
+                   "coding needs a profile of the model: krul calibrate --conversations FILE, or --profile FILE"});
+  expect_fits(model, options.tokens);
+  tool.progress("coding " + std::to_string(options.tokens) + " tokens");
+  const auto tokens = sample_tokens(model, options.tokens);
+  const CodingProbe probe(model, profile, tokens);
+  auto cache = model.backend.make_cache(tokens.size());
+  auto batch = model.backend.make_batch();
+  const auto workers = static_cast<double>(model.backend.workers().threads());
+  // Recomputing is measured in the same rounds: its time on all cores, times their number.
+  std::vector<eval::Alternative<CodingFigures>> alternatives{
+      {"recompute", [&] {
+         cache.truncate(0);
+         const double taken_s =
+             eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, {}); });
+         return CodingFigures{taken_s * workers * 1e6 / static_cast<double>(tokens.size()), 0, 0};
+       }}};
+  for (const int code : options.steps)
+    alternatives.push_back(
+        {std::to_string(code), [&probe, code] { return probe.run({static_cast<std::int8_t>(code)}); }});
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
+  const auto report = unwrap(harness.run<CodingFigures>(alternatives));
+  tool.progress("");
+
+  const Geometry& geometry = model.backend.geometry();
+  const double exact = 2.0 * 2 * static_cast<double>(geometry.layers * geometry.kv_values());
+  const double recompute_us = eval::median(report.values(0, &CodingFigures::encode_us));
+  Json results = Json::array();
+  eval::ResultTable table({{"step"},
+                           {"smaller than f16"},
+                           {"coding", "us a token and core"},
+                           {"of recompute", "%"},
+                           {"undoing", "us a token and core"},
+                           {"of recompute", "%"}});
+  for (std::size_t i = 1; i < alternatives.size(); ++i) {
+    const double encode_us = eval::median(report.values(i, &CodingFigures::encode_us)),
+                 decode_us = eval::median(report.values(i, &CodingFigures::decode_us)),
+                 bytes = eval::median(report.values(i, &CodingFigures::bytes));
+    results.push_back({{"step", options.steps[i - 1]},
+                       {"bytes_per_token", bytes},
+                       {"encode_core_us_per_token", encode_us},
+                       {"decode_core_us_per_token", decode_us}});
+    table.add({alternatives[i].name, eval::cell(exact / bytes), eval::cell(encode_us, 0),
+               eval::cell(100 * encode_us / recompute_us), eval::cell(decode_us, 0),
+               eval::cell(100 * decode_us / recompute_us)});
+  }
+  if (tool.json) {
+    tool.print({{"results", results},
+                {"recompute_core_us_per_token", recompute_us},
+                {"tokens", options.tokens},
+                {"profile", profile->hash()},
+                {"noisy", report.noisy},
+                {"run", describe_run(model)}});
+    return;
+  }
+  std::printf("%srecompute: %.0f us a token and core%s\n", table.text().c_str(), recompute_us,
+              report.noisy ? " (noisy)" : "");
+}
+
+}  // namespace
+
+void add_bench_coding(CLI::App& bench, Tool& tool) {
+  auto options = std::make_shared<CodingOptions>();
+  auto* verb = bench.add_subcommand("coding", "what coding by the model's profile takes, beside recomputing");
+  options->model.add_to(*verb);
+  options->profile.add_to(*verb);
+  verb->add_option("--tokens", options->tokens, "tokens that are coded")
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--steps", options->steps, "codes of the step, separated by commas")
+      ->delimiter(',')
+      ->check(CLI::Range(static_cast<int>(finest_step.code), static_cast<int>(coarsest_step.code)))
+      ->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->callback([options, &tool] { bench_coding(*options, tool); });
+}
+
+}  // namespace krul::cli
