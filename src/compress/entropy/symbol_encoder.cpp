@@ -90,14 +90,18 @@ void SymbolEncoder::costs(std::span<const std::int16_t> column, std::size_t firs
   expects(column.size() <= 65536 && first <= size() && costs.size() <= size() - first,
           "SymbolEncoder: needs a column of at most 2^16 symbols and indices of the set");
   if (costs.empty()) return;
-  const bool far = costs.size() <= vector ? add_dense_costs<1>(column, first, costs)
-                                          : add_dense_costs<row / vector>(column, first, costs);
-  if (far)
+  const bool zeros = all_zero(column);
+  if (zeros) {
+    const auto* of_zero = &dense_costs_[std::size_t{dense} * row + first];
+    for (std::size_t i = 0; i < costs.size(); ++i) costs[i] = static_cast<std::uint32_t>(column.size()) * of_zero[i];
+  } else if (costs.size() <= vector ? add_dense_costs<1>(column, first, costs)
+                                    : add_dense_costs<row / vector>(column, first, costs)) {
     for (const std::int16_t symbol : column)
       if (symbol < -dense || symbol >= dense)
         for (std::size_t i = first == 0 ? 1 : 0; i < costs.size(); ++i)
           costs[i] += symbols_[first + i - 1].cost(symbol);
-  if (first == 0) costs[0] = all_zero(column) ? 0 : out_of_reach;
+  }
+  if (first == 0) costs[0] = zeros ? 0 : out_of_reach;
 }
 
 std::uint8_t SymbolEncoder::best_table(std::span<const std::int16_t> column) const {

@@ -84,11 +84,9 @@ std::uint8_t decay_for(std::span<const std::int16_t> values) {
 /// What a column takes with the indices around its cheapest one.
 struct Nearby {
   static constexpr std::size_t most = SymbolEncoder::vector;
-  using Costs = std::array<std::uint32_t, most>;
-
   std::size_t first = 0;
-  Costs costs;         ///< of first, first + 1, ...
-  bool zeros = false;  ///< then index 0 costs nothing, wherever `first` is
+  std::array<std::uint32_t, most> costs;  ///< of first, first + 1, ...
+  bool zeros = false;                     ///< then index 0 costs nothing, wherever `first` is
 
   /// Indices beyond a small set stay out of reach.
   Nearby() { costs.fill(SymbolEncoder::out_of_reach); }
@@ -96,18 +94,16 @@ struct Nearby {
   /// The index with the least sum of its cost and prices[index]; of equal ones the lowest.
   [[nodiscard]] std::uint8_t best(std::span<const std::uint32_t> prices) const {
     const std::uint32_t* const price = &prices[first];
-    Costs sums;
-    for (std::size_t i = 0; i < most; ++i) sums[i] = costs[i] + price[i];
-    std::uint32_t least = sums[0];
-    for (std::size_t i = 1; i < most; ++i) least = std::min(least, sums[i]);
-    if (zeros && prices[0] <= least) return 0;
-    return static_cast<std::uint8_t>(
-        first + static_cast<std::size_t>(std::find(sums.begin(), sums.end(), least) - sums.begin()));
+    // Sums with their places in the low bits, so that nothing branches on which is the least.
+    std::uint64_t least = ~std::uint64_t{0};
+    for (std::size_t i = 0; i < most; ++i) least = std::min(least, (std::uint64_t{costs[i]} + price[i]) * most + i);
+    if (zeros && prices[0] <= least / most) return 0;
+    return static_cast<std::uint8_t>(first + least % most);
   }
 };
 
-/// Prices of any set of indices, read from any index on.
-using Prices = std::array<std::uint32_t, largest + Nearby::most>;
+/// Prices of indices that cost nothing themselves.
+constexpr std::array<std::uint32_t, largest + Nearby::most> no_prices{};
 
 /// Around the predicted index, costs rise on both sides of the best one as long as its table reaches all symbols.
 /// Where the best one is not in sight, all are priced.
@@ -122,7 +118,7 @@ Nearby nearby(const SymbolEncoder& encoder, std::span<const std::int16_t> column
   here.first = around(predicted);
   encoder.costs(column, here.first, std::span(here.costs).first(count));
   if (here.zeros) return here;
-  const std::size_t best = here.best(Prices{}), position = best - here.first;
+  const std::size_t best = here.best(no_prices), position = best - here.first;
   const bool in_sight = (here.first == 0 || position >= edge) && (here.first == last || position < most - edge);
   if (in_sight && largest_symbol <= encoder.reach(best)) return here;
   std::array<std::uint32_t, largest> all;
@@ -149,7 +145,7 @@ std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, SymbolBloc
   std::vector<std::uint8_t> chosen(block.columns);
   for (std::size_t column = 0; column < block.columns; ++column) {
     costs[column] = nearby(encoder, symbols.subspan(column * block.tokens, block.tokens), predicted[column]);
-    chosen[column] = costs[column].best(Prices{});
+    chosen[column] = costs[column].best(no_prices);
   }
   // What a difference costs depends on all of them: the table that suits the free choice prices the final one.
   const std::uint8_t decay = decay_for(differences(chosen, predicted));

@@ -44,16 +44,22 @@ class BlockRotation {
     const float* cosines = cosines_.data() + token * half_;
     const float* sines = sines_.data() + token * half_;
     const bool interleaved = rotary_.pairs == RotaryPairs::interleaved;
-    const std::size_t step = interleaved ? 2 : 1, apart = interleaved ? 1 : half_;
-    for (float* head = heads.data(); head < heads.data() + heads.size(); head += head_dim) {
-      for (std::size_t pair = 0; pair < half_; ++pair) {
-        float& a = head[pair * step];
-        float& b = head[pair * step + apart];
-        const float sine = Back ? -sines[pair] : sines[pair];
-        const float turned = a * cosines[pair] - b * sine;
-        b = b * cosines[pair] + a * sine;
-        a = turned;
-      }
+    for (float* head = heads.data(); head < heads.data() + heads.size(); head += head_dim)
+      interleaved ? turn_pairs<Back, 2>(head, head + 1, cosines, sines)
+                  : turn_pairs<Back, 1>(head, head + half_, cosines, sines);
+  }
+
+  /// a and b share no element: without that promise nothing of this is done for several pairs at once.
+  template <bool Back, std::size_t Step>
+  void turn_pairs(float* __restrict a, float* __restrict b, const float* __restrict cosines,
+                  const float* __restrict sines) const {
+    for (std::size_t pair = 0; pair < half_; ++pair) {
+      float& x = a[pair * Step];
+      float& y = b[pair * Step];
+      const float sine = Back ? -sines[pair] : sines[pair];
+      const float turned = x * cosines[pair] - y * sine;
+      y = y * cosines[pair] + x * sine;
+      x = turned;
     }
   }
 
