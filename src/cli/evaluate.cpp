@@ -137,6 +137,10 @@ void add_evaluate(CLI::App& program, Tool& tool) {
                      ->check(CLI::Range(1, 4096));
   verb->add_flag("--rewrite", options->rewrite, "with --turns: code all rows again after each turn, to measure drift")
       ->needs(turns);
+  verb->add_option("--last-turn", options->last_turn,
+                   "with --turns: tokens of the last one, so that it is the same for any number of turns before it")
+      ->needs(turns)
+      ->check(CLI::Range(2, 4096));
   verb->add_option("--precisions", options->precisions,
                    "instead of strategies: how far each precision's predictions are from those of --precision")
       ->delimiter(',')

@@ -26,6 +26,7 @@ struct EvaluateOptions {
   std::size_t fresh = 128;
   std::size_t limit = 0;
   std::size_t turns = 0;
+  std::size_t last_turn = 0;  ///< tokens; 0: as long as the others
   std::size_t greedy = 0;
   bool rewrite = false;
   std::vector<std::string> precisions;

@@ -64,18 +64,20 @@ std::string table_of(const Json& strategies, const EvaluateOptions& options) {
     }
     table.add(std::move(cells));
   }
-  return table.text() + "\nturns of the same length, " + std::to_string(options.history + options.fresh) +
-         " tokens at most; " + (options.rewrite ? "all rows are coded again" : "what is new is appended") +
-         " after each\n";
+  return table.text() + "\nturns of the same length" +
+         (options.last_turn > 0 ? " but for the last, of " + std::to_string(options.last_turn) : "") + ", " +
+         std::to_string(options.history + options.fresh) + " tokens at most; " +
+         (options.rewrite ? "all rows are coded again" : "what is new is appended") + " after each\n";
 }
 
 }  // namespace
 
 void evaluate_turns(Evaluation& run) {
   CpuModel& model = run.model.backend;
-  const std::size_t turns = run.options.turns, longest = run.options.history + run.options.fresh;
+  const std::size_t turns = run.options.turns, last = run.options.last_turn,
+                    longest = run.options.history + run.options.fresh;
   // Two tokens a turn at least: what comes after the last one of a turn is not judged.
-  const auto texts = long_enough(run, std::max(run.options.history / 2 + run.options.fresh, 2 * turns));
+  const auto texts = long_enough(run, std::max(run.options.history / 2 + run.options.fresh, 2 * turns + last));
   const auto how = run.options.rewrite ? StrategyRun::Rows::rewrite : StrategyRun::Rows::append;
   std::vector<Outcome> outcomes;
   for (const auto& strategy : run.strategies) outcomes.push_back({strategy, std::vector<Turn>(turns)});
@@ -88,15 +90,18 @@ void evaluate_turns(Evaluation& run) {
     for (const auto& outcome : outcomes)
       states.push_back(
           std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile));
-    for (const auto& range : eval::equal_turns(text.size(), turns)) {
+    const auto ranges =
+        last > 0 ? eval::turns_before_last(text.size(), turns, last) : eval::equal_turns(text.size(), turns);
+    for (std::size_t turn = 0; turn < turns; ++turn) {
+      const TokenRange range = ranges[turn];
       const auto fresh = text.subspan(range.begin, range.size());
       const auto reference = logits_after(model, exact.cache, fresh, fresh.size());
       for (std::size_t s = 0; s < states.size(); ++s) {
         const auto logits = states[s]->take_turn(text.first(range.end), fresh.size(), how);
-        auto& turn = outcomes[s].turns[range.begin / range.size()];
-        turn.quality.add(compare_rows(reference, logits, fresh));
-        turn.bytes += static_cast<double>(states[s]->stored_bytes());
-        turn.tokens += static_cast<double>(states[s]->stored_rows());
+        Turn& found = outcomes[s].turns[turn];
+        found.quality.add(compare_rows(reference, logits, fresh));
+        found.bytes += static_cast<double>(states[s]->stored_bytes());
+        found.tokens += static_cast<double>(states[s]->stored_rows());
       }
     }
   }
@@ -109,6 +114,7 @@ void evaluate_turns(Evaluation& run) {
                          .more = {{"history", run.options.history},
                                   {"new", run.options.fresh},
                                   {"turns", turns},
+                                  {"last_turn", last},
                                   {"rows", run.options.rewrite ? "rewrite" : "append"}},
                          .table = table_of(rows, run.options)});
 }

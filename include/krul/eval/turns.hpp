@@ -20,4 +20,17 @@ namespace krul::eval {
   return found;
 }
 
+/// Cuts a text so that its last turn is the last `last` tokens, however many turns there are: what is judged there
+/// differs by the history of saves alone.
+/// @return  [turns], the others of the same length, but that the one before the last takes what is left over
+/// @throws  PreconditionError if there are fewer than two turns, or too few tokens
+[[nodiscard]] inline std::vector<TokenRange> turns_before_last(std::size_t tokens, std::size_t turns,
+                                                               std::size_t last) {
+  expects(turns >= 2 && last > 0 && tokens > last, "turns_before_last: at least two turns, and a token for each");
+  auto found = equal_turns(tokens - last, turns - 1);
+  found.back().end = tokens - last;
+  found.push_back({tokens - last, tokens});
+  return found;
+}
+
 }  // namespace krul::eval

@@ -5,6 +5,7 @@
 namespace {
 using krul::PreconditionError;
 using krul::eval::equal_turns;
+using krul::eval::turns_before_last;
 
 TEST_CASE("turns of the same length, one after the other") {
   const auto turns = equal_turns(1152, 20);
@@ -19,7 +20,25 @@ TEST_CASE("turns of the same length, one after the other") {
   CHECK(equal_turns(5, 1).front().end == 5);
 }
 
+TEST_CASE("the last turn is the same, however many come before it") {
+  for (const std::size_t count : {2U, 5U, 20U}) {
+    const auto turns = turns_before_last(1152, count, 64);
+    REQUIRE(turns.size() == count);
+    CHECK(turns.back().begin == 1088);
+    CHECK(turns.back().end == 1152);
+    std::size_t end = 0;
+    for (const auto& turn : turns) {
+      CHECK(turn.begin == end);
+      end = turn.end;
+    }
+  }
+}
+
 TEST_CASE("turns that cannot be cut") {
+  CHECK_THROWS_AS(static_cast<void>(turns_before_last(5, 1, 2)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(turns_before_last(5, 2, 0)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(turns_before_last(5, 2, 5)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(turns_before_last(5, 5, 2)), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(equal_turns(5, 0)), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(equal_turns(5, 6)), PreconditionError);
 }
