@@ -44,11 +44,13 @@ struct Evidence {
   std::span<const double> unpredictability;
 };
 
-SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
-                           const Evidence& evidence) {
-  const SavePlan codings = unwrap(codings_of(save.strategy, save.profile));
-  const std::size_t tried = std::min<std::size_t>(64, tokens);
+/// What the strategy's codings make of a block, tried on the last tokens; nothing if its plan does not ask.
+BlockBytes bytes_of_block(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save) {
+  constexpr std::size_t block = 64;
   BlockBytes bytes;
+  if (!save.strategy.weighs_bytes()) return bytes;
+  const SavePlan codings = unwrap(codings_of(save.strategy, save.profile));
+  const std::size_t tried = std::min(block, tokens);
   if (!codings.profile || save.strategy.codes_for_link)
     bytes = measure_block_bytes(cache, model.geometry(), unwrap(codings_of(save.strategy)), tried);
   if (codings.profile) {
@@ -57,13 +59,18 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
     bytes.groups = std::move(joint.groups);
     bytes.recent_groups = std::move(joint.recent_groups);
   }
-  bytes.single = bytes.single * 64 / tried;
-  bytes.pair = bytes.pair * 64 / tried;
+  bytes.single = bytes.single * block / tried;
+  bytes.pair = bytes.pair * block / tried;
   for (auto* groups : {&bytes.groups, &bytes.recent_groups})
-    for (auto& each : *groups) each = each * 64 / tried;
+    for (auto& each : *groups) each = each * block / tried;
+  return bytes;
+}
+
+SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
+                           const Evidence& evidence) {
   return {.geometry = model.geometry(),
           .tokens = tokens,
-          .block_bytes = bytes,
+          .block_bytes = bytes_of_block(model, cache, tokens, save),
           .statistics = evidence.statistics,
           .unpredictability = evidence.unpredictability,
           .profile = save.profile,

@@ -21,11 +21,11 @@ namespace krul {
 /// What the plan of a save depends on, beside the strategy.
 struct SaveSituation {
   const Geometry& geometry;
-  std::size_t tokens = 0;                 ///< N: length of the conversation
-  std::size_t block = 64;                 ///< tokens of a stored block
-  std::size_t prompt = 32;                ///< M >= 1: new tokens that are expected when it comes back
-  BlockBytes block_bytes;                 ///< what the strategy's codings make of one block: see measure_block_bytes
-  const AttentionStatistics& statistics;  ///< of this conversation; may be empty if nothing looks at it
+  std::size_t tokens = 0;                         ///< N: length of the conversation
+  std::size_t block = 64;                         ///< tokens of a stored block
+  std::size_t prompt = 32;                        ///< M >= 1: new tokens that are expected when it comes back
+  BlockBytes block_bytes;                         ///< what the strategy's codings make of one block, if it weighs_bytes
+  const AttentionStatistics& statistics;          ///< of this conversation; may be empty if nothing looks at it
   std::span<const double> unpredictability = {};  ///< [L, L], for PairChoice::predictable
   std::shared_ptr<const Profile> profile = {};    ///< of the model, for strategies that code by it; may be none
   std::optional<Costs> costs = {};                ///< of the restore that is planned for; none: nothing is left out
@@ -249,8 +249,7 @@ inline void plan_hidden_states(SavePlan& plan, const SaveSituation& situation) {
         (plan->settings.empty() ? "pairs " : " ") + std::to_string(pair.shallow) + "+" + std::to_string(pair.deep);
   if (strategy.stored_as == StoredAs::hidden_states) detail::plan_hidden_states(*plan, situation);
   if (strategy.left_out == LeftOut::everything) plan->left_out.assign(layers, situation.tokens);
-  const bool is_front = strategy.left_out != LeftOut::nothing && strategy.left_out != LeftOut::everything;
-  if (!is_front || !situation.costs) return plan;
+  if (!strategy.leaves_front() || !situation.costs) return plan;
 
   const RestoreSizes sizes = detail::sizes_of(*plan, situation);
   if (strategy.left_out == LeftOut::affordable_front) {

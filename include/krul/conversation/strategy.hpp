@@ -76,6 +76,12 @@ struct Strategy {
   StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
   bool codes_for_link = false;  ///< the row codec where that brings the first token sooner than the profile's coding
 
+  /// Whether a save leaves out a front that is as large as its costs ask for.
+  [[nodiscard]] bool leaves_front() const noexcept {
+    return left_out != LeftOut::nothing && left_out != LeftOut::everything;
+  }
+  /// Whether planning a save needs to know what a block takes.
+  [[nodiscard]] bool weighs_bytes() const noexcept { return leaves_front() || codes_for_link; }
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
 };
