@@ -222,6 +222,25 @@ class Tool(unittest.TestCase):
                         self.assertEqual(turn["kl"], 0)
                     self.assertLess(turn["kl"], 0.1)
             self.assertEqual(len(figures.read_text().splitlines()), 1 + 3 * 3)
+        for turns in (2, 5):
+            found = krul_json("evaluate", "--model", MODEL, "--conversations", talks, "--history", 96, "--new", 16, "--turns", turns,
+                              "--last-turn", 10, "--strategies", "load-exact")
+            last = found["strategies"][0]["turns"][-1]
+            self.assertEqual((last["turn"], last["tokens"], last["kl"]), (turns, 2 * 9, 0))
+
+    def test_a_profile_is_made_and_used(self):
+        self.assertIn("calibrate", self.fails("bench", "coding", "--model", MODEL))
+        profile = self.store / "tiny.krulprofile"
+        made = krul_json("calibrate", "--model", MODEL, "--conversations", self.talks("talks.jsonl", 8), "--out", profile)
+        self.assertEqual(made["bytes"], profile.stat().st_size)
+        found = krul_json("bench", "coding", "--model", MODEL, "--profile", profile, "--tokens", 130, "--steps=-20,4", "--rounds", 1)
+        self.assertEqual(found["profile"], made["hash"])
+        fine, coarse = found["results"]
+        self.assertEqual((fine["step"], coarse["step"]), (-20, 4))
+        self.assertGreater(fine["bytes_per_token"], coarse["bytes_per_token"])
+        for row in found["results"]:
+            for figure in ("encode_core_us_per_token", "decode_core_us_per_token", "encode_share_of_recompute", "decode_share_of_recompute"):
+                self.assertGreater(row[figure], 0)
 
     # Damage
 

@@ -13,8 +13,8 @@ namespace krul {
 /// How a profile is fitted.
 struct FitSettings {
   double step = 0.6;    ///< of code 0, in units of the weighted values' root mean square
-  double keep = 0.15;   ///< columns whose coefficients deviate by less, in steps, are left out
-  double thin = 0.8;    ///< columns that deviate by less, in steps, are stored in 63 levels
+  double keep = 0.17;   ///< columns whose coefficients deviate by less, in steps, are left out
+  double thin = 1;      ///< columns that deviate by less, in steps, are stored in 63 levels
   double wide = 4;      ///< columns that deviate by more, in steps, are stored as bf16, others as int8
   double floor = 1e-3;  ///< smallest weight of a direction, as a share of its head's largest
   double ridge = 0.01;  ///< added to the features' variances, as a share of their mean

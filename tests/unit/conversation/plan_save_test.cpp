@@ -61,6 +61,19 @@ TEST_CASE("every strategy has a plan that fits the model") {
   }
 }
 
+TEST_CASE("strategies that do not weigh bytes plan without them") {
+  const Situation situation;
+  for (const Strategy& strategy : strategies()) {
+    CAPTURE(strategy.name);
+    SaveSituation blind = situation.of(strategy);
+    blind.block_bytes = {};
+    if (!strategy.weighs_bytes()) CHECK(plan_save(strategy, blind)->left_out == situation.plan(strategy.name).left_out);
+  }
+  CHECK(strategy_named("krul")->weighs_bytes());
+  CHECK(strategy_named("partial")->leaves_front());
+  CHECK(!strategy_named("krul-compact")->weighs_bytes());
+}
+
 TEST_CASE("the paper's strategy merges the closest layers and leaves a pyramid out") {
   const Situation situation;
   const SavePlan plan = situation.plan("krul-paper");
