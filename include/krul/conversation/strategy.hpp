@@ -56,7 +56,7 @@ enum class StoredAs : std::uint8_t { keys_and_values, hidden_states, heavy_hitte
 inline constexpr StepScale step_of_codec{-13}, step_of_compact{-6}, step_of_small{3};
 
 /// The divergence, in nats, for which a conversation's own step is chosen once it can be measured.
-inline constexpr double kl_of_codec = 0.0024, kl_of_compact = 0.0052, kl_of_small = 0.0105;
+inline constexpr double kl_of_codec = 0.0024, kl_of_compact = 0.0055, kl_of_small = 0.0105;
 
 /// A name for how rows are stored and how they are brought back. Pure data: see plan_save and the policy.
 struct Strategy {
