@@ -1,5 +1,6 @@
 #include "krul/calibrate/calibrate.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -72,7 +73,8 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const double taken_s = seconds(clock.now() - start);
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
-  const std::span<const Token> sample(conversations.front());
+  const std::span<const Token> sample(*std::max_element(
+      conversations.begin(), conversations.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
   const CodingProbe probe(model, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
   CodingFigures speed = probe.run(step_of_compact);
   for (int round = 0; round < 4; ++round) {

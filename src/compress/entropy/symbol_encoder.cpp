@@ -68,7 +68,7 @@ template <std::size_t Vectors>
 bool SymbolEncoder::add_dense_costs(std::span<const std::int16_t> column, std::size_t first,
                                     std::span<std::uint32_t> costs) const {
   // By the compilers' vector extension: sums stay in registers. What lies beyond the last index is added and forgotten.
-  using Costs [[gnu::vector_size(4 * vector)]] = std::uint32_t;
+  using Costs [[gnu::vector_size(4 * priced_at_once)]] = std::uint32_t;
   std::array<Costs, Vectors> sums{};
   bool far = false;
   for (const std::int16_t symbol : column) {
@@ -77,7 +77,7 @@ bool SymbolEncoder::add_dense_costs(std::span<const std::int16_t> column, std::s
     const auto* of_symbol = &dense_costs_[static_cast<std::size_t>(at_hand ? symbol + dense : 2 * dense) * row + first];
     for (std::size_t i = 0; i < Vectors; ++i) {
       Costs part;
-      std::memcpy(&part, of_symbol + i * vector, sizeof part);
+      std::memcpy(&part, of_symbol + i * priced_at_once, sizeof part);
       sums[i] += part;
     }
   }
@@ -94,8 +94,8 @@ void SymbolEncoder::costs(std::span<const std::int16_t> column, std::size_t firs
   if (zeros) {
     const auto* of_zero = &dense_costs_[std::size_t{dense} * row + first];
     for (std::size_t i = 0; i < costs.size(); ++i) costs[i] = static_cast<std::uint32_t>(column.size()) * of_zero[i];
-  } else if (costs.size() <= vector ? add_dense_costs<1>(column, first, costs)
-                                    : add_dense_costs<row / vector>(column, first, costs)) {
+  } else if (costs.size() <= priced_at_once ? add_dense_costs<1>(column, first, costs)
+                                            : add_dense_costs<row / priced_at_once>(column, first, costs)) {
     for (const std::int16_t symbol : column)
       if (symbol < -dense || symbol >= dense)
         for (std::size_t i = first == 0 ? 1 : 0; i < costs.size(); ++i)

@@ -37,7 +37,7 @@ struct Differences {
   TableSet table;
   SymbolEncoder encoder;
   /// Of differences from -largest up, in bits / 1024; with room for a look beyond the last one.
-  std::array<std::uint32_t, 2 * largest + SymbolEncoder::vector> prices{};
+  std::array<std::uint32_t, 2 * largest + SymbolEncoder::priced_at_once> prices{};
 
   explicit Differences(std::uint8_t decay) : table(difference_table(decay)), encoder(table) {
     for (int i = 0; i < 2 * largest; ++i)
@@ -83,7 +83,7 @@ std::uint8_t decay_for(std::span<const std::int16_t> values) {
 
 /// What a column takes with the indices around its cheapest one.
 struct Nearby {
-  static constexpr std::size_t most = SymbolEncoder::vector;
+  static constexpr std::size_t most = SymbolEncoder::priced_at_once;
   std::size_t first = 0;
   std::array<std::uint32_t, most> costs;  ///< of first, first + 1, ...
   bool zeros = false;                     ///< then index 0 costs nothing, wherever `first` is

@@ -27,7 +27,7 @@ class SymbolEncoder {
                                               EntropyPath path = fastest_entropy_path()) const;
 
   /// How many neighbouring indices are priced at once: more take four times as long.
-  static constexpr std::size_t vector = 16;
+  static constexpr std::size_t priced_at_once = 16;
 
   /// More than a column of 2^16 symbols takes with any table: below 44 bits a symbol.
   static constexpr std::uint32_t out_of_reach = 0xf0000000U;

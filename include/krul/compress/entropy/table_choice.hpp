@@ -9,8 +9,8 @@
 
 namespace krul {
 
-/// The index of each column for fewest bits, those that `encode_tables` will take included. Where
-/// a column's best index is near the predicted one, only those around are priced.
+/// The index of each column for fewest bits, those that `encode_tables` will take included. Where a column's best index
+/// is near the predicted one, only those around it are priced.
 /// @param symbols    [C, T]
 /// @param predicted  [C], what a profile expects
 /// @return [C]
