@@ -32,13 +32,14 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   auto cache = model.backend.make_cache(tokens.size());
   auto batch = model.backend.make_batch();
   const auto workers = static_cast<double>(model.backend.workers().threads());
-  // Recomputing is measured in the same rounds: its time on all cores, times their number.
+  // Recomputing is measured in the same rounds: its time on all cores, times their number, beside either direction.
   std::vector<eval::Alternative<CodingFigures>> alternatives{
       {"recompute", [&] {
          cache.truncate(0);
          const double taken_s =
              eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, {}); });
-         return CodingFigures{taken_s * workers * 1e6 / static_cast<double>(tokens.size()), 0, 0};
+         const double core_us = taken_s * workers * 1e6 / static_cast<double>(tokens.size());
+         return CodingFigures{core_us, core_us, 0};
        }}};
   for (const int code : options.steps)
     alternatives.push_back(
@@ -47,8 +48,7 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   const auto report = unwrap(harness.run<CodingFigures>(alternatives));
   tool.progress("");
 
-  const Geometry& geometry = model.backend.geometry();
-  const double exact = 2.0 * 2 * static_cast<double>(geometry.layers * geometry.kv_values());
+  const auto exact = static_cast<double>(model.backend.geometry().f16_token_bytes());
   const double recompute_us = eval::median(report.values(0, &CodingFigures::encode_us));
   Json results = Json::array();
   eval::ResultTable table({{"step"},
@@ -58,20 +58,18 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
                            {"undoing", "us a token and core"},
                            {"of recompute", "%"}});
   for (std::size_t i = 1; i < alternatives.size(); ++i) {
-    const double encode_us = eval::median(report.values(i, &CodingFigures::encode_us)),
-                 decode_us = eval::median(report.values(i, &CodingFigures::decode_us)),
-                 bytes = eval::median(report.values(i, &CodingFigures::bytes));
-    const auto recomputed = report.values(0, &CodingFigures::encode_us);
-    const double encode_share = eval::paired_ratio(report.values(i, &CodingFigures::encode_us), recomputed).median,
-                 decode_share = eval::paired_ratio(report.values(i, &CodingFigures::decode_us), recomputed).median;
+    const auto encoding = report.compare(i, 0, &CodingFigures::encode_us),
+               decoding = report.compare(i, 0, &CodingFigures::decode_us);
+    const double bytes = eval::median(report.values(i, &CodingFigures::bytes));
     results.push_back({{"step", options.steps[i - 1]},
                        {"bytes_per_token", bytes},
-                       {"encode_core_us_per_token", encode_us},
-                       {"decode_core_us_per_token", decode_us},
-                       {"encode_share_of_recompute", encode_share},
-                       {"decode_share_of_recompute", decode_share}});
-    table.add({alternatives[i].name, eval::cell(exact / bytes), eval::cell(encode_us, 0),
-               eval::cell(100 * encode_share), eval::cell(decode_us, 0), eval::cell(100 * decode_share)});
+                       {"encode_core_us_per_token", encoding.median},
+                       {"decode_core_us_per_token", decoding.median},
+                       {"encode_share_of_recompute", encoding.ratio.median},
+                       {"decode_share_of_recompute", decoding.ratio.median}});
+    table.add({alternatives[i].name, eval::cell(exact / bytes), eval::cell(encoding.median, 0),
+               eval::cell(100 * encoding.ratio.median), eval::cell(decoding.median, 0),
+               eval::cell(100 * decoding.ratio.median)});
   }
   if (tool.json) {
     tool.print({{"results", results},

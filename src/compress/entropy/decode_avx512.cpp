@@ -2,26 +2,15 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
 
+#include "avx512_streams.hpp"
 #include "decode_escape.hpp"
-
-// Only what is marked is compiled for these instructions: this file needs no flags, and nothing of it leaks into
-// others.
-#define KRUL_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt,bmi2")))
-#define KRUL_AVX512_INLINE KRUL_AVX512 __attribute__((always_inline)) inline
 
 namespace krul::detail {
 namespace {
-
-/// The streams of a step: 16-bit lane 2 i of a vector is that of `even`'s lane i, lane 2 i + 1 that of `odd`'s.
-struct Streams {
-  __m512i even, odd;
-};
 
 /// Which lanes a step uses.
 struct Lanes {
@@ -105,10 +94,9 @@ KRUL_AVX512_INLINE __m512i take_low_bits(Streams& x, unsigned count, Lanes lanes
 __attribute__((noinline)) KRUL_AVX512 bool escapes_of_step(std::uint32_t tokens, const AliasTable& table, Streams& x,
                                                            std::int16_t* out, const std::byte*& at) {
   std::array<std::uint32_t, 32> streams;
-  _mm512_storeu_si512(&streams[0], x.even);
-  _mm512_storeu_si512(&streams[16], x.odd);
+  store_streams(x, streams);
   const bool sound = take_escapes(tokens, table, streams, out, at);
-  x = {_mm512_loadu_si512(&streams[0]), _mm512_loadu_si512(&streams[16])};
+  x = load_streams(streams);
   return sound;
 }
 
@@ -139,7 +127,7 @@ KRUL_AVX512 DecodeOutcome decode_avx512(DecodeState& state, const DecodeColumns&
   const auto rest = static_cast<std::uint32_t>(columns.tokens % step);
   const Lanes part{static_cast<__mmask16>((1U << (rest + 1) / 2) - 1), static_cast<__mmask16>((1U << rest / 2) - 1),
                    static_cast<__mmask32>((1U << rest) - 1)};
-  Streams x{_mm512_loadu_si512(&state.streams[0]), _mm512_loadu_si512(&state.streams[16])};
+  Streams x = load_streams(state.streams);
   bool sound = true;
   std::int16_t* out = columns.out;
   for (const std::uint8_t index : columns.table_of_column) {
@@ -166,8 +154,7 @@ KRUL_AVX512 DecodeOutcome decode_avx512(DecodeState& state, const DecodeColumns&
       out += left;
     }
   }
-  _mm512_storeu_si512(&state.streams[0], x.even);
-  _mm512_storeu_si512(&state.streams[16], x.odd);
+  store_streams(x, state.streams);
   return sound ? DecodeOutcome::sound : DecodeOutcome::bad_symbol;
 }
 

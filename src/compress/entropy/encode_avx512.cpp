@@ -2,19 +2,10 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-
-// As in decode_avx512.cpp, only what is marked is compiled for these instructions.
-#define KRUL_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,popcnt,bmi2")))
-#define KRUL_AVX512_INLINE KRUL_AVX512 __attribute__((always_inline)) inline
+#include "avx512_streams.hpp"
 
 namespace krul::detail {
 namespace {
-
-/// The streams of a step: 16-bit lane 2 i of a vector is that of `even`'s lane i, lane 2 i + 1 that of `odd`'s.
-struct Streams {
-  __m512i even, odd;
-};
 
 /// What an EncodeTable has for each symbol, in registers.
 struct Registers {
@@ -82,10 +73,9 @@ KRUL_AVX512_INLINE void push_step(EncodeState& state, Streams& x, std::span<cons
                                            _mm512_set1_epi16(static_cast<short>(table.reach)));
   state.words.reserve(EncodeState::step_words);
   if (_mm512_cmpge_epu16_mask(shifted, escape) != 0) [[unlikely]] {
-    _mm512_storeu_si512(&state.streams[0], x.even);
-    _mm512_storeu_si512(&state.streams[16], x.odd);
+    store_streams(x, state.streams);
     push_escapes(state, symbols, table);
-    x = {_mm512_loadu_si512(&state.streams[0]), _mm512_loadu_si512(&state.streams[16])};
+    x = load_streams(state.streams);
   }
   if (table.shift > 0) {
     x.odd = push_low_bits(x.odd, odd, _mm512_srli_epi32(symbol, 16), table.shift, state.words);
@@ -102,7 +92,7 @@ KRUL_AVX512_INLINE void push_step(EncodeState& state, Streams& x, std::span<cons
 
 KRUL_AVX512 void encode_avx512(EncodeState& state, const EncodeColumns& columns) {
   constexpr std::size_t step = EncodeState::step;
-  Streams x{_mm512_loadu_si512(&state.streams[0]), _mm512_loadu_si512(&state.streams[16])};
+  Streams x = load_streams(state.streams);
   for (std::size_t column = columns.table_of_column.size(); column-- > 0;) {
     const std::size_t index = columns.table_of_column[column];
     if (index == 0) continue;
@@ -114,8 +104,7 @@ KRUL_AVX512 void encode_avx512(EncodeState& state, const EncodeColumns& columns)
       push_step(state, x, symbols.subspan(begin, std::min(step, symbols.size() - begin)), table, registers);
     }
   }
-  _mm512_storeu_si512(&state.streams[0], x.even);
-  _mm512_storeu_si512(&state.streams[16], x.odd);
+  store_streams(x, state.streams);
 }
 
 }  // namespace krul::detail

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 #include <numeric>
+#include <type_traits>
 
 #include "krul/compress/entropy/symbol_decoder.hpp"
 
@@ -32,27 +33,35 @@ TableSet difference_table(std::uint8_t decay) {
 
 constexpr int largest = TableSet::largest_size;
 
-/// A table of differences, made ready.
-struct Differences {
-  TableSet table;
+/// What coding differences with one table takes.
+struct DifferenceCoder {
   SymbolEncoder encoder;
   /// Of differences from -largest up, in bits / 1024; with room for a look beyond the last one.
   std::array<std::uint32_t, 2 * largest + SymbolEncoder::priced_at_once> prices{};
 
-  explicit Differences(std::uint8_t decay) : table(difference_table(decay)), encoder(table) {
+  explicit DifferenceCoder(const TableSet& differences) : encoder(differences) {
     for (int i = 0; i < 2 * largest; ++i)
-      prices[static_cast<std::size_t>(i)] = table.table(1).cost(static_cast<std::int16_t>(i - largest));
+      prices[static_cast<std::size_t>(i)] = differences.table(1).cost(static_cast<std::int16_t>(i - largest));
   }
 };
 
-/// For decays from 1 up. Constants: made when the first is needed.
-const Differences& differences_of(std::uint8_t decay) {
-  static const std::vector<Differences> all = [] {
-    std::vector<Differences> made;
-    for (std::uint8_t each = 1; each <= decays; ++each) made.emplace_back(each);
+/// What `make` makes of a decay from 1 up: constants, made for all of them when the first is needed.
+template <auto make>
+const auto& of_decay(std::uint8_t decay) {
+  static const auto all = [] {
+    std::vector<std::decay_t<decltype(make(1))>> made;
+    for (std::uint8_t each = 1; each <= decays; ++each) made.push_back(make(each));
     return made;
   }();
   return all[decay - 1U];
+}
+
+/// Apart from the coders, which whoever only decodes never makes.
+const TableSet& table_of(std::uint8_t decay) {
+  return of_decay<difference_table>(decay);
+}
+const DifferenceCoder& coder_of(std::uint8_t decay) {
+  return of_decay<[](std::uint8_t each) { return DifferenceCoder(table_of(each)); }>(decay);
 }
 
 SymbolBlock block_of(std::size_t count) {
@@ -74,7 +83,7 @@ std::uint8_t decay_for(std::span<const std::int16_t> values) {
   std::uint8_t best = 0;
   std::uint64_t least = 0;
   for (std::uint8_t decay = 1; decay <= decays; ++decay) {
-    const auto& prices = differences_of(decay).prices;
+    const auto& prices = coder_of(decay).prices;
     const auto sum = std::inner_product(seen.begin(), seen.end(), prices.begin(), std::uint64_t{0});
     if (best == 0 || sum < least) best = decay, least = sum;
   }
@@ -150,7 +159,7 @@ std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, SymbolBloc
   // What a difference costs depends on all of them: the table that suits the free choice prices the final one.
   const std::uint8_t decay = decay_for(differences(chosen, predicted));
   if (decay == 0) return chosen;
-  const auto& prices = differences_of(decay).prices;
+  const auto& prices = coder_of(decay).prices;
   for (std::size_t column = 0; column < block.columns; ++column)
     chosen[column] = costs[column].best(std::span(prices).subspan(largest - std::size_t{predicted[column]}));
   return chosen;
@@ -165,7 +174,7 @@ std::vector<std::byte> encode_tables(std::span<const std::uint8_t> indices, std:
   std::vector<std::byte> bytes{static_cast<std::byte>(decay)};
   if (decay == 0) return bytes;
   const SymbolBlock block = block_of(indices.size());
-  const auto coded = differences_of(decay).encoder.encode(block, values, std::vector<std::uint8_t>(block.columns, 1));
+  const auto coded = coder_of(decay).encoder.encode(block, values, std::vector<std::uint8_t>(block.columns, 1));
   bytes.insert(bytes.end(), coded.begin(), coded.end());
   return bytes;
 }
@@ -182,7 +191,7 @@ Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint
   if (decay == 0 ? !bytes.empty() : decay > decays) return damaged();
   if (decay > 0) {
     const std::vector<std::uint8_t> all(block.columns, 1);
-    if (auto status = decode_symbols(bytes, block, all, differences_of(decay).table, values); !status) return status;
+    if (auto status = decode_symbols(bytes, block, all, table_of(decay), values); !status) return status;
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
     const int index = i < out.size() ? predicted[i] + values[i] : 0;
