@@ -3,15 +3,16 @@
 #define HWY_COMPILE_ONLY_STATIC
 #define HWY_DISABLE_PCLMUL_AES
 #include <benchmark/benchmark.h>
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
 #include <hwy/contrib/math/math-inl.h>
 
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "krul/compress/int8_codec.hpp"
+#include "krul/core/aligned_buffer.hpp"
 #include "src/model/layer_kernels.hpp"
 #include "src/model/micro_kernels.hpp"
 
@@ -125,17 +126,18 @@ void multiply(const detail::StripProduct& product) {
 void product(benchmark::State& state, void (*loop)(const detail::StripProduct&)) {
   constexpr std::size_t depth = 576;
   const auto rows = normal_values(3 * depth);
-  auto strip = hwy::AllocateAligned<float>(depth * 32);
-  std::copy_n(normal_values(depth * 32).begin(), depth * 32, strip.get());
+  const AlignedBuffer strip(depth * 32 * sizeof(float));
+  const auto weights = normal_values(depth * 32);
+  std::memcpy(strip.data(), weights.data(), weights.size() * sizeof(float));
   std::vector<float> y(3 * 32);
   const detail::StripProduct work{.rows = reinterpret_cast<const std::byte*>(rows.data()),
                                   .row_bytes = depth * sizeof(float),
                                   .count = 3,
-                                  .strip = reinterpret_cast<const std::byte*>(strip.get()),
+                                  .strip = strip.data(),
                                   .steps = depth,
                                   .y = y.data(),
                                   .stride = 32,
-                                  .next = reinterpret_cast<const std::byte*>(strip.get()),
+                                  .next = strip.data(),
                                   .next_step = 0};
   for (auto _ : state) {
     loop(work);

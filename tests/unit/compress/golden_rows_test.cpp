@@ -76,7 +76,7 @@ struct Case {
   Position first = 0;
 };
 
-constexpr std::size_t features = 12;
+constexpr std::size_t features = 32;  // the hidden width of profile_geometry
 
 std::vector<Case> cases(const std::shared_ptr<const Profile>& profile) {
   std::vector<Case> all;
@@ -100,7 +100,11 @@ std::vector<Case> cases(const std::shared_ptr<const Profile>& profile) {
 }
 
 std::shared_ptr<const Profile> profile_from(std::span<const std::byte> bytes) {
-  return Profile::create(parse_profile(bytes).value(), profile_geometry()).value();
+  auto data = parse_profile(bytes);
+  REQUIRE_MESSAGE(data.has_value(), data.error().message);
+  auto profile = Profile::create(std::move(*data), profile_geometry());
+  REQUIRE_MESSAGE(profile.has_value(), profile.error().message);
+  return *profile;
 }
 
 void append(ByteWriter& to, std::span<const std::byte> bytes) {
