@@ -100,15 +100,33 @@ class Int8Codec {
     return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 15);
   }
 
+  static Status damaged() {
+    return fail(ErrorCode::corrupt, "int8 rows hold a peak or a code that no encoder writes: recompute them");
+  }
+
   template <ElementType Type>
   static Status decode_as(std::size_t head_dim, std::span<const std::byte> from, std::span<std::byte> rows) {
     const std::size_t head_bytes = head_dim * size_of(Type);
+#if KRUL_HAS_AVX2
+    const bool vectors = head_dim % 8 == 0 && detail::use_avx2();
+#endif
     for (; !rows.empty(); rows = rows.subspan(head_bytes), from = from.subspan(peak_bytes + head_dim)) {
+      bool sound = true;
+#if KRUL_HAS_AVX2
+      if (vectors) {
+        const std::size_t n = rows.size() / head_bytes;
+        const std::size_t done = detail::int8_decode_heads_avx2<Type>(from.data(), n, head_dim, rows.data(), sound);
+        if (!sound) return damaged();
+        if (done == n) return {};
+        from = from.subspan(done * (peak_bytes + head_dim));
+        rows = rows.subspan(done * head_bytes);
+      }
+#endif
       const auto stored =
           static_cast<std::uint16_t>(std::to_integer<unsigned>(from[0]) | std::to_integer<unsigned>(from[1]) << 8);
       const float peak = peak_from(Type, stored);
       const auto codes = from.subspan(peak_bytes, head_dim);
-      bool sound = !std::signbit(peak);
+      sound = !std::signbit(peak);
       if (peak > 0 && std::isfinite(peak)) {
         sound = sound && detail::int8_decode_head<Type>(codes.data(), head_dim, peak, rows.data());
       } else {
@@ -118,8 +136,7 @@ class Int8Codec {
         for (std::size_t i = 0; i < head_dim; ++i)
           from_float(Type, {&constant, 1}, rows.subspan(i * size_of(Type), size_of(Type)));
       }
-      if (!sound)
-        return fail(ErrorCode::corrupt, "int8 rows hold a peak or a code that no encoder writes: recompute them");
+      if (!sound) return damaged();
     }
     return {};
   }
