@@ -4,7 +4,8 @@
 usage: never_slower.py FILE.json ...
 
 A cell is one history, prompt and link. `krul` is slower there if a baseline's time against krul's lies below 1/1.03 with
-its whole interval, and the difference of the medians is over 2 ms. Exits with 1 if there is such a cell.
+its whole interval, and the difference of the medians is over 2 ms. Fewer than six rounds have no interval of 95 % and say
+nothing. Exits with 1 if there is a cell where it is slower.
 """
 import json
 import statistics
@@ -14,7 +15,7 @@ import sys
 def main() -> int:
     print("| history | prompt | link | krul, ms | predicted | best baseline | its ms | its time / krul's |")
     print("|---|---|---|---|---|---|---|---|")
-    cells, slower, errors = 0, [], []
+    cells, unknown, slower, errors = 0, 0, [], []
     for path in sys.argv[1:]:
         with open(path, encoding="utf-8") as file:
             run = json.load(file)
@@ -24,13 +25,18 @@ def main() -> int:
             best = min(rows.values(), key=lambda row: row["ttft_ms"])
             cells += 1
             errors += [abs(row["predicted_ms"] / row["ttft_ms"] - 1) for row in [krul, *rows.values()] if row["predicted_ms"] > 0]
-            interval = f"{best['ratio']:.2f} [{best['ratio_low']:.2f}, {best['ratio_high']:.2f}]"
+            told = krul["rounds"] >= 6
+            interval = f"{best['ratio']:.2f}" + (f" [{best['ratio_low']:.2f}, {best['ratio_high']:.2f}]" if told else ", too few rounds")
             line = (f"| {run['tokens']:,} | {run['prompt']} | {link} | {krul['ttft_ms']:.1f} | {krul['predicted_ms']:.1f} "
                     f"| `{best['strategy']}` | {best['ttft_ms']:.1f} | {interval} |")
             print(line)
-            if any(row["ratio_high"] < 1 / 1.03 and krul["ttft_ms"] - row["ttft_ms"] > 2 for row in rows.values()):
+            if not told:
+                unknown += 1
+            elif any(row["ratio_high"] < 1 / 1.03 and krul["ttft_ms"] - row["ttft_ms"] > 2 for row in rows.values()):
                 slower.append(line)
     print(f"\n{cells} cells; krul is slower than a baseline in {len(slower)}.")
+    if unknown:
+        print(f"{unknown} cells have fewer than six rounds, too few for an interval: they say nothing.")
     print(*slower, sep="\n")
     if len(errors) > 1:
         nine = statistics.quantiles(errors, n=10, method="inclusive")[8]

@@ -5,6 +5,7 @@
 #include "bench.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/eval/result_table.hpp"
+#include "run_rounds.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
 
@@ -39,6 +40,7 @@ struct ForwardOptions {
   std::size_t rounds = 7;
   std::size_t history = 0;
   bool phases = false;
+  PatienceOption patience{bench_patience_s};
 };
 
 std::vector<std::size_t> numbers(const std::string& list) {
@@ -54,62 +56,69 @@ std::vector<std::size_t> numbers(const std::string& list) {
   return found;
 }
 
-/// Median seconds of `work`, over rounds in which nothing else ran.
-std::pair<double, bool> clean_median(const std::function<double()>& work, std::size_t rounds) {
+/// Rounds of `work` alone, which says what it took in seconds.
+/// @param what  it is, for people
+eval::RoundsReport<double> rounds_alone(const Tool& tool, const std::string& what, const std::function<double()>& work,
+                                        const eval::RoundsOptions& options) {
   const eval::Alternative<double> alternative{"", work};
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(rounds));
-  const auto report = unwrap(harness.run<double>(std::span(&alternative, 1)));
-  return {eval::median(report.values(0)), report.noisy};
+  return run_rounds(tool, what, std::span(&alternative, 1), options);
 }
 
 void bench_prefill(const ForwardOptions& options, const Tool& tool) {
   const auto lengths = numbers(options.tokens);
   auto model = options.model.load(tool);
-  if (options.phases) return bench_phases(model, {lengths, options.history, options.rounds}, tool);
+  if (options.phases) return bench_phases(model, {lengths, options.history, options.rounds, options.patience}, tool);
+  const auto patience = options.patience.begin();
+  RoundsNote note;
   Json results = Json::array();
   eval::ResultTable table(
       {{"tokens"}, {"prefill", "tokens/s"}, {"time", "ms"}, {"rounds", "", eval::ResultTable::Align::left}});
-  for (const std::size_t length : lengths) {
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const std::size_t length = lengths[i];
     expect_fits(model, options.history + length);
-    tool.progress("prefill of " + std::to_string(length) + " tokens");
     const auto all = sample_tokens(model, options.history + length);
     const auto tokens = std::span(all).subspan(options.history);
     auto cache = model.backend.make_cache(all.size());
     auto batch = model.backend.make_batch();
     std::vector<float> logits(model.backend.geometry().vocabulary);
     if (options.history > 0) prefill(model.backend, cache, batch, std::span(all).first(options.history), {});
-    const auto [taken, noisy] = clean_median(
+    const auto report = rounds_alone(
+        tool, "prefill of " + std::to_string(length) + " tokens",
         [&] {
           cache.truncate(options.history);
           return eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, logits); });
         },
-        options.rounds);
+        rounds_of(options.rounds, patience.share_s(lengths.size() - i)));
+    note.add(report);
+    const double taken = eval::median(report.values(0));
     const double speed = static_cast<double>(length) / taken;
     results.push_back({{"tokens", length},
                        {"context", options.history},
                        {"tokens_per_s", speed},
                        {"ms", taken * 1e3},
-                       {"noisy", noisy}});
-    table.add({std::to_string(length), eval::cell(speed, 0), eval::cell(taken * 1e3), noisy ? "noisy" : "clean"});
+                       {"rounds", report.rounds.size()},
+                       {"noisy", report.noisy}});
+    table.add({std::to_string(length), eval::cell(speed, 0), eval::cell(taken * 1e3),
+               mark_of_rounds(report.rounds.size(), report.noisy)});
   }
   tool.progress("");
   if (tool.json) {
-    tool.print({{"results", results}, {"run", describe_run(model)}});
+    tool.print({{"results", results}, {"run", note.run(model)}});
   } else {
-    std::printf("%s", table.text().c_str());
+    std::printf("%s%s", table.text().c_str(), note.text().c_str());
   }
 }
 
 void bench_decode(const ForwardOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.context + options.count);
-  tool.progress("decode of " + std::to_string(options.count) + " tokens");
   const auto tokens = sample_tokens(model, options.context + options.count);
   auto cache = model.backend.make_cache(tokens.size());
   auto batch = model.backend.make_batch();
   std::vector<float> logits(model.backend.geometry().vocabulary);
   if (options.context > 0) prefill(model.backend, cache, batch, std::span(tokens).first(options.context), {});
-  const auto [taken, noisy] = clean_median(
+  const auto report = rounds_alone(
+      tool, "decode of " + std::to_string(options.count) + " tokens",
       [&] {
         cache.truncate(options.context);
         return eval::seconds_taken(SteadyClock{}, [&] {
@@ -117,18 +126,21 @@ void bench_decode(const ForwardOptions& options, const Tool& tool) {
             forward(model.backend, cache, batch, std::span(tokens).subspan(options.context + i, 1), logits);
         });
       },
-      options.rounds);
+      rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
-  const double speed = static_cast<double>(options.count) / taken;
+  RoundsNote note;
+  note.add(report);
+  const double speed = static_cast<double>(options.count) / eval::median(report.values(0));
   if (tool.json) {
     tool.print({{"tokens_per_s", speed},
                 {"tokens", options.count},
                 {"context", options.context},
-                {"noisy", noisy},
-                {"run", describe_run(model)}});
+                {"rounds", report.rounds.size()},
+                {"noisy", report.noisy},
+                {"run", note.run(model)}});
   } else {
-    std::printf("decode of %zu tokens after %zu: %.1f tokens/s%s\n", options.count, options.context, speed,
-                noisy ? " (noisy)" : "");
+    std::printf("decode of %zu tokens after %zu: %.1f tokens/s\n%s", options.count, options.context, speed,
+                note.text().c_str());
   }
 }
 
@@ -149,6 +161,7 @@ void add_bench(CLI::App& program, Tool& tool) {
       ->capture_default_str();
   prefill_verb->add_flag("--phases", options->phases,
                          "each part of a pass beside what arithmetic and memory of this machine allow");
+  options->patience.add_to(*prefill_verb);
   prefill_verb->callback([options, &tool] { bench_prefill(*options, tool); });
 
   auto* decode = bench->add_subcommand("decode", "forward pass token by token");
@@ -158,6 +171,7 @@ void add_bench(CLI::App& program, Tool& tool) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   decode->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  options->patience.add_to(*decode);
   decode->callback([options, &tool] { bench_decode(*options, tool); });
 
   add_bench_coding(*bench, tool);

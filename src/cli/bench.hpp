@@ -5,6 +5,8 @@
 
 #include "krul/core/tokens.hpp"
 #include "krul/eval/paired_rounds.hpp"
+#include "patience_option.hpp"
+#include "rounds_note.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -16,14 +18,15 @@ namespace krul::cli {
 void expect_fits(const LoadedModel& model, std::size_t tokens);
 
 /// The harness's rules for so many clean rounds.
-[[nodiscard]] inline eval::RoundsOptions rounds_of(std::size_t clean) {
-  return {.clean_rounds = clean, .most_rounds = std::max<std::size_t>(4 * clean, 12)};
+[[nodiscard]] inline eval::RoundsOptions rounds_of(std::size_t clean, double patience_s) {
+  return {.clean_rounds = clean, .most_rounds = std::max<std::size_t>(4 * clean, 12), .patience_s = patience_s};
 }
 
 struct PhasesOptions {
   std::vector<std::size_t> lengths;  ///< tokens of each pass
   std::size_t context = 0;           ///< tokens in the cache before them
   std::size_t rounds = 7;
+  PatienceOption patience;  ///< over all lengths
 };
 
 /// Prints what each part of a pass takes, beside what it cannot do without on this machine.

@@ -6,6 +6,7 @@
 #include "krul/backend/forward.hpp"
 #include "krul/eval/result_table.hpp"
 #include "profile_option.hpp"
+#include "run_rounds.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -17,6 +18,7 @@ struct CodingOptions {
   std::size_t tokens = 1024;
   std::vector<int> steps{-20, -12, -6};
   std::size_t rounds = 7;
+  PatienceOption patience{bench_patience_s};
 };
 
 void bench_coding(const CodingOptions& options, const Tool& tool) {
@@ -26,7 +28,8 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
     throw Failure({ErrorCode::not_found,
                    "coding needs a profile of the model: krul calibrate --conversations FILE, or --profile FILE"});
   expect_fits(model, options.tokens);
-  tool.progress("coding " + std::to_string(options.tokens) + " tokens");
+  const std::string what = "coding " + std::to_string(options.tokens) + " tokens";
+  tool.progress(what);
   const auto tokens = sample_tokens(model, options.tokens);
   const CodingProbe probe(model, profile, tokens);
   auto cache = model.backend.make_cache(tokens.size());
@@ -44,9 +47,11 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   for (const int code : options.steps)
     alternatives.push_back(
         {std::to_string(code), [&probe, code] { return probe.run({static_cast<std::int8_t>(code)}); }});
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
-  const auto report = unwrap(harness.run<CodingFigures>(alternatives));
+  const auto report =
+      run_rounds<CodingFigures>(tool, what, alternatives, rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
+  RoundsNote note;
+  note.add(report);
 
   const auto exact = static_cast<double>(model.backend.geometry().f16_token_bytes());
   const double recompute_us = eval::median(report.values(0, &CodingFigures::encode_us));
@@ -77,11 +82,10 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
                 {"tokens", options.tokens},
                 {"profile", profile->hash()},
                 {"noisy", report.noisy},
-                {"run", describe_run(model)}});
+                {"run", note.run(model)}});
     return;
   }
-  std::printf("%srecompute: %.0f us a token and core%s\n", table.text().c_str(), recompute_us,
-              report.noisy ? " (noisy)" : "");
+  std::printf("%srecompute: %.0f us a token and core\n%s", table.text().c_str(), recompute_us, note.text().c_str());
 }
 
 }  // namespace
@@ -99,6 +103,7 @@ void add_bench_coding(CLI::App& bench, Tool& tool) {
       ->check(CLI::Range(static_cast<int>(finest_step.code), static_cast<int>(coarsest_step.code)))
       ->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_coding(*options, tool); });
 }
 

@@ -11,6 +11,7 @@
 #include "krul/similarity/observe.hpp"
 #include "krul/similarity/sketched_gram.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "run_rounds.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
@@ -26,6 +27,7 @@ struct ObserveOptions {
   std::size_t rows = ExactGramOptions().most_rows;
   float negligible = ExactGramOptions().negligible;
   std::size_t rounds = 7;
+  PatienceOption patience{bench_patience_s};
 };
 
 /// What one way to watch a forward pass takes.
@@ -219,7 +221,6 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
       agreements[i].push_back(agreement(statistics_of(metrics[i], gram, bytes[i]), reference));
   }
 
-  tool.progress("forward passes under each metric");
   Watched watched(model, texts.front(), options.decoded);
   std::vector<eval::Alternative<Taken>> alternatives;
   alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
@@ -235,10 +236,12 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
                               return std::visit([&](auto& one) { return watched.observed(one, nullptr); }, estimator);
                             }});
   }
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
-                             {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds});
-  const auto report = unwrap(harness.run<Taken>(alternatives));
+  const auto report = run_rounds<Taken>(
+      tool, "forward passes under each metric", alternatives,
+      {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds, .patience_s = options.patience.limit_s});
   tool.progress("");
+  RoundsNote note;
+  note.add(report);
 
   Json results = Json::array();
   eval::ResultTable table({{"", "", eval::ResultTable::Align::left},
@@ -287,9 +290,9 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
                eval::cell(step.ratio.median, 3), held, correlation, error});
   }
   if (tool.json) {
-    tool.print({{"results", results}, {"noisy", report.noisy}, {"run", describe_run(model)}});
+    tool.print({{"results", results}, {"noisy", report.noisy}, {"run", note.run(model)}});
   } else {
-    std::printf("%s%s", table.text().c_str(), report.noisy ? "(noisy: the quietest rounds)\n" : "");
+    std::printf("%s%s", table.text().c_str(), note.text().c_str());
   }
 }
 
@@ -322,6 +325,7 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_observe(*options, tool); });
 }
 

@@ -8,6 +8,7 @@
 #include "krul/eval/machine_roof.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/timed_backend.hpp"
+#include "run_rounds.hpp"
 
 namespace krul::cli {
 namespace {
@@ -84,6 +85,8 @@ std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& fig
 void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& tool) {
   const Roofs roofs = measure_roofs(model.backend);
   eval::TimedBackend timed(model.backend);
+  const auto patience = options.patience.begin();
+  RoundsNote note;
   Json results = Json::array();
   eval::ResultTable table({{"rows"},
                            {"phase", "", eval::ResultTable::Align::left},
@@ -93,9 +96,9 @@ void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& 
                            {"bound", "ms"},
                            {"taken", "ms"},
                            {"reached", "%"}});
-  for (const std::size_t length : options.lengths) {
+  for (std::size_t i = 0; i < options.lengths.size(); ++i) {
+    const std::size_t length = options.lengths[i];
     expect_fits(model, options.context + length);
-    tool.progress("phases of " + std::to_string(length) + " tokens");
     const auto tokens = sample_tokens(model, options.context + length);
     auto cache = timed.make_cache(tokens.size());
     auto batch = timed.make_batch();
@@ -108,8 +111,9 @@ void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& 
                                                               std::span(tokens).subspan(options.context), logits);
                                                       return timed.take_figures();
                                                     }};
-    eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
-    const auto report = unwrap(harness.run(std::span(&pass, 1)));
+    const auto report = run_rounds(tool, "phases of " + std::to_string(length) + " tokens", std::span(&pass, 1),
+                                   rounds_of(options.rounds, patience.share_s(options.lengths.size() - i)));
+    note.add(report);
     eval::PassFigures figures = report.rounds.front().passes.front().front();
     for (const auto step : {&eval::PassFigures::embed, &eval::PassFigures::project, &eval::PassFigures::attend,
                             &eval::PassFigures::finish, &eval::PassFigures::logits})
@@ -139,11 +143,11 @@ void bench_phases(LoadedModel& model, const PhasesOptions& options, const Tool& 
                  {{"matrix_operations_per_s", roofs.matrices},
                   {"attention_operations_per_s", roofs.attention},
                   {"read_bytes_per_s", roofs.reading}}},
-                {"run", describe_run(model)}});
+                {"run", note.run(model)}});
   } else {
-    std::printf("%s\nroofs: matrices %.0f GFLOP/s, attention %.0f GFLOP/s, reading %.1f GB/s; %s\n",
-                table.text().c_str(), roofs.matrices / 1e9, roofs.attention / 1e9, roofs.reading / 1e9,
-                model.backend.identity().kernels.c_str());
+    std::printf("%s%s\nroofs: matrices %.0f GFLOP/s, attention %.0f GFLOP/s, reading %.1f GB/s; %s\n",
+                table.text().c_str(), note.text().c_str(), roofs.matrices / 1e9, roofs.attention / 1e9,
+                roofs.reading / 1e9, model.backend.identity().kernels.c_str());
   }
 }
 

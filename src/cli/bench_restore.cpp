@@ -8,13 +8,13 @@
 
 #include "bench.hpp"
 #include "exact_history.hpp"
-#include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"
+#include "run_rounds.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -33,6 +33,7 @@ struct RestoreBenchOptions {
   std::string trace;
   bool warm = false;
   bool calibrate = false;
+  PatienceOption patience{bench_patience_s};
 };
 
 /// How well restores were predicted, and how long neither lane worked, over all rows of a table.
@@ -110,9 +111,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
   say_if_missing(profile, chosen, tool);
+  const auto patience = options.patience.begin();
+  const eval::Patience for_costs(patience.share_s(links.size() + 1));
   if (options.calibrate)
-    save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool), machine_costs_file(model));
-  const auto costs = machine_costs(model, tool, profile);
+    save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool, for_costs),
+                       machine_costs_file(model));
+  const auto costs = machine_costs(model, tool, profile, for_costs);
   const auto resolve = [&](const LinkName& link) {
     return costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
   };
@@ -128,6 +132,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto exact = prefill_exact(model.backend, history, 0, chosen);
 
   Json results = Json::array();
+  RoundsNote note;
   Summary summary;
   eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
                            {"strategy", "", eval::ResultTable::Align::left},
@@ -139,7 +144,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                            {"stored"},
                            {"recomputed", "tokens"},
                            {"time against " + options.against, "median [95 %]", eval::ResultTable::Align::left}});
-  for (const auto& link : links) {
+  for (std::size_t number = 0; number < links.size(); ++number) {
+    const LinkName& link = links[number];
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
     std::vector<std::uint64_t> stored;
     for (const auto& strategy : chosen) {
@@ -163,9 +169,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       alternatives.push_back(
           {std::string(strategy.name), measurement(returning, disk, memory, strategy, link, options.warm)});
     }
-    tool.progress("restoring over " + link.text);
-    eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
-    const auto report = unwrap(harness.run<RestoreFigure>(alternatives));
+    const auto report = run_rounds<RestoreFigure>(tool, "restoring over " + link.text, alternatives,
+                                                  rounds_of(options.rounds, patience.share_s(links.size() - number)));
+    note.add(report);
     std::size_t baseline = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i)
       if (chosen[i].name == options.against) baseline = i;
@@ -201,24 +207,25 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                          {"against", chosen[baseline].name},
                          {"ratio", comparison.ratio.median},
                          {"ratio_low", comparison.ratio.interval.low},
-                         {"ratio_high", comparison.ratio.interval.high}});
+                         {"ratio_high", comparison.ratio.interval.high},
+                         {"ratio_coverage", comparison.ratio.interval.coverage}});
       table.add({link.text, std::string(chosen[i].name), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
                  eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)),
                  human_bytes(static_cast<double>(stored[i])), std::to_string(recomputed),
-                 eval::cell(comparison.ratio) + (report.noisy ? " noisy" : "")});
+                 eval::cell(comparison.ratio) + (report.noisy ? " disturbed" : "")});
       if (!options.trace.empty()) {
-        const auto file =
-            options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(&link - links.data()) + ".json";
+        const auto file = options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(number) + ".json";
         write_file(file, chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text));
       }
     }
   }
   tool.progress("");
   if (tool.json) {
-    Json run = describe_run(model);
+    Json run = note.run(model);
     run["throttled_latency_ms"] = throttled_latency_s * 1e3;
     run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
     run["costs"] = options.calibrate ? "measured at the start of this run" : "kept from an earlier one";
+    run["costs_disturbed"] = costs.rounds.disturbed;
     tool.print({{"tokens", options.tokens},
                 {"prompt", options.prompt},
                 {"results", results},
@@ -226,14 +233,16 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                 {"run", run}});
   } else {
     std::printf(
-        "%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links of "
+        "%s%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links "
+        "of "
         "a stated\n"
         "rate have %.1f ms latency a request; files %s\n",
-        table.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
+        table.text().c_str(), note.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
         options.warm ? "in the page cache" : "dropped from the page cache before each restore");
     summary.print();
-    std::printf("costs %s\n",
-                options.calibrate ? "measured at the start of this run" : "as kept; --calibrate measures them first");
+    std::printf("costs %s\n%s",
+                options.calibrate ? "measured at the start of this run" : "as kept; --calibrate measures them first",
+                note_on_costs(costs.rounds.disturbed).c_str());
   }
 }
 
@@ -255,6 +264,7 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
   verb->add_flag("--calibrate", options->calibrate, "measure the costs that predictions need first, and keep them");
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
+  options->patience.add_to(*verb);
   verb->add_option("--trace", options->trace,
                    "write timelines (Chrome trace events, for Perfetto) to files that begin so");
   verb->callback([options, &tool] { bench_restore(*options, tool); });

@@ -6,6 +6,7 @@
 #include "krul/conversation/conversation.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/store/memory_store.hpp"
+#include "run_rounds.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -16,6 +17,7 @@ struct SaveOptions {
   std::size_t context = 1024;
   std::size_t count = 64;
   std::size_t rounds = 7;
+  PatienceOption patience{bench_patience_s};
 };
 
 /// Decoding beside a save, or alone.
@@ -97,13 +99,15 @@ class SavedTalk {
 void bench_save(const SaveOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.context + options.count);
-  tool.progress("decoding beside a save of " + std::to_string(options.context) + " tokens");
   SavedTalk talk(model, options);
   const eval::Alternative<Taken> alternatives[] = {{"alone", [&] { return talk.alone(); }},
                                                    {"saving", [&] { return talk.saving(); }}};
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, rounds_of(options.rounds));
-  const auto report = unwrap(harness.run<Taken>(alternatives));
+  const auto report =
+      run_rounds<Taken>(tool, "decoding beside a save of " + std::to_string(options.context) + " tokens", alternatives,
+                        rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
+  RoundsNote note;
+  note.add(report);
   const auto step = report.compare(1, 0, &Taken::step_s);
   const double begin = eval::median(report.values(1, &Taken::begin_s)),
                until = eval::median(report.values(1, &Taken::save_s)),
@@ -116,17 +120,18 @@ void bench_save(const SaveOptions& options, const Tool& tool) {
                 {"step_ratio", step.ratio.median},
                 {"step_ratio_low", step.ratio.interval.low},
                 {"step_ratio_high", step.ratio.interval.high},
+                {"step_ratio_coverage", step.ratio.interval.coverage},
                 {"begin_ms", begin * 1e3},
                 {"saved_ms", until * 1e3},
                 {"copy_bytes", KvSnapshot::bytes(model.backend.geometry(), options.context)},
                 {"noisy", report.noisy},
-                {"run", describe_run(model)}});
+                {"run", note.run(model)}});
   } else {
     std::printf(
-        "%zu tokens decoded beside a save of %zu: %.2f ms a token, %.2f alone, ratio %.3f [%.3f, %.3f]\n"
-        "the reply is held up for %.1f ms; all is saved after %.0f ms%s\n",
-        options.count, options.context, step.median * 1e3, alone * 1e3, step.ratio.median, step.ratio.interval.low,
-        step.ratio.interval.high, begin * 1e3, until * 1e3, report.noisy ? " (noisy)" : "");
+        "%zu tokens decoded beside a save of %zu: %.2f ms a token, %.2f alone, ratio %s\n"
+        "the reply is held up for %.1f ms; all is saved after %.0f ms\n%s",
+        options.count, options.context, step.median * 1e3, alone * 1e3, eval::cell(step.ratio, 3).c_str(), begin * 1e3,
+        until * 1e3, note.text().c_str());
   }
 }
 
@@ -143,6 +148,7 @@ void add_bench_save(CLI::App& bench, Tool& tool) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_save(*options, tool); });
 }
 

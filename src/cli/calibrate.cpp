@@ -26,6 +26,7 @@ struct CalibrateOptions {
   std::vector<std::size_t> groups;
   std::size_t tokens = 50000;
   bool no_features = false;
+  PatienceOption patience{calibration_patience_s};
 };
 
 /// [L][hidden, H * D]
@@ -118,11 +119,12 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   verb->add_option("--groups", options->groups, "layers that are coded together: 2,4,8 means 2, 4, 8, 8, ...")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
+  options->patience.add_to(*verb)->needs(machine);
   verb->add_flag("--no-features", options->no_features, "do not predict rows from their tokens");
   machine->excludes(conversations);
   verb->callback([options, &tool] {
     if (options->machine) {
-      calibrate_machine(options->model, options->store, tool);
+      calibrate_machine(options->model, options->store, options->patience, tool);
     } else if (options->conversations.empty()) {
       throw Failure({ErrorCode::invalid_argument,
                      "say what to calibrate: --conversations FILE for the model, or --machine for its costs here"});

@@ -1,10 +1,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 
 #include "bench.hpp"
 #include "exact_history.hpp"
@@ -14,6 +18,7 @@
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"
+#include "run_rounds.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
 
@@ -26,6 +31,7 @@ struct DemoOptions {
   std::string links = "50MB/s,disk";
   std::size_t count = 3;
   std::size_t continuation = 48;
+  PatienceOption patience{demo_patience_s};
   std::string job;  ///< set in the second process
 };
 
@@ -66,7 +72,8 @@ struct Saving {
   MachineCosts costs;
 };
 
-/// Computes a conversation, saves it under every strategy for every link, and continues it without any saving.
+/// Computes a conversation, saves it under every strategy, for every link where that matters, and continues it without
+/// any saving.
 DemoCase compute_and_save(const Saving& saving, const ConversationText& text, const DemoOptions& options) {
   LoadedModel& model = saving.model;
   DemoCase item{.id = text.id,
@@ -85,13 +92,20 @@ DemoCase compute_and_save(const Saving& saving, const ConversationText& text, co
   const auto shown = demo_strategies();
   const MachineCosts& costs = saving.costs;
   auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
-  for (const auto& link : unwrap(parse_links(options.links)))
-    for (const auto& strategy : shown) {
+  const auto links = unwrap(parse_links(options.links));
+  std::set<std::string> saved;
+  for (const auto& strategy : shown) {
+    std::optional<StepScale> step;  // measuring it takes longer than the save
+    for (const auto& link : links) {
+      const std::string id = saved_id(text.id + "-", strategy, link);
+      if (!saved.insert(id).second) continue;
       const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      static_cast<void>(save_history(model.backend, saving.store, exact, history,
-                                     {strategy, costs.costs(rate, strategy, model.backend.geometry()),
-                                      saved_id(text.id + "-", strategy, link), saving.profile, history}));
+      HistorySave save{strategy, costs.costs(rate, strategy, model.backend.geometry()), id, saving.profile, history,
+                       step};
+      if (!step) step = save.step = step_of(model.backend, exact.cache, save);
+      static_cast<void>(save_history(model.backend, saving.store, exact, history, save));
     }
+  }
   auto& cache = exact.cache;
   auto batch = model.backend.make_batch();
 
@@ -125,101 +139,155 @@ std::vector<float> read_logits(const DemoCase& item, std::size_t vocabulary) {
   return logits;
 }
 
+/// What the second process restores with.
+struct Restoring {
+  LoadedModel& model;
+  FileStore& store;
+  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
+  MachineCosts costs;
+  const Tool& tool;
+};
+
+/// How a restored conversation goes on, beside the run without saving.
+struct Continuation {
+  double kl = 0;  ///< nats, mean over its tokens
+  std::optional<std::size_t> first_difference;
+};
+
 /// A conversation in the second process.
 struct RestoredCase {
   const DemoCase& item;
-  std::vector<float> reference;  ///< see read_logits
+  std::vector<float> reference;                            ///< see read_logits
+  std::map<std::string, Continuation> continuations = {};  ///< of what is saved under these ids
 };
 
-/// One row of the table: three restores, the median one timed, each compared with the run without saving.
-Json measure(const Returning& returning, FileStore& store, const RestoredCase& restored_case, const Strategy& strategy,
-             const LinkName& link) {
-  const auto& [item, reference] = restored_case;
-  const std::size_t vocabulary = returning.model.backend.geometry().vocabulary, steps = item.reference.size();
+/// Runs the reference's tokens behind a restored conversation.
+/// @param first  [vocabulary] logits of the prompt
+template <class Talk>
+Continuation compare(CpuModel& model, Talk& talk, const std::vector<float>& first, const RestoredCase& restored_case) {
+  const DemoCase& item = restored_case.item;
+  const std::size_t vocabulary = model.geometry().vocabulary, steps = item.reference.size();
   std::vector<float> logits(steps * vocabulary);
-
-  std::vector<RestoreFigure> figures;
-  for (int round = 0; round < 3; ++round) {
-    const auto after = [&](auto& talk, const std::vector<float>& first) {
-      std::copy(first.begin(), first.end(), logits.begin());
-      auto batch = returning.model.backend.make_batch();
-      forward(returning.model.backend, talk.cache(), batch, std::span(item.reference).first(steps - 1),
-              std::span(logits).subspan(vocabulary));
-    };
-    if (link.kind == LinkName::Kind::rate) {
-      auto throttled = behind_link(store, link);
-      figures.push_back(restore_once(returning, throttled, strategy, after));
-    } else {
-      if (link.kind == LinkName::Kind::disk) drop_from_page_cache(store.path());
-      figures.push_back(restore_once(returning, store, strategy, after));
-    }
-  }
-  std::sort(figures.begin(), figures.end(),
-            [](const auto& a, const auto& b) { return a.first_token_s < b.first_token_s; });
-  const RestoreFigure& median = figures[1];
-
-  double kl = 0;
-  std::optional<std::size_t> difference;
+  std::copy(first.begin(), first.end(), logits.begin());
+  auto batch = model.make_batch();
+  forward(model, talk.cache(), batch, std::span(item.reference).first(steps - 1),
+          std::span(logits).subspan(vocabulary));
+  Continuation found;
   for (std::size_t i = 0; i < steps; ++i) {
     const auto row = [&](const std::vector<float>& all) {
       return eval::NextToken(std::span(all).subspan(i * vocabulary, vocabulary));
     };
-    const auto exact = row(reference), restored = row(logits);
-    kl += exact.divergence_from(restored) / static_cast<double>(steps);
-    if (!difference && restored.top() != item.reference[i]) difference = i;
+    const auto exact = row(restored_case.reference), restored = row(logits);
+    found.kl += exact.divergence_from(restored) / static_cast<double>(steps);
+    if (!found.first_difference && restored.top() != item.reference[i]) found.first_difference = i;
   }
-  const RestoreReport& report = median.report;
-  return {{"conversation", item.id},
-          {"history", item.history},
-          {"strategy", strategy.name},
-          {"link", link.text},
-          {"ttft_ms", median.first_token_s * 1e3},
-          {"restore_ms", report.first_token_s * 1e3},
-          {"bytes", report.bytes},
-          {"stored_bytes", stored_bytes(store, returning.id)},
-          {"recomputed_tokens", report.recomputed_tokens()},
-          {"predicted_ms", report.predicted.total_s() * 1e3},
-          {"bound_ms", report.bound_s() * 1e3},
-          {"bubble_ms", report.bubble_s() * 1e3},
-          {"kl", kl},
-          {"same_text", !difference},
-          {"first_difference", difference ? Json(*difference) : Json(nullptr)}};
+  return found;
+}
+
+/// A restore over a link. What is on disk is read from there, not from memory.
+template <class After>
+RestoreFigure restore_over(const LinkName& link, FileStore& store, const Returning& returning, const Strategy& strategy,
+                           After&& after) {
+  if (link.kind == LinkName::Kind::rate) {
+    auto throttled = behind_link(store, link);
+    return restore_once(returning, throttled, strategy, after);
+  }
+  if (link.kind == LinkName::Kind::disk) drop_from_page_cache(store.path() / unwrap(conversation_folder(returning.id)));
+  return restore_once(returning, store, strategy, after);
+}
+
+/// What the demo shows.
+struct DemoResults {
+  Json rows = Json::array();
+  RoundsNote note;
+};
+
+/// The table's rows of one conversation and link: restores under every strategy, in the same rounds. What is saved goes
+/// on alike each time, so only its first restore is compared with the run without saving.
+void measure(const Restoring& restoring, RestoredCase& restored_case, const LinkName& link, double patience_s,
+             DemoResults& results) {
+  const DemoCase& item = restored_case.item;
+  const auto shown = demo_strategies();
+  const Geometry& geometry = restoring.model.backend.geometry();
+  const LinkName rate = restoring.costs.resolved(link, geometry, item.history, 32);
+  std::vector<eval::Alternative<RestoreFigure>> alternatives;
+  for (std::size_t i = 0; i < shown.size(); ++i) {
+    const Returning returning{restoring.model, restoring.costs.costs(rate, shown[i], geometry),
+                              saved_id(item.id + "-", shown[i], link), item.tokens, restoring.profile};
+    const auto after = [&, id = returning.id](auto& talk, const std::vector<float>& first) {
+      if (!restored_case.continuations.contains(id))
+        restored_case.continuations[id] = compare(restoring.model.backend, talk, first, restored_case);
+    };
+    alternatives.push_back({std::string(shown[i].name), [&, i, returning, after] {
+                              return restore_over(rate, restoring.store, returning, shown[i], after);
+                            }});
+  }
+  const auto report = run_rounds<RestoreFigure>(
+      restoring.tool, "restoring " + item.id + " over " + link.text, alternatives,
+      {.clean_rounds = 3, .most_rounds = 5, .warm_up_rounds = 0, .least_round_s = 0, .patience_s = patience_s});
+  results.note.add(report);
+  for (std::size_t i = 0; i < shown.size(); ++i) {
+    std::vector<RestoreFigure> figures;
+    for (const auto& round : report.rounds) figures.push_back(round.passes[i].front());
+    const auto middle = figures.begin() + static_cast<std::ptrdiff_t>((figures.size() - 1) / 2);
+    std::nth_element(figures.begin(), middle, figures.end(),
+                     [](const auto& a, const auto& b) { return a.first_token_s < b.first_token_s; });
+    const RestoreReport& restore = middle->report;
+    const std::string id = saved_id(item.id + "-", shown[i], link);
+    const auto& [kl, first_difference] = restored_case.continuations.at(id);
+    results.rows.push_back({{"conversation", item.id},
+                            {"history", item.history},
+                            {"strategy", shown[i].name},
+                            {"link", link.text},
+                            {"ttft_ms", middle->first_token_s * 1e3},
+                            {"restore_ms", restore.first_token_s * 1e3},
+                            {"bytes", restore.bytes},
+                            {"stored_bytes", stored_bytes(restoring.store, id)},
+                            {"recomputed_tokens", restore.recomputed_tokens()},
+                            {"predicted_ms", restore.predicted.total_s() * 1e3},
+                            {"bound_ms", restore.bound_s() * 1e3},
+                            {"bubble_ms", restore.bubble_s() * 1e3},
+                            {"kl", kl},
+                            {"same_text", !first_difference},
+                            {"first_difference", first_difference ? Json(*first_difference) : Json(nullptr)},
+                            {"rounds", report.rounds.size()},
+                            {"disturbed", report.noisy}});
+  }
 }
 
 /// The second process: restores what the first one saved.
 void restore_job(const DemoOptions& options, const Tool& tool) {
+  const auto patience = options.patience.begin();
   const auto job = Json::parse(unwrap(read_text(options.job)));
   auto store = unwrap(FileStore::open(job.at("store").get<std::string>()));
   const auto links = unwrap(parse_links(options.links));
   auto model = options.model.load(tool);
   const auto profile = ProfileOption{}.load(model, tool);
-  const auto costs = machine_costs(model, tool, profile);
-  Json results = Json::array();
+  const Restoring restoring{model, store, profile, machine_costs(model, tool, profile, patience), tool};
+  DemoResults results;
+  std::size_t to_come = job.at("cases").size() * links.size();
   for (const auto& json : job.at("cases")) {
     const DemoCase item = case_from(json);
-    const RestoredCase restored_case{item, read_logits(item, model.backend.geometry().vocabulary)};
-    for (const auto& link : links)
-      for (const auto& strategy : demo_strategies()) {
-        const LinkName rate = costs.resolved(link, model.backend.geometry(), item.history, 32);
-        const Returning returning{model, costs.costs(rate, strategy, model.backend.geometry()),
-                                  saved_id(item.id + "-", strategy, link), item.tokens, profile};
-        tool.progress("restoring " + item.id + " over " + link.text + " with " + std::string(strategy.name));
-        results.push_back(measure(returning, store, restored_case, strategy, rate));
-      }
+    RestoredCase restored_case{item, read_logits(item, model.backend.geometry().vocabulary)};
+    for (const auto& link : links) measure(restoring, restored_case, link, patience.share_s(to_come--), results);
   }
   tool.progress("");
-  tool.print(results);
+  Json run = results.note.run(model);
+  run["costs_disturbed"] = restoring.costs.rounds.disturbed;
+  run["throttled_latency_ms"] = throttled_latency_s * 1e3;
+  tool.print({{"results", results.rows}, {"run", run}});
 }
 
-/// Runs this program again with the same model and the job; its standard output.
-std::string run_second_process(const DemoOptions& options, const std::filesystem::path& job) {
+/// Runs this program again with the same model, the job and what is left of patience; its standard output.
+std::string run_second_process(const DemoOptions& options, const std::filesystem::path& job, double patience_s) {
   std::vector<std::string> words = {"krul",          "demo",
                                     "--restore-job", job.string(),
                                     "--links",       options.links,
                                     "--threads",     std::to_string(options.model.threads),
                                     "--kernels",     options.model.kernels,
                                     "--precision",   options.model.precision,
-                                    "--cache",       options.model.cache};
+                                    "--cache",       options.model.cache,
+                                    "--patience",    std::to_string(patience_s)};
   if (!options.model.path.empty()) words.insert(words.end(), {"--model", options.model.path});
   std::vector<char*> arguments;
   for (auto& word : words) arguments.push_back(word.data());
@@ -258,7 +326,8 @@ void print_table(const Json& results) {
                            {"read"},
                            {"stored"},
                            {"KL", "nats"},
-                           {"text", "", Align::left}});
+                           {"text", "", Align::left},
+                           {"rounds", "", Align::left}});
   for (const auto& row : results) {
     const auto difference = row.at("first_difference");
     table.add({row.at("conversation").get<std::string>(), std::to_string(row.at("history").get<std::size_t>()),
@@ -266,24 +335,27 @@ void print_table(const Json& results) {
                eval::cell(row.at("ttft_ms").get<double>(), 0), eval::cell(row.at("predicted_ms").get<double>(), 0),
                human_bytes(row.at("bytes").get<double>()), human_bytes(row.at("stored_bytes").get<double>()),
                eval::cell(row.at("kl").get<double>(), 5),
-               difference.is_null() ? "same" : "differs at " + std::to_string(difference.get<std::size_t>())});
+               difference.is_null() ? "same" : "differs at " + std::to_string(difference.get<std::size_t>()),
+               mark_of_rounds(row.at("rounds").get<std::size_t>(), row.at("disturbed").get<bool>())});
   }
   std::printf("%s", table.text().c_str());
 }
 
 void demo(const DemoOptions& options, const Tool& tool) {
   if (!options.job.empty()) return restore_job(options, tool);
+  const auto patience = options.patience.begin();
   unwrap(parse_links(options.links));
   auto texts = load_conversations(options.conversations);
   if (texts.size() > options.count) texts.resize(options.count);
   const TemporaryFolder folder{cache_folder() / "demo" / std::to_string(::getpid())};
-  Json run, job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
+  Json job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
   {
     auto model = options.model.load(tool);
-    auto store = unwrap(FileStore::open(folder.path / "store"));
+    auto store = unwrap(FileStore::open(folder.path / "store", {.durability = Durability::none}));
     const auto profile = ProfileOption{}.load(model, tool);
     say_if_missing(profile, demo_strategies(), tool);
-    const Saving saving{model, store, folder.path, profile, machine_costs(model, tool, profile)};
+    const eval::Patience for_costs(patience.share_s(2));
+    const Saving saving{model, store, folder.path, profile, machine_costs(model, tool, profile, for_costs)};
     for (const auto& text : texts) {
       tool.progress("computing and saving " + text.id);
       const DemoCase item = compute_and_save(saving, text, options);
@@ -296,7 +368,6 @@ void demo(const DemoOptions& options, const Tool& tool) {
         std::fflush(stdout);
       }
     }
-    run = describe_run(model);
   }
   const auto job_file = folder.path / "job.json";
   write_file(job_file, job.dump());
@@ -304,19 +375,19 @@ void demo(const DemoOptions& options, const Tool& tool) {
     std::printf("a second process restores them under every strategy:\n");
     std::fflush(stdout);
   }
-  const Json results = Json::parse(run_second_process(options, job_file));
-  run["throttled_latency_ms"] = throttled_latency_s * 1e3;
-  if (tool.json) {
-    tool.print({{"results", results}, {"run", run}});
-    return;
-  }
-  print_table(results);
+  const Json found = Json::parse(run_second_process(options, job_file, patience.share_s()));
+  if (tool.json) return tool.print(found);
+  print_table(found.at("results"));
+  const Json& run = found.at("run");
+  const RoundsNote note{run.at("disturbed").get<bool>(), run.at("cut_short").get<bool>()};
   std::printf(
-      "\nfirst token: from opening the saved state to the prompt's logits, median of three; disk: dropped from the "
+      "%s\nfirst token: from opening the saved state to the prompt's logits, median of the rounds; disk: dropped from "
+      "the "
       "page cache before;\n"
-      "KL and text: %zu greedy tokens against the run without any saving. %s, %s, cache %s.\n",
-      options.continuation, run.at("kernels").get<std::string>().c_str(),
-      run.at("processor").get<std::string>().c_str(), run.at("cache").get<std::string>().c_str());
+      "KL and text: %zu greedy tokens against the run without any saving. %s, %s, cache %s.\n%s",
+      note.text().c_str(), options.continuation, run.at("kernels").get<std::string>().c_str(),
+      run.at("processor").get<std::string>().c_str(), run.at("cache").get<std::string>().c_str(),
+      note_on_costs(run.at("costs_disturbed").get<bool>()).c_str());
 }
 
 }  // namespace
@@ -332,6 +403,7 @@ void add_demo(CLI::App& program, Tool& tool) {
   verb->add_option("--continuation", options->continuation, "greedy tokens that are compared")
       ->check(CLI::Range(2, 1024))
       ->capture_default_str();
+  options->patience.add_to(*verb);
   verb->add_option("--restore-job", options->job)->group("");
   verb->callback([options, &tool] { demo(*options, tool); });
 }

@@ -77,15 +77,6 @@ SaveSituation situation_of(CpuModel& model, const CpuModel::Cache& cache, std::s
           .costs = save.costs};
 }
 
-/// The step of this conversation, where the strategy wants it measured and there is enough of it.
-std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, const HistorySave& save) {
-  if (!save.profile || save.strategy.kl <= 0) return std::nullopt;
-  if (save.step) return save.step;
-  const CodedConversation<CpuModel::Cache> talk{cache, save.tokens, save.profile, model.workers()};
-  return measured_step(model, talk,
-                       {.kl = save.strategy.kl, .finest = save.strategy.finest, .coarsest = save.strategy.coarsest});
-}
-
 SavePlan plan_with(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save,
                    const Evidence& evidence) {
   const auto step = step_of(model, cache, save);
@@ -124,6 +115,14 @@ ExactHistory prefill_exact(CpuModel& model, std::span<const Token> history, std:
   if (any([](const Strategy& s) { return s.pairs == PairChoice::predictable; }))
     exact.unpredictability = unpredictability_of(exact.cache, geometry);
   return exact;
+}
+
+std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, const HistorySave& save) {
+  if (!save.profile || save.strategy.kl <= 0) return std::nullopt;
+  if (save.step) return save.step;
+  const CodedConversation<CpuModel::Cache> talk{cache, save.tokens, save.profile, model.workers()};
+  return measured_step(model, talk,
+                       {.kl = save.strategy.kl, .finest = save.strategy.finest, .coarsest = save.strategy.coarsest});
 }
 
 SavePlan plan_of(CpuModel& model, const ExactHistory& exact, std::size_t tokens, const HistorySave& save) {

@@ -38,6 +38,10 @@ struct HistorySave {
   std::optional<StepScale> step = {};           ///< as it was measured for this conversation before
 };
 
+/// The step of this conversation, where the strategy wants it measured and there is enough of it. It is the same
+/// whatever restore is planned for.
+[[nodiscard]] std::optional<StepScale> step_of(CpuModel& model, const CpuModel::Cache& cache, const HistorySave& save);
+
 /// Saves a history under a strategy, in place of what was saved under that id.
 /// @return the tokens that stand for it when it is restored: the history itself, but for a strategy that forgets tokens
 template <ConversationStore S>

@@ -8,12 +8,12 @@
 
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/eval/measure_costs.hpp"
-#include "krul/eval/paired_rounds.hpp"
 #include "krul/select/fixed_pairs.hpp"
 #include "krul/select/strategy_selector.hpp"
 #include "krul/store/checksum.hpp"
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
+#include "run_rounds.hpp"
 
 namespace krul::cli {
 namespace {
@@ -29,17 +29,38 @@ std::string profile_key(const std::string& profile, StepScale step) {
 using Restores = std::vector<std::vector<eval::TimedRestore>>;
 
 /// Runs restores in rounds, so that a slow minute of the machine meets all alike; rounds in which others were at work
-/// are repeated.
-Restores run_restores(std::span<const eval::Alternative<eval::TimedRestore>> alternatives) {
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{},
-                             {.clean_rounds = 3, .most_rounds = 5, .least_round_s = 0});
-  auto report = unwrap(harness.run<eval::TimedRestore>(alternatives));
-  Restores restores(alternatives.size());
-  for (auto& round : report.rounds)
-    for (std::size_t i = 0; i < restores.size(); ++i)
-      std::ranges::move(round.passes[i], std::back_inserter(restores[i]));
-  return restores;
-}
+/// are repeated while patience lasts.
+class RestoreRounds {
+ public:
+  RestoreRounds(const Tool& tool, const eval::Patience<>& patience) : tool_(tool), patience_(patience) {}
+
+  /// @param what    is measured, for people
+  /// @param shares  of what is left of patience: this measurement may take one of them
+  /// @return        [alternatives, restores of the rounds that count]
+  [[nodiscard]] Restores run(const std::string& what,
+                             std::span<const eval::Alternative<eval::TimedRestore>> alternatives, std::size_t shares) {
+    auto report = run_rounds(tool_, "measuring " + what, alternatives,
+                             {.clean_rounds = 3,
+                              .most_rounds = 5,
+                              .warm_up_rounds = 0,  // a cold round is no median of three
+                              .least_round_s = 0,
+                              .patience_s = patience_.share_s(shares)});
+    note_.add(report);
+    Restores restores(alternatives.size());
+    for (auto& round : report.rounds)
+      for (std::size_t i = 0; i < restores.size(); ++i)
+        std::ranges::move(round.passes[i], std::back_inserter(restores[i]));
+    return restores;
+  }
+
+  /// On all that were run.
+  [[nodiscard]] const RoundsNote& note() const noexcept { return note_; }
+
+ private:
+  const Tool& tool_;
+  const eval::Patience<>& patience_;
+  RoundsNote note_;
+};
 
 template <ConversationStore S>
 eval::Alternative<eval::TimedRestore> restore_from(eval::CostMeter<CpuModel>& meter, S& store,
@@ -47,15 +68,23 @@ eval::Alternative<eval::TimedRestore> restore_from(eval::CostMeter<CpuModel>& me
   return {"", [&meter, &store, shape] { return unwrap(meter.restore(store, shape)); }};
 }
 
+/// How rows are coded, and what that is called among the costs.
+struct NamedPlan {
+  std::string name;
+  SavePlan plan;
+};
+
 /// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
-double measure_decode_row_s(eval::CostMeter<CpuModel>& meter, const SavePlan& plan, std::size_t threads) {
+/// @param shares  as RestoreRounds::run
+double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& meter, const NamedPlan& coding,
+                            std::size_t threads, std::size_t shares) {
   MemoryStore store;
   const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
-  unwrap(meter.save(store, shape.history, plan, threads));
+  unwrap(meter.save(store, shape.history, coding.plan, threads));
   std::vector<double> row_s;
   const eval::Alternative<eval::TimedRestore> alternative{
-      "", [&] { return unwrap(meter.restore(store, shape, plan.profile)); }};
-  const Restores restores = run_restores(std::span(&alternative, 1));
+      "", [&] { return unwrap(meter.restore(store, shape, coding.plan.profile)); }};
+  const Restores restores = rounds.run("how " + coding.name + " is undone", std::span(&alternative, 1), shares);
   for (const auto& restore : restores.front()) {
     double seconds = 0;
     for (const auto& event : restore.report.timeline.events())
@@ -104,7 +133,9 @@ Json to_json(const MachineCosts& costs) {
           {"disk", to_json(costs.disk)},
           {"memory", to_json(costs.memory)},
           {"explained", explained},
-          {"measured_s", costs.measured_s}};
+          {"measured_s", costs.measured_s},
+          {"disturbed", costs.rounds.disturbed},
+          {"cut_short", costs.rounds.cut_short}};
 }
 
 /// None of another version. Throws what Json throws if it is not what to_json makes.
@@ -124,6 +155,7 @@ std::optional<MachineCosts> costs_from(const Json& json) {
   costs.disk = link_from(json.at("disk"));
   costs.memory = link_from(json.at("memory"));
   costs.measured_s = json.at("measured_s").get<double>();
+  costs.rounds = {json.value("disturbed", false), json.value("cut_short", false)};
   return costs;
 }
 
@@ -175,13 +207,14 @@ std::filesystem::path machine_costs_file(const LoadedModel& model) {
   return cache_folder() / "costs" / (hexadecimal(checksum(std::as_bytes(std::span(what)))) + ".json");
 }
 
-MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder, const Tool& tool) {
+MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder, const Tool& tool,
+                                   const eval::Patience<>& patience) {
   const SteadyClock clock;
   const TimePoint start = clock.now();
   MachineCosts costs;
   const std::size_t threads = model.backend.workers().threads();
   const Geometry& geometry = model.backend.geometry();
-  tool.progress("measuring restores from memory");
+  RestoreRounds rounds(tool, patience);
   eval::CostMeter<CpuModel> meter(model.backend);
   const auto shapes = eval::calibration_shapes(meter.longest());
   const SavePlan plain = SavePlan::separate(Int8Codec{});
@@ -195,7 +228,7 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   save_all(memory);
   std::vector<eval::Alternative<eval::TimedRestore>> alternatives;
   for (const auto& shape : shapes) alternatives.push_back(restore_from(meter, memory, shape));
-  const Restores restores = run_restores(alternatives);
+  const Restores restores = rounds.run("restores from memory", alternatives, 2);
   Costs fitted = eval::fit_costs(restores);
   costs.memory = eval::fit_link(loading(restores));
   // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
@@ -214,7 +247,6 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
          predict(report.plan, sizes, fitted).first_token_s + predict_opening_s(fitted, manifest_bytes)});
   }
 
-  tool.progress("measuring restores from disk");
   {
     const TemporaryFolder folder{store_folder / ("calibration-" + std::to_string(::getpid()))};
     auto disk = unwrap(FileStore::open(folder.path));
@@ -229,19 +261,22 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
       alternatives.push_back(restore_from(meter, memory, shape));
     }
     Restores from_disk, from_memory;
-    for (auto& repeated : run_restores(alternatives))
+    for (auto& repeated : rounds.run("restores from disk", alternatives, 2))
       (from_disk.size() == from_memory.size() ? from_disk : from_memory).push_back(std::move(repeated));
     costs.disk = eval::fit_link(from_disk);
     costs.disk.core_s_per_byte = costs.memory.core_s_per_byte + eval::extra_core_s_per_byte(from_disk, from_memory);
   }
 
-  tool.progress("measuring codecs");
+  std::vector<NamedPlan> codings;
   for (const AnyRowCodec& codec : AnyRowCodec::all())
-    costs.decode_row_s[std::string(codec.name())] = measure_decode_row_s(meter, SavePlan::separate(codec), threads);
+    codings.push_back({std::string(codec.name()), SavePlan::separate(codec)});
   SavePlan merged = SavePlan::separate(F16Codec{});
   merged.pair_coding = {SlerpMerge{}, F16Codec{}};
   for (std::size_t layer = 0; layer + 1 < geometry.layers; layer += 2) merged.pairs.push_back({layer, layer + 1});
-  costs.decode_row_s["merged"] = measure_decode_row_s(meter, merged, threads);
+  codings.push_back({"merged", merged});
+  for (std::size_t i = 0; i < codings.size(); ++i)
+    costs.decode_row_s[codings[i].name] = measure_decode_row_s(rounds, meter, codings[i], threads, codings.size() - i);
+  costs.rounds = rounds.note();
   costs.measured_s = seconds(clock.now() - start);
   tool.progress("");
   return costs;
@@ -274,7 +309,7 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 namespace {
 
 /// The kept costs, or measured now (and kept) if there are none.
-MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool) {
+MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool, const eval::Patience<>& patience) {
   const auto file = machine_costs_file(model);
   if (std::filesystem::exists(file)) {
     const auto text = read_text(file);
@@ -286,46 +321,58 @@ MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool) {
     }
   }
   tool.say("measuring this machine once (krul calibrate --machine does it again)");
-  const auto costs = measure_machine_costs(model, cache_folder() / "conversations", tool);
+  const auto costs = measure_machine_costs(model, cache_folder() / "conversations", tool, patience);
   save_machine_costs(costs, file);
   return costs;
 }
 
 /// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
-void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile) {
+void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile,
+                           RestoreRounds& rounds) {
   if (!profile) return;
   costs.profile = std::string(profile_prefix) + profile->hash();
-  const auto known = [&](StepScale step) { return costs.decode_row_s.contains(profile_key(costs.profile, step)); };
-  const auto& all = strategies();
-  if (std::ranges::all_of(all, [&](const Strategy& strategy) { return !strategy.step || known(*strategy.step); }))
-    return;
+  std::map<std::string, SavePlan> unknown;
+  for (const Strategy& strategy : strategies())
+    if (strategy.step)
+      if (const auto key = profile_key(costs.profile, *strategy.step); !costs.decode_row_s.contains(key))
+        unknown.emplace(key, SavePlan::joint(profile, *strategy.step));
+  if (unknown.empty()) return;
   constexpr std::size_t tokens = 1024;
   eval::CostMeter<CpuModel> meter(model.backend, tokens);
-  for (const Strategy& strategy : all)
-    if (strategy.step && !known(*strategy.step))
-      costs.decode_row_s[profile_key(costs.profile, *strategy.step)] =
-          measure_decode_row_s(meter, SavePlan::joint(profile, *strategy.step), model.backend.workers().threads());
+  std::size_t to_come = unknown.size();
+  for (const auto& [key, plan] : unknown)
+    costs.decode_row_s[key] =
+        measure_decode_row_s(rounds, meter, {key, plan}, model.backend.workers().threads(), to_come--);
+  costs.rounds.add(rounds.note());
   save_machine_costs(costs, machine_costs_file(model));
 }
 
 }  // namespace
 
-MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile) {
-  MachineCosts costs = costs_of_machine(model, tool);
-  measure_profile_costs(costs, model, profile);
+MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile,
+                           const eval::Patience<>& patience) {
+  MachineCosts costs = costs_of_machine(model, tool, patience);
+  RestoreRounds rounds(tool, patience);
+  measure_profile_costs(costs, model, profile, rounds);
   return costs;
 }
 
-void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool) {
+std::string note_on_costs(bool disturbed) {
+  if (!disturbed) return "";
+  return "predictions: others kept the machine busy when costs were measured; krul calibrate --machine does it again\n";
+}
+
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const PatienceOption& patience,
+                       const Tool& tool) {
   auto model = which.load(tool);
   const auto folder = store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
-  const auto costs = measure_machine_costs(model, folder, tool);
+  const auto costs = measure_machine_costs(model, folder, tool, patience.begin());
   const auto file = machine_costs_file(model);
   save_machine_costs(costs, file);
   if (tool.json) {
     Json json = to_json(costs);
     json["file"] = file.string();
-    json["run"] = describe_run(model);
+    json["run"] = costs.rounds.run(model);
     tool.print(json);
     return;
   }
@@ -346,7 +393,7 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
     worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));
   std::printf("explains the %zu kinds of restores that were measured within %.0f %%; took %.1f s\n",
               costs.explained.size(), worst * 100, costs.measured_s);
-  std::printf("kept in %s\n", file.c_str());
+  std::printf("%skept in %s\n", costs.rounds.text().c_str(), file.c_str());
 }
 
 }  // namespace krul::cli

@@ -6,7 +6,10 @@
 
 #include "krul/conversation/strategy.hpp"
 #include "krul/core/costs.hpp"
+#include "krul/eval/patience.hpp"
 #include "links.hpp"
+#include "patience_option.hpp"
+#include "rounds_note.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -25,6 +28,7 @@ struct MachineCosts {
   std::map<std::string, double> decode_row_s;  ///< by codec, "merged", or profile and step: seconds per row and layer
   LinkCosts disk, memory;
   double measured_s = 0;             ///< how long the measurement took
+  RoundsNote rounds;                 ///< that it was measured in
   std::vector<Explained> explained;  ///< not kept
   std::string profile;  ///< as a plan's record names it: what strategies code by, if they want one; not kept
 
@@ -40,9 +44,10 @@ struct MachineCosts {
 /// The file that holds the costs of this model, its kernels and threads.
 [[nodiscard]] std::filesystem::path machine_costs_file(const LoadedModel& model);
 
-/// Measures on this machine; the disk's part in `store_folder`. Takes seconds.
+/// Measures on this machine; the disk's part in `store_folder`. Takes seconds, where others are busy as long as
+/// patience lasts.
 [[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder,
-                                                 const Tool& tool);
+                                                 const Tool& tool, const eval::Patience<>& patience);
 
 /// The costs in a file that save_machine_costs wrote; ends the program if it is none.
 [[nodiscard]] MachineCosts read_machine_costs(const std::filesystem::path& file);
@@ -52,9 +57,14 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 /// The kept costs, or measured now (and kept) if there are none.
 /// @param profile  that strategies code by; what undoing its coding takes is measured once and kept; may be none
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool,
-                                         const std::shared_ptr<const Profile>& profile = {});
+                                         const std::shared_ptr<const Profile>& profile = {},
+                                         const eval::Patience<>& patience = eval::Patience(calibration_patience_s));
+
+/// A line to stand beneath predictions from costs that were measured while others kept the machine busy; else nothing.
+[[nodiscard]] std::string note_on_costs(bool disturbed);
 
 /// krul calibrate --machine
-void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const Tool& tool);
+void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const PatienceOption& patience,
+                       const Tool& tool);
 
 }  // namespace krul::cli

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     add(program, tool);
   try {
     program.parse(argc, argv);
+    tool.end_progress();
     return 0;
   } catch (const CLI::ParseError& error) {
     return program.exit(error);

@@ -26,9 +26,9 @@ struct Returning {
   std::shared_ptr<const Profile> profile = {};
 };
 
-/// An id of its own for each strategy and link: what is stored depends on both.
+/// An id of its own for each strategy, and for each link that it saves otherwise for.
 [[nodiscard]] inline std::string saved_id(const std::string& prefix, const Strategy& strategy, const LinkName& link) {
-  return prefix + std::string(strategy.name) + "-" + link.text;
+  return prefix + std::string(strategy.name) + (strategy.plans_for_costs() ? "-" + link.text : "");
 }
 
 /// Opens, restores, runs the prompt; then `after(conversation, logits)`, which is not timed.

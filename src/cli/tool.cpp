@@ -13,11 +13,20 @@
 namespace krul::cli {
 
 void Tool::progress(const std::string& text) const {
-  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", text.c_str());
+  if (isatty(STDERR_FILENO)) {
+    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+  } else if (!text.empty()) {
+    if (const auto line = lines_.report(text)) std::fprintf(stderr, "%s\n", line->c_str());
+  }
+}
+
+void Tool::end_progress() const {
+  progress("");
+  if (const auto line = lines_.finish()) std::fprintf(stderr, "%s\n", line->c_str());
 }
 
 void Tool::say(const std::string& text) const {
-  progress("");
+  end_progress();
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 

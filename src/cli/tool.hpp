@@ -11,6 +11,7 @@
 #include "krul/model/load.hpp"
 #include "krul/restore/restore_report.hpp"
 #include "krul/store/file_store.hpp"
+#include "progress_lines.hpp"
 
 namespace krul::cli {
 
@@ -30,15 +31,22 @@ T unwrap(Result<T> result) {
 }
 
 /// What every verb shares.
-struct Tool {
+class Tool {
+ public:
   bool json = false;
 
-  /// A line of progress on standard error when that is a terminal; the next one overwrites it, "" removes it.
+  /// How far a verb is, on standard error. On a terminal the next state overwrites it and "" removes it; anywhere else
+  /// it becomes a line, one in ten seconds.
   void progress(const std::string& text) const;
+  /// The verb has ended: what a log lacks of its progress.
+  void end_progress() const;
   /// A line for people on standard error.
   void say(const std::string& text) const;
   /// The verb's result: one JSON object on standard output.
   void print(const Json& object) const;
+
+ private:
+  mutable ProgressLines<> lines_;
 };
 
 /// --model, --threads, --kernels, --precision, --cache

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -241,6 +242,53 @@ class Tool(unittest.TestCase):
         for row in found["results"]:
             for figure in ("encode_core_us_per_token", "decode_core_us_per_token", "encode_share_of_recompute", "decode_share_of_recompute"):
                 self.assertGreater(row[figure], 0)
+
+    # Patience
+
+    def test_without_patience_one_round_counts_and_is_marked(self):
+        """However busy the machine is: of three rounds that were asked for, one is run."""
+        bench, few = ["bench", "prefill", "--model", MODEL, "--tokens", "64,128"], ["--rounds", 3, "--patience", 0]
+        out = krul_json(*bench, *few)
+        self.assertTrue(out["run"]["cut_short"])
+        self.assertEqual([row["rounds"] for row in out["results"]], [1, 1])
+        self.assertEqual(out["run"]["disturbed"], any(row["noisy"] for row in out["results"]))
+        table = krul(*bench, *few)[0]
+        self.assertEqual(len(re.findall("  1 (clean|disturbed)$", table, re.M)), 2)
+        self.assertIn("--patience", table)
+        self.assertFalse(krul_json(*bench, "--rounds", 1)["run"]["cut_short"])
+        restore = ["bench", "restore", "--model", MODEL, "--tokens", 200, "--strategies", "load-f16,krul", "--link", "memory", *few]
+        out = krul_json(*restore)
+        self.assertTrue(out["run"]["cut_short"])
+        for row in out["results"]:
+            self.assertEqual(row["rounds"], 1)
+            self.assertLess(row["ratio_coverage"], 0.95)
+        self.assertIn("1.00, too few rounds", krul(*restore)[0])
+        krul(*bench, "--patience", -1, expect=1)
+
+    def test_calibration_without_patience(self):
+        words = ["calibrate", "--machine", "--model", MODEL, "--patience", 0]
+        out = krul_json(*words)
+        self.assertTrue(out["run"]["cut_short"])
+        kept = json.loads(pathlib.Path(out["file"]).read_text())
+        self.assertEqual([kept[key] for key in ("disturbed", "cut_short")], [out["run"][key] for key in ("disturbed", "cut_short")])
+        self.assertIn("--patience", krul(*words)[0])
+        krul("calibrate", "--conversations", self.talks("talks.jsonl", 1), "--patience", 5, expect=1)  # nothing is repeated there
+
+    def test_the_demo(self):
+        words = ["demo", "--model", MODEL, "--conversations", self.talks("talks.jsonl", 2), "--count", 1, "--continuation", 4]
+        out = krul_json(*words, "--links", "1GB/s,disk,memory", "--patience", 0)
+        self.assertEqual(len(out["results"]), 3 * 8)
+        self.assertTrue(out["run"]["cut_short"])
+        self.assertEqual(out["run"]["disturbed"], any(row["disturbed"] for row in out["results"]))
+        for row in out["results"]:
+            self.assertEqual((row["conversation"], row["rounds"]), ("t0", 1))
+            if row["strategy"] in ("recompute", "load-exact"):
+                self.assertEqual((row["kl"], row["same_text"], row["first_difference"]), (0, True, None))
+        same = {row["strategy"]: row["stored_bytes"] for row in out["results"] if row["link"] == "disk"}
+        self.assertEqual(same["load-f16"], next(row["stored_bytes"] for row in out["results"] if row["strategy"] == "load-f16"))
+        table = krul(*words, "--links", "memory", "--patience", 0)[0]
+        self.assertEqual(len(re.findall("  1 (clean|disturbed)$", table, re.M)), 8)
+        self.assertIn("--patience", table)
 
     # Damage
 

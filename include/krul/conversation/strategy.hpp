@@ -82,6 +82,10 @@ struct Strategy {
   }
   /// Whether planning a save needs to know what a block takes.
   [[nodiscard]] bool weighs_bytes() const noexcept { return leaves_front() || codes_for_link; }
+  /// Whether what a save stores depends on the costs of the restore that is planned for.
+  [[nodiscard]] bool plans_for_costs() const noexcept {
+    return weighs_bytes() || stored_as != StoredAs::keys_and_values;
+  }
   /// Whether a save needs statistics of the conversation's attention.
   [[nodiscard]] bool observes_attention() const noexcept { return pairs == PairChoice::attention; }
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -28,6 +29,7 @@ struct RoundsOptions {
   std::size_t warm_up_rounds = 1;    ///< run first and forgotten
   double most_foreign_share = 0.03;  ///< of all processor time; a round with more is not clean
   double least_round_s = 0.5;        ///< shorter rounds run all alternatives again: load is only known to a clock tick
+  double patience_s = std::numeric_limits<double>::infinity();  ///< after so long, warm-up included, no round is begun
 };
 
 /// How one alternative did against another.
@@ -38,9 +40,10 @@ struct Comparison {
 };
 
 /// True if the alternative is slower beyond doubt: the whole interval lies above 1.03 and the medians are more than 2
-/// ms apart. "Never slower" fails only then.
+/// ms apart. "Never slower" fails only then, and not where too few rounds give no interval: they say nothing.
 [[nodiscard]] inline bool clearly_slower(const Comparison& seconds) {
-  return seconds.ratio.interval.low > 1.03 && seconds.median - seconds.baseline_median > 0.002;
+  return seconds.ratio.has_interval() && seconds.ratio.interval.low > 1.03 &&
+         seconds.median - seconds.baseline_median > 0.002;
 }
 
 /// What was measured in the rounds that count.
@@ -54,7 +57,8 @@ struct RoundsReport {
   std::vector<std::string> names;  ///< [alternatives]
   std::vector<Round> rounds;
   std::size_t discarded = 0;  ///< rounds that were run and do not count
-  bool noisy = false;         ///< too few were clean; then `rounds` are the quietest ones
+  bool noisy = false;         ///< one of `rounds` was not clean: too few were, so the quietest others count
+  bool cut_short = false;     ///< patience ran out: there are fewer `rounds` than clean ones were asked for
 
   /// One value a round: the median over its passes.
   /// @param projection  a member of Figure, or a function of it, that gives a double
@@ -80,43 +84,52 @@ struct RoundsReport {
   }
 };
 
-/// Runs alternatives side by side, in an order that rotates from round to round, until enough rounds were quiet.
+/// Runs alternatives side by side, in an order that rotates from round to round, until enough rounds were quiet or
+/// patience has run out. A round that was begun is never broken off.
 template <Clock C, LoadProbe Probe>
 class PairedRounds {
  public:
-  /// @throws PreconditionError if no clean round is asked for, or fewer rounds allowed than asked for
+  /// @throws PreconditionError if no clean round is asked for, fewer rounds allowed than asked for, or patience is
+  ///         negative or NaN
   PairedRounds(C clock, Probe probe, RoundsOptions options = {})
       : clock_(std::move(clock)), probe_(std::move(probe)), options_(options) {
     expects(options.clean_rounds > 0, "PairedRounds: at least one clean round");
     expects(options.most_rounds >= options.clean_rounds, "PairedRounds: most_rounds is below clean_rounds");
+    expects(options.patience_s >= 0, "PairedRounds: patience cannot be negative");
   }
 
   /// Fails only if the load cannot be read. What a measurement throws passes through.
-  /// @post   rounds.size() == clean_rounds; rounds + discarded <= most_rounds; noisy if one of them was not clean
+  /// @post   rounds.size() == clean_rounds, or cut_short and 1 <= rounds.size() < clean_rounds;
+  ///         rounds + discarded <= most_rounds; noisy if one of them was not clean
   /// @throws PreconditionError if there is nothing to run
   template <class Figure>
   [[nodiscard]] Result<RoundsReport<Figure>> run(std::span<const Alternative<Figure>> alternatives) {
     expects(!alternatives.empty(), "PairedRounds: no alternatives");
+    const TimePoint start = clock_.now();
     RoundsReport<Figure> report;
     for (const auto& alternative : alternatives) report.names.push_back(alternative.name);
     for (std::size_t round = 0; round < options_.warm_up_rounds; ++round)
       for (const auto& alternative : alternatives) static_cast<void>(alternative.measure());
 
     const auto clean = [&](const auto& round) { return round.foreign_share <= options_.most_foreign_share; };
+    const auto patient = [&] { return seconds(clock_.now() - start) < options_.patience_s; };
     std::size_t clean_rounds = 0;
-    while (clean_rounds < options_.clean_rounds && report.rounds.size() < options_.most_rounds) {
+    while (clean_rounds < options_.clean_rounds && report.rounds.size() < options_.most_rounds &&
+           (report.rounds.empty() || patient())) {
       auto round = run_round(alternatives, clean_rounds);
       if (!round) return propagate(round);
       if (clean(*round)) ++clean_rounds;
       report.rounds.push_back(std::move(*round));
     }
 
-    report.noisy = clean_rounds < options_.clean_rounds;
     std::stable_sort(report.rounds.begin(), report.rounds.end(), [&](const auto& a, const auto& b) {
       return clean(a) != clean(b) ? clean(a) : !clean(a) && a.foreign_share < b.foreign_share;
     });
-    report.discarded = report.rounds.size() - options_.clean_rounds;
-    report.rounds.resize(options_.clean_rounds);
+    const std::size_t counted = std::min(report.rounds.size(), options_.clean_rounds);
+    report.discarded = report.rounds.size() - counted;
+    report.rounds.resize(counted);
+    report.noisy = !clean(report.rounds.back());
+    report.cut_short = counted < options_.clean_rounds;
     return report;
   }
 

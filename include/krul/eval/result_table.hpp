@@ -91,9 +91,11 @@ class ResultTable {
   return text;
 }
 
-/// "1.42 [1.38, 1.47]": the median ratio and its interval.
-[[nodiscard]] inline std::string cell(const PairedRatio& ratio) {
-  return cell(ratio.median, 2) + " [" + cell(ratio.interval.low, 2) + ", " + cell(ratio.interval.high, 2) + "]";
+/// "1.42 [1.38, 1.47]": the median ratio and its interval; "1.42, too few rounds" if there is none of 95 %.
+[[nodiscard]] inline std::string cell(const PairedRatio& ratio, int decimals = 2) {
+  const std::string median = cell(ratio.median, decimals);
+  if (!ratio.has_interval()) return median + ", too few rounds";
+  return median + " [" + cell(ratio.interval.low, decimals) + ", " + cell(ratio.interval.high, decimals) + "]";
 }
 
 }  // namespace krul::eval

@@ -25,6 +25,8 @@ struct Interval {
 struct PairedRatio {
   double median = 1;
   Interval interval;
+  /// Whether there is one of 95 %: below six rounds the interval reaches less.
+  [[nodiscard]] bool has_interval() const noexcept { return interval.coverage >= 0.95; }
 };
 
 /// @param values  [n], any order

@@ -74,6 +74,24 @@ TEST_CASE("strategies that do not weigh bytes plan without them") {
   CHECK(!strategy_named("krul-compact")->weighs_bytes());
 }
 
+TEST_CASE("what does not plan for costs is saved alike for every link") {
+  Situation situation;
+  for (const Strategy& strategy : strategies()) {
+    CAPTURE(strategy.name);
+    situation.costs.link.bytes_per_s = 1e5;
+    const SavePlan slow = situation.plan(strategy.name);
+    situation.costs.link.bytes_per_s = 1e12;
+    const SavePlan fast = situation.plan(strategy.name);
+    const bool alike = slow.left_out == fast.left_out && slow.hidden_states == fast.hidden_states &&
+                       slow.pairs == fast.pairs && slow.codec_name() == fast.codec_name();
+    if (!strategy.plans_for_costs()) CHECK(alike);
+    if (strategy.leaves_front() && strategy.left_out != LeftOut::affordable_front) CHECK_FALSE(alike);
+  }
+  CHECK(strategy_named("krul")->plans_for_costs());
+  CHECK(strategy_named("hcache")->plans_for_costs());
+  CHECK_FALSE(strategy_named("minicache")->plans_for_costs());
+}
+
 TEST_CASE("the paper's strategy merges the closest layers and leaves a pyramid out") {
   const Situation situation;
   const SavePlan plan = situation.plan("krul-paper");

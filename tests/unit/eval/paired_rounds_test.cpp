@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <deque>
+#include <limits>
 #include <stdexcept>
 
 namespace {
@@ -60,6 +61,7 @@ TEST_CASE("alternatives take turns at going first") {
   CHECK(report.rounds.size() == 3);
   CHECK(report.discarded == 0);
   CHECK_FALSE(report.noisy);
+  CHECK_FALSE(report.cut_short);
   CHECK(report.values(1) == std::vector<double>{2, 2, 2});
   const auto comparison = report.compare(2, 1);
   CHECK(comparison.median == 4);
@@ -104,6 +106,60 @@ TEST_CASE("short rounds are filled up, and each counts with its median pass") {
   CHECK(report.values(0) == std::vector<double>{1, 1, 1});
 }
 
+/// Rounds of ten seconds each, numbered; on a clock that moves only with them.
+RoundsReport<double> rounds_of_ten_seconds(std::deque<double> foreign_shares, RoundsOptions options) {
+  const ManualClock clock;
+  clock.advance(duration_of(1000));  // patience counts from the beginning of the run
+  int call = 0;
+  const std::vector<Alternative<>> alternatives = {
+      {"a", [&] { return clock.advance(duration_of(10)), static_cast<double>(++call); }}};
+  return PairedRounds(clock, ScriptedProbe{std::move(foreign_shares)}, options).run<double>(alternatives).value();
+}
+
+TEST_CASE("when patience runs out, the best rounds there are count and are marked") {
+  auto options = quick;
+  options.patience_s = 40;
+  const auto report = rounds_of_ten_seconds({0.5, 0.0, 0.4, 0.3, 0.0}, options);
+  CHECK(report.values(0) == std::vector<double>{2, 4, 3});  // the fifth, a clean one, is not waited for
+  CHECK(report.noisy);
+  CHECK_FALSE(report.cut_short);
+  CHECK(report.discarded == 1);
+}
+
+TEST_CASE("patience may end before there are as many rounds as were asked for") {
+  auto options = quick;
+  options.patience_s = 15;
+  const auto disturbed = rounds_of_ten_seconds({0.5, 0.2}, options);
+  CHECK(disturbed.values(0) == std::vector<double>{2, 1});
+  CHECK(disturbed.discarded == 0);
+  CHECK(disturbed.noisy);
+  CHECK(disturbed.cut_short);
+  const auto clean = rounds_of_ten_seconds({}, options);
+  CHECK(clean.values(0) == std::vector<double>{1, 2});
+  CHECK_FALSE(clean.noisy);
+  CHECK(clean.cut_short);
+}
+
+TEST_CASE("without any patience one round is run, after the warm-up") {
+  auto options = quick;
+  options.patience_s = 0;
+  CHECK(rounds_of_ten_seconds({}, options).values(0) == std::vector<double>{1});
+  options.warm_up_rounds = 1;
+  CHECK(rounds_of_ten_seconds({0.5}, options).values(0) == std::vector<double>{2});
+  options.patience_s = 25;
+  CHECK(rounds_of_ten_seconds({}, options).values(0) == std::vector<double>{2, 3});  // the warm-up took ten of them
+}
+
+TEST_CASE("patience that lasts changes nothing") {
+  auto options = quick;
+  options.patience_s = 30.1;
+  const auto report = rounds_of_ten_seconds({0.0, 0.5, 0.0, 0.0}, options);
+  CHECK(report.values(0) == std::vector<double>{1, 3, 4});
+  CHECK_FALSE(report.noisy);
+  CHECK_FALSE(report.cut_short);
+  CHECK(report.discarded == 1);
+}
+
 TEST_CASE("figures can be structs") {
   struct Figures {
     double ttft_s;
@@ -132,6 +188,7 @@ TEST_CASE("clearly slower: the whole interval above 1.03, and more than 2 ms") {
   CHECK_FALSE(against(0.0110, 0.0100, 1.04));  // 1 ms
   CHECK(against(0.0121, 0.0100, 1.04));        // 2.1 ms
   CHECK_FALSE(against(0.9, 1.0, 0.8));
+  CHECK_FALSE(clearly_slower({2, 1, {2, {1.9, 2.1, 0.75}}}));  // too few rounds for an interval
 }
 
 TEST_CASE("what goes wrong comes through") {
@@ -145,6 +202,8 @@ TEST_CASE("what goes wrong comes through") {
   CHECK_THROWS_AS(PairedRounds(ManualClock{}, ScriptedProbe{}, {.clean_rounds = 0}), PreconditionError);
   CHECK_THROWS_AS(PairedRounds(ManualClock{}, ScriptedProbe{}, {.clean_rounds = 7, .most_rounds = 6}),
                   PreconditionError);
+  for (const double patience_s : {-1.0, std::numeric_limits<double>::quiet_NaN()})
+    CHECK_THROWS_AS(PairedRounds(ManualClock{}, ScriptedProbe{}, {.patience_s = patience_s}), PreconditionError);
 }
 
 TEST_CASE("seconds_taken reads the given clock") {

@@ -31,6 +31,7 @@ TEST_CASE("cells") {
   CHECK(cell(1e308, 0).size() == 309);
   CHECK(cell(std::numeric_limits<double>::quiet_NaN()) == "-");
   CHECK(cell(PairedRatio{1.421, {1.38, 1.468, 0.98}}) == "1.42 [1.38, 1.47]");
+  CHECK(cell(PairedRatio{1.421, {1.38, 1.468, 0.94}}) == "1.42, too few rounds");
 }
 
 TEST_CASE("mistakes in a call") {

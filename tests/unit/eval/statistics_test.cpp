@@ -73,6 +73,12 @@ TEST_CASE("paired ratios compare round by round") {
   CHECK(ratio.interval.high == 2);
 }
 
+TEST_CASE("from five rounds no interval of 95 % can be had") {
+  const Values six = {1, 2, 3, 4, 5, 6}, five = {1, 2, 3, 4, 5};
+  CHECK(paired_ratio(six, six).has_interval());
+  CHECK_FALSE(paired_ratio(five, five).has_interval());
+}
+
 TEST_CASE("rank correlation, by hand") {
   CHECK(ranks(Values{30, 10, 20, 10}) == Values{4, 1.5, 3, 1.5});
   CHECK(rank_correlation(Values{1, 2, 3, 4}, Values{1, 10, 100, 1000}) == doctest::Approx(1));

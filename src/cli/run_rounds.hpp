@@ -1,0 +1,28 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "krul/eval/paired_rounds.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+
+/// Measures alternatives in rounds on this machine, and says as progress what is being measured.
+/// @param what  is done to the alternatives, for people
+template <class Figure>
+[[nodiscard]] eval::RoundsReport<Figure> run_rounds(const Tool& tool, const std::string& what,
+                                                    std::span<const eval::Alternative<Figure>> alternatives,
+                                                    const eval::RoundsOptions& options) {
+  std::vector<eval::Alternative<Figure>> announced;
+  for (const auto& alternative : alternatives)
+    announced.push_back({alternative.name, [&] {
+                           tool.progress(alternative.name.empty() ? what : what + ": " + alternative.name);
+                           return alternative.measure();
+                         }});
+  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, options);
+  return unwrap(harness.template run<Figure>(announced));
+}
+
+}  // namespace krul::cli
