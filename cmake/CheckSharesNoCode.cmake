@@ -2,9 +2,6 @@
 # keeps one copy for all, and a processor without these instructions would run it.
 #   cmake -DNM=... "-DOBJECTS=a.o;b.o" -P CheckSharesNoCode.cmake
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "kernels_(avx|portable)")
-    continue()
-  endif()
   execute_process(COMMAND ${NM} -C ${object} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
   if(symbols MATCHES "[^\n]* [WVu] [^\n]*")
     message(FATAL_ERROR "${object} defines what others may share: ${CMAKE_MATCH_0}")

@@ -26,7 +26,7 @@ double fastest(Workers& workers, Task&& task) {
 }  // namespace
 
 double measure_arithmetic_roof(Precision precision, Workers& workers) {
-  const KrulKernels kernels = KrulKernels::make(precision).value();
+  const KrulKernels kernels(precision);
   std::atomic<double> operations{0};
   const double taken = fastest(workers, [&](std::size_t index, std::size_t) {
     const double done = kernels.multiply_registers(1'000'000);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "krul/core/element_type.hpp"
+#include "krul/core/instruction_level.hpp"
 
 namespace krul::detail {
 
@@ -76,12 +77,12 @@ struct Partials {
   float* sums;    ///< [rows up to whole vectors] sums of weights
 };
 
-/// The innermost loops of attention for one set of instructions and one arithmetic. Plain functions, chosen once.
+/// The innermost loops of attention for one instruction level and one arithmetic. Plain functions, chosen once.
 /// A group is two vectors of queries, one query in each lane, so that softmax needs no sums across lanes.
 ///
 /// Every sum has one order, whatever the number of rows, so a row's bits do not depend on the rows beside it.
 struct AttentionKernels {
-  const char* instructions;
+  InstructionLevel level;
   ElementType arithmetic;  ///< of the products' operands
   std::size_t lanes;
   std::size_t group_rows;   ///< two vectors
@@ -119,12 +120,19 @@ struct AttentionKernels {
   void (*softmax)(float* scores, std::size_t count, float scale);
 };
 
-/// None if this build has not the instructions.
-/// @{
-[[nodiscard]] const AttentionKernels* avx512_bf16_attention_kernels();
-[[nodiscard]] const AttentionKernels* avx512_attention_kernels();
-[[nodiscard]] const AttentionKernels* avx2_attention_kernels();
-/// @}
-[[nodiscard]] const AttentionKernels* portable_attention_kernels();
+/// There is a specialisation for each level that has code of its own: in bf16 for avx512_bf16, in f32 for the others.
+template <InstructionLevel>
+const AttentionKernels* attention_kernels();
+
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::portable>();
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::avx2>();
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::avx512>();
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::avx512_bf16>();
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::neon>();
 
 }  // namespace krul::detail

@@ -9,7 +9,6 @@
 #include "krul/core/half.hpp"
 #include "krul/model/detail/panels.hpp"
 #include "krul/model/layer_ops.hpp"
-#include "krul/model/processor.hpp"
 #include "micro_kernels.hpp"
 
 namespace krul {
@@ -17,25 +16,33 @@ namespace {
 
 using detail::group_values, detail::strip_columns;
 
-/// Inputs of one step, and bytes that they take in a row and in a strip.
+/// Inputs of one step, and bytes that they take in a strip.
 struct Step {
-  std::size_t inputs, row_bytes, strip_bytes;
+  std::size_t inputs, strip_bytes;
 };
 
 constexpr Step step_of(Precision precision) {
-  if (precision == Precision::f32) return {1, sizeof(float), strip_columns * sizeof(float)};
-  if (precision == Precision::bf16) return {2, 2 * sizeof(std::uint16_t), 2 * strip_columns * sizeof(std::uint16_t)};
-  return {group_values, sizeof(detail::Int8Group), group_values * strip_columns};
+  if (precision == Precision::f32) return {1, strip_columns * sizeof(float)};
+  if (precision == Precision::bf16) return {2, 2 * strip_columns * sizeof(std::uint16_t)};
+  return {group_values, group_values * strip_columns};
 }
 
 /// How far ahead of their use weights are fetched when they come from memory. The processor's own fetching stops at
 /// every page of 4 KiB.
 constexpr std::size_t near_bytes = 4096;
 
-bool has(const Processor& processor, Precision precision) {
-  return precision == Precision::f32    ? processor.avx512
-         : precision == Precision::bf16 ? processor.avx512_bf16
-                                        : processor.avx512_vnni;
+const detail::MicroKernels* choose(Precision precision, const Processor& processor) {
+  using enum InstructionLevel;
+  InstructionLevel level = processor.level();
+  if (level == avx512_bf16 && !processor.prefers_bf16()) level = avx512;
+  if (precision == Precision::f32)
+    return at_level<portable, avx2, avx512, neon>(
+        level, []<InstructionLevel chosen>() { return detail::micro_kernels<Precision::f32, chosen>(); });
+  if (precision == Precision::bf16)
+    return at_level<portable, avx2, avx512, avx512_bf16, neon>(
+        level, []<InstructionLevel chosen>() { return detail::micro_kernels<Precision::bf16, chosen>(); });
+  return at_level<portable, avx2, avx2_vnni, avx512, neon>(
+      level, []<InstructionLevel chosen>() { return detail::micro_kernels<Precision::int8, chosen>(); });
 }
 
 /// Without the factor 1 / sqrt(n) that makes it orthogonal.
@@ -51,27 +58,20 @@ void hadamard(std::span<float> group) {
 
 }  // namespace
 
-Result<KrulKernels> KrulKernels::make(Precision precision, Instructions wanted, const Processor& processor) {
-  const bool any = wanted == Instructions::best;
-  const detail::MicroKernels* micro = nullptr;
-  if ((any || wanted == Instructions::avx512) && has(processor, precision))
-    micro = precision == Precision::bf16 && !processor.prefers_bf16() ? detail::avx512_widening_micro_kernels()
-                                                                      : detail::avx512_micro_kernels(precision);
-  if ((any || wanted == Instructions::avx2) && micro == nullptr && processor.avx2)
-    micro = detail::avx2_micro_kernels(precision);
-  if ((any || wanted == Instructions::portable) && micro == nullptr) micro = detail::portable_micro_kernels(precision);
-  if (micro == nullptr)
-    return fail(ErrorCode::unsupported, "krul's kernels for " + std::string(krul::name(precision)) +
-                                            " find no such instructions here: ask for the best there are");
-  return KrulKernels(precision, *micro, LayerOps(processor));
-}
+KrulKernels::KrulKernels(Precision precision, const Processor& processor)
+    : precision_(precision), micro_(choose(precision, processor)), ops_(processor) {}
 
-bool KrulKernels::accelerates(Precision precision) {
-  return has(Processor::detect(), precision) && detail::avx512_micro_kernels(precision) != nullptr;
+Precision KrulKernels::fastest(const Processor& processor) {
+  const bool int8 = includes(processor.level(), InstructionLevel::avx2);
+  return int8 ? Precision::int8 : Precision::f32;
 }
 
 std::string KrulKernels::name() const {
-  return "krul " + std::string(krul::name(precision_)) + " " + micro_->instructions;
+  return "krul " + std::string(krul::name(precision_)) + " " + std::string(krul::name(micro_->level));
+}
+
+InstructionLevel KrulKernels::level() const noexcept {
+  return micro_->level;
 }
 
 double KrulKernels::multiply_registers(std::size_t rounds) const {
@@ -144,7 +144,7 @@ void KrulKernels::pack_column(std::span<const float> weights, std::size_t column
 }
 
 std::size_t KrulKernels::row_bytes(std::size_t depth) const {
-  return steps(depth) * step_of(precision_).row_bytes * (micro_->widens ? 2 : 1);
+  return steps(depth) * micro_->step_bytes;
 }
 
 void KrulKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
@@ -164,17 +164,16 @@ void KrulKernels::prepare(std::span<const float> values, std::size_t first, std:
   }
   const std::size_t groups = (values.size() + group_values - 1) / group_values;
   expects(first % group_values == 0, "prepare: the values do not begin where a group does");
-  expects((first / group_values + groups) * sizeof(detail::Int8Group) <= row.size(),
+  expects((first / group_values + groups) * micro_->step_bytes <= row.size(),
           "prepare: the values lie outside the row");
-  auto* group = row.data() + first / group_values * sizeof(detail::Int8Group);
-  for (std::size_t k = 0; k < values.size(); k += group_values, group += sizeof(detail::Int8Group)) {
-    auto& target = *reinterpret_cast<detail::Int8Group*>(group);
+  std::byte* group = row.data() + first / group_values * micro_->step_bytes;
+  for (std::size_t k = 0; k < values.size(); k += group_values, group += micro_->step_bytes) {
     if (values.size() - k >= group_values) {
-      micro_->quantise(&values[k], target);
+      micro_->quantise(&values[k], group);
     } else {
       std::array<float, group_values> last{};
       std::copy(values.begin() + static_cast<std::ptrdiff_t>(k), values.end(), last.begin());
-      micro_->quantise(last.data(), target);
+      micro_->quantise(last.data(), group);
     }
   }
 }

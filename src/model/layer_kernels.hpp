@@ -4,6 +4,7 @@
 
 #include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/core/instruction_level.hpp"
 
 namespace krul::detail {
 
@@ -15,11 +16,11 @@ struct HeadVectors {
   std::size_t pairs;
 };
 
-/// The loops of LayerOps for one set of instructions. Plain functions, chosen once.
+/// The loops of LayerOps for one instruction level. Plain functions, chosen once.
 ///
 /// A row's bits do not depend on the rows beside it, nor a head's on its neighbours.
 struct LayerKernels {
-  const char* instructions;
+  InstructionLevel level;
   void (*rms_norm)(const float* row, const float* weight, std::size_t n, float epsilon, float* out);
   void (*swiglu)(const float* gate, const float* up, std::size_t n, float* out);
   void (*add)(float* to, const float* from, std::size_t n);
@@ -28,11 +29,17 @@ struct LayerKernels {
   void (*rotate)(RotaryPairs pairs, const HeadVectors& heads, const float* angles);
 };
 
-/// None if this build has not the instructions.
-/// @{
-[[nodiscard]] const LayerKernels* avx512_layer_kernels();
-[[nodiscard]] const LayerKernels* avx2_layer_kernels();
-/// @}
-[[nodiscard]] const LayerKernels* portable_layer_kernels();
+/// There is a specialisation for each level that has code of its own.
+template <InstructionLevel>
+const LayerKernels* layer_kernels();
+
+template <>
+const LayerKernels* layer_kernels<InstructionLevel::portable>();
+template <>
+const LayerKernels* layer_kernels<InstructionLevel::avx2>();
+template <>
+const LayerKernels* layer_kernels<InstructionLevel::avx512>();
+template <>
+const LayerKernels* layer_kernels<InstructionLevel::neon>();
 
 }  // namespace krul::detail

@@ -9,18 +9,17 @@ namespace krul {
 namespace {
 
 const detail::LayerKernels& choose(const Processor& processor) {
-  const detail::LayerKernels* found = nullptr;
-  if (processor.avx512) found = detail::avx512_layer_kernels();
-  if (found == nullptr && processor.avx2) found = detail::avx2_layer_kernels();
-  return found != nullptr ? *found : *detail::portable_layer_kernels();
+  using enum InstructionLevel;
+  return *at_level<portable, avx2, avx512, neon>(
+      processor.level(), []<InstructionLevel level>() { return detail::layer_kernels<level>(); });
 }
 
 }  // namespace
 
 LayerOps::LayerOps(const Processor& processor) : kernels_(&choose(processor)) {}
 
-std::string LayerOps::instructions() const {
-  return kernels_->instructions;
+InstructionLevel LayerOps::level() const noexcept {
+  return kernels_->level;
 }
 
 void LayerOps::rms_norm(std::span<const float> row, std::span<const float> weight, float epsilon,

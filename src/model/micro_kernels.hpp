@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
+#include "krul/core/instruction_level.hpp"
 #include "krul/model/precision.hpp"
 
 namespace krul::detail {
@@ -17,9 +19,21 @@ inline constexpr std::size_t group_values = 64;
 inline constexpr float smallest_scaled = 1e-30F;
 
 /// One group of a row as int8 products take it: transformed values as multiples of `scale`.
-/// Weights carry an offset of 128, because the instruction wants one factor without a sign; `start` takes it out again.
+/// Weights carry an offset of 128, because the instructions want one factor without a sign; `start` takes it out again.
 struct Int8Group {
-  std::int8_t values[group_values];
+  using Value = std::int8_t;
+  static constexpr std::size_t source(std::size_t i) { return i; }  ///< the input that values[i] is
+  Value values[group_values];
+  float scale;
+  std::int32_t start;  ///< -128 * sum of the values
+};
+
+/// The same for products of 16 bits. Of four inputs, the first and the third lie together, and the second and the last:
+/// so words are had from the bytes of four weights without shuffling.
+struct Int16Group {
+  using Value = std::int16_t;
+  static constexpr std::size_t source(std::size_t i) { return i / 4 * 4 + i % 2 * 2 + i % 4 / 2; }
+  Value values[group_values];
   float scale;
   std::int32_t start;  ///< -128 * sum of the values
 };
@@ -44,27 +58,53 @@ struct StripProduct {
   std::size_t next_step;
 };
 
-/// The innermost loops for one precision and one set of instructions. Plain functions, chosen once.
+/// The innermost loops for one precision and one instruction level. Plain functions, chosen once.
 ///
 /// Every sum runs over the steps in their order, whatever the number of rows, so a row's bits do not depend on the
 /// rows beside it.
 struct MicroKernels {
-  const char* instructions;
-  std::size_t rows;  ///< most that one call takes
-  bool widens;       ///< bf16 in rows lie as f32, and products are those of f32
+  InstructionLevel level;
+  std::size_t rows;        ///< most that one call takes
+  std::size_t step_bytes;  ///< of a row in a step
+  bool widens = false;     ///< bf16 in rows lie as f32, and products are those of f32
   void (*multiply)(const StripProduct&);
-  /// One group of values, transformed and rounded. All sets of instructions give the same bits.
-  void (*quantise)(const float* values, Int8Group& group);
+  /// int8: one group of values, transformed and rounded, to step_bytes at `to`.
+  void (*quantise)(const float* values, std::byte* to) = nullptr;
   /// Does nothing but products, on registers; returns how many operations those were.
   double (*multiply_registers)(std::size_t rounds);
 };
 
-/// None if this build or this processor has not the instructions.
-/// @{
-[[nodiscard]] const MicroKernels* avx512_micro_kernels(Precision precision);
-[[nodiscard]] const MicroKernels* avx512_widening_micro_kernels();  ///< for bf16
-[[nodiscard]] const MicroKernels* avx2_micro_kernels(Precision precision);
-/// @}
-[[nodiscard]] const MicroKernels* portable_micro_kernels(Precision precision);
+/// There is a specialisation for each level that has code of its own for a precision.
+template <Precision, InstructionLevel>
+const MicroKernels* micro_kernels();
+
+template <>
+const MicroKernels* micro_kernels<Precision::f32, InstructionLevel::portable>();
+template <>
+const MicroKernels* micro_kernels<Precision::f32, InstructionLevel::avx2>();
+template <>
+const MicroKernels* micro_kernels<Precision::f32, InstructionLevel::avx512>();
+template <>
+const MicroKernels* micro_kernels<Precision::f32, InstructionLevel::neon>();
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::portable>();
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::avx2>();
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::avx512>();
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::avx512_bf16>();
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::neon>();
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::portable>();
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::avx2>();
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::avx2_vnni>();
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::avx512>();
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::neon>();
 
 }  // namespace krul::detail

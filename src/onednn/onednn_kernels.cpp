@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "krul/core/aligned_buffer.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/model/detail/panels.hpp"
-#include "krul/model/processor.hpp"
 
 namespace krul {
 namespace {
@@ -141,7 +141,7 @@ OnednnKernels::Scratch::~Scratch() = default;
 Result<OnednnKernels> OnednnKernels::make(Precision precision) {
   if (precision == Precision::int8)
     return fail(ErrorCode::unsupported, "the onednn kernels have no int8: use the krul kernels");
-  if (precision == Precision::bf16 && !Processor::detect().avx512_bf16)
+  if (precision == Precision::bf16 && !includes(Processor::detect().level(), InstructionLevel::avx512_bf16))
     return fail(ErrorCode::unsupported,
                 "this processor has no AVX512-BF16 instructions: use precision f32 (available: f32)");
   auto shared = std::make_shared<Shared>();

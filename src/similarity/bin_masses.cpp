@@ -1,39 +1,26 @@
 #include "krul/similarity/detail/bin_masses.hpp"
 
-#include <cstring>
+#include <numeric>
 
-#include "../model/lanes.hpp"
+#include "krul/core/processor.hpp"
+#include "similarity_loops.hpp"
 
 namespace krul::detail {
-namespace {
-
-constexpr std::size_t bin_keys = AttentionStatistics::bin_keys;
-
-}  // namespace
 
 BinMasses::BinMasses(std::size_t keys, std::vector<float>& room) : partial_(room) {
-  partial_.assign((keys + bin_keys - 1) / bin_keys * lane_count, 0.0F);
+  constexpr std::size_t bin_keys = AttentionStatistics::bin_keys;
+  partial_.assign((keys + bin_keys - 1) / bin_keys * bin_lanes, 0.0F);
 }
 
-void BinMasses::add(std::span<const float> weights) noexcept {
-  float* to = partial_.data();
-  std::size_t k = 0;
-  for (; k + bin_keys <= weights.size(); k += bin_keys, to += lane_count) {
-    Lanes sum = load(&weights[k]);
-    for (std::size_t v = lane_count; v < bin_keys; v += lane_count) sum += load(&weights[k + v]);
-    store(load(to) + sum, to);
-  }
-  for (; k + lane_count <= weights.size(); k += lane_count) store(load(to) + load(&weights[k]), to);
-  if (k < weights.size()) {
-    float part[lane_count] = {};
-    std::memcpy(part, &weights[k], (weights.size() - k) * sizeof(float));
-    store(load(to) + load(part), to);
-  }
+void BinMasses::add(std::span<const float> weights) {
+  similarity_loops(instruction_level()).add_to_bins(weights.data(), weights.size(), partial_.data());
 }
 
-void BinMasses::add_to(std::span<double> mass, double factor) const noexcept {
-  for (std::size_t bin = 0; bin * lane_count < partial_.size(); ++bin)
-    mass[bin] += factor * static_cast<double>(sum_of(load(&partial_[bin * lane_count])));
+void BinMasses::add_to(std::span<double> mass, double factor) const {
+  for (std::size_t bin = 0; bin * bin_lanes < partial_.size(); ++bin) {
+    const auto lanes = std::span<const float>(partial_).subspan(bin * bin_lanes, bin_lanes);
+    mass[bin] += factor * static_cast<double>(std::accumulate(lanes.begin(), lanes.end(), 0.0F));
+  }
 }
 
 }  // namespace krul::detail

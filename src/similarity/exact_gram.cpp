@@ -22,7 +22,6 @@ using detail::Cell;
 using detail::cell_bins;
 using detail::cell_keys;
 using detail::GramReducer;
-using detail::row_unit;
 
 constexpr std::size_t chunk_cells = 256;  // of all layers: some megabytes, so that large pages serve them
 
@@ -100,7 +99,7 @@ struct ExactGram::State {
   void complete() {
     for (const auto& layer : layers)
       expects(layer == layers.front(), "ExactGram: the layers must get the same rows in the same order");
-    detail::finish_packing();
+    detail::similarity_loops(instruction_level()).finish_packing();
     std::fill(layers.begin(), layers.end(), Layer{});
     Block block = std::exchange(filling, {});
     if (std::exchange(queries, 0) == 1) {
@@ -180,7 +179,8 @@ void ExactGram::add(const AttentionRow& row) {
     const auto chunk = state.parts(state.filling.chunks[layer.cells / chunk_cells]);
     const std::size_t at = layer.cells % chunk_cells * state.layers.size() + row.layer;
     const auto weights = row.weights.subspan(number * cell_keys);
-    detail::pack_weights(weights.first(std::min(count, weights.size())), count, chunk.values + at * cell_keys);
+    detail::similarity_loops(instruction_level())
+        .pack_weights(weights.data(), std::min(count, weights.size()), count, chunk.values + at * cell_keys);
     chunk.factors[at] = 1;
     std::fill_n(chunk.bins + at * cell_bins, cell_bins, 0.0F);  // whoever has the rows has summed them up
   }

@@ -8,18 +8,16 @@
 #include <utility>
 #include <vector>
 
-#include "../model/lanes.hpp"
 #include "krul/backend/attention_observer.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/similarity/attention_statistics.hpp"
+#include "similarity_loops.hpp"
 
 namespace krul::detail {
 
 inline constexpr std::size_t cell_keys = LentWeights::cell_keys;
 inline constexpr std::size_t cell_bins = LentWeights::cell_bins;
 static_assert(LentWeights::bin_keys == AttentionStatistics::bin_keys);
-
-/// Rows are filled up with zeros to whole units: two vectors of bf16 at most, whole cache lines at least.
-inline constexpr std::size_t row_unit = LentWeights::cell_unit;
 
 /// What lies in a cell; the same for all layers.
 struct Cell {
@@ -33,7 +31,11 @@ struct Cell {
 class GramReducer {
  public:
   explicit GramReducer(std::size_t layers)
-      : layers_(layers), gram_(layers * layers), sums_(layers * layers * lane_count), scales_(layers * layers) {}
+      : layers_(layers),
+        loops_(similarity_loops(instruction_level())),
+        gram_(layers * layers),
+        sums_(layers * layers * loops_.lanes),
+        scales_(layers * layers) {}
 
   /// @param chunk  cells of all layers
   void add(const LentWeights::Chunk& chunk, std::span<const Cell> cells) {
@@ -49,7 +51,7 @@ class GramReducer {
     }
     for (std::size_t i = 0; i < layers_; ++i)
       for (std::size_t j = i; j < layers_; ++j)
-        gram_[i * layers_ + j] += static_cast<double>(sum_of(load(&sums_[(i * layers_ + j) * lane_count])));
+        gram_[i * layers_ + j] += static_cast<double>(loops_.sum_of_lanes(&sums_[(i * layers_ + j) * loops_.lanes]));
   }
 
   /// Adds the squared distances of all that was added, and forgets it.
@@ -76,24 +78,6 @@ class GramReducer {
   }
 
  private:
-  // Layers a side of a register tile: their sums and operands fill the registers.
-  static constexpr std::size_t tile = lane_count == 16 ? 5 : 3;
-
-  /// Calls call.operator()<n>() with n = min(count, tile).
-  template <class Call>
-  static void with_count(std::size_t count, Call&& call) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      ((std::min(count, tile) == I + 1 ? call.template operator()<I + 1>() : void()), ...);
-    }
-    (std::make_index_sequence<tile>());
-  }
-
-  struct Row {
-    const std::uint16_t* values;
-    std::size_t layer;
-    float factor;
-  };
-
   /// @param values   [L, cell_keys]
   /// @param factors  [L]
   void add_cell(const std::uint16_t* values, const float* factors, std::size_t count) {
@@ -103,106 +87,22 @@ class GramReducer {
     const std::size_t n = rows_.size();
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = i; j < n; ++j) scales_[i * layers_ + j] = rows_[i].factor * rows_[j].factor;
-    const std::uint16_t* ahead = values + layers_ * cell_keys;
-    for (std::size_t i = 0; i < n; i += tile)
-      for (std::size_t j = i; j < n; j += tile, ahead += ahead_lines * cell_keys)
-        with_count(n - j, [&]<std::size_t Columns>() {
-          if (i == j)
-            multiply<Columns, Columns, true>(i, j, count, ahead);
-          else
-            multiply<tile, Columns, false>(i, j, count, ahead);
-        });
-  }
-
-#if defined(__AVX512BF16__)
-  using Values = __m512bh;
-  static constexpr std::size_t value_count = 32;
-  static Values load_values(const std::uint16_t* from) {
-    __m512i bits = _mm512_load_si512(from);
-    return (__m512bh)bits;
-  }
-  static Lanes dot(Lanes sum, Values a, Values b) {
-    return (Lanes)_mm512_dpbf16_ps((__m512)sum, a, b);
-  }
-#else
-  using Values = Lanes;
-  static constexpr std::size_t value_count = lane_count;
-  static Values load_values(const std::uint16_t* from) {
-    return load_as<ElementType::bf16>(reinterpret_cast<const std::byte*>(from));
-  }
-  static Lanes dot(Lanes sum, Values a, Values b) {
-    return sum + a * b;
-  }
-#endif
-
-  // Cache lines of the next cell that are fetched ahead for each that is multiplied: while the sums stream past, the
-  // processor does not fetch it by itself.
-  static constexpr std::size_t ahead_lines = 2;
-
-  /// Adds the dot products of some of rows_ to their sums; those above the diagonal and on it only if Diagonal.
-  /// @param ahead  [ahead_lines * count], will be needed soon if it is there at all
-  template <std::size_t Rows, std::size_t Columns, bool Diagonal>
-  void multiply(std::size_t first_row, std::size_t first_column, std::size_t count, const std::uint16_t* ahead) {
-    const Row* const rows = &rows_[first_row];
-    const Row* const columns = &rows_[first_column];
-    Lanes sum[Rows][Columns] = {};
-    for (std::size_t k = 0; k < count; k += value_count) {
-      for (std::size_t line = 0; line < ahead_lines; ++line)
-        __builtin_prefetch(ahead + ahead_lines * k + line * 32, 0, 2);
-      Values right[Columns];
-      for (std::size_t j = 0; j < Columns; ++j) right[j] = load_values(columns[j].values + k);
-      for (std::size_t i = 0; i < Rows; ++i) {
-        const Values left = Diagonal ? right[i] : load_values(rows[i].values + k);
-        for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) sum[i][j] = dot(sum[i][j], left, right[j]);
-      }
-    }
-    for (std::size_t i = 0; i < Rows; ++i)
-      for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) {
-        float* const to = &sums_[(rows[i].layer * layers_ + columns[j].layer) * lane_count];
-        store(load(to) + sum[i][j] * scales_[(first_row + i) * layers_ + first_column + j], to);
-      }
+    loops_.multiply_cell({.rows = rows_.data(),
+                          .n = n,
+                          .count = count,
+                          .scales = scales_.data(),
+                          .layers = layers_,
+                          .ahead = values + layers_ * cell_keys,
+                          .sums = sums_.data()});
   }
 
   std::size_t layers_;
+  const SimilarityLoops& loops_;
   std::vector<double> gram_;   // [L, L], on and above the diagonal
   std::vector<float> sums_;    // [L, L, lanes], likewise
   std::vector<float> scales_;  // [L, L] of one cell's products, by place in rows_
-  std::vector<Row> rows_;      // of one cell: layers that count
+  std::vector<CellRow> rows_;  // of one cell: layers that count
   std::vector<double> mass_;   // [cells of a row, L, cell_bins]
 };
-
-/// Rounds weights to bf16, to nearest even. Past the processor's caches, as nobody reads them soon.
-/// @param from  [n]
-/// @param to    [count], count >= n in row_units; what has no weight becomes 0; aligned to 64 bytes
-inline void pack_weights(std::span<const float> from, std::size_t count, std::uint16_t* to) {
-  const auto pack = [](const float* weights, std::uint16_t* at) {
-#if defined(__AVX512BF16__)
-    const __m512bh packed = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(weights + 16), _mm512_loadu_ps(weights));
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(at), (__m512i)packed);
-#else
-    for (std::size_t k = 0; k < row_unit; k += lane_count) {
-      IntLanes bits;
-      std::memcpy(&bits, weights + k, sizeof bits);
-      const IntLanes rounded = bits + 0x7fff + ((bits >> 16) & 1);  // weights are neither NaN nor negative
-      const HalfLanes halves = __builtin_convertvector(rounded >> 16, HalfLanes);
-      std::memcpy(at + k, &halves, sizeof halves);
-    }
-#endif
-  };
-  std::size_t k = 0;
-  for (; k + row_unit <= from.size(); k += row_unit) pack(&from[k], to + k);
-  if (k < count) {
-    float part[row_unit] = {};
-    std::memcpy(part, from.data() + k, (from.size() - k) * sizeof(float));
-    pack(part, to + k);
-  }
-}
-
-/// Makes what pack_weights wrote visible to a thread that is told of it afterwards.
-inline void finish_packing() {
-#if defined(__AVX512BF16__)
-  _mm_sfence();
-#endif
-}
 
 }  // namespace krul::detail

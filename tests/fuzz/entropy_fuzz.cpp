@@ -5,7 +5,7 @@
 //       tests/fuzz/entropy_fuzz.cpp src/compress/entropy/*.cpp -o build/entropy_fuzz
 //   mkdir -p build/entropy_corpus && build/entropy_fuzz -max_total_time=60 -rss_limit_mb=512 build/entropy_corpus
 //
-// Every path has to give the same symbols or the same error. What was decoded is coded again and has to come back.
+// Every level has to give the same symbols or the same error. What was decoded is coded again and has to come back.
 #include <algorithm>
 #include <cstdlib>
 #include <vector>
@@ -29,9 +29,9 @@ struct Outcome {
 };
 
 Outcome decode(std::span<const std::byte> bytes, SymbolBlock block, std::span<const std::uint8_t> indices,
-               const TableSet& tables, EntropyPath path) {
+               const TableSet& tables, InstructionLevel level) {
   Outcome outcome{{}, std::vector<std::int16_t>(block.symbols())};
-  auto decoder = SymbolDecoder::open(bytes, block, indices, tables, path);
+  auto decoder = SymbolDecoder::open(bytes, block, indices, tables, level);
   if (!decoder) {
     outcome.status = propagate(decoder);
     return outcome;
@@ -52,9 +52,9 @@ void check_symbols(std::span<const std::byte> input) {
   for (std::size_t i = 0; i < indices.size() && i < input.size(); ++i)
     indices[i] = std::to_integer<std::uint8_t>(input[i]) % 4;
   input = input.subspan(std::min(input.size(), indices.size()));
-  const auto portable = decode(input, block, indices, *tables, EntropyPath::portable);
-  if (available(EntropyPath::avx512)) {
-    const auto other = decode(input, block, indices, *tables, EntropyPath::avx512);
+  const auto portable = decode(input, block, indices, *tables, built_levels.front());
+  for (const auto level : Processor::detect().levels) {
+    const auto other = decode(input, block, indices, *tables, level);
     require(other.status.has_value() == portable.status.has_value());
     require(!portable.status ? other.status.error() == portable.status.error() : other.symbols == portable.symbols);
   }

@@ -9,14 +9,9 @@
 
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/symbol_encoder.hpp"
+#include "krul/core/processor.hpp"
 
 namespace krul::testing {
-
-inline std::vector<EntropyPath> entropy_paths() {
-  std::vector<EntropyPath> paths{EntropyPath::portable};
-  if (available(EntropyPath::avx512)) paths.push_back(EntropyPath::avx512);
-  return paths;
-}
 
 inline const TableSet& universal_tables() {
   static const TableSet set = TableSet::universal();

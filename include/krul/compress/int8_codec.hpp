@@ -45,8 +45,7 @@ class Int8Codec {
       const float peak = peak_from(type, stored);
       const auto codes = to.subspan(peak_bytes, head.size());
       if (peak > 0) {
-        for (std::size_t i = 0; i < head.size(); ++i)
-          codes[i] = static_cast<std::byte>(detail::nearest_int(head[i] / peak * 127.0F));
+        detail::int8_encode_head(head.data(), head.size(), peak, codes.data());
       } else {
         std::fill(codes.begin(), codes.end(), std::byte{0});  // zeros, or a NaN for a peak
       }

@@ -6,11 +6,9 @@
 #include <cstring>
 #include <span>
 
+#include "krul/core/detail/avx2.hpp"
 #include "krul/core/element_type.hpp"
 #include "krul/core/error.hpp"
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 namespace krul {
 
@@ -57,6 +55,8 @@ namespace detail {
 #if defined(__F16C__)
   const __m128i packed = _mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT);
   return static_cast<std::uint16_t>(_mm_cvtsi128_si32(packed));
+#elif defined(__aarch64__)
+  return std::bit_cast<std::uint16_t>(static_cast<__fp16>(value));
 #else
   return detail::plain_f16_from_float(value);
 #endif
@@ -65,10 +65,40 @@ namespace detail {
 [[nodiscard]] inline float float_from_f16(std::uint16_t value) noexcept {
 #if defined(__F16C__)
   return _cvtsh_ss(value);
+#elif defined(__aarch64__)
+  return static_cast<float>(std::bit_cast<__fp16>(value));
 #else
   return detail::plain_float_from_f16(value);
 #endif
 }
+
+namespace detail {
+
+#if KRUL_HAS_AVX2
+/// Whole vectors of eight values of f16 or bf16.
+/// @return how many values were converted
+KRUL_AVX2 inline std::size_t to_float_avx2(ElementType type, const std::byte* from, std::size_t count, float* to) {
+  std::size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i));
+    _mm256_storeu_ps(to + i, type == ElementType::f16
+                                 ? _mm256_cvtph_ps(packed)
+                                 : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16)));
+  }
+  return i;
+}
+
+/// The inverse, of f16.
+KRUL_AVX2 inline std::size_t f16_from_float_avx2(const float* from, std::size_t count, std::byte* to) {
+  std::size_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  return i;
+}
+#endif
+
+}  // namespace detail
 
 /// Reads values of `type` as floats.
 /// @param from  [n] values of `type`, any alignment
@@ -81,13 +111,8 @@ inline void to_float(ElementType type, std::span<const std::byte> from, std::spa
     return;
   }
   std::size_t i = 0;
-#if defined(__F16C__) && defined(__AVX2__)
-  for (; i + 8 <= to.size(); i += 8) {
-    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from.data() + 2 * i));
-    _mm256_storeu_ps(&to[i], type == ElementType::f16
-                                 ? _mm256_cvtph_ps(packed)
-                                 : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16)));
-  }
+#if KRUL_HAS_AVX2
+  if (detail::use_avx2()) i = detail::to_float_avx2(type, from.data(), to.size(), to.data());
 #endif
   for (; i < to.size(); ++i) {
     std::uint16_t bits;
@@ -107,11 +132,9 @@ inline void from_float(ElementType type, std::span<const float> from, std::span<
     return;
   }
   std::size_t i = 0;
-#if defined(__F16C__) && defined(__AVX2__)
-  if (type == ElementType::f16)
-    for (; i + 8 <= from.size(); i += 8)
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to.data() + 2 * i),
-                       _mm256_cvtps_ph(_mm256_loadu_ps(&from[i]), _MM_FROUND_TO_NEAREST_INT));
+#if KRUL_HAS_AVX2
+  if (type == ElementType::f16 && detail::use_avx2())
+    i = detail::f16_from_float_avx2(from.data(), from.size(), to.data());
 #endif
   for (; i < from.size(); ++i) {
     const std::uint16_t bits = type == ElementType::f16 ? f16_from_float(from[i]) : bf16_from_float(from[i]);

@@ -10,11 +10,11 @@
 #include "krul/core/aligned_buffer.hpp"
 #include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/core/tokens.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/detail/pool.hpp"
 #include "krul/model/precision.hpp"
-#include "krul/model/processor.hpp"
 
 namespace krul {
 
@@ -55,7 +55,7 @@ class BlockAttention {
   BlockAttention(const Geometry& geometry, std::size_t threads, Precision precision,
                  const Processor& processor = Processor::detect());
 
-  [[nodiscard]] std::string instructions() const;  ///< "avx512-bf16"
+  [[nodiscard]] InstructionLevel level() const noexcept;  ///< of its loops
   [[nodiscard]] ElementType arithmetic() const noexcept;
 
   /// @param out   [R, H, D]

@@ -6,10 +6,10 @@
 #include <string>
 
 #include "krul/core/error.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/model/layer_ops.hpp"
 #include "krul/model/matrix_kernels.hpp"
 #include "krul/model/precision.hpp"
-#include "krul/model/processor.hpp"
 
 namespace krul {
 
@@ -17,13 +17,14 @@ namespace detail {
 struct MicroKernels;
 }
 
-/// MatrixKernels of krul's own: f32, bf16 and int8 for AVX-512, AVX2 and any other processor. Products of bf16 are
-/// those of f32 on factors that were rounded where the processor is faster at that (Processor::prefers_bf16).
+/// MatrixKernels of krul's own: f32, bf16 and int8 at every instruction level. Products of bf16 are those of f32 on
+/// factors that were rounded where the processor is faster at that (Processor::prefers_bf16).
 ///
 /// In int8 the inputs are cut into groups of 64. A Hadamard transform mixes each group, of weights when they are packed
 /// and of activations before they are rounded: products stay what they were, as the transform is orthogonal, and single
 /// large values, which would make the steps of all others coarse, are spread over the group. Then each group of a row
-/// of activations has a scale of its own, and each column of weights has one.
+/// of activations has a scale of its own, and each column of weights has one. At level avx2, which multiplies words as
+/// fast as bytes, activations are rounded to 16 bits.
 ///
 /// Each sum has one order, so a row's bits do not depend on the rows and columns beside it.
 /// @source the transform: Ashkboos et al., QuaRot (arXiv:2404.00456), second-hand; there it is folded into the model
@@ -43,17 +44,13 @@ class KrulKernels {
   };
   struct Scratch {};
 
-  /// The widest instructions that a kernel may use.
-  enum class Instructions : std::uint8_t { best, avx512, avx2, portable };
-
-  /// Fails with unsupported if the processor or this build has not the instructions.
   /// @param processor  what may be used of the one that runs this
-  [[nodiscard]] static Result<KrulKernels> make(Precision precision, Instructions wanted = Instructions::best,
-                                                const Processor& processor = Processor::detect());
-  /// Whether this processor has instructions for products in this precision, so that it is faster than f32.
-  [[nodiscard]] static bool accelerates(Precision precision);
+  explicit KrulKernels(Precision precision, const Processor& processor = Processor::detect());
+  /// The precision in which products are fastest on a processor.
+  [[nodiscard]] static Precision fastest(const Processor& processor = Processor::detect());
 
-  [[nodiscard]] std::string name() const;  ///< "krul int8 avx512-vnni"
+  [[nodiscard]] std::string name() const;                 ///< "krul int8 avx512"
+  [[nodiscard]] InstructionLevel level() const noexcept;  ///< of its loops
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
   [[nodiscard]] Scratch make_scratch() const { return {}; }
   [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const;
@@ -73,8 +70,6 @@ class KrulKernels {
   double multiply_registers(std::size_t rounds) const;
 
  private:
-  KrulKernels(Precision precision, const detail::MicroKernels& micro, const LayerOps& ops)
-      : precision_(precision), micro_(&micro), ops_(ops) {}
   [[nodiscard]] std::size_t steps(std::size_t depth) const;
   [[nodiscard]] std::size_t strip_bytes(std::size_t depth) const;
   void pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const;

@@ -7,8 +7,8 @@
 
 #include "krul/core/element_type.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/core/tokens.hpp"
-#include "krul/model/processor.hpp"
 
 namespace krul {
 
@@ -23,7 +23,7 @@ class LayerOps {
   /// @param processor  what may be used of the one that runs this
   explicit LayerOps(const Processor& processor = Processor::detect());
 
-  [[nodiscard]] std::string instructions() const;  ///< "avx512"
+  [[nodiscard]] InstructionLevel level() const noexcept;  ///< of its loops
 
   /// out = row * weight / sqrt(mean(row^2) + epsilon); each [n]. `out` may be `row`.
   /// @throws PreconditionError if the lengths differ

@@ -4,11 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 
 #include "krul/compress/entropy/detail/alias_table.hpp"
 
 namespace krul::detail {
+// Internal to each file that includes this, as they are compiled for other instructions.
+namespace {
 
 /// The state after at most one word from `at`, which moves on if it was taken.
 inline std::uint32_t take_word(std::uint32_t state, const std::byte*& at) noexcept {
@@ -41,11 +42,11 @@ inline bool take_escapes(std::uint32_t tokens, const AliasTable& table, std::arr
       const std::int32_t q = (remainder & 1) != 0 ? -size : size;
       const auto low = static_cast<std::int32_t>(static_cast<std::uint32_t>(out[t]) & ((1U << table.shift) - 1));
       const std::int64_t symbol = (std::int64_t{q} << table.shift) + low;
-      sound = sound && symbol >= std::numeric_limits<std::int16_t>::min() &&
-              symbol <= std::numeric_limits<std::int16_t>::max();
+      sound = sound && symbol == std::int64_t{static_cast<std::int16_t>(symbol)};
       out[t] = static_cast<std::int16_t>(symbol);
     }
   return sound;
 }
 
+}  // namespace
 }  // namespace krul::detail

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <span>
 
@@ -23,14 +21,14 @@ class BackwardWords {
     if (static_cast<std::size_t>(first_ - room_.get()) < words) grow(2 * size_ + words);
   }
   /// Takes the low word off a state that would not fit after a push that multiplies it by 2^32 / limit.
-  std::uint32_t lower(std::uint32_t state, std::uint64_t limit) noexcept {
+  [[gnu::always_inline]] std::uint32_t lower(std::uint32_t state, std::uint64_t limit) noexcept {
     const bool full = state >= limit;
     first_[-1] = static_cast<std::uint16_t>(state);
     first_ -= full;
     return state >> (full ? 16 : 0);
   }
   /// Where `words` more ones are to be written, for which there must be room.
-  std::uint16_t* take(std::size_t words) noexcept { return first_ -= words; }
+  [[gnu::always_inline]] std::uint16_t* take(std::size_t words) noexcept { return first_ -= words; }
   [[nodiscard]] std::span<const std::uint16_t> words() const noexcept {
     return {first_, static_cast<std::size_t>(room_.get() + size_ - first_)};
   }
@@ -61,16 +59,8 @@ struct EncodeState {
   BackwardWords words;
 };
 
-/// Pushes columns of `tokens` symbols, the last one first. Indices are valid, and columns of index 0 are zeros.
-struct EncodeColumns {
-  std::span<const std::uint8_t> table_of_column;
-  std::span<const EncodeTable> tables;
-  std::size_t tokens;
-  const std::int16_t* symbols;  ///< [columns, tokens]
-};
-
-void encode_portable(EncodeState& state, const EncodeColumns& columns);
-void encode_avx512(EncodeState& state, const EncodeColumns& columns);
+// Internal to each file that includes this, as they are compiled for other instructions.
+namespace {
 
 /// Calls visit(stream, token) for the tokens of a step, in the order of streams and backwards.
 template <class Visit>
@@ -85,16 +75,20 @@ inline void push_bits(std::uint32_t& state, std::uint32_t bits, unsigned count, 
 }
 
 /// What follows the escapes of a step, that is of symbols beyond the table's reach.
-inline void push_escapes(EncodeState& state, std::span<const std::int16_t> symbols, const EncodeTable& table) noexcept {
+/// @param symbols  [count]
+inline void push_escapes(EncodeState& state, const std::int16_t* symbols, std::size_t count,
+                         const EncodeTable& table) noexcept {
   const int reach = table.reach;
-  backwards(symbols.size(), [&](std::size_t stream, std::size_t t) {
+  backwards(count, [&](std::size_t stream, std::size_t t) {
     const int q = symbols[t] >> table.shift;
-    if (std::abs(q) <= reach) return;
-    const auto above = static_cast<std::uint32_t>(2 * (std::abs(q) - reach - 1) + (q < 0 ? 1 : 0) + 1);
-    const auto bits = static_cast<unsigned>(std::bit_width(above) - 1);
+    const int size = q < 0 ? -q : q;
+    if (size <= reach) return;
+    const auto above = static_cast<std::uint32_t>(2 * (size - reach - 1) + (q < 0 ? 1 : 0) + 1);
+    const auto bits = static_cast<unsigned>(31 - __builtin_clz(above));
     if (bits > 0) push_bits(state.streams[stream], above - (1U << bits), bits, state.words);
     push_bits(state.streams[stream], bits, 4, state.words);
   });
 }
 
+}  // namespace
 }  // namespace krul::detail

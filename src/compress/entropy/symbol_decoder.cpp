@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "entropy_loops.hpp"
+
 namespace krul {
 namespace {
 
@@ -21,9 +23,8 @@ Status damaged() {
 
 Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, SymbolBlock block,
                                           std::span<const std::uint8_t> table_of_column, const TableSet& tables,
-                                          EntropyPath path) {
-  expects(table_of_column.size() == block.columns && available(path),
-          "SymbolDecoder: needs an index for each column, and a path of this processor");
+                                          InstructionLevel level) {
+  expects(table_of_column.size() == block.columns, "SymbolDecoder: needs an index for each column");
   const std::size_t streams = block.symbols() == 0 ? 0 : block.streams();
   if (bytes.size() < 4 * streams)
     return fail(ErrorCode::truncated, "coded symbols end before their first word: recompute these rows");
@@ -41,7 +42,7 @@ Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, Symb
   decoder.table_of_column_ = table_of_column;
   decoder.tables_ = tables.alias_tables();
   decoder.tokens_ = block.tokens;
-  decoder.path_ = path;
+  decoder.loops_ = &detail::entropy_loops(level);
   return decoder;
 }
 
@@ -49,13 +50,20 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
   const std::size_t columns = tokens_ == 0 ? 0 : out.size() / tokens_;
   expects(out.size() == columns * tokens_ && columns <= table_of_column_.size(),
           "SymbolDecoder: reads whole columns, and not more than are left");
-  const auto indices = table_of_column_.first(columns);
-  const detail::DecodeColumns work{indices, tables_, tokens_, out.data()};
-  const auto outcome =
-      path_ == EntropyPath::avx512 ? detail::decode_avx512(state_, work) : detail::decode_portable(state_, work);
-  if (outcome == detail::DecodeOutcome::truncated)
-    return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
-  if (outcome == detail::DecodeOutcome::bad_symbol) return damaged();
+  bool sound = true;
+  for (const std::uint8_t index : table_of_column_.first(columns)) {
+    const auto column = out.first(tokens_);
+    out = out.subspan(tokens_);
+    if (index == 0) {
+      std::fill(column.begin(), column.end(), std::int16_t{0});
+      continue;
+    }
+    const auto outcome = loops_->decode_column(state_, tables_[index - 1U], tokens_, column.data());
+    if (outcome == detail::DecodeOutcome::truncated)
+      return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+    sound = sound && outcome == detail::DecodeOutcome::sound;
+  }
+  if (!sound) return damaged();
   table_of_column_ = table_of_column_.subspan(columns);
   return {};
 }

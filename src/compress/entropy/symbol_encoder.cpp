@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
-#include "encode_state.hpp"
+#include "entropy_loops.hpp"
 
 namespace krul {
 namespace {
@@ -33,9 +32,10 @@ SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_((2 * dense + 2)
 }
 
 std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const std::int16_t> symbols,
-                                             std::span<const std::uint8_t> table_of_column, EntropyPath path) const {
-  expects(symbols.size() == block.symbols() && table_of_column.size() == block.columns && available(path),
-          "SymbolEncoder: needs the symbols of the block, an index for each column, and a path of this processor");
+                                             std::span<const std::uint8_t> table_of_column,
+                                             InstructionLevel level) const {
+  expects(symbols.size() == block.symbols() && table_of_column.size() == block.columns,
+          "SymbolEncoder: needs the symbols of the block, and an index for each column");
   for (std::size_t column = 0; column < block.columns; ++column) {
     expects(table_of_column[column] < size(), "SymbolEncoder: no table of that index");
     expects(table_of_column[column] != 0 || all_zero(symbols.subspan(column * block.tokens, block.tokens)),
@@ -43,11 +43,14 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
   }
   detail::EncodeState state{.words = detail::BackwardWords(detail::EncodeState::step_words + block.symbols() / 8)};
   state.streams.fill(lowest_state);
-  const detail::EncodeColumns work{table_of_column, tables_, block.tokens, symbols.data()};
-  if (path == EntropyPath::avx512)
-    detail::encode_avx512(state, work);
-  else
-    detail::encode_portable(state, work);
+  const auto& loops = detail::entropy_loops(level);
+  constexpr std::size_t step = detail::EncodeState::step;
+  for (std::size_t column = block.columns; column-- > 0;) {
+    if (table_of_column[column] == 0) continue;
+    state.words.reserve((block.tokens + step - 1) / step * detail::EncodeState::step_words);
+    loops.encode_column(state, tables_[table_of_column[column] - 1U],
+                        {symbols.data() + column * block.tokens, block.tokens});
+  }
 
   std::vector<std::byte> bytes;
   if (block.symbols() == 0) return bytes;
@@ -64,24 +67,14 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
   return bytes;
 }
 
-template <std::size_t Vectors>
 bool SymbolEncoder::add_dense_costs(std::span<const std::int16_t> column, std::size_t first,
                                     std::span<std::uint32_t> costs) const {
-  // By the compilers' vector extension: sums stay in registers. What lies beyond the last index is added and forgotten.
-  using Costs [[gnu::vector_size(4 * priced_at_once)]] = std::uint32_t;
-  std::array<Costs, Vectors> sums{};
-  bool far = false;
-  for (const std::int16_t symbol : column) {
-    const bool at_hand = symbol >= -dense && symbol < dense;
-    far |= !at_hand;
-    const auto* of_symbol = &dense_costs_[static_cast<std::size_t>(at_hand ? symbol + dense : 2 * dense) * row + first];
-    for (std::size_t i = 0; i < Vectors; ++i) {
-      Costs part;
-      std::memcpy(&part, of_symbol + i * priced_at_once, sizeof part);
-      sums[i] += part;
-    }
-  }
-  std::memcpy(costs.data(), sums.data(), costs.size_bytes());
+  std::array<std::uint32_t, row> sums;
+  const detail::ColumnCosts of_set{dense_costs_.data() + first, row, dense,
+                                   costs.size() <= priced_at_once ? 1 : row / priced_at_once};
+  const bool far =
+      detail::entropy_loops(instruction_level()).add_costs(of_set, {column.data(), column.size()}, sums.data());
+  std::copy_n(sums.begin(), costs.size(), costs.begin());
   return far;
 }
 
@@ -94,8 +87,7 @@ void SymbolEncoder::costs(std::span<const std::int16_t> column, std::size_t firs
   if (zeros) {
     const auto* of_zero = &dense_costs_[std::size_t{dense} * row + first];
     for (std::size_t i = 0; i < costs.size(); ++i) costs[i] = static_cast<std::uint32_t>(column.size()) * of_zero[i];
-  } else if (costs.size() <= priced_at_once ? add_dense_costs<1>(column, first, costs)
-                                            : add_dense_costs<row / priced_at_once>(column, first, costs)) {
+  } else if (add_dense_costs(column, first, costs)) {
     for (const std::int16_t symbol : column)
       if (symbol < -dense || symbol >= dense)
         for (std::size_t i = first == 0 ? 1 : 0; i < costs.size(); ++i)

@@ -12,13 +12,13 @@
 #include "krul/compress/entropy/table_choice.hpp"
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/core/half.hpp"
-#include "small_product.hpp"
+#include "krul/core/processor.hpp"
 
 namespace krul {
 namespace {
 
-using detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into, detail::lane_count,
-    detail::MutableFloats, detail::padded, detail::Prediction;
+using detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into, detail::MutableFloats,
+    detail::padded, detail::Prediction;
 
 constexpr std::size_t header_bytes = 8 + 1 + 1;
 
@@ -28,10 +28,11 @@ enum FirstRow : std::uint8_t { absent, stored, of_profile };
 /// to [T, stride] = from [T, stride], each block of D columns times a symmetric matrix.
 void multiply_blocks(std::span<const float> matrices, std::size_t size, std::size_t tokens, Floats from,
                      MutableFloats to) {
+  const auto& loops = detail::joint_loops(instruction_level());
   const std::size_t width = matrices.size() / size;
   for (std::size_t first = 0; first < width; first += size)
-    detail::small_product<Into::replaced>({tokens, size, size}, {from.values + first, from.stride},
-                                          {&matrices[first * size], size}, {to.values + first, to.stride});
+    loops.small_product(Into::replaced, {tokens, size, size}, {from.values + first, from.stride},
+                        {&matrices[first * size], size}, {to.values + first, to.stride});
 }
 
 /// The features of a block's tokens: tokens that come again have the same.
@@ -63,9 +64,9 @@ Prediction predict(const Profile::Tensor& tensor, const GivenRows& given, std::s
   if (tensor.prediction.columns() == 0 || columns == 0) return {};
   const std::size_t stride = padded(columns);
   // Sixteen columns are read at once, from any column on.
-  const auto values = room.take(given.different.padded_rows() * stride + lane_count);
-  std::fill(values.end() - lane_count, values.end(), 0.0F);
-  multiply(given.different, tensor.prediction, values.first(values.size() - lane_count));
+  const auto values = room.take(given.different.padded_rows() * stride + detail::panel_width);
+  std::fill(values.end() - detail::panel_width, values.end(), 0.0F);
+  multiply(given.different, tensor.prediction, values.first(values.size() - detail::panel_width));
   return {values, stride, tensor.prediction_scales, given.which};
 }
 
@@ -115,7 +116,7 @@ struct Side {
   /// Floats that either way takes for so many tokens, all of them padded.
   [[nodiscard]] std::size_t room(std::size_t tokens) const {
     const std::size_t rows = (tokens + Int8Rows::step - 1) / Int8Rows::step * Int8Rows::step;
-    return lane_count +
+    return detail::panel_width +
            rows * (padded(columns.count) + 3 * padded(tensor.wide_columns()) + padded(narrow()) + 2 * padded(values()));
   }
 };
@@ -171,6 +172,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const GivenRows given(context.features.subspan(apart * features), tokens);
   const float factor = step_.factor();
+  const auto& loops = detail::joint_loops(instruction_level());
   const auto sides = sides_of(*profile_, group_, step_);
 
   std::vector<std::int16_t> symbols;  // [columns, T]
@@ -184,7 +186,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
         const auto row = values.subspan(token * stride + layer * width, width);
         to_float(geometry.cache_type, bytes.subspan((token + apart) * row_bytes, row_bytes), row);
         if (side.keys) rotation.turn_back(token, row, geometry.head_dim);
-        for (std::size_t i = 0; i < width; ++i) row[i] -= side.tensor.mean[layer * width + i];
+        loops.add(row.data(), &side.tensor.mean[layer * width], -1, width);
       }
     }
     multiply_blocks(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride}, {weighted.data(), stride});
@@ -194,12 +196,11 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
     const ColumnBand wide = side.wide_band();
     const std::size_t columns = wide.stride();
     const auto wide_values = room.take(tokens * columns), as_coded = room.take(tokens * columns);
-    detail::small_product<Into::replaced>({tokens, columns, n}, {weighted.data(), stride},
-                                          {side.tensor.wide_transposed.data(), side.tensor.wide_stride()},
-                                          {wide_values.data(), columns});
+    loops.small_product(Into::replaced, {tokens, columns, n}, {weighted.data(), stride},
+                        {side.tensor.wide_transposed.data(), side.tensor.wide_stride()}, {wide_values.data(), columns});
     wide.quantise(wide_values, predicted, factor, symbols, as_coded);
-    detail::small_product<Into::subtracted>({tokens, n, side.columns.wide}, {as_coded.data(), columns},
-                                            {side.tensor.wide.data(), n}, {weighted.data(), stride});
+    loops.small_product(Into::subtracted, {tokens, n, side.columns.wide}, {as_coded.data(), columns},
+                        {side.tensor.wide.data(), n}, {weighted.data(), stride});
 
     const Int8Rows rows(tokens, n, weighted, stride);
     const ColumnBand narrow = side.narrow_band();
@@ -281,6 +282,7 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const GivenRows given(context.features.subspan(apart * features), tokens);
+  const auto& loops = detail::joint_loops(instruction_level());
   for (const Side& side : sides) {
     FloatRoom room(side.room(tokens));
     const std::size_t n = side.values(), stride = padded(n);
@@ -293,8 +295,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
     const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * width);
     multiply(rows, side.tensor.synthesis, weighted);
-    detail::small_product<Into::added>({tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
-                                       {side.tensor.wide.data(), n}, {weighted.data(), stride});
+    loops.small_product(Into::added, {tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
+                        {side.tensor.wide.data(), n}, {weighted.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const std::size_t of_layer = width * geometry.head_dim;
       multiply_blocks(std::span(side.tensor.unweights).subspan(layer * of_layer, of_layer), geometry.head_dim, tokens,
@@ -303,7 +305,7 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
       const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
         const auto row = values.subspan(token * width, width);
-        for (std::size_t i = 0; i < width; ++i) row[i] += mean[i];
+        loops.add(row.data(), mean, 1, width);
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));
       }

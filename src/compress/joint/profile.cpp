@@ -185,7 +185,12 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
 }  // namespace
 
 float StepScale::factor() const noexcept {
-  return std::exp2(static_cast<float>(code) / 16);
+  // 2^(i / 16), rounded. The C library's power may differ in the last bit from processor to processor.
+  static constexpr float roots[] = {0x1p0F,        0x1.0b5586p0F, 0x1.172b84p0F, 0x1.2387a6p0F,
+                                    0x1.306fep0F,  0x1.3dea64p0F, 0x1.4bfdaep0F, 0x1.5ab07ep0F,
+                                    0x1.6a09e6p0F, 0x1.7a1148p0F, 0x1.8ace54p0F, 0x1.9c4918p0F,
+                                    0x1.ae89fap0F, 0x1.c199bep0F, 0x1.d5818ep0F, 0x1.ea4afap0F};
+  return std::ldexp(roots[code & 15], code >> 4);
 }
 
 std::uint8_t StepScale::expected_table(std::uint8_t index) const noexcept {

@@ -12,6 +12,7 @@
 
 #include "krul/core/half.hpp"
 #include "krul/reference/attention.hpp"
+#include "support/levels.hpp"
 
 using namespace krul;
 
@@ -141,32 +142,12 @@ std::vector<Problem> problems() {
   return all;
 }
 
-/// Each set of instructions that this processor has, as what a processor would have to be for it to be chosen.
-std::vector<Processor> processors() {
-  const Processor here = Processor::detect();
-  Processor one;
-  std::vector<Processor> all{one};
-  if (here.avx2) {
-    one.avx2 = true;
-    all.push_back(one);
-  }
-  if (here.avx512) {
-    one.avx512 = true;
-    all.push_back(one);
-  }
-  if (here.avx512_bf16) {
-    one.avx512_bf16 = true;
-    one.vendor = "AuthenticAMD";
-    all.push_back(one);
-  }
-  return all;
-}
-
-/// Calls check(processor) for each of them.
+/// Calls check(processor) for each level that this one has; bf16 products count where it has them.
 template <class Check>
 void for_each_processor(Check&& check) {
-  for (const Processor& processor : processors()) {
-    CAPTURE(BlockAttention(problems().front().geometry, 1, Precision::bf16, processor).instructions());
+  for (Processor processor : testing::processors_by_level()) {
+    processor.vendor = "AuthenticAMD";
+    CAPTURE(name(processor.level()));
     check(processor);
   }
 }
@@ -188,20 +169,19 @@ void for_each_attention(std::size_t threads, Check&& check) {
 
 TEST_CASE("attention runs on the widest instructions, in bf16 where that is the faster arithmetic") {
   const Problem problem(2, 1, 16, ElementType::f32, run(0, 4));
-  const std::vector<std::string> expected{"portable", "avx2", "avx512", "avx512-bf16"};
-  const auto all = processors();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const BlockAttention attention(problem.geometry, 1, Precision::bf16, all[i]);
-    CHECK(attention.instructions() == expected[i]);
-    CHECK(attention.arithmetic() == attention_arithmetic(Precision::int8, all[i]));
-    CHECK(attention.arithmetic() == (i == 3 ? ElementType::bf16 : ElementType::f32));
-    const BlockAttention exact(problem.geometry, 1, Precision::f32, all[i]);
+  for_each_processor([&](Processor processor) {
+    using enum InstructionLevel;
+    const bool bf16 = processor.level() == avx512_bf16;
+    const BlockAttention attention(problem.geometry, 1, Precision::bf16, processor);
+    CHECK(attention.level() == (processor.level() == avx2_vnni ? avx2 : processor.level()));
+    CHECK(attention.arithmetic() == attention_arithmetic(Precision::int8, processor));
+    CHECK(attention.arithmetic() == (bf16 ? ElementType::bf16 : ElementType::f32));
+    const BlockAttention exact(problem.geometry, 1, Precision::f32, processor);
     CHECK(exact.arithmetic() == ElementType::f32);
-    CHECK(exact.instructions() == expected[std::min<std::size_t>(i, 2)]);
-  }
-  Processor intel = all.back();
-  intel.vendor = "GenuineIntel";
-  CHECK(attention_arithmetic(Precision::bf16, intel) == ElementType::f32);
+    CHECK(exact.level() == (bf16 ? avx512 : attention.level()));
+    processor.vendor = "GenuineIntel";
+    CHECK(attention_arithmetic(Precision::bf16, processor) == ElementType::f32);
+  });
 }
 
 TEST_CASE("block attention agrees with its twin") {

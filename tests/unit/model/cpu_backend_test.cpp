@@ -12,7 +12,7 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/backend/forward_each.hpp"
-#include "krul/model/processor.hpp"
+#include "krul/core/processor.hpp"
 #include "support/reference_model.hpp"
 #include "support/tiny_model.hpp"
 
@@ -139,7 +139,7 @@ TEST_CASE("with krul's kernels and oneDNN's a row's bits depend neither on its b
   for (const auto precision : {Precision::f32, Precision::bf16, Precision::int8})
     all.push_back(*AnyKernels::choose(KernelChoice::krul, precision));
   if (const auto kernels = AnyKernels::choose(KernelChoice::onednn, std::nullopt);
-      kernels && Processor::detect().avx512)
+      kernels && includes(instruction_level(), InstructionLevel::avx512))
     all.push_back(*kernels);
   const Tiny tiny(llama, 300);
   for (const auto& kernels : all) {

@@ -12,6 +12,7 @@
 
 #include "krul/core/half.hpp"
 #include "krul/reference/forward.hpp"
+#include "support/levels.hpp"
 
 using namespace krul;
 
@@ -29,20 +30,13 @@ std::vector<double> doubles(std::span<const float> values) {
   return {values.begin(), values.end()};
 }
 
-/// Calls check(ops) for each set of instructions that this processor has.
+/// Calls check(ops) for each level that this processor has.
 template <class Check>
 void for_each_ops(Check&& check) {
-  const Processor here = Processor::detect();
-  Processor processor;
-  std::vector<Processor> all{processor};
-  processor.avx2 = true;
-  if (here.avx2) all.push_back(processor);
-  processor.avx512 = true;
-  if (here.avx512) all.push_back(processor);
-  for (const Processor& each : all) {
-    const LayerOps ops(each);
-    CAPTURE(ops.instructions());
-    CHECK(ops.instructions() == (each.avx512 ? "avx512" : each.avx2 ? "avx2" : "portable"));
+  for (const Processor& processor : testing::processors_by_level()) {
+    const LayerOps ops(processor);
+    CAPTURE(name(ops.level()));
+    CHECK(includes(processor.level(), ops.level()));
     check(ops);
   }
 }

@@ -14,9 +14,10 @@
 
 #include "krul/core/aligned_buffer.hpp"
 #include "krul/core/half.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/model/any_kernels.hpp"
-#include "krul/model/processor.hpp"
 #include "krul/reference/int8_product.hpp"
+#include "support/levels.hpp"
 
 using namespace krul;
 
@@ -106,15 +107,12 @@ constexpr Precision precisions[] = {Precision::f32, Precision::bf16, Precision::
 
 template <class Check>
 void with_krul_kernels(Check&& check) {
-  using enum KrulKernels::Instructions;
   for (const auto precision : precisions)
-    for (const auto instructions : {best, avx512, avx2, portable})
-      if (auto kernels = KrulKernels::make(precision, instructions)) check(*kernels);
-  for (const char* const vendor : {"AuthenticAMD", "GenuineIntel"}) {  // who differ in what bf16 products are made of
-    Processor processor = Processor::detect();
-    processor.vendor = vendor;
-    check(*KrulKernels::make(Precision::bf16, best, processor));
-  }
+    for (Processor processor : testing::processors_by_level())
+      for (const char* const vendor : {"AuthenticAMD", "GenuineIntel"}) {  // who differ in what bf16 is made of
+        processor.vendor = vendor;
+        check(KrulKernels(precision, processor));
+      }
 }
 
 template <class Check>
@@ -192,31 +190,32 @@ TEST_CASE("krul's kernels keep a row's bits apart from the rows and columns besi
   });
 }
 
-TEST_CASE("rows are prepared with the same bits by all instructions that take them alike, whole or in parts") {
-  using enum KrulKernels::Instructions;
+TEST_CASE("rows are prepared with the same bits at all levels that take them alike, whole or in parts") {
   for (const auto precision : precisions) {
     CAPTURE(name(precision));
-    const auto expected = Product(*KrulKernels::make(precision, portable), 64, 200, 5).input;
-    for (const auto instructions : {best, avx512, avx2})
-      if (const auto kernels = KrulKernels::make(precision, instructions)) {
-        Product product(*kernels, 64, 200, 5);
-        if (product.input.size() == expected.size()) CHECK(product.input == expected);
-        std::vector<std::byte> parts(product.input.size());
-        const std::size_t row = kernels->row_bytes(200);
-        for (std::size_t r = 0; r < 5; ++r)
-          for (const std::size_t first : {64, 0, 192, 128}) {
-            const auto values = std::span(product.x).subspan(r * 200 + first, std::min<std::size_t>(64, 200 - first));
-            kernels->prepare(values, first, std::span(parts).subspan(r * row, row));
-          }
-        CHECK(parts == product.input);
-      }
+    const auto processors = testing::processors_by_level();
+    const auto expected = Product(KrulKernels(precision, processors.front()), 64, 200, 5).input;
+    for (const Processor& processor : processors) {
+      const KrulKernels kernels(precision, processor);
+      CAPTURE(kernels.name());
+      Product product(kernels, 64, 200, 5);
+      if (product.input.size() == expected.size()) CHECK(product.input == expected);
+      std::vector<std::byte> parts(product.input.size());
+      const std::size_t row = kernels.row_bytes(200);
+      for (std::size_t r = 0; r < 5; ++r)
+        for (const std::size_t first : {64, 0, 192, 128}) {
+          const auto values = std::span(product.x).subspan(r * 200 + first, std::min<std::size_t>(64, 200 - first));
+          kernels.prepare(values, first, std::span(parts).subspan(r * row, row));
+        }
+      CHECK(parts == product.input);
+    }
   }
 }
 
 TEST_CASE("int8 spreads a value that is much larger than those beside it") {
   // Without the transform, one value of 1000 makes a step of 8 and rounds the others, all near 1, to 0. With it they
   // come back within half a step of a value of 1000 / sqrt(64).
-  const auto kernels = *KrulKernels::make(Precision::int8);
+  const KrulKernels kernels(Precision::int8);
   std::vector<float> weights(64 * 64), x(64, 1.0F), y(64);
   for (std::size_t i = 0; i < 64; ++i) weights[i * 64 + i] = 1;
   x[17] = 1000;
@@ -253,7 +252,7 @@ TEST_CASE("rows of zeros, of tiny and of huge values stay finite in int8") {
 }
 
 TEST_CASE("oneDNN keeps a row's bits apart from the rows and columns beside it") {
-  if (!Processor::detect().avx512) return;  // other kernels make no such promise
+  if (!includes(instruction_level(), InstructionLevel::avx512)) return;  // others make no such promise
   for (const auto precision : {Precision::f32, Precision::bf16}) {
     const auto kernels = OnednnKernels::make(precision);
     if (!kernels) continue;
@@ -327,11 +326,9 @@ TEST_CASE("a choice that is not there says what is") {
     for (const auto precision : precisions) CHECK(AnyKernels::choose(choice, precision)->precision() == precision);
   const auto automatic = AnyKernels::choose(KernelChoice::automatic, std::nullopt);
   REQUIRE(automatic);
-  CHECK(automatic->precision() == (KrulKernels::accelerates(Precision::int8)   ? Precision::int8
-                                   : KrulKernels::accelerates(Precision::bf16) ? Precision::bf16
-                                                                               : Precision::f32));
+  CHECK(automatic->precision() == KrulKernels::fastest());
   const bool onednn = OnednnKernels::make(Precision::f32).has_value();
-  const bool bf16 = onednn && Processor::detect().avx512_bf16;
+  const bool bf16 = onednn && includes(instruction_level(), InstructionLevel::avx512_bf16);
   CHECK(AnyKernels::choose(KernelChoice::onednn, Precision::f32).has_value() == onednn);
   for (const auto precision : {Precision::bf16, Precision::int8}) {
     const auto kernels = AnyKernels::choose(KernelChoice::onednn, precision);
@@ -342,21 +339,19 @@ TEST_CASE("a choice that is not there says what is") {
 
 TEST_CASE("bf16 products are those of f32 where the processor is faster at these") {
   Processor processor = Processor::detect();
-  if (!processor.avx512_bf16) return;
+  if (processor.level() != InstructionLevel::avx512_bf16) return;
   processor.vendor = "GenuineIntel";
-  CHECK(KrulKernels::make(Precision::bf16, KrulKernels::Instructions::best, processor)->name() == "krul bf16 avx512");
+  CHECK(KrulKernels(Precision::bf16, processor).name() == "krul bf16 avx512");
   processor.vendor = "AuthenticAMD";
-  CHECK(KrulKernels::make(Precision::bf16, KrulKernels::Instructions::best, processor)->name() ==
-        "krul bf16 avx512-bf16");
+  CHECK(KrulKernels(Precision::bf16, processor).name() == "krul bf16 avx512_bf16");
 }
 
-TEST_CASE("instructions that the processor has not are refused") {
-  using enum KrulKernels::Instructions;
-  for (const auto precision : precisions) {
-    CHECK(KrulKernels::make(precision, portable));
-    if (KrulKernels::accelerates(precision)) continue;
-    const auto kernels = KrulKernels::make(precision, avx512);
-    REQUIRE(!kernels);
-    CHECK(kernels.error().code == ErrorCode::unsupported);
+TEST_CASE("kernels take the highest level that a processor has code for, and int8 is the fastest from avx2 on") {
+  for (const Processor& processor : testing::processors_by_level()) {
+    CAPTURE(name(processor.level()));
+    for (const auto precision : precisions)
+      CHECK(includes(processor.level(), KrulKernels(precision, processor).level()));
+    const bool narrow = processor.level() == InstructionLevel::portable || processor.level() == InstructionLevel::neon;
+    CHECK(KrulKernels::fastest(processor) == (narrow ? Precision::f32 : Precision::int8));
   }
 }

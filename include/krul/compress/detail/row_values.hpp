@@ -6,9 +6,6 @@
 #include <cstring>
 
 #include "krul/core/half.hpp"
-#if defined(__AVX2__) && defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 namespace krul::detail {
 
@@ -42,10 +39,10 @@ inline void store_value(float value, std::byte* to) noexcept {
   }
 }
 
-#if defined(__AVX2__) && defined(__F16C__)
+#if KRUL_HAS_AVX2
 /// Eight values, at any alignment.
 template <ElementType Type>
-[[nodiscard]] inline __m256 load_eight(const std::byte* from) noexcept {
+[[nodiscard]] KRUL_AVX2 inline __m256 load_eight(const std::byte* from) noexcept {
   if constexpr (Type == ElementType::f32) {
     return _mm256_loadu_ps(reinterpret_cast<const float*>(from));
   } else {
@@ -57,7 +54,7 @@ template <ElementType Type>
 
 /// The inverse, rounded to nearest even. A NaN stays one if it came from a value of the same type.
 template <ElementType Type>
-inline void store_eight(__m256 values, std::byte* to) noexcept {
+KRUL_AVX2 inline void store_eight(__m256 values, std::byte* to) noexcept {
   if constexpr (Type == ElementType::f32) {
     _mm256_storeu_ps(reinterpret_cast<float*>(to), values);
   } else if constexpr (Type == ElementType::f16) {

@@ -5,12 +5,16 @@
 #include <span>
 
 #include "krul/compress/entropy/detail/decode_state.hpp"
-#include "krul/compress/entropy/entropy_path.hpp"
 #include "krul/compress/entropy/symbol_block.hpp"
 #include "krul/compress/entropy/table_set.hpp"
 #include "krul/core/error.hpp"
+#include "krul/core/processor.hpp"
 
 namespace krul {
+
+namespace detail {
+struct EntropyLoops;
+}
 
 /// Decodes one block a few columns at a time, so that a caller can turn them into what it needs (floats times a step,
 /// pairs of bf16) while they are in the first-level cache. Keeps views of bytes, tables and indices.
@@ -19,10 +23,10 @@ class SymbolDecoder {
   /// @param bytes            what SymbolEncoder::encode returned; may be anything
   /// @param table_of_column  [C]; may be anything
   /// @return truncated if there are not even states, corrupt if an index is not in the set
-  /// @throws PreconditionError if the length of table_of_column is not C, or the path is not available
+  /// @throws PreconditionError if the length of table_of_column is not C
   [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, SymbolBlock block,
                                                   std::span<const std::uint8_t> table_of_column, const TableSet& tables,
-                                                  EntropyPath path = fastest_entropy_path());
+                                                  InstructionLevel level = instruction_level());
 
   /// Decodes the next out.size() / T columns.
   /// @param out  [columns, T]
@@ -41,7 +45,7 @@ class SymbolDecoder {
   std::span<const std::uint8_t> table_of_column_;  ///< of the columns that are left
   std::span<const detail::AliasTable> tables_;
   std::size_t tokens_ = 0;
-  EntropyPath path_ = EntropyPath::portable;
+  const detail::EntropyLoops* loops_ = nullptr;
 };
 
 /// All columns at once.

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "krul/compress/entropy/detail/encode_table.hpp"
-#include "krul/compress/entropy/entropy_path.hpp"
 #include "krul/compress/entropy/symbol_block.hpp"
 #include "krul/compress/entropy/table_set.hpp"
+#include "krul/core/processor.hpp"
 
 namespace krul {
 
@@ -20,11 +20,11 @@ class SymbolEncoder {
   /// @param symbols          [C, T]: a column after another
   /// @param table_of_column  [C], indices into the set; 0 for columns of zeros
   /// @return the block's bytes, which only decode with the same block, tables and indices
-  /// @throws PreconditionError if a span's length does not fit, an index is not in the set, a column of index 0 has
-  ///         another symbol than 0, or the path is not available
+  /// @throws PreconditionError if a span's length does not fit, an index is not in the set, or a column of index 0
+  ///         has another symbol than 0
   [[nodiscard]] std::vector<std::byte> encode(SymbolBlock block, std::span<const std::int16_t> symbols,
                                               std::span<const std::uint8_t> table_of_column,
-                                              EntropyPath path = fastest_entropy_path()) const;
+                                              InstructionLevel level = instruction_level()) const;
 
   /// How many neighbouring indices are priced at once: more take four times as long.
   static constexpr std::size_t priced_at_once = 16;
@@ -50,7 +50,6 @@ class SymbolEncoder {
   static constexpr std::size_t row = TableSet::largest_size;  ///< costs of one symbol: one for each index
 
   /// Of symbols that are at hand; returns whether there are others.
-  template <std::size_t Vectors>
   bool add_dense_costs(std::span<const std::int16_t> column, std::size_t first, std::span<std::uint32_t> costs) const;
 
   std::vector<SymbolTable> symbols_;         ///< [size() - 1]

@@ -5,13 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "krul/core/processor.hpp"
+
 namespace krul {
-
-/// Instructions that a product of panels may use. All give the same bits: sums are integers.
-enum class PanelPath : std::uint8_t { portable, avx512_vnni };
-
-[[nodiscard]] bool available(PanelPath path) noexcept;  ///< on this processor
-[[nodiscard]] PanelPath fastest_panel_path() noexcept;  ///< of those that are available
 
 /// A matrix [depth, columns] of int8, packed for products with few rows: panels of 16 columns, in which four
 /// neighbouring depths lie in one word of 32 bits, each plus 128.
@@ -63,10 +59,12 @@ class Int8Rows {
   [[nodiscard]] std::size_t padded_rows() const noexcept { return (rows_ + step - 1) / step * step; }
   [[nodiscard]] std::size_t quads() const noexcept { return quads_; }
   /// [quads] of one row.
-  [[nodiscard]] const std::uint32_t* row(std::size_t index) const noexcept { return &words_[index * quads_]; }
+  [[nodiscard]] const std::uint32_t* row(std::size_t index) const noexcept { return words_.data() + index * quads_; }
   [[nodiscard]] float scale(std::size_t row) const noexcept { return scales_[row]; }
   /// What the panels' 128 adds to each sum of a row.
   [[nodiscard]] std::int32_t excess(std::size_t row) const noexcept { return excess_[row]; }
+  [[nodiscard]] const float* scales() const noexcept { return scales_.data(); }           ///< [padded rows]
+  [[nodiscard]] const std::int32_t* excesses() const noexcept { return excess_.data(); }  ///< [padded rows]
 
  private:
   std::size_t rows_ = 0, quads_ = 0;
@@ -76,13 +74,12 @@ class Int8Rows {
 };
 
 /// out = rows * panels, times each row's scale: of the leading depths that the rows have, and as many panels as `out`
-/// holds.
+/// holds. All levels give the same bits: sums are integers.
 /// @param out  [rows.padded_rows(), 16 for each panel]
-/// @throws PreconditionError if the rows are deeper than the panels, `out` holds no whole panels or more than there
-/// are,
-///         or the path is not available
-/// @complexity O(rows * depth * columns); about 350 GOP/s a core of Zen 4 with avx512_vnni
+/// @throws PreconditionError if the rows are deeper than the panels, or `out` holds no whole panels or more than there
+///         are
+/// @complexity O(rows * depth * columns); about 350 GOP/s a core of Zen 4 with avx512, 130 of Zen 3 with avx2
 void multiply(const Int8Rows& rows, const Int8Panels& panels, std::span<float> out,
-              PanelPath path = fastest_panel_path());
+              InstructionLevel level = instruction_level());
 
 }  // namespace krul

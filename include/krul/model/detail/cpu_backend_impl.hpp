@@ -11,12 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "krul/core/processor.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/cpu_backend.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/detail/cpu_team.hpp"
 #include "krul/model/layer_ops.hpp"
-#include "krul/model/processor.hpp"
 
 namespace krul {
 namespace detail {

@@ -16,13 +16,13 @@ class BinMasses {
   BinMasses(std::size_t keys, std::vector<float>& room);
 
   /// @param weights  [n], n <= keys
-  void add(std::span<const float> weights) noexcept;
+  void add(std::span<const float> weights);
   /// Adds `factor` times the sums.
   /// @param mass  [bins]
-  void add_to(std::span<double> mass, double factor) const noexcept;
+  void add_to(std::span<double> mass, double factor) const;
 
  private:
-  std::vector<float>& partial_;  // [bins, some lanes]
+  std::vector<float>& partial_;  // [bins, lanes]
 };
 
 }  // namespace krul::detail

@@ -20,10 +20,10 @@ struct Decoded {
 
 /// Reads `columns` at a time. The bytes are copied to memory of their exact size, for tools that watch its ends.
 Decoded decode(std::span<const std::byte> coded, SymbolBlock block, std::span<const std::uint8_t> tables,
-               EntropyPath path, std::size_t columns) {
+               InstructionLevel level, std::size_t columns) {
   const std::vector<std::byte> bytes(coded.begin(), coded.end());
   Decoded result{std::vector<std::int16_t>(block.symbols()), {}};
-  auto decoder = SymbolDecoder::open(bytes, block, tables, universal_tables(), path);
+  auto decoder = SymbolDecoder::open(bytes, block, tables, universal_tables(), level);
   if (!decoder) {
     result.status = propagate(decoder);
     return result;
@@ -67,7 +67,7 @@ constexpr std::string_view golden_bytes =
 
 }  // namespace
 
-TEST_CASE("every path decodes what was coded, whatever the shape") {
+TEST_CASE("every level decodes what was coded, whatever the shape") {
   for (const std::size_t tokens : {1U, 2U, 15U, 16U, 17U, 31U, 32U, 33U, 63U, 64U, 65U, 256U})
     for (const std::size_t columns : {1U, 3U, 40U})
       for (const auto family : symbol_families) {
@@ -78,10 +78,10 @@ TEST_CASE("every path decodes what was coded, whatever the shape") {
         const auto bytes = universal_encoder().encode(sample.block, sample.symbols, sample.tables);
         const auto twin = reference::decode_symbols(bytes, sample.block, sample.tables, universal_tables());
         CHECK(std::equal(twin.begin(), twin.end(), sample.symbols.begin(), sample.symbols.end()));
-        for (const auto path : entropy_paths())
+        for (const auto level : Processor::detect().levels)
           for (const std::size_t at_once : {std::size_t{1}, std::size_t{7}, columns}) {
-            CAPTURE(name(path));
-            const auto decoded = decode(bytes, sample.block, sample.tables, path, at_once);
+            CAPTURE(name(level));
+            const auto decoded = decode(bytes, sample.block, sample.tables, level, at_once);
             CHECK(decoded.status);
             CHECK(decoded.symbols == sample.symbols);
           }
@@ -99,16 +99,16 @@ TEST_CASE("every symbol of 16 bits can be coded with every table") {
       sample.symbols.push_back(static_cast<std::int16_t>(symbol));
   }
   const auto bytes = universal_encoder().encode(sample.block, sample.symbols, sample.tables);
-  for (const auto path : entropy_paths())
-    CHECK(decode(bytes, sample.block, sample.tables, path, 4).symbols == sample.symbols);
+  for (const auto level : Processor::detect().levels)
+    CHECK(decode(bytes, sample.block, sample.tables, level, 4).symbols == sample.symbols);
 }
 
 TEST_CASE("the bytes of a block never change") {
   const auto sample = golden_sample();
   const auto bytes = universal_encoder().encode(sample.block, sample.symbols, sample.tables);
   CHECK(hexadecimal(bytes) == golden_bytes);
-  for (const auto path : entropy_paths()) {
-    const auto decoded = decode(bytes, sample.block, sample.tables, path, 3);
+  for (const auto level : Processor::detect().levels) {
+    const auto decoded = decode(bytes, sample.block, sample.tables, level, 3);
     CHECK(decoded.status);
     CHECK(decoded.symbols == sample.symbols);
   }
@@ -123,17 +123,17 @@ TEST_CASE("blocks without symbols have no bytes") {
   }
 }
 
-TEST_CASE("every cut is noticed on every path") {
+TEST_CASE("every cut is noticed on every level") {
   for (const std::size_t tokens : {5U, 40U}) {
     const auto sample = symbol_sample("small", {40, tokens}, 3);
     const auto bytes = universal_encoder().encode(sample.block, sample.symbols, sample.tables);
     for (std::size_t size = 0; size < bytes.size(); ++size)
-      for (const auto path : entropy_paths())
-        CHECK(!decode(std::span(bytes).first(size), sample.block, sample.tables, path, 9).status);
+      for (const auto level : Processor::detect().levels)
+        CHECK(!decode(std::span(bytes).first(size), sample.block, sample.tables, level, 9).status);
   }
 }
 
-TEST_CASE("damage is the same on every path, and mostly noticed") {
+TEST_CASE("damage is the same at every level, and mostly noticed") {
   std::mt19937 random(4);
   int noticed = 0, rounds = 0;
   for (const auto family : symbol_families)
@@ -146,10 +146,10 @@ TEST_CASE("damage is the same on every path, and mostly noticed") {
           hurt[random() % hurt.size()] ^= static_cast<std::byte>(1 + random() % 255);
         if (round % 5 == 0) hurt.resize(hurt.size() - random() % 10);
         if (round % 5 == 1) hurt.resize(hurt.size() + random() % 10, std::byte{1});
-        const auto first = decode(hurt, sample.block, sample.tables, EntropyPath::portable, 6);
+        const auto first = decode(hurt, sample.block, sample.tables, built_levels.front(), 6);
         noticed += first.status ? 0 : 1;
-        for (const auto path : entropy_paths()) {
-          const auto other = decode(hurt, sample.block, sample.tables, path, 6);
+        for (const auto level : Processor::detect().levels) {
+          const auto other = decode(hurt, sample.block, sample.tables, level, 6);
           REQUIRE(other.status.has_value() == first.status.has_value());
           if (!first.status) REQUIRE(other.status.error() == first.status.error());
           if (first.status) REQUIRE(other.symbols == first.symbols);
@@ -165,16 +165,16 @@ TEST_CASE("indices that are not in the set are damage") {
   const auto bytes = universal_encoder().encode(sample.block, sample.symbols, sample.tables);
   auto tables = sample.tables;
   tables[2] = 63;
-  for (const auto path : entropy_paths())
-    CHECK(decode(bytes, sample.block, tables, path, 4).status.error().code == ErrorCode::corrupt);
+  for (const auto level : Processor::detect().levels)
+    CHECK(decode(bytes, sample.block, tables, level, 4).status.error().code == ErrorCode::corrupt);
 }
 
 TEST_CASE("states that no encoder leaves are damage, and missing ones a cut") {
   const SymbolBlock block{1, 2};
   const std::vector<std::uint8_t> tables{1};
   const std::vector<std::byte> low(8, std::byte{0});
-  CHECK(decode(low, block, tables, EntropyPath::portable, 1).status.error().code == ErrorCode::corrupt);
-  CHECK(decode(std::span(low).first(7), block, tables, EntropyPath::portable, 1).status.error().code ==
+  CHECK(decode(low, block, tables, built_levels.front(), 1).status.error().code == ErrorCode::corrupt);
+  CHECK(decode(std::span(low).first(7), block, tables, built_levels.front(), 1).status.error().code ==
         ErrorCode::truncated);
 }
 

@@ -21,11 +21,11 @@ std::vector<std::int8_t> random_bytes(std::size_t count, std::mt19937_64& random
 
 }  // namespace
 
-TEST_CASE("products of panels on every path against whole numbers") {
+TEST_CASE("products of panels at every level against whole numbers") {
   std::mt19937_64 random(3);
   std::normal_distribution<float> normal;
-  for (const auto path : {PanelPath::portable, PanelPath::avx512_vnni}) {
-    if (!available(path)) continue;
+  for (const auto level : Processor::detect().levels) {
+    CAPTURE(name(level));
     for (const auto& [rows, depth, columns] :
          {std::tuple{1, 2, 1}, {8, 16, 16}, {13, 50, 47}, {64, 96, 130}, {3, 7, 33}, {5, 0, 20}, {9, 1537, 3}}) {
       const auto r = static_cast<std::size_t>(rows), d = static_cast<std::size_t>(depth),
@@ -40,7 +40,7 @@ TEST_CASE("products of panels on every path against whole numbers") {
       for (const auto& panels : {Int8Panels(d, c, right), Int8Panels::transposed(d, c, flipped)}) {
         const std::size_t width = panels.panels() * Int8Panels::width;
         std::vector<float> out(given.padded_rows() * width, -1.0F);
-        multiply(given, panels, out, path);
+        multiply(given, panels, out, level);
         for (std::size_t i = 0; i < r; ++i)
           for (std::size_t j = 0; j < c; ++j) {
             std::int64_t sum = 0;

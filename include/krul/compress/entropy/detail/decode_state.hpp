@@ -9,7 +9,8 @@
 
 namespace krul::detail {
 
-/// Where a decoder stands between two columns: states and the place in the words.
+/// Where a decoder stands between two columns: states and the place in the words. What loops call is always inlined, as
+/// they are compiled for other instructions than the rest.
 ///
 /// Kernels take words without looking; they only make sure before each step that no more than the step can take lies
 /// ahead. The last words are therefore moved to `tail`, which goes on with zeros, and a place beyond their end means
@@ -29,7 +30,7 @@ struct DecodeState {
 
   /// Before each step: at least step_bytes, of words or of zeros, are ahead.
   /// @return false if more was taken than there was
-  bool prepare_step() noexcept {
+  [[gnu::always_inline]] bool prepare_step() noexcept {
     if (in_tail) return at <= tail_size;
     if (words.size() - at >= step_bytes) return true;
     tail_size = words.size() - at;
@@ -39,22 +40,13 @@ struct DecodeState {
     return true;
   }
 
-  [[nodiscard]] const std::byte* base() const noexcept { return in_tail ? tail.data() : words.data(); }
+  [[nodiscard, gnu::always_inline]] const std::byte* base() const noexcept {
+    return in_tail ? tail.data() : words.data();
+  }
   [[nodiscard]] std::size_t size() const noexcept { return in_tail ? tail_size : words.size(); }
   [[nodiscard]] bool at_end() const noexcept { return at == size(); }
 };
 
 enum class DecodeOutcome : std::uint8_t { sound, truncated, bad_symbol };
-
-/// Decodes columns of `tokens` symbols; the indices are valid, the words may be anything.
-struct DecodeColumns {
-  std::span<const std::uint8_t> table_of_column;
-  std::span<const AliasTable> tables;
-  std::size_t tokens;
-  std::int16_t* out;  ///< [columns, tokens]
-};
-
-DecodeOutcome decode_portable(DecodeState& state, const DecodeColumns& columns) noexcept;
-DecodeOutcome decode_avx512(DecodeState& state, const DecodeColumns& columns) noexcept;
 
 }  // namespace krul::detail

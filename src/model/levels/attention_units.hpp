@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "../../levels/lanes.hpp"
 #include "krul/core/element_type.hpp"
-#include "lanes.hpp"
 
 namespace krul {
 namespace {

@@ -1,9 +1,6 @@
-#pragma once
+// Attention's innermost loops by the compilers' vector extension.
+#include "../attention_kernels.hpp"
 
-// Attention's innermost loops by the compilers' vector extension. Each file that includes this is compiled for other
-// instructions, so everything has internal linkage and no inline functions of others are called.
-
-#include "attention_kernels.hpp"
 #include "attention_units.hpp"
 #include "krul/backend/attention_observer.hpp"
 
@@ -345,26 +342,35 @@ inline void softmax(float* scores, std::size_t count, float scale) {
   for (std::size_t k = 0; k < count; ++k) scores[k] *= inverse;
 }
 
-template <class Units>
-constexpr AttentionKernels generic_attention(const char* instructions) {
-  return {.instructions = instructions,
-          .arithmetic = Units::type,
-          .lanes = lane_count,
-          .group_rows = group_rows,
-          .pack = Units::pack,
-          .tile_height = tile_height,
-          .load_queries = load_queries<Units>,
-          .unpack_keys = unpack_keys<Units>,
-          .unpack_values = unpack_values<Units>,
-          .score = score<Units>,
-          .soften = soften<Units>,
-          .weigh = weigh<Units>,
-          .transpose = transpose,
-          .lend_weights = lend_weights<Units>,
-          .sum_bins = sum_bins<Units>,
-          .join = join,
-          .softmax = softmax};
-}
+#if defined(__AVX512BF16__)
+using Units = Bf16Units;
+#else
+using Units = F32Units;
+#endif
+
+constexpr AttentionKernels kernels{.level = InstructionLevel::KRUL_LEVEL,
+                                   .arithmetic = Units::type,
+                                   .lanes = lane_count,
+                                   .group_rows = group_rows,
+                                   .pack = Units::pack,
+                                   .tile_height = tile_height,
+                                   .load_queries = load_queries<Units>,
+                                   .unpack_keys = unpack_keys<Units>,
+                                   .unpack_values = unpack_values<Units>,
+                                   .score = score<Units>,
+                                   .soften = soften<Units>,
+                                   .weigh = weigh<Units>,
+                                   .transpose = transpose,
+                                   .lend_weights = lend_weights<Units>,
+                                   .sum_bins = sum_bins<Units>,
+                                   .join = join,
+                                   .softmax = softmax};
 
 }  // namespace
+
+template <>
+const AttentionKernels* attention_kernels<InstructionLevel::KRUL_LEVEL>() {
+  return &kernels;
+}
+
 }  // namespace krul::detail

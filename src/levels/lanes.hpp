@@ -7,6 +7,8 @@
 #include "krul/core/element_type.hpp"
 #if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace krul {
@@ -73,6 +75,28 @@ float fold_all(Lanes lanes, Join&& join) {
 }
 inline float max_of(Lanes lanes) {
   return fold_all(lanes, [](Lanes a, Lanes b) { return max(a, b); });
+}
+/// a * b + c, rounded once. For sums that must have the same bits at every level.
+inline Lanes fused(Lanes a, Lanes b, Lanes c) {
+#if defined(__AVX512F__)
+  return (Lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Lanes)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  // In double the product is exact. If the sum is not, its last bit is set: that rounding it again to a float then
+  // gives what one rounding would have given is known as rounding to odd. Errors of infinite sums are no numbers.
+  using Doubles [[gnu::vector_size(lane_count * sizeof(double))]] = double;
+  using Longs [[gnu::vector_size(lane_count * sizeof(double))]] = std::int64_t;
+  const Doubles product = __builtin_convertvector(a, Doubles) * __builtin_convertvector(b, Doubles),
+                addend = __builtin_convertvector(c, Doubles), sum = product + addend;
+  const Doubles of_addend = sum - product, error = (product - (sum - of_addend)) + (addend - of_addend);
+  // An error away from zero is cut off by the set bit; one towards zero needs the next smaller value first.
+  const Longs bits = (Longs)sum, towards_zero = (Longs)((error < 0.0) ^ (sum < 0.0));
+  const Longs odd = (bits + towards_zero) | 1;
+  return __builtin_convertvector((Doubles)((error < 0.0) | (error > 0.0) ? odd : bits), Lanes);
+#endif
 }
 inline float sum_of(Lanes lanes) {
   return fold_all(lanes, [](Lanes a, Lanes b) { return a + b; });

@@ -1,9 +1,7 @@
-// Compiled for AVX-512 whatever the rest of the build is compiled for; so it includes nothing whose inline functions
-// another file might share.
-#include "micro_kernels.hpp"
-
-#if defined(__AVX512F__) && defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+// Products by AVX-512, with what its level adds to it.
 #include <immintrin.h>
+
+#include "../micro_kernels.hpp"
 
 namespace krul::detail {
 namespace {
@@ -31,12 +29,15 @@ struct F32 {
   }
 };
 
+#if defined(__AVX512BF16__)
 struct Bf16 {
   static constexpr std::size_t step_bytes = 2 * sizeof(std::uint16_t), value_bytes = sizeof(std::uint16_t);
   static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
     return _mm512_dpbf16_ps(sum, (__m512bh)weights, (__m512bh)x);
   }
 };
+
+#endif
 
 /// The sums stay in registers over all steps.
 template <class Type, std::size_t Rows>
@@ -65,6 +66,7 @@ void multiply_float(const StripProduct& product) {
     for (std::size_t v = 0; v < vectors; ++v) _mm512_storeu_ps(product.y + row * product.stride + v * 16, sums[row][v]);
 }
 
+#if !defined(__AVX512BF16__)
 /// bf16 weights become f32 in registers, at two instructions for all rows of the tile.
 template <std::size_t Rows>
 void multiply_widened(const StripProduct& product) {
@@ -143,6 +145,8 @@ void multiply_int8(const StripProduct& product) {
                        _mm512_mul_ps(sums[row][v], _mm512_load_ps(weights + v * 64)));
 }
 
+#endif
+
 template <class Type>
 void multiply_floats(const StripProduct& product) {
   using Function = void (*)(const StripProduct&);
@@ -153,6 +157,7 @@ void multiply_floats(const StripProduct& product) {
   by_rows[product.count - 1](product);
 }
 
+#if !defined(__AVX512BF16__)
 void multiply_widened_rows(const StripProduct& product) {
   using Function = void (*)(const StripProduct&);
   static constexpr Function by_rows[] = {multiply_widened<1>,  multiply_widened<2>,  multiply_widened<3>,
@@ -185,7 +190,8 @@ __m512 butterfly(__m512 values) {
   return _mm512_fmadd_ps(values, signs, other);
 }
 
-void quantise_group(const float* values, Int8Group& group) {
+void quantise_group(const float* values, std::byte* to) {
+  Int8Group group;
   __m512 v[4];
   for (int i = 0; i < 4; ++i) {
     v[i] = _mm512_loadu_ps(values + 16 * i);
@@ -207,6 +213,7 @@ void quantise_group(const float* values, Int8Group& group) {
   }
   group.scale = most / 127.0F;
   group.start = -128 * _mm512_reduce_add_epi32(sum);
+  __builtin_memcpy(to, &group, sizeof group);
 }
 
 struct Int8 {
@@ -215,6 +222,8 @@ struct Int8 {
     return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum), weights, x));
   }
 };
+
+#endif
 
 template <class Type>
 double multiply_registers(std::size_t rounds) {
@@ -232,31 +241,47 @@ double multiply_registers(std::size_t rounds) {
   return static_cast<double>(rounds * chains * 16 * (Type::step_bytes / Type::value_bytes) * 2);
 }
 
-constexpr MicroKernels f32{"avx512", 12, false, multiply_floats<F32>, nullptr, multiply_registers<F32>};
-constexpr MicroKernels bf16{"avx512-bf16", 12, false, multiply_floats<Bf16>, nullptr, multiply_registers<Bf16>};
-constexpr MicroKernels widening{"avx512", 12, true, multiply_widened_rows, nullptr, multiply_registers<F32>};
-constexpr MicroKernels int8{"avx512-vnni", 6, false, multiply_int8s, quantise_group, multiply_registers<Int8>};
+template <class Type>
+constexpr MicroKernels float_kernels{.level = InstructionLevel::KRUL_LEVEL,
+                                     .rows = 12,
+                                     .step_bytes = Type::step_bytes,
+                                     .multiply = multiply_floats<Type>,
+                                     .multiply_registers = multiply_registers<Type>};
+#if !defined(__AVX512BF16__)
+constexpr MicroKernels widening{.level = InstructionLevel::KRUL_LEVEL,
+                                .rows = 12,
+                                .step_bytes = 2 * sizeof(float),
+                                .widens = true,
+                                .multiply = multiply_widened_rows,
+                                .multiply_registers = multiply_registers<F32>};
+constexpr MicroKernels int8{.level = InstructionLevel::KRUL_LEVEL,
+                            .rows = 6,
+                            .step_bytes = sizeof(Int8Group),
+                            .multiply = multiply_int8s,
+                            .quantise = quantise_group,
+                            .multiply_registers = multiply_registers<Int8>};
+#endif
 
 }  // namespace
 
-const MicroKernels* avx512_micro_kernels(Precision precision) {
-  return precision == Precision::f32 ? &f32 : precision == Precision::bf16 ? &bf16 : &int8;
+#if defined(__AVX512BF16__)
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::KRUL_LEVEL>() {
+  return &float_kernels<Bf16>;
 }
-const MicroKernels* avx512_widening_micro_kernels() {
+#else
+template <>
+const MicroKernels* micro_kernels<Precision::f32, InstructionLevel::KRUL_LEVEL>() {
+  return &float_kernels<F32>;
+}
+template <>
+const MicroKernels* micro_kernels<Precision::bf16, InstructionLevel::KRUL_LEVEL>() {
   return &widening;
 }
-
-}  // namespace krul::detail
-#else
-namespace krul::detail {
-
-const MicroKernels* avx512_widening_micro_kernels() {
-  return nullptr;
+template <>
+const MicroKernels* micro_kernels<Precision::int8, InstructionLevel::KRUL_LEVEL>() {
+  return &int8;
 }
-
-const MicroKernels* avx512_micro_kernels(Precision) {
-  return nullptr;
-}
-
-}  // namespace krul::detail
 #endif
+
+}  // namespace krul::detail

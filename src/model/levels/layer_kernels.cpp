@@ -1,10 +1,6 @@
-#pragma once
-
-// The loops of LayerOps by the compilers' vector extension. Each file that includes this is compiled for other
-// instructions, so everything has internal linkage and no inline functions of others are called.
-
-#include "lanes.hpp"
-#include "layer_kernels.hpp"
+// The loops of LayerOps by the compilers' vector extension.
+#include "../layer_kernels.hpp"
+#include "../../levels/lanes.hpp"
 
 namespace krul::detail {
 namespace {
@@ -123,14 +119,18 @@ inline void rotate(RotaryPairs pairs, const HeadVectors& heads, const float* ang
   }
 }
 
-constexpr LayerKernels generic_layer(const char* instructions) {
-  return {.instructions = instructions,
-          .rms_norm = rms_norm,
-          .swiglu = swiglu,
-          .add = add,
-          .round = round,
-          .rotate = rotate};
-}
+constexpr LayerKernels kernels{.level = InstructionLevel::KRUL_LEVEL,
+                               .rms_norm = rms_norm,
+                               .swiglu = swiglu,
+                               .add = add,
+                               .round = round,
+                               .rotate = rotate};
 
 }  // namespace
+
+template <>
+const LayerKernels* layer_kernels<InstructionLevel::KRUL_LEVEL>() {
+  return &kernels;
+}
+
 }  // namespace krul::detail
