@@ -90,20 +90,25 @@ void ErrorWeights::operator()(const AttentionBlock& block) {
             .middleCols(static_cast<Eigen::Index>(kv_head * size), static_cast<Eigen::Index>(size)) *
         to.root.transpose();
     const Eigen::VectorXf lengths = values.rowwise().squaredNorm();
+    Matrix outs(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(size));
+    for (std::size_t row = 0; row < rows; ++row)
+      std::copy_n(&state.layer.attention[(block.queries[row] * heads + head) * size], size,
+                  outs.row(static_cast<Eigen::Index>(row)).data());
+    outs *= to.root.transpose();
+    const Matrix products = outs * values.transpose();  // [R, K]
     std::vector<double> running(block.keys);
     std::vector<float> turned(size);
     for (std::size_t row = 0; row < rows; ++row) {
       const std::size_t token = block.queries[row], offset = (token * heads + head) * size;
       const float* weights = &block.weights[(head * rows + row) * block.keys];
-      const Eigen::Map<const Eigen::VectorXf> output(&state.layer.attention[offset], static_cast<Eigen::Index>(size));
-      const Eigen::VectorXf out = to.root * output;
-      const Eigen::VectorXf products = values.topRows(static_cast<Eigen::Index>(token + 1)) * out;
+      const auto r = static_cast<Eigen::Index>(row);
+      const float length = outs.row(r).squaredNorm();
       double total = 0, squares = 0;
       for (std::size_t key = first_tokens; key <= token; ++key) {
         const double square = double{weights[key]} * weights[key];
         const auto i = static_cast<Eigen::Index>(key);
         squares += square;
-        total += square * std::max(0.0F, lengths[i] + out.squaredNorm() - 2 * products[i]);
+        total += square * std::max(0.0F, lengths[i] + length - 2 * products(r, i));
         running[key] = total;
       }
       to.values += squares / state.layer.hidden;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "krul/core/error.hpp"
 #include "krul/core/half.hpp"
@@ -64,9 +65,10 @@ std::uint8_t table_for(double deviation) {
 
 /// A column of Q on its way into the profile.
 struct Column {
-  Eigen::VectorXf direction;                   // [n]
-  Eigen::RowVectorXf predict;                  // [F]
-  double residual = 0, total = 0, spread = 0;  // standard deviations, in steps: what is coded, all, the larger part
+  Eigen::VectorXf direction;   // [n]
+  Eigen::RowVectorXf predict;  // [F]
+  double residual = 0,
+         spread = 0;  // standard deviations, in steps: what is coded, and the larger of it and the predicted
 };
 
 /// @param levels  of each sign
@@ -85,58 +87,88 @@ struct Features {
   Eigen::VectorXf mean;
 };
 
-TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix>& exact_weights,
-                           const Features* features, const FitSettings& settings) {
-  const auto n = static_cast<Eigen::Index>(sums.mean.size());
-  const Weights weights = round_weights(exact_weights);
-  Matrix covariance = multiply_rows(weights.blocks, view(sums.covariance, sums.mean.size(), sums.mean.size()));
-  covariance = multiply_rows(weights.blocks, covariance.transpose()).transpose().eval();
-  const Matrix total = covariance;
-  Matrix map;  // W P: [n, F]
+/// What is known of one tensor of one group before there is a step: all in units in which the weighted values of the
+/// whole cache have a root mean square of 1.
+struct Spectrum {
+  Weights weights;
+  Eigen::VectorXf mean;        // [n]
+  Matrix map;                  // W P: [n, F]
+  Matrix predicted;            // map * root: [n, F], the root of the covariance of what the features predict
+  Matrix covariance;           // of what they leave, [n, n]
+  Eigen::VectorXf variances;   // its eigenvalues, ascending
+  Eigen::MatrixXf directions;  // its eigenvectors, [n, n]
+};
+
+Spectrum spectrum_of(const KvMoments::Sums& sums, const std::vector<Matrix>& exact_weights, const Features* features) {
+  const std::size_t n = sums.mean.size();
+  Spectrum found;
+  found.weights = round_weights(exact_weights);
+  found.mean = view(sums.mean, n, 1);
+  const auto& blocks = found.weights.blocks;
+  found.covariance = multiply_rows(blocks, view(sums.covariance, n, n));
+  found.covariance = multiply_rows(blocks, found.covariance.transpose()).transpose().eval();
   if (features != nullptr) {
-    const auto f = static_cast<std::size_t>(features->mean.size());
-    const Matrix cross = multiply_rows(weights.blocks, view(sums.cross, sums.mean.size(), f));
-    map = features->solver.solve(cross.transpose().cast<double>()).transpose().cast<float>();
-    const Matrix explained = map * cross.transpose();
-    const Matrix scaled = (map.cast<double>() * features->root).cast<float>();
-    covariance += scaled * scaled.transpose() - explained - explained.transpose();
+    const Matrix cross = multiply_rows(blocks, view(sums.cross, n, static_cast<std::size_t>(features->mean.size())));
+    found.map = features->solver.solve(cross.transpose().cast<double>()).transpose().cast<float>();
+    found.predicted = (found.map.cast<double>() * features->root).cast<float>();
+    const Matrix explained = found.map * cross.transpose();
+    found.covariance += found.predicted * found.predicted.transpose() - explained - explained.transpose();
   }
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> solver(covariance);
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> solver(found.covariance);
+  found.variances = solver.eigenvalues();
+  found.directions = solver.eigenvectors();
+  return found;
+}
+
+/// Directions of what the features predict outside of the columns, most of it first, until n columns are there.
+std::vector<Column> predicted_outside(const Spectrum& spectrum, const Matrix& basis, const FitSettings& settings,
+                                      double step) {
+  const Eigen::Index n = basis.rows();
+  const Matrix outside = spectrum.predicted - basis * (basis.transpose() * spectrum.predicted);
+  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> gram(outside.transpose() * outside);
+  std::vector<Column> columns;
+  for (Eigen::Index i = gram.eigenvalues().size(); i-- > 0;) {
+    const double predicted = std::sqrt(std::max(0.0F, gram.eigenvalues()[i]));
+    if (predicted < settings.keep * step || basis.cols() + static_cast<Eigen::Index>(columns.size()) == n) break;
+    Eigen::VectorXf direction = outside * gram.eigenvectors().col(i) / static_cast<float>(predicted);
+    direction -= basis * (basis.transpose() * direction);
+    direction.normalize();
+    const double residual = std::sqrt(std::max(0.0F, direction.dot(spectrum.covariance * direction)));
+    columns.push_back({direction, {}, residual / step});
+  }
+  return columns;
+}
+
+std::vector<Column> columns_of(const Spectrum& spectrum, const FitSettings& settings, double step) {
+  const Eigen::Index n = spectrum.variances.size();
   std::vector<Column> columns;
   for (Eigen::Index i = n; i-- > 0;) {
-    const double residual = std::sqrt(std::max(0.0, double{solver.eigenvalues()[i]}));
+    const double residual = std::sqrt(std::max(0.0, double{spectrum.variances[i]})) / step;
     if (residual < settings.keep && !columns.empty()) break;
-    columns.push_back({solver.eigenvectors().col(i), {}, residual});
+    columns.push_back({spectrum.directions.col(i), {}, residual});
   }
-  if (features != nullptr) {
-    // What the features predict outside of these columns, most of it first.
-    Matrix basis(n, static_cast<Eigen::Index>(columns.size()));
-    for (std::size_t i = 0; i < columns.size(); ++i) basis.col(static_cast<Eigen::Index>(i)) = columns[i].direction;
-    Matrix outside = (map.cast<double>() * features->root).cast<float>();
-    outside -= basis * (basis.transpose() * outside);
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> gram(outside.transpose() * outside);
-    for (Eigen::Index i = gram.eigenvalues().size(); i-- > 0 && static_cast<Eigen::Index>(columns.size()) < n;) {
-      const double predicted = std::sqrt(std::max(0.0F, gram.eigenvalues()[i]));
-      if (predicted < settings.keep) break;
-      Eigen::VectorXf direction = outside * gram.eigenvectors().col(i) / static_cast<float>(predicted);
-      direction -= basis * (basis.transpose() * direction);
-      direction.normalize();
-      const double residual = std::sqrt(std::max(0.0F, direction.dot(covariance * direction)));
-      columns.push_back({direction, {}, residual});
-    }
+  const bool has_features = spectrum.map.size() > 0;
+  if (has_features) {
+    const Matrix basis = spectrum.directions.rightCols(static_cast<Eigen::Index>(columns.size()));
+    for (Column& column : predicted_outside(spectrum, basis, settings, step)) columns.push_back(std::move(column));
   }
   for (Column& column : columns) {
-    column.total = std::sqrt(std::max(0.0F, column.direction.dot(total * column.direction)));
     column.spread = column.residual;
-    if (features == nullptr) continue;
-    column.predict = column.direction.transpose() * map;
-    const double predicted = (column.predict.cast<double>() * features->root).norm();
+    if (!has_features) continue;
+    column.predict = column.direction.transpose() * spectrum.map / static_cast<float>(step);
+    const double predicted = double{(column.direction.transpose() * spectrum.predicted).norm()} / step;
     column.spread = std::max(column.residual, predicted);
   }
+  return columns;
+}
 
+TensorTransform transform_of(const Spectrum& spectrum, const Features* features, const FitSettings& settings,
+                             double step) {
+  const Eigen::Index n = spectrum.mean.size();
+  std::vector<Column> columns = columns_of(spectrum, settings, step);
   TensorTransform fitted;
-  fitted.weights = weights.stored;
-  fitted.weight_scales = weights.scales;
+  fitted.weights = spectrum.weights.stored;
+  for (const float scale : spectrum.weights.scales) fitted.weight_scales.push_back(scale / static_cast<float>(step));
   std::stable_sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) { return a.spread > b.spread; });
   const auto wide = static_cast<std::size_t>(std::count_if(
       columns.begin(), columns.end(), [&](const Column& column) { return column.spread > settings.wide; }));
@@ -156,8 +188,8 @@ TensorTransform fit_tensor(const KvMoments::Sums& sums, const std::vector<Matrix
       offset += column.direction * column.predict.dot(features->mean);
     }
   }
-  const Matrix shift = multiply_rows(weights.inverse, offset);
-  for (Eigen::Index i = 0; i < n; ++i) fitted.mean.push_back(sums.mean[static_cast<std::size_t>(i)] - shift(i, 0));
+  const Matrix shift = multiply_rows(spectrum.weights.inverse, offset) * static_cast<float>(step);
+  for (Eigen::Index i = 0; i < n; ++i) fitted.mean.push_back(spectrum.mean[i] - shift(i, 0));
   return fitted;
 }
 
@@ -179,9 +211,9 @@ Roots weight_roots(const FitInput& input, const FitSettings& settings, Workers& 
   const Geometry& geometry = input.geometry;
   const std::size_t size = geometry.head_dim, square = size * size, heads = geometry.layers * geometry.kv_heads;
   expects(input.key_weights.size() == heads * square && input.value_weights.size() == heads * square,
-          "fit_profile: the weights are not [L, G, D, D]");
+          "ProfileFit: the weights are not [L, G, D, D]");
   expects(input.sensitivity.empty() || input.sensitivity.size() == 2 * geometry.layers,
-          "fit_profile: the sensitivities are not [2, L]");
+          "ProfileFit: the sensitivities are not [2, L]");
   Roots roots;
   roots.blocks.resize(2 * heads);
   workers.parallel_for(2 * heads, [&](std::size_t i, std::size_t) {
@@ -221,33 +253,51 @@ std::vector<float> inverse_weights(const FitInput& input, const FitSettings& set
   return inverse;
 }
 
-ProfileData fit_profile(const FitInput& input, const FitSettings& settings, Workers& workers) {
-  const Geometry& geometry = input.geometry;
-  Roots roots = weight_roots(input, settings, workers);
-  for (Matrix& block : roots.blocks) block /= static_cast<float>(settings.step);
-  const auto groups = input.moments.groups();
+struct ProfileFit::State {
+  ProfileData empty;  // without transforms
+  FitSettings settings;
+  Workers* workers;
+  std::optional<Features> features;
+  std::vector<Spectrum> spectra;  // [groups, 2]
 
-  Features features;
-  const bool has_features = input.moments.features() > 0;
-  if (has_features) {
-    const std::size_t f = input.moments.features();
+  [[nodiscard]] const Features* features_or_none() const { return features ? &*features : nullptr; }
+};
+
+ProfileFit::ProfileFit(const FitInput& input, const FitSettings& settings, Workers& workers)
+    : state_(std::make_unique<State>()) {
+  State& state = *state_;
+  const Roots roots = weight_roots(input, settings, workers);
+  state.settings = settings;
+  state.workers = &workers;
+  if (const std::size_t f = input.moments.features(); f > 0) {
+    Features& features = state.features.emplace();
     MatrixD covariance = view(input.moments.feature_covariance(), f, f).cast<double>();
     covariance.diagonal().array() += settings.ridge * covariance.trace() / static_cast<double>(f);
     features.solver.compute(covariance);
     features.root = features.solver.matrixL();
     features.mean = view(input.moments.feature_mean(), f, 1);
   }
-  ProfileData profile;
-  profile.geometry = describe(geometry);
-  profile.features = input.moments.features();
-  profile.groups.resize(groups.size());
-  workers.parallel_for(roots.sums.size(), [&](std::size_t task, std::size_t) {
-    const std::size_t i = roots.sums.size() - 1 - task;
+  state.empty.geometry = describe(input.geometry);
+  state.empty.features = input.moments.features();
+  for (const auto& [first, layers] : input.moments.groups()) state.empty.groups.push_back({first, layers, {}, {}});
+  state.spectra.resize(roots.sums.size());
+  workers.parallel_for(state.spectra.size(), [&](std::size_t task, std::size_t) {
+    const std::size_t i = state.spectra.size() - 1 - task;  // the largest groups come last: begin with them
+    state.spectra[i] = spectrum_of(roots.sums[i], roots.of(input, i), state.features_or_none());
+  });
+}
+ProfileFit::ProfileFit(ProfileFit&&) noexcept = default;
+ProfileFit::~ProfileFit() = default;
+
+ProfileData ProfileFit::at(double step) const {
+  const State& state = *state_;
+  expects(step > 0, "ProfileFit: a step is above zero");
+  ProfileData profile = state.empty;
+  state.workers->parallel_for(state.spectra.size(), [&](std::size_t task, std::size_t) {
+    const std::size_t i = state.spectra.size() - 1 - task;
     GroupTransform& group = profile.groups[i / 2];
-    group.first_layer = groups[i / 2].first;
-    group.layers = groups[i / 2].second;
     (i % 2 == 0 ? group.keys : group.values) =
-        fit_tensor(roots.sums[i], roots.of(input, i), has_features ? &features : nullptr, settings);
+        transform_of(state.spectra[i], state.features_or_none(), state.settings, step);
   });
   return profile;
 }

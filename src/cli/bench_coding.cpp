@@ -26,7 +26,7 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   const auto profile = options.profile.load(model, tool);
   if (!profile)
     throw Failure({ErrorCode::not_found,
-                   "coding needs a profile of the model: krul calibrate --conversations FILE, or --profile FILE"});
+                   "coding needs a profile of the model: krul calibrate makes one, or give --profile FILE"});
   expect_fits(model, options.tokens);
   const std::string what = "coding " + std::to_string(options.tokens) + " tokens";
   tool.progress(what);

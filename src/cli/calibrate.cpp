@@ -7,8 +7,8 @@
 #include "coding_probe.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/core/clock.hpp"
-#include "krul/model/decoder_file.hpp"
 #include "machine_costs.hpp"
+#include "make_profile.hpp"
 #include "profile_option.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
@@ -23,59 +23,57 @@ struct CalibrateOptions {
   std::vector<std::string> conversations;
   std::vector<std::string> without;
   std::string out;
+  bool if_missing = false;
   std::vector<std::size_t> groups;
-  std::size_t tokens = 50000;
+  std::size_t tokens = WritingSettings{}.tokens;
+  std::uint64_t seed = 0;
   bool no_features = false;
   PatienceOption patience{calibration_patience_s};
 };
 
-/// [L][hidden, H * D]
-std::vector<std::vector<float>> output_matrices(const std::string& path, const Geometry& geometry) {
-  const auto file = unwrap(GgufFile::open(path));
-  const auto decoder = unwrap(DecoderFile::read(file, geometry.cache_type));
-  std::vector<std::vector<float>> outputs;
-  for (const auto& layer : decoder.layers) {
-    auto& values = outputs.emplace_back(geometry.hidden * geometry.query_heads * geometry.head_dim);
-    unwrap(read_rows(*layer.output, 0, values));
+/// The files' conversations, or without files the texts that the model writes itself.
+std::vector<std::vector<Token>> texts_of(const CalibrateOptions& options, const CalibrationSettings& settings,
+                                         LoadedModel& model, const Tool& tool) {
+  if (options.conversations.empty()) {
+    WritingSettings writing{.tokens = options.tokens, .text = settings.conversation};
+    writing.sampling.seed = options.seed;
+    return written_texts(model, writing, tool);
   }
-  return outputs;
+  std::vector<std::vector<Token>> texts;
+  for (const auto& text : load_conversations(options.conversations)) {
+    if (std::find(options.without.begin(), options.without.end(), text.source) != options.without.end()) continue;
+    if (tokens_looked_at(texts, settings) >= options.tokens) break;
+    texts.push_back(encode_messages(model, text.messages, false));
+  }
+  return texts;
 }
 
 void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const SteadyClock clock;
   const TimePoint start = clock.now();
   auto model = options.model.load(tool);
+  if (options.if_missing)
+    if (const auto kept = ProfileOption{}.load(model, tool)) {
+      if (tool.json)
+        tool.print({{"profile", profile_file(model).string()}, {"hash", kept->hash()}});
+      else
+        tool.say("the model's profile is there already: " + profile_file(model).string());
+      return;
+    }
   CalibrationSettings settings;
   if (!options.groups.empty()) settings.groups = options.groups;
   settings.features = !options.no_features;
-  std::vector<std::vector<Token>> conversations;
-  std::size_t tokens = 0;
-  for (const auto& text : load_conversations(options.conversations)) {
-    if (std::find(options.without.begin(), options.without.end(), text.source) != options.without.end()) continue;
-    if (tokens >= options.tokens) break;
-    conversations.push_back(encode_messages(model, text.messages, false));
-    tokens += std::min(conversations.back().size(), settings.conversation);
-  }
-  const auto outputs = output_matrices(options.model.file().string(), model.backend.geometry());
-  ProfileData data =
-      calibrate_profile(model.backend, {conversations, outputs}, model.backend.workers(), settings,
-                        [&](std::string_view what, std::size_t done, std::size_t all) {
-                          tool.progress(std::string(what) + ": " + std::to_string(done) + " of " + std::to_string(all));
-                        });
-  tool.progress("");
-  data.model = model.backend.identity().weights;
-  data.notes = std::to_string(conversations.size()) + " conversations, " + std::to_string(tokens) + " tokens";
-  const auto profile = unwrap(Profile::create(data, model.backend.geometry()));
-  const auto bytes = serialize(profile->data());
+  const auto texts = texts_of(options, settings, model, tool);
+  const double written_s = seconds(clock.now() - start);
+  const std::size_t tokens = tokens_looked_at(texts, settings);
   const std::filesystem::path file = options.out.empty() ? profile_file(model) : std::filesystem::path(options.out);
-  std::error_code ignored;
-  if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), ignored);
-  write_file(file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  const auto profile = make_profile(model, texts, settings, file, tool);
+  const std::uintmax_t bytes = std::filesystem::file_size(file);
   const double taken_s = seconds(clock.now() - start);
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
-  const std::span<const Token> sample(*std::max_element(
-      conversations.begin(), conversations.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
+  const std::span<const Token> sample(
+      *std::max_element(texts.begin(), texts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
   const CodingProbe probe(model, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
   CodingFigures speed = probe.run(step_of_compact);
   for (int round = 0; round < 4; ++round) {
@@ -86,20 +84,21 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   if (tool.json) {
     tool.print({{"profile", file.string()},
                 {"hash", profile->hash()},
-                {"bytes", bytes.size()},
+                {"bytes", bytes},
                 {"columns", columns},
-                {"conversations", conversations.size()},
+                {"conversations", texts.size()},
                 {"tokens", tokens},
+                {"writing_seconds", written_s},
                 {"seconds", taken_s},
                 {"encode_core_us_per_token", speed.encode_us},
                 {"decode_core_us_per_token", speed.decode_us},
                 {"run", describe_run(model)}});
     return;
   }
-  std::printf("%zu conversations, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", conversations.size(),
-              tokens, taken_s, columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
+  std::printf("%zu texts, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", texts.size(), tokens, taken_s,
+              columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
   std::printf("coding as krul-compact: %.0f us a token and core, undoing it: %.0f us\n%s: %s\n", speed.encode_us,
-              speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes.size())).c_str());
+              speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes)).c_str());
 }
 
 }  // namespace
@@ -112,25 +111,26 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   auto* machine =
       verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
   auto* conversations = verb->add_option("--conversations", options->conversations,
-                                         "fit the model's profile to these: JSON lines, one file or several");
-  verb->add_option("--out", options->out, "write the profile here; without it, where every verb looks for the model's");
+                                         "fit the model's profile to these: JSON lines, one file or several; without "
+                                         "them, to texts that the model writes itself");
+  auto* out = verb->add_option("--out", options->out,
+                               "write the profile here; without it, where every verb looks for the model's");
+  auto* if_missing = verb->add_flag("--if-missing", options->if_missing, "only if the model has no profile yet");
   verb->add_option("--without", options->without, "leave out conversations of these sources")->delimiter(',');
   verb->add_option("--tokens", options->tokens, "stop after so many")->capture_default_str();
+  verb->add_option("--seed", options->seed, "the model writes other texts with another seed")->capture_default_str();
   verb->add_option("--groups", options->groups, "layers that are coded together: 2,4,8 means 2, 4, 8, 8, ...")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
   options->patience.add_to(*verb)->needs(machine);
   verb->add_flag("--no-features", options->no_features, "do not predict rows from their tokens");
-  machine->excludes(conversations);
+  machine->excludes(conversations)->excludes(if_missing);
+  if_missing->excludes(out);
   verb->callback([options, &tool] {
-    if (options->machine) {
+    if (options->machine)
       calibrate_machine(options->model, options->store, options->patience, tool);
-    } else if (options->conversations.empty()) {
-      throw Failure({ErrorCode::invalid_argument,
-                     "say what to calibrate: --conversations FILE for the model, or --machine for its costs here"});
-    } else {
+    else
       calibrate_model(*options, tool);
-    }
   });
 }
 

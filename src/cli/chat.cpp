@@ -7,6 +7,7 @@
 #include "exact_history.hpp"
 #include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "make_profile.hpp"
 #include "profile_option.hpp"
 #include "talk.hpp"
 #include "verbs.hpp"
@@ -107,6 +108,20 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   return turn;
 }
 
+/// The model's profile, made now if there is none and somebody on a terminal says yes.
+std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, const Strategy& strategy, LoadedModel& model,
+                                             const Tool& tool) {
+  auto profile = options.profile.load(model, tool);
+  const bool asks = options.message.empty() && !tool.json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+  if (profile || !strategy.step || !asks) return profile;
+  std::fprintf(stderr,
+               "This model has no profile yet; with one, conversations take some five times fewer bytes.\n"
+               "Make it now? It takes minutes, once. [y/N] ");
+  std::string answer;
+  if (!std::getline(std::cin, answer) || (answer != "y" && answer != "Y")) return nullptr;
+  return make_profile(model, written_texts(model, {}, tool), {}, profile_file(model), tool);
+}
+
 void chat(const ChatOptions& options, const Tool& tool) {
   const auto strategy = unwrap(strategy_named(options.strategy));
   if (strategy.stored_as != StoredAs::keys_and_values)
@@ -114,7 +129,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
         {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
   auto store = options.store.open();
   auto model = options.model.load(tool);
-  const auto profile = options.profile.load(model, tool);
+  const auto profile = load_or_offer(options, strategy, model, tool);
   ConversationOptions conversation;
   conversation.profile = profile;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));

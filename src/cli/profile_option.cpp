@@ -21,7 +21,7 @@ Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path&
 
 void ProfileOption::add_to(CLI::App& verb) {
   verb.add_option("--profile", path,
-                  "the model's profile, from krul calibrate --conversations; without it, the one kept for the model");
+                  "the model's profile, from krul calibrate; without it, the one kept for the model");
 }
 
 std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, const Tool& tool) const {
@@ -40,7 +40,7 @@ void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<con
   for (const Strategy& strategy : strategies)
     if (strategy.step)
       tool.say(std::string(strategy.name) + ": there is no profile of this model, so rows are coded as " +
-               std::string(strategy.codec) + "; krul calibrate --conversations makes one");
+               std::string(strategy.codec) + "; krul calibrate makes one in minutes");
 }
 
 std::filesystem::path profile_file(const LoadedModel& model) {

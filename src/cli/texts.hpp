@@ -27,8 +27,12 @@ struct TaskText {
   std::string answer;  ///< what comes after the lead at once
 };
 
-/// The file's lines that came with the program.
+/// The demo's conversations, which came with the program.
 [[nodiscard]] std::string_view embedded_conversations();
+
+/// Beginnings of all kinds of texts, which came with the program too: a model goes on from them where `krul calibrate`
+/// is given no conversations. None is among the demo's.
+[[nodiscard]] std::string_view embedded_openings();
 
 /// @return invalid_argument that names the line, if one is no conversation
 [[nodiscard]] Result<std::vector<ConversationText>> parse_conversations(std::string_view json_lines);

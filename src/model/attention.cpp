@@ -262,15 +262,20 @@ void BlockAttention::run(const AttentionInput& input, std::span<float> out, Work
     return;
   }
   workers.parallel_for(tiles, [&](std::size_t index, std::size_t worker) {
-    const Tile one = tile_at(index);
-    auto& scratch = scratch_[worker];
-    const detail::Partials state = partials(scratch.state.as<float>().data(), tile_rows_ * group_);
-    load_queries(input, one, scratch);
-    for (std::size_t block = 0; block < blocks_of(one); ++block)
-      attend_block(input, one, block, state, block > 0, scratch, shown);
-    write_rows(one, state, out);
-    finish_weights(input, one, state, shown);
+    attend_tile(input, tile_at(index), out, scratch_[worker], shown);
   });
+}
+
+/// All that one tile's rows see, block after block.
+void BlockAttention::attend_tile(const AttentionInput& input, const Tile& tile, std::span<float> out, Scratch& scratch,
+                                 const Shown& shown) const {
+  const detail::Partials state = partials(scratch.state.as<float>().data(), tile_rows_ * group_);
+  const std::size_t blocks = input.positions[tile.rows.end - 1] / block_keys + 1;
+  load_queries(input, tile, scratch);
+  for (std::size_t block = 0; block < blocks; ++block)
+    attend_block(input, tile, block, state, block > 0, scratch, shown);
+  write_rows(tile, state, out);
+  finish_weights(input, tile, state, shown);
 }
 
 void BlockAttention::attend(const AttentionInput& input, std::span<float> out, Workers& workers,
@@ -289,6 +294,31 @@ void BlockAttention::attend(const AttentionInput& input, std::span<float> out, W
     }
   }
   if (rows > 0) run(input, out, workers, {{}, nullptr, lent.empty() ? nullptr : &lent});
+}
+
+void BlockAttention::attend_each(std::span<const AttentionInput> inputs, std::span<float> out, Workers& workers) {
+  struct Part {
+    const AttentionInput* input;
+    std::span<float> out;
+    Tiling tiling;
+    std::size_t end;  // of its tiles among those of all inputs
+  };
+  expects(workers.threads() <= scratch_.size(), "attention: made for fewer threads");
+  std::vector<Part> parts;
+  std::size_t values = 0, tiles = 0;
+  for (const AttentionInput& input : inputs) {
+    const Tiling cut = tiling({0, check(input)}, 1);  // the inputs are many: no need for low tiles
+    expects(values + input.queries.size() <= out.size(), "attention: the output has another size than the queries");
+    parts.push_back({&input, out.subspan(values, input.queries.size()), cut, tiles += cut.count});
+    values += input.queries.size();
+  }
+  expects(values == out.size(), "attention: the output has another size than the queries");
+  workers.parallel_for(tiles, [&](std::size_t index, std::size_t worker) {
+    const auto part = std::upper_bound(parts.begin(), parts.end(), index,
+                                       [](std::size_t value, const Part& one) { return value < one.end; });
+    const std::size_t first = part->end - part->tiling.count;
+    attend_tile(*part->input, tile(part->tiling, index - first), part->out, scratch_[worker], {{}, nullptr, nullptr});
+  });
 }
 
 }  // namespace krul

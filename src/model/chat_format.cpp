@@ -74,6 +74,10 @@ std::string ChatFormat::render_next_turn(std::string_view user_text, Reply reply
   return text;
 }
 
+std::string ChatFormat::render_turn_begin(std::string_view role) const {
+  return std::string(turn_begin).append(role).append("\n");
+}
+
 Result<std::string> render_chat(std::span<const Message> messages, bool add_generation_prompt) {
   return ChatFormat{}.render(messages, add_generation_prompt);
 }

@@ -1,6 +1,7 @@
 #include <krul/backend/archetypes.hpp>
 #include <krul/backend/conformance.hpp>
 #include <krul/backend/forward.hpp>
+#include <krul/backend/forward_each.hpp>
 #include <memory>
 
 using krul::KvWrite, krul::LayerBatchArchetype, krul::ModelBackendArchetype, krul::NullObserver, krul::RowRange;
@@ -106,6 +107,29 @@ static_assert(!krul::ModelBackend<FinishNeedsTheCache>);
 static_assert(!krul::ModelBackend<LogitsByVector>);
 static_assert(!krul::ModelBackend<LogitsSayWhether>);
 
+// ---- BatchesCaches
+
+struct BatchOfRuns : LayerBatchArchetype {
+  void assign_runs(std::span<const krul::Position>, std::span<const RowRange>);
+};
+struct OverSeveralCaches : ModelBackendArchetype {
+  using Batch = BatchOfRuns;
+  using ModelBackendArchetype::attend, ModelBackendArchetype::project;
+  [[nodiscard]] Batch make_batch();
+  void project(std::size_t, Batch&, std::span<Cache* const>, KvWrite);
+  void attend(std::size_t, Batch&, std::span<Cache* const>);
+};
+struct ProjectsAlone : OverSeveralCaches {
+  using ModelBackendArchetype::project;
+};
+struct AttendsAlone : OverSeveralCaches {
+  using ModelBackendArchetype::attend;
+};
+static_assert(krul::BatchesCaches<OverSeveralCaches>);
+static_assert(!krul::BatchesCaches<ModelBackendArchetype>);
+static_assert(!krul::BatchesCaches<ProjectsAlone>);
+static_assert(!krul::BatchesCaches<AttendsAlone>);
+
 }  // namespace
 
 // What is generic over backends asks for nothing beyond the concepts.
@@ -115,4 +139,8 @@ template void krul::forward(ModelBackendArchetype&, Cache&, Batch&, std::span<co
                             krul::AttentionObserverArchetype&);
 template void krul::prefill(ModelBackendArchetype&, Cache&, Batch&, std::span<const krul::Token>, std::span<float>,
                             std::size_t);
+template void krul::forward_each(ModelBackendArchetype&, Batch&, std::span<const krul::Continuation<Cache>>,
+                                 std::span<float>);
+template void krul::forward_each(OverSeveralCaches&, BatchOfRuns&, std::span<const krul::Continuation<Cache>>,
+                                 std::span<float>);
 template krul::ConformanceReport krul::check_backend(ModelBackendArchetype&, const krul::ConformanceOptions&);

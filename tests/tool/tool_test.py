@@ -7,8 +7,10 @@ import csv
 import json
 import os
 import pathlib
+import pty
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -23,15 +25,15 @@ MODEL = os.environ.get("KRUL_TOOL_MODEL") or str(ROOT / "tiny.gguf")
 ENVIRONMENT = {**os.environ, "KRUL_CACHE": str(ROOT / "cache")}
 
 
-def krul(*words, expect=0):
+def krul(*words, expect=0, env=ENVIRONMENT):
     """Runs the tool; its standard output, and standard error, after checking the exit code (None: whatever it is)."""
-    done = subprocess.run([KRUL, *map(str, words)], capture_output=True, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
+    done = subprocess.run([KRUL, *map(str, words)], capture_output=True, text=True, errors="replace", env=env, timeout=300)
     assert expect is None or (done.returncode == 0) == (expect == 0), f"exit code {done.returncode}: {done.stderr}"
     return done.stdout, done.stderr
 
 
-def krul_json(*words, expect=0):
-    return json.loads(krul(*words, "--json", expect=expect)[0])
+def krul_json(*words, expect=0, env=ENVIRONMENT):
+    return json.loads(krul(*words, "--json", expect=expect, env=env)[0])
 
 
 class Tool(unittest.TestCase):
@@ -289,6 +291,46 @@ class Tool(unittest.TestCase):
         table = krul(*words, "--links", "memory", "--patience", 0)[0]
         self.assertEqual(len(re.findall("  1 (clean|disturbed)$", table, re.M)), 8)
         self.assertIn("--patience", table)
+
+    def test_a_profile_of_texts_that_the_model_writes(self):
+        words = ["calibrate", "--model", MODEL, "--tokens", 2500]
+        made = [krul_json(*words, "--seed", seed, "--out", self.store / "tiny.krulprofile") for seed in (0, 0, 1)]
+        self.assertGreaterEqual(made[0]["tokens"], 2500)
+        self.assertEqual(made[0]["hash"], made[1]["hash"])
+        self.assertNotEqual(made[0]["hash"], made[2]["hash"])
+
+    def test_a_profile_is_made_where_there_is_none_and_then_used(self):
+        env = {**ENVIRONMENT, "KRUL_CACHE": str(self.store / "cache")}
+        talk = ["chat", "--model", MODEL, "--store", self.store / "talks", "--conversation", "t", "--max-tokens", 4, "--message", "Hello."]
+        self.assertIn("krul calibrate makes", krul(*talk, env=env)[1])
+        words = ["calibrate", "--if-missing", "--model", MODEL, "--tokens", 2500]
+        made, kept = krul_json(*words, env=env), krul_json(*words, env=env)
+        self.assertEqual((kept["hash"], kept["profile"]), (made["hash"], made["profile"]))
+        self.assertIn("tokens", made)
+        self.assertNotIn("tokens", kept)
+        self.assertNotIn("krul calibrate makes", krul(*talk, env=env)[1])
+        krul(*words, "--out", self.store / "x", expect=1)
+        krul("calibrate", "--machine", "--if-missing", expect=1)
+
+    def test_a_chat_offers_a_profile_on_a_terminal_only(self):
+        words = ["chat", "--model", MODEL, "--store", self.store, "--conversation", "t", "--max-tokens", "4"]
+        piped = subprocess.run([KRUL, *words], input="Hello.\n", capture_output=True, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
+        self.assertEqual(piped.returncode, 0, piped.stderr)
+        self.assertNotIn("[y/N]", piped.stderr)
+        self.assertEqual(piped.stderr.count("krul calibrate makes"), 1)
+        terminal, end = pty.openpty()
+        chat = subprocess.Popen([KRUL, *words], stdin=end, stdout=subprocess.DEVNULL, stderr=end, env=ENVIRONMENT)
+        os.close(end)
+        os.write(terminal, b"n\n\n")  # no profile, and no message
+        shown = b""
+        while chat.poll() is None or select.select([terminal], [], [], 0)[0]:
+            try:
+                shown += os.read(terminal, 4096)
+            except OSError:  # the other end is closed
+                break
+        self.assertEqual(chat.wait(timeout=300), 0)
+        os.close(terminal)
+        self.assertEqual(shown.count(b"[y/N]"), 1)
 
     # Damage
 

@@ -98,10 +98,12 @@ class Calibration {
   struct Trial {
     std::vector<Token> tokens;
     std::size_t history;
-    typename B::Cache cache;  ///< of all tokens
-    TokenFeatures features;   ///< of the history, if there are any
-    PlainRows rows;           ///< of the history
-    std::vector<float> logits;
+    typename B::Cache cache;                 ///< of the history, and room for the fresh tokens
+    TokenFeatures features;                  ///< of the history, if there are any
+    std::vector<std::vector<float>> inputs;  ///< [L][fresh, hidden] what goes into each layer
+    std::vector<float> logits;               ///< [fresh, vocabulary]
+
+    [[nodiscard]] std::span<const Token> fresh() const { return std::span(tokens).subspan(history); }
   };
 
   void look_at(std::size_t index) {
@@ -169,37 +171,51 @@ class Calibration {
       const auto tokens = std::span(all).first(std::min(all.size(), settings_.conversation));
       const auto history = tokens.first(tokens.size() - settings_.fresh);
       Trial trial{{tokens.begin(), tokens.end()}, history.size(), model_.make_cache(tokens.size()), {}, {}, {}};
-      trial.logits.resize(settings_.fresh * geometry_.vocabulary);
       auto batch = model_.make_batch();
       prefill(model_, trial.cache, batch, history, {});
       if (settings_.features) trial.features = TokenFeatures(model_, history);
-      trial.rows = plain_rows(trial.cache, geometry_, {0, trial.history});
-      prefill(model_, trial.cache, batch, tokens.subspan(trial.history), trial.logits);
+      batch.assign(fresh_positions(trial));
+      model_.embed(trial.fresh(), batch);
+      for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
+        trial.inputs.emplace_back(batch.hidden().begin(), batch.hidden().end());
+        pass_layer(layer, batch, trial.cache);
+      }
+      trial.logits = logits_of(batch);
       trials_.push_back(std::move(trial));
     }
   }
 
-  /// Mean KL of a trial whose history's rows are these; [T, L, G, D] each.
-  [[nodiscard]] double divergence(const Trial& trial, const PlainRows& rows) {
-    auto cache = model_.make_cache(trial.tokens.size());
-    const std::size_t width = geometry_.kv_values(), row_bytes = geometry_.kv_row_bytes();
-    std::vector<std::byte> keys(trial.history * row_bytes), values(keys.size());
-    std::vector<float> key(width);
-    const detail::BlockRotation rotation(geometry_.rotary, 0, trial.history);
-    for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
-      for (std::size_t token = 0; token < trial.history; ++token) {
-        const std::size_t from = (token * geometry_.layers + layer) * width;
-        std::copy_n(&rows.keys[from], width, key.begin());
-        rotation.turn(token, key, geometry_.head_dim);
-        from_float(geometry_.cache_type, key, std::span(keys).subspan(token * row_bytes, row_bytes));
-        from_float(geometry_.cache_type, std::span(rows.values).subspan(from, width),
-                   std::span(values).subspan(token * row_bytes, row_bytes));
-      }
-      cache.wait(cache.write_kv(layer, {0, trial.history}, {keys, values}));
-    }
-    cache.commit(trial.history);
-    return divergence(trial, cache);
+  [[nodiscard]] static std::vector<Position> fresh_positions(const Trial& trial) {
+    std::vector<Position> positions(trial.fresh().size());
+    std::iota(positions.begin(), positions.end(), static_cast<Position>(trial.history));
+    return positions;
   }
+
+  void pass_layer(std::size_t layer, typename B::Batch& batch, typename B::Cache& cache) {
+    model_.project(layer, batch, cache, KvWrite::all);
+    model_.attend(layer, batch, cache, NullObserver{});
+    model_.finish(layer, batch);
+  }
+
+  [[nodiscard]] std::vector<float> logits_of(typename B::Batch& batch) {
+    std::vector<float> logits(settings_.fresh * geometry_.vocabulary);
+    model_.logits(batch, {0, settings_.fresh}, logits);
+    return logits;
+  }
+
+  /// Mean KL of a trial whose cache has other rows in one layer: only this layer and those above compute anything else.
+  [[nodiscard]] double divergence_from(std::size_t first_layer, Trial& trial) {
+    auto batch = model_.make_batch();
+    batch.assign(fresh_positions(trial));
+    std::copy(trial.inputs[first_layer].begin(), trial.inputs[first_layer].end(), batch.hidden().begin());
+    for (std::size_t layer = first_layer; layer < geometry_.layers; ++layer) pass_layer(layer, batch, trial.cache);
+    return eval::mean_divergence(trial.logits, logits_of(batch), geometry_.vocabulary, workers_);
+  }
+
+  /// Noise of one size in the weighted space.
+  /// @param rows     [T, G, D] in the cache's type, from position 0 on
+  /// @param inverse  [G, D, D] W^-1, symmetric
+  void add_noise(std::span<std::byte> rows, std::span<const float> inverse, bool keys, unsigned seed) const;
 
   [[nodiscard]] double divergence(const Trial& trial, typename B::Cache& cache) {
     auto batch = model_.make_batch();
@@ -252,8 +268,31 @@ PlainRows plain_rows(const Cache& cache, const Geometry& geometry, TokenRange to
 
 template <ModelBackend B>
 requires LendsAttention<typename B::Batch>
+void Calibration<B>::add_noise(std::span<std::byte> rows, std::span<const float> inverse, bool keys,
+                               unsigned seed) const {
+  constexpr float deviation = 0.15F;  // of the weighted one: about what coding leaves
+  const std::size_t width = geometry_.kv_values(), size = geometry_.head_dim;
+  std::vector<float> plain(rows.size() / size_of(geometry_.cache_type)), noise(width);
+  to_float(geometry_.cache_type, rows, plain);
+  const detail::BlockRotation rotation(geometry_.rotary, 0, plain.size() / width);
+  std::minstd_rand random(seed);
+  std::normal_distribution<float> normal(0, deviation);
+  for (std::size_t token = first_tokens; token < plain.size() / width; ++token) {
+    std::fill(noise.begin(), noise.end(), 0.0F);
+    for (std::size_t i = 0; i < width; ++i) {
+      const float draw = normal(random);
+      float* const head = &noise[i / size * size];
+      for (std::size_t j = 0; j < size; ++j) head[j] += draw * inverse[i * size + j];
+    }
+    if (keys) rotation.turn(token, noise, size);
+    for (std::size_t i = 0; i < width; ++i) plain[token * width + i] += noise[i];
+  }
+  from_float(geometry_.cache_type, plain, rows);
+}
+
+template <ModelBackend B>
+requires LendsAttention<typename B::Batch>
 void Calibration<B>::measure_sensitivities() {
-  constexpr float noise = 0.15F;  // of the weighted deviation: about what coding leaves
   const std::size_t layers = geometry_.layers, width = geometry_.kv_values(), size = geometry_.head_dim;
   if (trials_.empty()) return;
   const std::vector<float> inverse =
@@ -262,21 +301,14 @@ void Calibration<B>::measure_sensitivities() {
   for (std::size_t i = 0; i < found.size(); ++i) {
     progress_("measuring what errors do", i, found.size());
     const std::size_t layer = i % layers;
-    for (const Trial& trial : trials_) {
-      PlainRows rows = trial.rows;
-      std::vector<float>& changed = i < layers ? rows.keys : rows.values;
-      std::minstd_rand random(static_cast<unsigned>(i + 1));
-      std::normal_distribution<float> normal(0, noise);
-      std::vector<float> draw(size);
-      for (std::size_t token = first_tokens; token < trial.history; ++token)
-        for (std::size_t head = 0; head < geometry_.kv_heads; ++head) {
-          for (float& value : draw) value = normal(random);
-          const float* matrix = &inverse[(i * geometry_.kv_heads + head) * size * size];
-          float* to = &changed[(token * layers + layer) * width + head * size];
-          for (std::size_t row = 0; row < size; ++row)
-            to[row] += std::inner_product(draw.begin(), draw.end(), matrix + row * size, 0.0F);
-        }
-      found[i] += divergence(trial, rows);
+    const auto matrices = std::span<const float>(inverse).subspan(i * width * size, width * size);
+    for (Trial& trial : trials_) {
+      const TokenRange history{0, trial.history};
+      OwnedKvRows exact = read_kv_rows(trial.cache, geometry_, layer, history), noisy = exact;
+      add_noise(i < layers ? noisy.keys : noisy.values, matrices, i < layers, static_cast<unsigned>(i + 1));
+      trial.cache.wait(trial.cache.write_kv(layer, history, noisy.view()));
+      found[i] += divergence_from(layer, trial);
+      trial.cache.wait(trial.cache.write_kv(layer, history, exact.view()));
     }
   }
   const double mean = std::accumulate(found.begin(), found.end(), 0.0) / static_cast<double>(found.size());
@@ -300,9 +332,12 @@ template <ModelBackend B>
 requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_target() {
   const FitInput input{geometry_, moments_, key_weights_, value_weights_, sensitivity_};
   constexpr std::size_t most_rounds = 6;  // two are usual
+  progress_("fitting", 0, most_rounds);
+  const ProfileFit fit(input, settings_.fit, workers_);
+  double step = 0.6;  // about what the models at hand end with
   for (std::size_t round = 0;; ++round) {
     progress_("fitting", round, most_rounds);
-    ProfileData fitted = fit_profile(input, settings_.fit, workers_);
+    ProfileData fitted = fit.at(step);
     fitted.first_row = first_row_;
     if (trials_.empty() || round == most_rounds) return fitted;
     const auto profile = Profile::create(fitted, geometry_);
@@ -310,7 +345,7 @@ requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_ta
     // The divergence grows with the square of the step, or a little less.
     const double ratio = settings_.target_kl / coded_divergence(*profile);
     if (ratio > 0.9 && ratio < 1.1) return fitted;
-    settings_.fit.step *= std::clamp(std::sqrt(ratio), 0.25, 4.0);
+    step *= std::clamp(std::sqrt(ratio), 0.25, 4.0);
   }
 }
 

@@ -64,6 +64,11 @@ class BlockAttention {
   /// @complexity  4 H D FLOP for each row and each key it sees, up to a key tile above the diagonal
   void attend(const AttentionInput& input, std::span<float> out, Workers& workers, const LentWeights& lent = {});
 
+  /// attend for several caches at once; the team shares out all of their work.
+  /// @param out  [R, H, D] of the first input, then of the second, and so on
+  /// @throws PreconditionError if the sizes do not fit together
+  void attend_each(std::span<const AttentionInput> inputs, std::span<float> out, Workers& workers);
+
   /// The weights of some rows alone.
   /// @param rows     of the input
   /// @param weights  [H, rows, K] with K = positions[rows.end - 1] + 1; each row sums to 1, 0 where causality forbids
@@ -134,6 +139,8 @@ class BlockAttention {
                   Scratch& scratch, const LentWeights& lent) const;
   void attend_block(const AttentionInput& input, const Tile& tile, std::size_t block, const detail::Partials& into,
                     bool join, Scratch& scratch, const Shown& shown) const;
+  void attend_tile(const AttentionInput& input, const Tile& tile, std::span<float> out, Scratch& scratch,
+                   const Shown& shown) const;
   void write_rows(const Tile& tile, const detail::Partials& state, std::span<float> out) const;
   static std::size_t all_blocks(const AttentionInput& input);
   static std::size_t weights_row(const AttentionInput& input, std::size_t head, std::size_t row);

@@ -41,6 +41,9 @@ struct ChatFormat {
   /// @post after the tokens of render(m, true) and a reply that ended, its tokens are those that render() of the whole
   ///       conversation has there
   [[nodiscard]] std::string render_next_turn(std::string_view user_text, Reply reply = Reply::ended) const;
+
+  /// What stands before a turn's content: a model that is given it writes that role's turn.
+  [[nodiscard]] std::string render_turn_begin(std::string_view role) const;
 };
 
 /// ChatML without a default system message: ChatFormat{}.render().

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "krul/backend/attention_observer.hpp"
+#include "krul/backend/forward_each.hpp"
 #include "krul/backend/host_kv_cache.hpp"
 #include "krul/backend/layer_batch.hpp"
 #include "krul/backend/model_backend.hpp"
@@ -33,9 +34,10 @@ struct CpuBackendOptions {
 ///
 /// Weights are unpacked once into the kernels' layout; embedding rows are read from the mapped file when they are
 /// needed. Many rows are cut into tiles that each run through all of a step on one core, so that activations stay in
-/// its cache; few rows share each matrix by columns. The choice changes no bit where the kernels keep a row's bits
-/// apart from the rows beside it, as krul's and oneDNN's do. Passes with different batches and caches may run at once
-/// in different threads; they take turns on the one team of workers.
+/// its cache; few rows share each matrix by columns. Rows of several caches are rows like others but in attention. The
+/// choice changes no bit where the kernels keep a row's bits apart from the rows beside it, as krul's and oneDNN's do.
+/// Passes with different batches and caches may run at once in different threads; they take turns on the one team of
+/// workers.
 template <MatrixKernels K>
 class CpuBackend {
  public:
@@ -68,10 +70,17 @@ class CpuBackend {
   /// @throws PreconditionError if the tokens are not as many as the rows or not in the vocabulary
   void embed(std::span<const Token> tokens, Batch& batch);
   /// @throws PreconditionError if there is no such layer, or a row lies beyond the cache or the model's context
-  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write);
+  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+    Cache* const one = &cache;
+    project(layer, batch, std::span(&one, 1), write);
+  }
+  /// The same over rows of several caches.
+  /// @throws PreconditionError as for one, and unless there is a cache for each run of the batch's rows
+  void project(std::size_t layer, Batch& batch, std::span<Cache* const> caches, KvWrite write);
   /// @throws PreconditionError if there is no such layer, or a key that a row may see is not present
   template <AttentionObserver O>
   void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer) {
+    expects(batch.runs().size() == 1, "attend: the rows belong to several caches");
     if constexpr (std::is_same_v<std::remove_cvref_t<O>, NullObserver>) {
       attend_rows(layer, batch, cache);
     } else {
@@ -92,6 +101,9 @@ class CpuBackend {
       attend_observed(layer, batch, cache, wanted, [&](const AttentionBlock& block) { observer(block); });
     }
   }
+  /// The same over rows of several caches, which no observer sees.
+  /// @throws PreconditionError as for one, and unless there is a cache for each run of the batch's rows
+  void attend(std::size_t layer, Batch& batch, std::span<Cache* const> caches);
   /// @throws PreconditionError if there is no such layer
   void finish(std::size_t layer, Batch& batch);
   /// @throws PreconditionError if the rows are not in the batch or `out` is not [rows, vocabulary]
@@ -113,7 +125,7 @@ extern template class CpuBackend<EigenKernels>;
 extern template class CpuBackend<KrulKernels>;
 extern template class CpuBackend<OnednnKernels>;
 extern template class CpuBackend<AnyKernels>;
-static_assert(ModelBackend<CpuBackend<EigenKernels>>);
-static_assert(ModelBackend<CpuBackend<AnyKernels>>);
+static_assert(BatchesCaches<CpuBackend<EigenKernels>>);
+static_assert(BatchesCaches<CpuBackend<AnyKernels>>);
 
 }  // namespace krul

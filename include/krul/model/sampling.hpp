@@ -41,16 +41,24 @@ class Sampler {
   }
 
   /// @param logits  [vocabulary]
-  /// @complexity    O(vocabulary log vocabulary) unless greedy
+  /// @complexity    O(vocabulary log top_k) unless greedy
   [[nodiscard]] Token operator()(std::span<const float> logits) {
     if (options_.temperature == 0) return greedy(logits);
     expects(!logits.empty(), "Sampler: no logits");
-    std::vector<std::size_t> order(logits.size());
+    const auto likelier = [&](std::size_t a, std::size_t b) {
+      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+    };
+    const std::size_t kept = options_.top_k == 0 ? logits.size() : std::min(options_.top_k, logits.size());
+    std::vector<std::size_t> order(kept);  // a heap, the least likely in front
     std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::size_t kept = options_.top_k == 0 ? order.size() : std::min(options_.top_k, order.size());
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
-        [&](std::size_t a, std::size_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+    std::make_heap(order.begin(), order.end(), likelier);
+    for (std::size_t i = kept; i < logits.size(); ++i) {
+      if (logits[i] <= logits[order.front()]) continue;
+      std::pop_heap(order.begin(), order.end(), likelier);
+      order.back() = i;
+      std::push_heap(order.begin(), order.end(), likelier);
+    }
+    std::sort_heap(order.begin(), order.end(), likelier);
     std::vector<double> weights(kept);
     for (std::size_t i = 0; i < kept; ++i)
       weights[i] = std::exp((static_cast<double>(logits[order[i]]) - logits[order[0]]) / options_.temperature);

@@ -67,6 +67,21 @@ TEST_CASE("keep moves every activation with its row, for random rows") {
   }
 }
 
+TEST_CASE("rows of several caches keep their runs") {
+  HostLayerBatch batch(geometry);
+  batch.assign(std::vector<Position>{1, 4});
+  CHECK(std::ranges::equal(batch.runs(), std::vector<RowRange>{{0, 2}}));
+  const std::vector<Position> positions{7, 8, 9, 2, 0, 8};
+  batch.assign_runs(positions, std::vector<RowRange>{{0, 3}, {3, 4}, {4, 4}, {4, 6}});
+  fill(batch);
+  batch.keep(std::vector<RowRange>{{1, 3}, {5, 6}});
+  CHECK(std::ranges::equal(batch.positions(), std::vector<Position>{8, 9, 8}));
+  CHECK(std::ranges::equal(batch.runs(), std::vector<RowRange>{{0, 2}, {2, 2}, {2, 2}, {2, 3}}));
+  CHECK(is_filled(batch));
+  for (const auto& runs : {std::vector<RowRange>{{0, 3}, {3, 5}}, {{0, 3}, {4, 6}}, {{0, 4}, {4, 6}}, {{0, 3}, {3, 7}}})
+    CHECK_THROWS_AS(batch.assign_runs(positions, runs), krul::PreconditionError);
+}
+
 TEST_CASE("positions that do not ascend and rows outside of the batch are refused") {
   HostLayerBatch batch(geometry);
   CHECK_THROWS_AS(batch.assign(std::vector<Position>{1, 1}), krul::PreconditionError);

@@ -155,7 +155,7 @@ TEST_CASE("calibration refuses what it cannot use") {
   const std::vector<std::vector<Token>> short_ones{toy_tokens(10)};
   CHECK_THROWS_AS((void)calibrate_profile(model, {short_ones}, workers), PreconditionError);
   const KvMoments none(model.geometry(), 0, std::vector<std::size_t>{4});
-  CHECK_THROWS_AS((void)fit_profile({model.geometry(), none, {}, {}}, {}, workers), PreconditionError);
+  CHECK_THROWS_AS((void)ProfileFit({model.geometry(), none, {}, {}}, {}, workers), PreconditionError);
 }
 
 }  // namespace krul

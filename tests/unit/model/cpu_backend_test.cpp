@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/backend/forward_each.hpp"
 #include "krul/core/processor.hpp"
 #include "support/reference_model.hpp"
 #include "support/tiny_model.hpp"
@@ -153,6 +154,49 @@ TEST_CASE("with krul's kernels and oneDNN's a row's bits depend neither on its b
   }
 }
 
+TEST_CASE("several caches in one pass get the bits that each gets alone") {
+  const Tiny tiny(llama, 400);
+  for (const auto precision : {Precision::f32, Precision::bf16, Precision::int8}) {
+    CAPTURE(name(precision));
+    auto model = tiny.load(*AnyKernels::choose(KernelChoice::krul, precision), {.threads = 2});
+    const std::size_t vocabulary = model.geometry().vocabulary;
+    // Prompts of different lengths, then token by token: few rows and many, shared by columns and by tiles.
+    constexpr std::size_t count = 7, steps = 5;
+    const std::size_t lengths[count] = {1, 40, 300, 2, 17, 129, 64};
+    const auto text = [&](std::size_t i) { return std::span(tiny.tokens).subspan(i, lengths[i] + steps); };
+    std::vector<HostKvCache> caches;
+    for (std::size_t i = 0; i < count; ++i) caches.push_back(model.make_cache(400));
+    auto batch = model.make_batch();
+    std::vector<float> logits(count * vocabulary);
+    std::vector<std::vector<float>> found(count);
+    for (std::size_t step = 0; step <= steps; ++step) {
+      std::vector<Continuation<HostKvCache>> parts;
+      for (std::size_t i = 0; i < count; ++i)
+        parts.push_back(
+            {&caches[i], step == 0 ? text(i).first(lengths[i]) : text(i).subspan(lengths[i] + step - 1, 1)});
+      forward_each<CpuBackend<AnyKernels>>(model, batch, parts, logits);
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto row = std::span(logits).subspan(i * vocabulary, vocabulary);
+        found[i].insert(found[i].end(), row.begin(), row.end());
+      }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      CAPTURE(i);
+      auto alone = model.make_cache(400);
+      std::vector<float> expected((steps + 1) * vocabulary);
+      forward(model, alone, batch, text(i), expected);
+      CHECK(found[i] == expected);
+      REQUIRE(caches[i].length() == text(i).size());
+      const std::size_t bytes = text(i).size() * model.geometry().kv_row_bytes();
+      for (std::size_t layer = 0; layer < model.geometry().layers; ++layer) {
+        const KvRows rows = std::as_const(caches[i]).view(layer), wanted = std::as_const(alone).view(layer);
+        CHECK(std::ranges::equal(rows.keys.first(bytes), wanted.keys.first(bytes)));
+        CHECK(std::ranges::equal(rows.values.first(bytes), wanted.values.first(bytes)));
+      }
+    }
+  }
+}
+
 TEST_CASE("a prefix and a prompt in one batch, with rows that are already there") {
   const Tiny tiny(qwen2, 48);
   auto model = tiny.load(eigen(), {.threads = 2, .cache_type = ElementType::f32});
@@ -267,7 +311,16 @@ TEST_CASE("a caller's mistakes are refused") {
   std::vector<float> logits(2 * 320);
   CHECK_THROWS_AS(model.logits(batch, {0, 3}, logits), PreconditionError);
   CHECK_THROWS_AS(model.logits(batch, {0, 1}, logits), PreconditionError);
-  const std::vector<Position> beyond{1024};  // the cache has room, the model has not
+  const std::vector<RowRange> runs{{0, 1}, {1, 2}};  // of two caches
+  batch.assign_runs(positions, runs);
+  model.embed(std::vector<Token>{1, 2}, batch);
+  HostKvCache* const both[] = {&cache, &small};
+  CHECK_THROWS_AS(model.project(0, batch, cache, KvWrite::all), PreconditionError);
+  CHECK_THROWS_AS(model.attend(0, batch, cache, NullObserver{}), PreconditionError);
+  CHECK_THROWS_AS(model.project(0, batch, both, KvWrite::all), PreconditionError);  // position 5 in a cache of 5
+  CHECK_THROWS_AS(model.attend(0, batch, std::span(both).first(1)), PreconditionError);
+  CHECK_THROWS_AS(model.attend(0, batch, both), PreconditionError);  // keys are missing
+  const std::vector<Position> beyond{1024};                          // the cache has room, the model has not
   batch.assign(beyond);
   model.embed(std::vector<Token>{1}, batch);
   CHECK_THROWS_AS(model.project(0, batch, cache, KvWrite::all), PreconditionError);

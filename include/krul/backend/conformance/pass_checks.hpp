@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krul/backend/conformance/pass.hpp"
+#include "krul/backend/forward_each.hpp"
 
 namespace krul::conformance {
 
@@ -85,7 +86,7 @@ void check_passes(const Trial<B>& trial, ConformanceReport& report) {
   });
 }
 
-/// Two passes at once, in one thread and in two: none may see the other.
+/// Two passes at once, in one thread and in two, or as one if the backend can: none may see the other.
 template <ModelBackend B>
 void check_independence(const Trial<B>& trial, ConformanceReport& report) {
   const std::size_t count = trial.tokens.size();
@@ -127,6 +128,32 @@ void check_independence(const Trial<B>& trial, ConformanceReport& report) {
             "a pass gives other bits when another one runs in another thread");
     return std::string();
   });
+
+  if constexpr (BatchesCaches<B>)
+    report.add("independence: several caches in one pass equal passes over each", [&] {
+      const auto session = [&] { return start(trial.model, count); };
+      std::array<Session<B>, 2> sessions{session(), session()};
+      std::vector<float> logits(2 * trial.geometry.vocabulary);
+      double largest = 0;
+      for (std::size_t at = 0, end; at < count; at = end) {  // one token each, then what is left
+        end = at == 0 ? 1 : count;
+        const std::array<Continuation<typename B::Cache>, 2> parts{
+            Continuation<typename B::Cache>{&sessions[0].cache, std::span(trial.tokens).subspan(at, end - at)},
+            {&sessions[1].cache, std::span(trial.others).subspan(at, end - at)}};
+        forward_each<B>(trial.model, sessions[0].batch, parts, logits);
+        for (const std::size_t i : {0, 1}) {
+          const auto& expected = i == 0 ? trial.reference : trial.other;
+          const auto row = [&](const std::vector<float>& all, std::size_t index) {
+            return std::span(all).subspan(index * trial.geometry.vocabulary, trial.geometry.vocabulary);
+          };
+          largest =
+              std::max(largest, trial.require_close(relative_difference(row(logits, i), row(expected.logits, end - 1),
+                                                                        trial.geometry.vocabulary),
+                                                    "logits in one pass and in two"));
+        }
+      }
+      return trial.measured(largest);
+    });
 }
 
 }  // namespace krul::conformance

@@ -376,18 +376,32 @@ void CpuBackend<K>::embed(std::span<const Token> tokens, Batch& batch) {
 }
 
 template <MatrixKernels K>
-void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+void CpuBackend<K>::project(std::size_t layer, Batch& batch, std::span<Cache* const> caches, KvWrite write) {
+  struct Target {
+    std::size_t end;   // of the cache's rows in the batch
+    TokenSet present;  // before
+    MutableKvRows rows;
+  };
   auto& state = *state_;
   expects(layer < geometry().layers, "project: no such layer");
+  expects(caches.size() == batch.runs().size(), "project: not a cache for each run of rows");
   const std::size_t rows = batch.rows();
-  if (rows == 0) return;
   const auto positions = std::as_const(batch).positions();
-  expects(positions.back() < cache.capacity() && positions.back() < geometry().context,
-          "project: a row lies beyond the cache or the model's context");
-  const TokenSet present = cache.present(layer);
-  const auto writes = [&](Position position) {
+  std::vector<Target> targets;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    const RowRange run = batch.runs()[i];
+    if (run.size() > 0)
+      expects(positions[run.end - 1] < std::min(caches[i]->capacity(), geometry().context),
+              "project: a row lies beyond the cache or the model's context");
+    targets.push_back({run.end, caches[i]->present(layer), caches[i]->view(layer)});
+  }
+  const auto target_of = [&](std::size_t row) -> const Target& {
+    return *std::upper_bound(targets.begin(), targets.end(), row,
+                             [](std::size_t value, const Target& target) { return value < target.end; });
+  };
+  const auto writes = [&](const Target& target, Position position) {
     return write == KvWrite::all ||
-           (write == KvWrite::missing && !present.contains({position, position + std::size_t{1}}));
+           (write == KvWrite::missing && !target.present.contains({position, position + std::size_t{1}}));
   };
 
   const auto& weights = state.layers[layer];
@@ -396,7 +410,6 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
   const std::size_t row_bytes = geometry().kv_row_bytes();
   const auto hidden = batch.hidden();
   const auto queries = batch.queries();
-  const MutableKvRows target = cache.view(layer);
   state.by_tiles(rows, false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     const auto key_values = tile.key_values.template as<float>();
     state.norm_rows(team, hidden.subspan(first * width), count, weights.attention_norm, tile.input);
@@ -421,21 +434,44 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, Cache& cache, KvWri
       const auto angles = state.rooms[worker].row.template as<float>().first(geometry().rotary.dimensions);
       state.rotary.angles(position, angles);
       state.ops.rotate(geometry().rotary, queries.subspan((first + row) * query_width, query_width), head_dim, angles);
-      if (!writes(position)) return;
+      const Target& target = target_of(first + row);
+      if (!writes(target, position)) return;
       const auto keys = key_values.subspan(row * kv_width, kv_width / 2);
       state.ops.rotate(geometry().rotary, keys, head_dim, angles);
-      state.ops.round(geometry().cache_type, keys, target.keys.subspan(position * row_bytes, row_bytes));
+      state.ops.round(geometry().cache_type, keys, target.rows.keys.subspan(position * row_bytes, row_bytes));
       state.ops.round(geometry().cache_type, key_values.subspan(row * kv_width + kv_width / 2, kv_width / 2),
-                      target.values.subspan(position * row_bytes, row_bytes));
+                      target.rows.values.subspan(position * row_bytes, row_bytes));
     });
   });
 
   if (write == KvWrite::none) return;
-  for (std::size_t begin = 0, end; begin < rows; begin = end) {  // runs of neighbouring positions
-    for (end = begin + 1; end < rows && positions[end] == positions[end - 1] + 1; ++end) {
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    const RowRange run = batch.runs()[i];
+    for (std::size_t begin = run.begin, end; begin < run.end; begin = end) {  // neighbouring positions at once
+      for (end = begin + 1; end < run.end && positions[end] == positions[end - 1] + 1; ++end) {
+      }
+      caches[i]->mark_present(layer, {positions[begin], positions[end - 1] + std::size_t{1}});
     }
-    cache.mark_present(layer, {positions[begin], positions[end - 1] + std::size_t{1}});
   }
+}
+
+template <MatrixKernels K>
+void CpuBackend<K>::attend(std::size_t layer, Batch& batch, std::span<Cache* const> caches) {
+  expects(layer < geometry().layers, "attend: no such layer");
+  expects(caches.size() == batch.runs().size(), "attend: not a cache for each run of rows");
+  const auto positions = std::as_const(batch).positions();
+  const std::size_t width = state_->query_width();
+  std::vector<AttentionInput> inputs;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    const RowRange run = batch.runs()[i];
+    if (run.size() == 0) continue;
+    expects(caches[i]->present(layer).contains({0, positions[run.end - 1] + std::size_t{1}}),
+            "attend: a key that a row may see is not present");
+    inputs.push_back({positions.subspan(run.begin, run.size()),
+                      batch.queries().subspan(run.begin * width, run.size() * width),
+                      std::as_const(*caches[i]).view(layer)});
+  }
+  state_->attention.attend_each(inputs, batch.attention(), state_->workers);
 }
 
 template <MatrixKernels K>
