@@ -56,7 +56,10 @@ namespace detail {
   const __m128i packed = _mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT);
   return static_cast<std::uint16_t>(_mm_cvtsi128_si32(packed));
 #elif defined(__aarch64__)
-  return std::bit_cast<std::uint16_t>(static_cast<__fp16>(value));
+  const auto half = static_cast<__fp16>(value);
+  std::uint16_t bits;
+  std::memcpy(&bits, &half, sizeof bits);
+  return bits;
 #else
   return detail::plain_f16_from_float(value);
 #endif
@@ -66,7 +69,9 @@ namespace detail {
 #if defined(__F16C__)
   return _cvtsh_ss(value);
 #elif defined(__aarch64__)
-  return static_cast<float>(std::bit_cast<__fp16>(value));
+  __fp16 half;
+  std::memcpy(&half, &value, sizeof half);
+  return static_cast<float>(half);
 #else
   return detail::plain_float_from_f16(value);
 #endif
