@@ -4,39 +4,90 @@
 
 #include "krul/core/error.hpp"
 #include "matrix.hpp"
+#include "moment_loops.hpp"
 
 namespace krul {
 namespace {
 
-/// Sums of one tensor of one group, about `shift`.
+/// Sums of the columns of one tensor of one group, or of the features, about `shift`.
 struct Running {
   Eigen::RowVectorXf shift, sum;
-  Matrix square, cross;
+  Matrix square;  // lower half, and no more of the upper one than panels reach
+  Matrix cross;   // with the features
 };
+
+/// Columns of some tokens about their shift, as MomentLoops take them.
+struct Panels {
+  std::size_t columns = 0, tokens = 0, width = 0;
+  std::vector<float> values;  // [panels, tokens, width], filled up with zeros
+
+  [[nodiscard]] std::size_t count() const { return (columns + width - 1) / width; }
+
+  /// @param rows  [tokens, columns]
+  void fill(const Matrix& rows, std::size_t panel_columns) {
+    columns = static_cast<std::size_t>(rows.cols());
+    tokens = static_cast<std::size_t>(rows.rows());
+    width = panel_columns;
+    values.assign(count() * tokens * width, 0.0F);
+    for (std::size_t panel = 0; panel < count(); ++panel)
+      for (std::size_t token = 0; token < tokens; ++token)
+        std::copy_n(rows.data() + token * columns + panel * width, std::min(width, columns - panel * width),
+                    &values[(panel * tokens + token) * width]);
+  }
+};
+
+/// One of them.
+struct Panel {
+  const Panels* of;
+  std::size_t index;
+
+  [[nodiscard]] std::size_t first() const { return index * of->width; }  ///< its first column
+  [[nodiscard]] std::size_t columns() const { return std::min(of->width, of->columns - first()); }
+  [[nodiscard]] const float* from(std::size_t token) const {
+    return &of->values[(index * of->tokens + token) * of->width];
+  }
+};
+
+/// sums += left^T right, of all columns, for those of one panel of each.
+void add_product(const detail::MomentLoops& loops, const Panel& left, const Panel& right, Matrix& sums) {
+  constexpr std::size_t most = 256;  // tokens of a panel that stay in the first caches
+  const std::size_t tokens = left.of->tokens, stride = right.of->columns;
+  for (std::size_t begin = 0; begin < tokens; begin += most)
+    loops.add_product({.left = left.from(begin),
+                       .right = right.from(begin),
+                       .tokens = std::min(most, tokens - begin),
+                       .rows = left.columns(),
+                       .columns = right.columns(),
+                       .sums = sums.data() + left.first() * stride + right.first(),
+                       .stride = stride});
+}
 
 }  // namespace
 
 struct KvMoments::State {
   std::size_t width = 0, layers = 0, features = 0, tokens = 0;
   std::vector<std::pair<std::size_t, std::size_t>> groups;
-  std::vector<Running> tensors;  // [groups, 2]
-  Eigen::RowVectorXf feature_shift, feature_sum;
-  Matrix feature_square;
+  const detail::MomentLoops* loops = nullptr;
+  std::vector<Running> running;  // [groups, 2], then of the features
+  std::vector<Panels> panels;    // as many; only used inside of add
 
-  [[nodiscard]] Sums finish(const Running& running) const {
+  [[nodiscard]] const Running& of_features() const { return running.back(); }
+  [[nodiscard]] Sums finish(const Running& sums) const {
     expects(tokens >= 2, "KvMoments: there were no tokens");
     const auto share = 1 / static_cast<float>(tokens);
-    const Eigen::RowVectorXf mean = running.sum * share, feature_mean = feature_sum * share;
-    Matrix full = running.square.selfadjointView<Eigen::Lower>();
-    return {.mean = to_vector(running.shift + mean),
+    const Eigen::RowVectorXf mean = sums.sum * share, feature_mean = of_features().sum * share;
+    const Matrix full = sums.square.selfadjointView<Eigen::Lower>();
+    return {.mean = to_vector(sums.shift + mean),
             .covariance = to_vector(full * share - mean.transpose() * mean),
-            .cross = to_vector(running.cross * share - mean.transpose() * feature_mean)};
+            .cross = to_vector(sums.cross * share - mean.transpose() * feature_mean)};
   }
 };
 
-KvMoments::KvMoments(const Geometry& geometry, std::size_t features, std::span<const std::size_t> group_sizes)
+KvMoments::KvMoments(const Geometry& geometry, std::size_t features, std::span<const std::size_t> group_sizes,
+                     InstructionLevel level)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
+  state.loops = &detail::moment_loops(level);
   state.width = geometry.kv_values();
   state.layers = geometry.layers;
   state.features = features;
@@ -47,15 +98,14 @@ KvMoments::KvMoments(const Geometry& geometry, std::size_t features, std::span<c
     state.groups.emplace_back(first, std::min(size, geometry.layers - first));
     first += size;
   }
-  for (const auto& [first, layers] : state.groups) {
-    const auto n = static_cast<Eigen::Index>(layers * state.width), f = static_cast<Eigen::Index>(features);
-    const Running empty{Eigen::RowVectorXf::Zero(n), Eigen::RowVectorXf::Zero(n), Matrix::Zero(n, n),
-                        Matrix::Zero(n, f)};
-    state.tensors.insert(state.tensors.end(), 2, empty);
-  }
   const auto f = static_cast<Eigen::Index>(features);
-  state.feature_shift = state.feature_sum = Eigen::RowVectorXf::Zero(f);
-  state.feature_square = Matrix::Zero(f, f);
+  const auto zeros = [](Eigen::Index n, Eigen::Index with) {
+    return Running{Eigen::RowVectorXf::Zero(n), Eigen::RowVectorXf::Zero(n), Matrix::Zero(n, n), Matrix::Zero(n, with)};
+  };
+  for (const auto& [first, layers] : state.groups)
+    state.running.insert(state.running.end(), 2, zeros(static_cast<Eigen::Index>(layers * state.width), f));
+  state.running.push_back(zeros(f, 0));
+  state.panels.resize(state.running.size());
 }
 KvMoments::KvMoments(KvMoments&&) noexcept = default;
 KvMoments& KvMoments::operator=(KvMoments&&) noexcept = default;
@@ -69,27 +119,39 @@ void KvMoments::add(std::span<const float> keys, std::span<const float> values, 
               features.size() == tokens * state.features,
           "KvMoments: keys, values and features must be of the same tokens");
   const bool first = state.tokens == 0;
-  Matrix given = view(features, tokens, state.features);
-  if (first) state.feature_shift = given.colwise().mean();
-  given.rowwise() -= state.feature_shift;
-  state.feature_sum += given.colwise().sum();
   state.tokens += tokens;
-  workers.parallel_for(state.tensors.size() + 1, [&](std::size_t task, std::size_t) {
-    if (task == state.tensors.size()) {
-      state.feature_square.selfadjointView<Eigen::Lower>().rankUpdate(given.transpose());
-      return;
+  const std::size_t all = state.running.size();
+  workers.parallel_for(all, [&](std::size_t i, std::size_t) {
+    Running& running = state.running[i];
+    Matrix x;
+    if (i + 1 == all) {
+      x = view(features, tokens, state.features);
+    } else {
+      const auto [begin, layers] = state.groups[i / 2];
+      x = view(i % 2 == 0 ? keys : values, tokens, row)
+              .middleCols(static_cast<Eigen::Index>(begin * state.width),
+                          static_cast<Eigen::Index>(layers * state.width));
     }
-    const std::size_t i = state.tensors.size() - 1 - task;  // the largest groups come last: begin with them
-    Running& running = state.tensors[i];
-    const auto [begin, layers] = state.groups[i / 2];
-    Matrix x = view(i % 2 == 0 ? keys : values, tokens, row)
-                   .middleCols(static_cast<Eigen::Index>(begin * state.width),
-                               static_cast<Eigen::Index>(layers * state.width));
     if (first) running.shift = x.colwise().mean();
     x.rowwise() -= running.shift;
     running.sum += x.colwise().sum();
-    running.square.selfadjointView<Eigen::Lower>().rankUpdate(x.transpose());
-    running.cross.noalias() += x.transpose() * given;
+    state.panels[i].fill(x, state.loops->panel_columns);
+  });
+
+  struct Task {
+    std::size_t i, panel;
+  };
+  std::vector<Task> tasks;
+  for (std::size_t i = all; i-- > 0;)  // the largest groups come last: begin with them
+    for (std::size_t panel = state.panels[i].count(); panel-- > 0;) tasks.push_back({i, panel});
+  workers.parallel_for(tasks.size(), [&](std::size_t index, std::size_t) {
+    const auto [i, panel] = tasks[index];
+    const Panels &own = state.panels[i], &given = state.panels.back();
+    for (std::size_t other = 0; other <= panel; ++other)
+      add_product(*state.loops, {&own, panel}, {&own, other}, state.running[i].square);
+    if (i + 1 == all) return;
+    for (std::size_t other = 0; other < given.count(); ++other)
+      add_product(*state.loops, {&own, panel}, {&given, other}, state.running[i].cross);
   });
 }
 
@@ -103,19 +165,21 @@ std::span<const std::pair<std::size_t, std::size_t>> KvMoments::groups() const n
   return state_->groups;
 }
 KvMoments::Sums KvMoments::keys(std::size_t group) const {
-  return state_->finish(state_->tensors.at(2 * group));
+  return state_->finish(state_->running.at(2 * group));
 }
 KvMoments::Sums KvMoments::values(std::size_t group) const {
-  return state_->finish(state_->tensors.at(2 * group + 1));
+  return state_->finish(state_->running.at(2 * group + 1));
 }
 std::vector<float> KvMoments::feature_covariance() const {
   const auto share = 1 / static_cast<float>(state_->tokens);
-  const Matrix full = state_->feature_square.selfadjointView<Eigen::Lower>();
-  const Eigen::RowVectorXf mean = state_->feature_sum * share;
+  const Running& sums = state_->of_features();
+  const Matrix full = sums.square.selfadjointView<Eigen::Lower>();
+  const Eigen::RowVectorXf mean = sums.sum * share;
   return to_vector(full * share - mean.transpose() * mean);
 }
 std::vector<float> KvMoments::feature_mean() const {
-  return to_vector(state_->feature_shift + state_->feature_sum / static_cast<float>(state_->tokens));
+  const Running& sums = state_->of_features();
+  return to_vector(sums.shift + sums.sum / static_cast<float>(state_->tokens));
 }
 
 }  // namespace krul

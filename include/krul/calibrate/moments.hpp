@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "krul/core/geometry.hpp"
+#include "krul/core/processor.hpp"
 #include "krul/core/workers.hpp"
 
 namespace krul {
@@ -22,8 +23,10 @@ class KvMoments {
   };
 
   /// @param group_sizes  layers of each group; the last one repeats
+  /// @param level        of the loops, which decides the order of sums
   /// @throws PreconditionError if a size is zero
-  KvMoments(const Geometry& geometry, std::size_t features, std::span<const std::size_t> group_sizes);
+  KvMoments(const Geometry& geometry, std::size_t features, std::span<const std::size_t> group_sizes,
+            InstructionLevel level = instruction_level());
   KvMoments(KvMoments&&) noexcept;
   KvMoments& operator=(KvMoments&&) noexcept;
   ~KvMoments();
