@@ -3,7 +3,11 @@ function(krul_own_target name)
   target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
   # What is coded has the same bits on every processor: whether products are fused with sums is not the compiler's choice.
   target_compile_options(${name} PRIVATE -ffp-contract=off)
+  # Most of a file's time goes into the headers and templates that it shares with its neighbours.
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${KRUL_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 20)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    # It takes a file of a unity build for a header.
+    target_compile_options(${name} PRIVATE -Wno-subobject-linkage)
     # GCC 12 sees overlapping copies in std::string's operator+ that are not there.
     target_compile_options(${name} PRIVATE -Wno-restrict)
   endif()

@@ -27,6 +27,7 @@ function(krul_level_sources folder)
       add_library(${target} OBJECT)
       target_link_libraries(${target} PUBLIC krul::krul)
       krul_own_target(${target})
+      set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
       target_compile_definitions(${target} PRIVATE KRUL_LEVEL=${level})
       # GCC 12's own AVX-512 header trips warnings of its own when its intrinsics are inlined.
       target_compile_options(${target} PRIVATE ${krul_flags_${level}}

@@ -31,7 +31,7 @@ struct ObserveOptions {
 };
 
 /// What one way to watch a forward pass takes.
-struct Taken {
+struct ObservedTimes {
   double prefill_s = 0;
   double prefill_core_s = 0;  // of the whole process
   double step_s = 0;
@@ -66,8 +66,8 @@ class Watched {
 
   /// Prefill of all but the last tokens by `first()`, and these one by one under the observer.
   template <class First, class Observer>
-  Taken run(First&& first, Observer&& observer) {
-    Taken taken;
+  ObservedTimes run(First&& first, Observer&& observer) {
+    ObservedTimes taken;
     cache_.truncate(0);
     double core = core_seconds();
     taken.prefill_s = eval::seconds_taken(SteadyClock{}, first);
@@ -83,19 +83,19 @@ class Watched {
     return taken;
   }
 
-  Taken unobserved(std::size_t piece) {
+  ObservedTimes unobserved(std::size_t piece) {
     return run([&] { prefill(model_.backend, cache_, batch_, front(), logits_, piece); }, NullObserver{});
   }
   /// @param piece  tokens of a pass
-  Taken idle(std::size_t piece) {
+  ObservedTimes idle(std::size_t piece) {
     IdleObserver observer{piece};
     return run([&] { observed_prefill(model_.backend, cache_, batch_, front(), logits_, observer); }, observer);
   }
   /// The estimator keeps its memory from one round to the next, as it does from turn to turn.
   template <class Metric>
-  Taken observed(TokenwiseSimilarityEstimator<Metric>& estimator, AttentionStatistics* statistics) {
+  ObservedTimes observed(TokenwiseSimilarityEstimator<Metric>& estimator, AttentionStatistics* statistics) {
     estimator.observe_from(0);
-    Taken taken = run(
+    ObservedTimes taken = run(
         [&] {
           observed_prefill(model_.backend, cache_, batch_, front(), logits_, estimator);
           static_cast<void>(estimator.statistics());
@@ -222,7 +222,7 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   }
 
   Watched watched(model, texts.front(), options.decoded);
-  std::vector<eval::Alternative<Taken>> alternatives;
+  std::vector<eval::Alternative<ObservedTimes>> alternatives;
   alternatives.push_back({"unobserved", [&] { return watched.unobserved(2048); }});
   const std::string pieces = "in pieces of " + std::to_string(options.rows);
   alternatives.push_back({pieces, [&] { return watched.unobserved(options.rows); }});
@@ -236,7 +236,7 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
                               return std::visit([&](auto& one) { return watched.observed(one, nullptr); }, estimator);
                             }});
   }
-  const auto report = run_rounds<Taken>(
+  const auto report = run_rounds<ObservedTimes>(
       tool, "forward passes under each metric", alternatives,
       {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds, .patience_s = options.patience.limit_s});
   tool.progress("");
@@ -257,17 +257,17 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   const auto tokens = static_cast<double>(options.tokens);
   for (std::size_t i = 0; i < alternatives.size(); ++i) {
     const auto core_us = [&](std::size_t which) {
-      return eval::quantile(report.values(which, &Taken::prefill_core_s), 0.5) * 1e6 / tokens;
+      return eval::quantile(report.values(which, &ObservedTimes::prefill_core_s), 0.5) * 1e6 / tokens;
     };
-    const auto prefill_wall = report.compare(i, 0, &Taken::prefill_s);
-    const auto step = report.compare(i, 0, &Taken::step_core_s);
+    const auto prefill_wall = report.compare(i, 0, &ObservedTimes::prefill_s);
+    const auto step = report.compare(i, 0, &ObservedTimes::step_core_s);
     const double added = core_us(i) - core_us(0);
     Json row{{"name", alternatives[i].name},
              {"prefill_ms", prefill_wall.median * 1e3},
              {"core_us_per_token", core_us(i)},
              {"added_core_us_per_token", added},
              {"prefill_ratio", prefill_wall.ratio.median},
-             {"step_ms", eval::median(report.values(i, &Taken::step_s)) * 1e3},
+             {"step_ms", eval::median(report.values(i, &ObservedTimes::step_s)) * 1e3},
              {"step_core_ms", step.median * 1e3},
              {"step_core_ratio", step.ratio.median}};
     std::string held, correlation, error;

@@ -21,7 +21,7 @@ struct SaveOptions {
 };
 
 /// Decoding beside a save, or alone.
-struct Taken {
+struct SaveTimes {
   double step_s = 0;   ///< of one token, mean
   double begin_s = 0;  ///< until the first token may run: the copy of the rows
   double save_s = 0;   ///< until all is saved
@@ -40,15 +40,15 @@ class SavedTalk {
     prefill(model.backend, cache_, batch_, std::span(tokens_).first(context_), {});
   }
 
-  Taken alone() {
+  SaveTimes alone() {
     cache_.truncate(context_);
-    Taken taken;
+    SaveTimes taken;
     taken.step_s = decode() / static_cast<double>(tokens_.size() - context_);
     return taken;
   }
 
   /// All rows of the context are new, as after a long first turn.
-  Taken saving() {
+  SaveTimes saving() {
     cache_.truncate(context_);
     const SteadyClock clock;
     const TimePoint start = clock.now();
@@ -70,7 +70,7 @@ class SavedTalk {
                       .statistics = {},
                       .writer = krul_version},
          .tokens = {tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(context_)}});
-    Taken taken;
+    SaveTimes taken;
     taken.begin_s = seconds(clock.now() - start);
     taken.step_s = decode() / static_cast<double>(tokens_.size() - context_);
     Manifest manifest;
@@ -100,18 +100,18 @@ void bench_save(const SaveOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.context + options.count);
   SavedTalk talk(model, options);
-  const eval::Alternative<Taken> alternatives[] = {{"alone", [&] { return talk.alone(); }},
-                                                   {"saving", [&] { return talk.saving(); }}};
+  const eval::Alternative<SaveTimes> alternatives[] = {{"alone", [&] { return talk.alone(); }},
+                                                       {"saving", [&] { return talk.saving(); }}};
   const auto report =
-      run_rounds<Taken>(tool, "decoding beside a save of " + std::to_string(options.context) + " tokens", alternatives,
-                        rounds_of(options.rounds, options.patience.limit_s));
+      run_rounds<SaveTimes>(tool, "decoding beside a save of " + std::to_string(options.context) + " tokens",
+                            alternatives, rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
   RoundsNote note;
   note.add(report);
-  const auto step = report.compare(1, 0, &Taken::step_s);
-  const double begin = eval::median(report.values(1, &Taken::begin_s)),
-               until = eval::median(report.values(1, &Taken::save_s)),
-               alone = eval::median(report.values(0, &Taken::step_s));
+  const auto step = report.compare(1, 0, &SaveTimes::step_s);
+  const double begin = eval::median(report.values(1, &SaveTimes::begin_s)),
+               until = eval::median(report.values(1, &SaveTimes::save_s)),
+               alone = eval::median(report.values(0, &SaveTimes::step_s));
   if (tool.json) {
     tool.print({{"context", options.context},
                 {"tokens", options.count},

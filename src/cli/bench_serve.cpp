@@ -8,6 +8,7 @@
 #include "krul/model/sampling.hpp"
 #include "page_cache.hpp"
 #include "restore_once.hpp"
+#include "revision.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -29,7 +30,7 @@ class Side {
     const auto& geometry = model_.backend.geometry();
     return {{"ok", true},
             {"program", "krul"},
-            {"version", KRUL_REVISION},
+            {"version", revision()},
             {"model", model_.name},
             {"file_type", model_.backend.identity().kernels},
             {"threads", model_.backend.workers().threads()},

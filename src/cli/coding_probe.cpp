@@ -6,7 +6,7 @@
 namespace krul::cli {
 namespace {
 
-constexpr std::size_t block = 64;
+constexpr std::size_t probe_block = 64;
 
 /// Layers' rows of one block, to be decoded into.
 class BlockRows {
@@ -28,7 +28,7 @@ class BlockRows {
 CodingProbe::CodingProbe(LoadedModel& model, std::shared_ptr<const Profile> profile, std::span<const Token> tokens)
     : profile_(std::move(profile)),
       geometry_(model.backend.geometry()),
-      tokens_(tokens.size() / block * block),
+      tokens_(tokens.size() / probe_block * probe_block),
       cache_(model.backend.make_cache(tokens_)) {
   tokens = tokens.first(tokens_);
   auto batch = model.backend.make_batch();
@@ -38,20 +38,20 @@ CodingProbe::CodingProbe(LoadedModel& model, std::shared_ptr<const Profile> prof
 
 CodingFigures CodingProbe::run(StepScale step) const {
   const SteadyClock clock;
-  const std::size_t length = block * geometry_.kv_row_bytes();
+  const std::size_t length = probe_block * geometry_.kv_row_bytes();
   double encode_s = 0, decode_s = 0, bytes = 0;
   for (std::size_t i = 0; i < profile_->data().groups.size(); ++i) {
     const auto& group = profile_->data().groups[i];
     const JointTransform coding(profile_, i, step);
     const BlockRows decoded(group.layers, length);
-    for (std::size_t first = 0; first < tokens_; first += block) {
+    for (std::size_t first = 0; first < tokens_; first += probe_block) {
       std::vector<KvRows> rows;
       for (std::size_t layer = group.first_layer; layer < group.first_layer + group.layers; ++layer) {
         const KvRows all = cache_.view(layer);
         const std::size_t at = first * geometry_.kv_row_bytes();
         rows.push_back({all.keys.subspan(at, length), all.values.subspan(at, length)});
       }
-      const BlockContext context{static_cast<Position>(first), features_.of({first, first + block})};
+      const BlockContext context{static_cast<Position>(first), features_.of({first, first + probe_block})};
       const TimePoint start = clock.now();
       const auto chunk = coding.encode(geometry_, rows, context);
       const TimePoint coded = clock.now();

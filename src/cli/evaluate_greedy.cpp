@@ -14,7 +14,7 @@ constexpr std::size_t longest_prompt = 32;
 
 /// How long greedy texts stay those of the exact state. A text that never differs counts as the most that was asked
 /// for, however soon both have ended.
-struct Totals {
+struct GreedyTotals {
   std::vector<double> same;  ///< [conversations] tokens
   std::size_t never = 0;
   double bytes = 0, rows = 0;
@@ -27,7 +27,7 @@ struct Totals {
   }
 };
 
-Json figures(const Totals& totals, double f16) {
+Json greedy_figures(const GreedyTotals& totals, double f16) {
   return {{"bytes_per_token", totals.bytes / totals.rows},
           {"ratio_to_f16", f16 * totals.rows / totals.bytes},
           {"same_mean", eval::mean(totals.same)},
@@ -38,13 +38,13 @@ Json figures(const Totals& totals, double f16) {
           {"conversations", totals.same.size()}};
 }
 
-struct Outcome {
+struct GreedyOutcome {
   std::string name;
-  eval::BySource<Totals> totals = {};
+  eval::BySource<GreedyTotals> totals = {};
   Json by_conversation = Json::array();
 };
 
-std::string table_of(const Json& rows, const EvaluateOptions& options) {
+std::string greedy_table(const Json& rows, const EvaluateOptions& options) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
   eval::ResultTable table({{"strategy", "", left},
@@ -71,7 +71,7 @@ void evaluate_greedy(Evaluation& run) {
   CpuModel& model = run.model.backend;
   const std::size_t most = run.options.greedy;
   const auto cases = cut_texts(run);
-  std::vector<Outcome> outcomes;
+  std::vector<GreedyOutcome> outcomes;
   for (const auto& name : names_of_runs(run)) outcomes.push_back({name});
 
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -98,7 +98,8 @@ void evaluate_greedy(Evaluation& run) {
   const auto f16 = static_cast<double>(model.geometry().f16_token_bytes());
   Json rows = Json::array();
   for (const auto& outcome : outcomes) {
-    rows.push_back(figures_by_source(outcome.name, outcome.totals, [f16](const Totals& t) { return figures(t, f16); }));
+    rows.push_back(figures_by_source(outcome.name, outcome.totals,
+                                     [f16](const GreedyTotals& t) { return greedy_figures(t, f16); }));
     rows.back()["by_conversation"] = outcome.by_conversation;
   }
   print_evaluation(run, {.strategies = rows,
@@ -106,7 +107,7 @@ void evaluate_greedy(Evaluation& run) {
                          .more = {{"history", run.options.history},
                                   {"prompt", std::min(run.options.fresh, longest_prompt)},
                                   {"greedy", most}},
-                         .table = table_of(rows, run.options)});
+                         .table = greedy_table(rows, run.options)});
 }
 
 }  // namespace krul::cli

@@ -27,7 +27,7 @@ std::vector<float> logits_of(CpuModel& model, std::span<const Token> tokens, std
   return logits;
 }
 
-std::string table_of(const Json& rows, const std::string& reference) {
+std::string precision_table(const Json& rows, const std::string& reference) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
   eval::ResultTable table({{"kernels", "", left},
@@ -74,7 +74,7 @@ void evaluate_precision(Evaluation& run) {
   print_evaluation(run, {.strategies = rows,
                          .csv = rows_by_source(run, rows),
                          .more = {{"history", run.options.history}, {"new", fresh}},
-                         .table = table_of(rows, exact.identity().kernels)});
+                         .table = precision_table(rows, exact.identity().kernels)});
 }
 
 }  // namespace krul::cli

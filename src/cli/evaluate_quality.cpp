@@ -12,7 +12,7 @@ namespace krul::cli {
 namespace {
 
 /// Quality and size of one strategy on some conversations.
-struct Totals {
+struct SourceQuality {
   eval::QualityTotals quality;
   double bytes = 0, tokens = 0;
   void add(const std::vector<eval::TokenQuality>& conversation, double stored, double rows) {
@@ -22,7 +22,7 @@ struct Totals {
   }
 };
 
-Json figures(const Totals& totals, double f16) {
+Json source_figures(const SourceQuality& totals, double f16) {
   const auto quality = totals.quality.summary();
   const double bytes = totals.bytes / totals.tokens;
   return {{"bytes_per_token", bytes},
@@ -42,15 +42,15 @@ Json figures(const Totals& totals, double f16) {
           {"tokens", quality.tokens}};
 }
 
-struct Outcome {
+struct QualityOutcome {
   std::string name;
-  eval::BySource<Totals> totals;
+  eval::BySource<SourceQuality> totals;
   std::vector<double> bytes = {};  ///< [conversations] a token
 };
 
-Json to_json(const Outcome& outcome, const std::vector<CutText>& cases, double f16) {
-  Json row =
-      figures_by_source(outcome.name, outcome.totals, [f16](const Totals& totals) { return figures(totals, f16); });
+Json to_json(const QualityOutcome& outcome, const std::vector<CutText>& cases, double f16) {
+  Json row = figures_by_source(outcome.name, outcome.totals,
+                               [f16](const SourceQuality& totals) { return source_figures(totals, f16); });
   row["by_conversation"] = Json::array();
   for (std::size_t i = 0; i < cases.size(); ++i)
     row["by_conversation"].push_back({{"id", cases[i].id},
@@ -61,7 +61,7 @@ Json to_json(const Outcome& outcome, const std::vector<CutText>& cases, double f
   return row;
 }
 
-std::string table_of(const Json& rows, const EvaluateOptions& options) {
+std::string quality_table(const Json& rows, const EvaluateOptions& options) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
   eval::ResultTable table({{"strategy", "", left},
@@ -94,7 +94,7 @@ std::string table_of(const Json& rows, const EvaluateOptions& options) {
 void evaluate_quality(Evaluation& run) {
   CpuModel& model = run.model.backend;
   const auto cases = cut_texts(run);
-  std::vector<Outcome> outcomes;
+  std::vector<QualityOutcome> outcomes;
   for (const auto& name : names_of_runs(run)) outcomes.push_back({name, {}});
 
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -120,7 +120,7 @@ void evaluate_quality(Evaluation& run) {
   print_evaluation(run, {.strategies = rows,
                          .csv = rows_by_source(run, rows),
                          .more = {{"history", run.options.history}, {"new", run.options.fresh}},
-                         .table = table_of(rows, run.options)});
+                         .table = quality_table(rows, run.options)});
 }
 
 }  // namespace krul::cli

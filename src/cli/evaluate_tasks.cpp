@@ -62,7 +62,7 @@ std::vector<Case> encode_cases(const Evaluation& run) {
   return cases;
 }
 
-struct Totals {
+struct TaskTotals {
   eval::TaskTotals tasks;
   double bytes = 0, tokens = 0;
   void add(const eval::TaskScore& score, const StrategyRun& state) {
@@ -72,7 +72,7 @@ struct Totals {
   }
 };
 
-Json figures(const Totals& totals, double f16) {
+Json tasks_figures(const TaskTotals& totals, double f16) {
   const auto found = totals.tasks.summary();
   const auto if_any = [&](double value) { return found.counted == 0 ? Json(nullptr) : finite_or_null(value); };
   const double bytes = totals.bytes / totals.tokens;
@@ -93,13 +93,13 @@ Json figures(const Totals& totals, double f16) {
           {"match_without", if_any(found.match_without)}};
 }
 
-struct Outcome {
+struct TaskOutcome {
   Strategy strategy;
-  eval::BySource<Totals> totals;
+  eval::BySource<TaskTotals> totals;
   Json by_task = Json::array();
 };
 
-std::string table_of(const Json& rows) {
+std::string tasks_table(const Json& rows) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
   eval::ResultTable table({{"strategy", "", left},
@@ -130,7 +130,7 @@ std::string table_of(const Json& rows) {
 void evaluate_tasks(Evaluation& run) {
   CpuModel& model = run.model.backend;
   const auto cases = encode_cases(run);
-  std::vector<Outcome> outcomes;
+  std::vector<TaskOutcome> outcomes;
   for (const auto& strategy : run.strategies) outcomes.push_back({strategy, {}});
 
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -168,14 +168,14 @@ void evaluate_tasks(Evaluation& run) {
   Json rows = Json::array();
   for (const auto& outcome : outcomes) {
     Json row = figures_by_source(outcome.strategy.name, outcome.totals,
-                                 [f16](const Totals& totals) { return figures(totals, f16); });
+                                 [f16](const TaskTotals& totals) { return tasks_figures(totals, f16); });
     row["by_task"] = outcome.by_task;
     rows.push_back(std::move(row));
   }
   print_evaluation(run, {.strategies = rows,
                          .csv = rows_by_source(run, rows),
                          .more = {{"least_gain", eval::TaskRule{}.least_gain}},
-                         .table = table_of(rows)});
+                         .table = tasks_table(rows)});
 }
 
 }  // namespace krul::cli

@@ -17,12 +17,12 @@ struct Turn {
   double bytes = 0, tokens = 0;  ///< saved when the turn has ended
 };
 
-struct Outcome {
+struct TurnsOutcome {
   Strategy strategy;
   std::vector<Turn> turns;  ///< [turns]; the first one has no history
 };
 
-Json to_json(const Outcome& outcome, double f16) {
+Json to_json(const TurnsOutcome& outcome, double f16) {
   Json turns = Json::array();
   for (std::size_t turn = 1; turn < outcome.turns.size(); ++turn) {
     const auto& found = outcome.turns[turn];
@@ -49,7 +49,7 @@ Json flat_rows(const Evaluation& run, const Json& strategies) {
   return rows;
 }
 
-std::string table_of(const Json& strategies, const EvaluateOptions& options) {
+std::string turns_table(const Json& strategies, const EvaluateOptions& options) {
   using eval::cell;
   constexpr auto left = eval::ResultTable::Align::left;
   std::vector<eval::ResultTable::Column> columns = {{"turn"}};
@@ -79,7 +79,7 @@ void evaluate_turns(Evaluation& run) {
   // Two tokens a turn at least: what comes after the last one of a turn is not judged.
   const auto texts = long_enough(run, std::max(run.options.history / 2 + run.options.fresh, 2 * turns + last));
   const auto how = run.options.rewrite ? StrategyRun::Rows::rewrite : StrategyRun::Rows::append;
-  std::vector<Outcome> outcomes;
+  std::vector<TurnsOutcome> outcomes;
   for (const auto& strategy : run.strategies) outcomes.push_back({strategy, std::vector<Turn>(turns)});
 
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -116,7 +116,7 @@ void evaluate_turns(Evaluation& run) {
                                   {"turns", turns},
                                   {"last_turn", last},
                                   {"rows", run.options.rewrite ? "rewrite" : "append"}},
-                         .table = table_of(rows, run.options)});
+                         .table = turns_table(rows, run.options)});
 }
 
 }  // namespace krul::cli

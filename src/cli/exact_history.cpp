@@ -15,9 +15,9 @@ namespace {
 struct HistoryObserver {
   TokenwiseSimilarityEstimator<>& estimator;
   eval::KeyMasses* masses;
-  void operator()(const AttentionBlock& block) {
-    estimator(block);
-    if (masses) (*masses)(block);
+  void operator()(const AttentionBlock& observed) {
+    estimator(observed);
+    if (masses) (*masses)(observed);
   }
   void observe_from(Position position) { estimator.observe_from(position); }
   [[nodiscard]] std::size_t block_rows() const { return estimator.block_rows(); }
@@ -46,11 +46,11 @@ struct Evidence {
 
 /// What the strategy's codings make of a block, tried on the last tokens; nothing if its plan does not ask.
 BlockBytes bytes_of_block(CpuModel& model, const CpuModel::Cache& cache, std::size_t tokens, const HistorySave& save) {
-  constexpr std::size_t block = 64;
+  constexpr std::size_t block_tokens = 64;
   BlockBytes bytes;
   if (!save.strategy.weighs_bytes()) return bytes;
   const SavePlan codings = unwrap(codings_of(save.strategy, save.profile));
-  const std::size_t tried = std::min(block, tokens);
+  const std::size_t tried = std::min(block_tokens, tokens);
   if (!codings.profile || save.strategy.codes_for_link)
     bytes = measure_block_bytes(cache, model.geometry(), unwrap(codings_of(save.strategy)), tried);
   if (codings.profile) {
@@ -59,10 +59,10 @@ BlockBytes bytes_of_block(CpuModel& model, const CpuModel::Cache& cache, std::si
     bytes.groups = std::move(joint.groups);
     bytes.recent_groups = std::move(joint.recent_groups);
   }
-  bytes.single = bytes.single * block / tried;
-  bytes.pair = bytes.pair * block / tried;
+  bytes.single = bytes.single * block_tokens / tried;
+  bytes.pair = bytes.pair * block_tokens / tried;
   for (auto* groups : {&bytes.groups, &bytes.recent_groups})
-    for (auto& each : *groups) each = each * block / tried;
+    for (auto& each : *groups) each = each * block_tokens / tried;
   return bytes;
 }
 

@@ -3,13 +3,15 @@
 #include <iostream>
 
 #include "krul/core/version.hpp"
+#include "revision.hpp"
 #include "verbs.hpp"
 
 int main(int argc, char** argv) {
   using namespace krul::cli;
   Tool tool;
   CLI::App program{"krul: fast state restoration for multi-turn conversations"};
-  program.set_version_flag("--version", std::string(krul::krul_version) + " (" + KRUL_REVISION + ")");
+  program.set_version_flag("--version",
+                           std::string(krul::krul_version) + " (" + std::string(krul::cli::revision()) + ")");
   program.add_flag("--json", tool.json, "one JSON object on standard output, nothing else there");
   program.fallthrough();
   program.require_subcommand(1);

@@ -107,7 +107,7 @@ Simulated counted_scene(const SimulateOptions& options) {
           .device_tokens = std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
 }
 
-Json to_json(const SimulatedStrategy& strategy, const Outcome& outcome, const Scene& scene) {
+Json to_json(const SimulatedStrategy& strategy, const simulate::Outcome& outcome, const Scene& scene) {
   const Prediction& predicted = outcome.predicted;
   const double full = static_cast<double>(scene.history * scene.shape.token_bytes());
   return {{"strategy", strategy.name},

@@ -21,10 +21,10 @@ using namespace krul::simulate;
 }
 
 /// Lengths that a trace may name: no model has a longer context.
-constexpr std::size_t longest = 10'000'000;
+constexpr std::size_t longest_request = 10'000'000;
 
 /// {"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": [512-token blocks]} in each line.
-void read_mooncake(const std::string& file, const std::string& text, std::vector<Arrival>& arrivals) {
+void read_mooncake(const std::string& file, const std::string& text, std::vector<simulate::Arrival>& arrivals) {
   ConversationFinder finder;
   std::stringstream lines(text);
   std::size_t number = 0;
@@ -37,7 +37,7 @@ void read_mooncake(const std::string& file, const std::string& text, std::vector
                                   .input = json.at("input_length").get<std::size_t>(),
                                   .output = json.at("output_length").get<std::size_t>(),
                                   .hashes = json.at("hash_ids").get<std::vector<std::uint64_t>>()};
-      if (request.input > longest || request.output > longest) refuse(file, number, "Mooncake's trace");
+      if (request.input > longest_request || request.output > longest_request) refuse(file, number, "Mooncake's trace");
       arrivals.push_back(finder.add(request, 512));
     } catch (const nlohmann::json::exception&) {
       refuse(file, number, "Mooncake's trace");
@@ -47,7 +47,7 @@ void read_mooncake(const std::string& file, const std::string& text, std::vector
 
 /// TIMESTAMP,ContextTokens,GeneratedTokens; no conversations. Each request stands for one that comes back: all but its
 /// last 128 tokens are history that was saved before.
-void read_azure(const std::string& file, const std::string& text, std::vector<Arrival>& arrivals) {
+void read_azure(const std::string& file, const std::string& text, std::vector<simulate::Arrival>& arrivals) {
   std::stringstream lines(text);
   std::string line;
   std::getline(lines, line);
@@ -61,7 +61,7 @@ void read_azure(const std::string& file, const std::string& text, std::vector<Ar
     unsigned long context = 0, generated = 0;
     if (std::sscanf(line.c_str(), "%d-%u-%u %u:%u:%lf,%lu,%lu", &year, &month, &day, &hour, &minute, &second, &context,
                     &generated) != 8 ||
-        context > longest || generated > longest)
+        context > longest_request || generated > longest_request)
       refuse(file, number, "Azure's trace");
     const std::chrono::sys_days date =
         std::chrono::year_month_day{std::chrono::year{year}, std::chrono::month{month}, std::chrono::day{day}};
@@ -80,20 +80,21 @@ void read_azure(const std::string& file, const std::string& text, std::vector<Ar
 
 /// One conversation a file: {"requests": [{"t": s, "in": tokens, "out": tokens, "hash_ids": [64-token blocks]}]}. The
 /// k-th file begins k minutes later.
-void read_tester(const std::string& file, const std::string& text, std::size_t index, std::vector<Arrival>& arrivals) {
+void read_tester(const std::string& file, const std::string& text, std::size_t index,
+                 std::vector<simulate::Arrival>& arrivals) {
   std::vector<std::uint64_t> before;
   try {
     const Json json = Json::parse(text);
     const std::size_t block = json.at("block_size").get<std::size_t>();
     for (const Json& request : json.at("requests")) {
       auto hashes = request.at("hash_ids").get<std::vector<std::uint64_t>>();
-      const auto input = std::clamp<std::size_t>(request.at("in").get<std::size_t>(), 1, longest);
+      const auto input = std::clamp<std::size_t>(request.at("in").get<std::size_t>(), 1, longest_request);
       const std::size_t history = std::min(common_prefix(before, hashes) * block, input - 1);
       arrivals.push_back({.at_s = request.at("t").get<double>() + 60 * static_cast<double>(index),
                           .conversation = index,
                           .history = history,
                           .prompt = input - history,
-                          .output = std::clamp<std::size_t>(request.at("out").get<std::size_t>(), 1, longest)});
+                          .output = std::clamp<std::size_t>(request.at("out").get<std::size_t>(), 1, longest_request)});
       before = std::move(hashes);
     }
   } catch (const nlohmann::json::exception&) {
@@ -102,7 +103,7 @@ void read_tester(const std::string& file, const std::string& text, std::size_t i
 }
 
 /// The arrivals as jobs under one strategy.
-std::vector<Job> jobs_of(const std::vector<Arrival>& arrivals, const Simulated& simulated,
+std::vector<Job> jobs_of(const std::vector<simulate::Arrival>& arrivals, const Simulated& simulated,
                          const SimulatedStrategy& strategy) {
   const auto times = [](const Prediction& predicted) {
     return PrefillTimes{predicted.link_s, predicted.cores_s, predicted.first_token_s};
@@ -117,7 +118,7 @@ std::vector<Job> jobs_of(const std::vector<Arrival>& arrivals, const Simulated& 
     return known->second * static_cast<double>(tokens);
   };
   std::vector<Job> jobs;
-  for (const Arrival& arrival : arrivals) {
+  for (const simulate::Arrival& arrival : arrivals) {
     const Scene whole = simulated.scene(0, arrival.history + arrival.prompt);
     const double recompute_s = pass_cores_s(whole, 0, whole.prompt) + whole.costs.pass_s;
     jobs.push_back({.at_s = arrival.at_s,
@@ -174,8 +175,8 @@ std::vector<Job> at_load(const std::vector<Job>& jobs, double load) {
 
 }  // namespace
 
-std::vector<Arrival> read_traces(const std::vector<std::string>& files) {
-  std::vector<Arrival> arrivals;
+std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files) {
+  std::vector<simulate::Arrival> arrivals;
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string& file = files[i];
     const std::string text = unwrap(read_text(file));
@@ -193,7 +194,7 @@ std::vector<Arrival> read_traces(const std::vector<std::string>& files) {
   }
   if (arrivals.empty()) throw Failure({ErrorCode::invalid_argument, "the trace holds no requests"});
   std::stable_sort(arrivals.begin(), arrivals.end(),
-                   [](const Arrival& a, const Arrival& b) { return a.at_s < b.at_s; });
+                   [](const simulate::Arrival& a, const simulate::Arrival& b) { return a.at_s < b.at_s; });
   return arrivals;
 }
 

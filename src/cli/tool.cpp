@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "krul/eval/machine_load.hpp"
+#include "revision.hpp"
 
 namespace krul::cli {
 
@@ -141,7 +142,7 @@ Json describe_run(const LoadedModel& model) {
           {"cache", name(model.backend.geometry().cache_type)},
           {"threads", identity.threads},
           {"processor", machine.processor},
-          {"revision", KRUL_REVISION}};
+          {"revision", revision()}};
 }
 
 std::string human_bytes(double bytes) {

@@ -14,7 +14,6 @@ namespace krul {
 namespace {
 
 using detail::up_to_whole, detail::most_group_rows;
-constexpr std::size_t cell_unit = LentWeights::cell_unit;
 
 /// Makes lent weights, which may have been written past the caches, visible to a thread that is told of them.
 void finish_lending() {
@@ -168,7 +167,7 @@ void BlockAttention::attend_block(const AttentionInput& input, const Tile& tile,
     const detail::ScoreGroup group{.vectors = (count + kernels_->lanes - 1) / kernels_->lanes,
                                    .limits = limits,
                                    .seen_by_all = static_cast<std::size_t>(limits[0]),
-                                   .keys = up_to_whole(seen, cell_unit),
+                                   .keys = up_to_whole(seen, LentWeights::cell_unit),
                                    .scale = 1.0F / std::sqrt(static_cast<float>(geometry_.head_dim)),
                                    .scores = scratch.scores.as<float>().data(),
                                    .weights = scratch.weights.as<std::int32_t>().data(),

@@ -8,7 +8,6 @@
 
 namespace krul {
 using detail::up_to_whole, detail::most_group_rows;
-static constexpr std::size_t cell_unit = LentWeights::cell_unit;
 
 std::size_t BlockAttention::weights_row(const AttentionInput& input, std::size_t head, std::size_t row) {
   return (head * input.positions.size() + row) * (input.positions.back() + std::size_t{1});
@@ -46,7 +45,7 @@ void BlockAttention::lend_group(const GroupPlace& place, const detail::ScoreGrou
     const std::int32_t* const units = shown_rows + r * stride;
     const std::size_t head = place.kv_head * group_ + (place.first + r) % group_;
     const auto cell = lent.cell(head, slot_of(r), place.block);
-    const std::size_t written = up_to_whole(static_cast<std::size_t>(group.limits[r]), cell_unit);
+    const std::size_t written = up_to_whole(static_cast<std::size_t>(group.limits[r]), LentWeights::cell_unit);
     kernels_->sum_bins(units, written, cell.bins);
     *cell.factor = group.tops[r];  // until the row's sum is known
     // What came before bounds the row's sum from below. The margin is more than rounding can take.
@@ -127,7 +126,7 @@ void BlockAttention::weights(const AttentionInput& input, RowRange rows, std::sp
     const auto* const queries = scratch.queries.as<std::int32_t>().data();
     for (std::size_t first = 0; first < keys; first += block_keys) {
       const std::size_t count = std::min(block_keys, keys - first);
-      load_keys(input, one.kv_head, {first, first + up_to_whole(count, cell_unit)}, scratch);
+      load_keys(input, one.kv_head, {first, first + up_to_whole(count, LentWeights::cell_unit)}, scratch);
       const std::size_t tile_row_count = one.rows.size() * group_;
       for (std::size_t begin = 0; begin < tile_row_count; begin += group_rows) {
         const std::size_t some = std::min(group_rows, tile_row_count - begin);
@@ -140,7 +139,7 @@ void BlockAttention::weights(const AttentionInput& input, RowRange rows, std::sp
         const detail::ScoreGroup group{.vectors = 2,
                                        .limits = limits,
                                        .seen_by_all = 0,
-                                       .keys = up_to_whole(count, cell_unit),
+                                       .keys = up_to_whole(count, LentWeights::cell_unit),
                                        .scale = 1,
                                        .scores = scratch.scores.as<float>().data(),
                                        .weights = nullptr,

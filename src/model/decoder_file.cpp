@@ -8,15 +8,10 @@
 #include <unordered_set>
 
 #include "krul/model/dequantize.hpp"
+#include "quoted.hpp"
 
 namespace krul {
 namespace {
-
-std::string quoted(std::string_view text) {
-  std::string result(1, '"');
-  result.append(text).push_back('"');
-  return result;
-}
 
 /// "576 x 1536"
 template <class Iterator>

@@ -1,5 +1,7 @@
 #include "krul/model/gguf.hpp"
 
+#include "quoted.hpp"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -53,14 +55,6 @@ std::string supported_types() {
   std::string list;
   for (const auto& layout : gguf_types) list += (list.empty() ? "" : ", ") + std::string(layout.name);
   return list;
-}
-
-/// A name from a file, fit to be shown: no control characters, not endless.
-std::string quoted(std::string_view name) {
-  constexpr std::size_t longest = 80;
-  std::string text = "'";
-  for (const char letter : name.substr(0, longest)) text += letter >= ' ' && letter <= '~' ? letter : '?';
-  return text + (name.size() > longest ? "...'" : "'");
 }
 
 template <class T>

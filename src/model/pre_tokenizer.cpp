@@ -9,7 +9,8 @@ namespace krul {
 
 namespace {
 
-constexpr std::array kinds = {PreTokenizer::smollm, PreTokenizer::qwen2, PreTokenizer::gpt2, PreTokenizer::llama_bpe};
+constexpr std::array known_pre_tokenizers = {PreTokenizer::smollm, PreTokenizer::qwen2, PreTokenizer::gpt2,
+                                             PreTokenizer::llama_bpe};
 
 enum class Class : std::uint8_t { letter, number, space, symbol, end };
 
@@ -155,7 +156,7 @@ std::string_view name(PreTokenizer kind) noexcept {
 
 Result<PreTokenizer> pre_tokenizer_named(std::string_view wanted) {
   std::string known;
-  for (const PreTokenizer kind : kinds) {
+  for (const PreTokenizer kind : known_pre_tokenizers) {
     if (name(kind) == wanted) return kind;
     known += (known.empty() ? "" : ", ") + std::string(name(kind));
   }

@@ -1,5 +1,7 @@
 #include "krul/model/tokenizer.hpp"
 
+#include "quoted.hpp"
+
 #include <xxhash.h>
 
 #include <algorithm>
@@ -52,11 +54,6 @@ constexpr bool is_ascii_text(std::size_t byte) noexcept {
 /// "token 17"
 std::string numbered(const char* what, std::size_t index) {
   return what + (" " + std::to_string(index));
-}
-
-/// Foreign text for a message: short, and in quotes.
-std::string quoted(std::string_view text) {
-  return '"' + std::string(text.substr(0, 64)) + '"';
 }
 
 std::string hash_of(const Vocabulary& vocabulary) {

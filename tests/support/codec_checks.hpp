@@ -4,12 +4,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "krul/compress/row_codec.hpp"
 #include "support/kv_samples.hpp"
 
 namespace krul::testing {
+
+/// What a peak below the smallest normal number may add: see Int8Codec.
+inline double subnormal_error(ElementType type) {
+  return type == ElementType::f32 ? smallest_normal(type) : smallest_subnormal(type) / 2;
+}
+
+/// Calls check(geometry, rows) for `tokens` rows of every type, head size and family of values.
+template <class Check>
+void for_all_rows(std::span<const std::size_t> head_dims, std::size_t tokens, Check&& check) {
+  for (const ElementType type : all_types)
+    for (const std::size_t head_dim : head_dims)
+      for (const auto& family : kv_families) {
+        CAPTURE(name(type));
+        CAPTURE(head_dim);
+        CAPTURE(family.name);
+        const Geometry geometry = kv_geometry(type, 3, head_dim);
+        check(geometry, kv_rows(family, geometry, tokens, 5 + head_dim));
+      }
+}
 
 template <RowCodec Codec>
 std::vector<std::byte> encoded(const Codec& codec, const Geometry& geometry, const std::vector<std::byte>& rows) {

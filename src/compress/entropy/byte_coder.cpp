@@ -12,12 +12,12 @@ namespace {
 
 enum Form : unsigned char { raw, ranked };
 
-constexpr std::size_t tokens = 256;  // columns of a whole block
+constexpr std::size_t whole_column = 256;
 constexpr int first_rank = -static_cast<int>(SymbolTable::largest_reach);
 
 /// Whole columns for the ranks; what is too much is rank 0. Few bytes are one short column, with fewer streams.
-SymbolBlock block_of(std::size_t count) {
-  const std::size_t width = std::min(count, tokens);
+SymbolBlock bytes_block(std::size_t count) {
+  const std::size_t width = std::min(count, whole_column);
   return {width == 0 ? 0 : (count + width - 1) / width, width};
 }
 
@@ -45,7 +45,7 @@ std::vector<std::byte> encode_bytes(std::span<const std::byte> bytes) {
     coded = {std::byte{ranked}, static_cast<std::byte>(values - 1)};
     for (std::size_t rank = 0; rank < values; ++rank) coded.push_back(std::byte{order[rank]});
     table.serialize(coded);
-    const SymbolBlock block = block_of(bytes.size());
+    const SymbolBlock block = bytes_block(bytes.size());
     std::vector<std::int16_t> symbols(block.symbols(), first_rank);
     for (std::size_t i = 0; i < bytes.size(); ++i) symbols[i] = symbol_of[std::to_integer<std::size_t>(bytes[i])];
     const auto stream =
@@ -80,8 +80,8 @@ Status decode_bytes(std::span<const std::byte> coded, std::span<std::byte> out) 
   if (!table) return propagate(table);
   const TableSet tables({*table});
 
-  const SymbolBlock block = block_of(out.size());
-  std::array<std::int16_t, tokens> column;
+  const SymbolBlock block = bytes_block(out.size());
+  std::array<std::int16_t, whole_column> column;
   const auto symbols = std::span(column).first(block.tokens);
   const std::vector<std::uint8_t> indices(block.columns, 1);
   auto decoder = SymbolDecoder::open(coded, block, indices, tables);

@@ -9,6 +9,9 @@
 
 namespace krul::detail {
 
+/// What a stream's state never falls below between symbols; it begins and ends with it.
+inline constexpr std::uint32_t lowest_state = 1U << 16;
+
 /// A column of symbols on its way into an encoder.
 struct EncodedColumn {
   const std::int16_t* symbols;  ///< [tokens]

@@ -7,8 +7,6 @@
 namespace krul {
 namespace {
 
-constexpr std::uint32_t lowest_state = 1U << 16;
-
 std::uint32_t read_state(std::span<const std::byte> bytes, std::size_t index) {
   std::uint32_t value = 0;
   for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(bytes[4 * index + i]);
@@ -31,11 +29,11 @@ Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, Symb
   for (const std::uint8_t index : table_of_column)
     if (index >= tables.size()) return tl::unexpected(damaged().error());
   SymbolDecoder decoder;
-  decoder.state_.streams.fill(lowest_state);  // those that do not exist stay as a stream ends
+  decoder.state_.streams.fill(detail::lowest_state);  // those that do not exist stay as a stream ends
   const std::size_t even = (streams + 1) / 2;
   for (std::size_t i = 0; i < streams; ++i) {
     const std::uint32_t state = read_state(bytes, i);
-    if (state < lowest_state) return tl::unexpected(damaged().error());
+    if (state < detail::lowest_state) return tl::unexpected(damaged().error());
     decoder.state_.streams[i < even ? i : 16 + i - even] = state;
   }
   decoder.state_.words = bytes.subspan(4 * streams);
@@ -72,7 +70,8 @@ Status SymbolDecoder::finish() const {
   expects(table_of_column_.empty() || tokens_ == 0, "SymbolDecoder: columns are left");
   if (state_.at > state_.size()) return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
   const auto& streams = state_.streams;
-  const bool ends = std::all_of(streams.begin(), streams.end(), [](auto state) { return state == lowest_state; });
+  const bool ends =
+      std::all_of(streams.begin(), streams.end(), [](auto state) { return state == detail::lowest_state; });
   if (!ends || !state_.at_end()) return damaged();
   return {};
 }

@@ -8,7 +8,6 @@
 namespace krul {
 namespace {
 
-constexpr std::uint32_t lowest_state = 1U << 16;
 static_assert(SymbolEncoder::out_of_reach > std::uint64_t{65536} * 44 * SymbolTable::cost_unit);
 
 bool all_zero(std::span<const std::int16_t> column) {
@@ -42,7 +41,7 @@ std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const 
             "SymbolEncoder: a column of index 0 is not zero");
   }
   detail::EncodeState state{.words = detail::BackwardWords(detail::EncodeState::step_words + block.symbols() / 8)};
-  state.streams.fill(lowest_state);
+  state.streams.fill(detail::lowest_state);
   const auto& loops = detail::entropy_loops(level);
   constexpr std::size_t step = detail::EncodeState::step;
   for (std::size_t column = block.columns; column-- > 0;) {

@@ -11,7 +11,7 @@
 namespace krul {
 namespace {
 
-constexpr std::size_t tokens = 4;  // few streams: their states are most of what a good prediction leaves
+constexpr std::size_t indices_at_once = 4;  // few streams: their states are most of what a good prediction leaves
 
 constexpr std::uint8_t decays = 8;
 
@@ -64,13 +64,13 @@ const DifferenceCoder& coder_of(std::uint8_t decay) {
   return of_decay<[](std::uint8_t each) { return DifferenceCoder(table_of(each)); }>(decay);
 }
 
-SymbolBlock block_of(std::size_t count) {
-  return {(count + tokens - 1) / tokens, tokens};
+SymbolBlock indices_block(std::size_t count) {
+  return {(count + indices_at_once - 1) / indices_at_once, indices_at_once};
 }
 
 /// Differences, filled up with zeros to a whole block.
 std::vector<std::int16_t> differences(std::span<const std::uint8_t> indices, std::span<const std::uint8_t> predicted) {
-  std::vector<std::int16_t> result(block_of(indices.size()).symbols());
+  std::vector<std::int16_t> result(indices_block(indices.size()).symbols());
   for (std::size_t i = 0; i < indices.size(); ++i) result[i] = static_cast<std::int16_t>(indices[i] - predicted[i]);
   return result;
 }
@@ -173,7 +173,7 @@ std::vector<std::byte> encode_tables(std::span<const std::uint8_t> indices, std:
   const std::uint8_t decay = decay_for(values);
   std::vector<std::byte> bytes{static_cast<std::byte>(decay)};
   if (decay == 0) return bytes;
-  const SymbolBlock block = block_of(indices.size());
+  const SymbolBlock block = indices_block(indices.size());
   const auto coded = coder_of(decay).encoder.encode(block, values, std::vector<std::uint8_t>(block.columns, 1));
   bytes.insert(bytes.end(), coded.begin(), coded.end());
   return bytes;
@@ -186,7 +186,7 @@ Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint
   if (bytes.empty()) return fail(ErrorCode::truncated, "indices of tables are missing: recompute these rows");
   const auto decay = std::to_integer<std::uint8_t>(bytes[0]);
   bytes = bytes.subspan(1);
-  const SymbolBlock block = block_of(out.size());
+  const SymbolBlock block = indices_block(out.size());
   std::vector<std::int16_t> values(block.symbols());
   if (decay == 0 ? !bytes.empty() : decay > decays) return damaged();
   if (decay > 0) {

@@ -10,7 +10,7 @@ using krul::RowRange;
 
 namespace {
 
-const krul::Geometry geometry{.query_heads = 2, .head_dim = 3, .hidden = 5};
+const krul::Geometry small_geometry{.query_heads = 2, .head_dim = 3, .hidden = 5};
 
 /// Every activation says which position it belongs to, and where in its row it stands.
 float mark(Position position, std::size_t column, float kind) {
@@ -42,7 +42,7 @@ bool is_filled(HostLayerBatch& batch) {
 
 TEST_CASE("keep moves every activation with its row, for random rows") {
   std::mt19937 random(1);
-  HostLayerBatch batch(geometry);
+  HostLayerBatch batch(small_geometry);
   for (int round = 0; round < 200; ++round) {
     std::vector<Position> positions;
     for (Position position = 0; position < 30; ++position)
@@ -68,7 +68,7 @@ TEST_CASE("keep moves every activation with its row, for random rows") {
 }
 
 TEST_CASE("rows of several caches keep their runs") {
-  HostLayerBatch batch(geometry);
+  HostLayerBatch batch(small_geometry);
   batch.assign(std::vector<Position>{1, 4});
   CHECK(std::ranges::equal(batch.runs(), std::vector<RowRange>{{0, 2}}));
   const std::vector<Position> positions{7, 8, 9, 2, 0, 8};
@@ -83,7 +83,7 @@ TEST_CASE("rows of several caches keep their runs") {
 }
 
 TEST_CASE("positions that do not ascend and rows outside of the batch are refused") {
-  HostLayerBatch batch(geometry);
+  HostLayerBatch batch(small_geometry);
   CHECK_THROWS_AS(batch.assign(std::vector<Position>{1, 1}), krul::PreconditionError);
   batch.assign(std::vector<Position>{4, 9});
   CHECK_THROWS_AS(batch.keep(std::vector<RowRange>{{0, 3}}), krul::PreconditionError);

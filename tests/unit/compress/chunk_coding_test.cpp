@@ -9,7 +9,7 @@ using namespace krul::testing;
 
 namespace {
 
-constexpr std::size_t tokens = 13;
+constexpr std::size_t few_tokens = 13;
 
 std::vector<ChunkCoding> all_codings() {
   std::vector<ChunkCoding> codings;
@@ -55,10 +55,10 @@ TEST_CASE("where both layers are equal, every coding gives both back within the 
         CAPTURE(name(type));
         CAPTURE(family.name);
         const Geometry geometry = kv_geometry(type, 2, 37);
-        const auto rows = kv_rows(family, geometry, tokens, 41);
+        const auto rows = kv_rows(family, geometry, few_tokens, 41);
         const std::vector<KvRows> group(coding.layers(), KvRows{rows, rows});
         const auto chunk = coding.encode(geometry, group);
-        REQUIRE(chunk.size() <= coding.largest_bytes(geometry, tokens));
+        REQUIRE(chunk.size() <= coding.largest_bytes(geometry, few_tokens));
 
         std::vector<std::vector<std::byte>> back(2 * coding.layers(), std::vector<std::byte>(rows.size()));
         std::vector<MutableKvRows> to;

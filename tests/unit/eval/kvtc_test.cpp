@@ -16,7 +16,7 @@ constexpr std::size_t features = 80;  // of history_geometry
 /// Rows in the order of tokens, [T, L, G, D], keys without the rotary embedding.
 std::vector<float> by_token(const Geometry& geometry, const HistoryRows& rows, bool keys) {
   const std::size_t width = geometry.kv_values();
-  const detail::BlockRotation rotation(geometry.rotary, 0, rows.tokens);
+  const krul::detail::BlockRotation rotation(geometry.rotary, 0, rows.tokens);
   std::vector<float> found;
   for (std::size_t token = 0; token < rows.tokens; ++token)
     for (std::size_t layer = 0; layer < geometry.layers; ++layer) {

@@ -110,11 +110,11 @@ TEST_CASE("what the file leaves open has the format's defaults") {
 }
 
 TEST_CASE("what krul cannot run is refused by name") {
-  check_refused({.architecture = "gpt2"}, ErrorCode::unsupported, "\"gpt2\"");
+  check_refused({.architecture = "gpt2"}, ErrorCode::unsupported, "'gpt2'");
   check_refused({.architecture = "gpt2"}, ErrorCode::unsupported, "llama and qwen2");
   const auto with = [](std::function<void(GgufWriter&)> more) { return Draft{.more = std::move(more)}; };
   check_refused(with([](GgufWriter& file) { file.set("llama.rope.scaling.type", std::string("yarn")); }),
-                ErrorCode::unsupported, "\"yarn\"");
+                ErrorCode::unsupported, "'yarn'");
   check_refused(with([](GgufWriter& file) { file.set("llama.rope.scale_linear", 4.0F); }), ErrorCode::unsupported,
                 "rope.scale_linear");
   check_refused(with([](GgufWriter& file) { file.set("llama.expert_count", std::uint32_t{8}); }),

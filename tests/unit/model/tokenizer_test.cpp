@@ -341,7 +341,7 @@ TEST_CASE("model files without what a tokenizer needs are refused") {
     CHECK(error_of_file(key, "gpt2").code == ErrorCode::not_found);
   }
   CHECK(error_of_file("", "llama") == Error{ErrorCode::unsupported,
-                                            "bent.gguf: tokenizer \"llama\" is not supported: use a model with "
+                                            "bent.gguf: tokenizer 'llama' is not supported: use a model with "
                                             "byte-level BPE (\"gpt2\")"});
   CHECK(error_of_file("range", "gpt2").code == ErrorCode::corrupt);
   CHECK(error_of_file("range", "gpt2").message.find("bent.gguf: ") == 0);

@@ -22,24 +22,25 @@ using test::flip_byte;
 using test::run_through;
 using test::toy_tokens;
 
-constexpr std::size_t history = 100, block = 16, layers = 4;
+constexpr std::size_t history_tokens = 100, block_tokens = 16, layers = 4;
 
-struct Saved {
+struct SharedSaved {
   toy::Backend model{ElementType::f32};
   MemoryStore store;
-  std::vector<Token> tokens = toy_tokens(history + 5);
+  std::vector<Token> tokens = toy_tokens(history_tokens + 5);
   test::Uninterrupted whole = run_through(model, tokens);
   Workers workers{2};
   Manifest manifest;
   std::string folder = conversation_folder("saved").value();
 
-  explicit Saved(const SavePlan& plan) {
-    const std::vector<Token> before(tokens.begin(), tokens.begin() + history);
+  explicit SharedSaved(const SavePlan& plan) {
+    const std::vector<Token> before(tokens.begin(), tokens.begin() + history_tokens);
     auto cache = model.make_cache(256);
     auto batch = model.make_batch();
     HiddenStates hidden(model.geometry());
     forward_keeping_hidden(model, cache, batch, before, hidden);
-    REQUIRE(save_as(model, store, cache, before, {.id = "saved", .plan = plan, .hidden = &hidden, .block = block}));
+    REQUIRE(
+        save_as(model, store, cache, before, {.id = "saved", .plan = plan, .hidden = &hidden, .block = block_tokens}));
     manifest = load_manifest(store, folder)->manifest;
   }
 
@@ -49,21 +50,24 @@ struct Saved {
     std::vector<float> logits;
   };
 
-  [[nodiscard]] RestoreSizes sizes() const { return restore_sizes(manifest, history, tokens.size() - history); }
+  [[nodiscard]] RestoreSizes sizes() const {
+    return restore_sizes(manifest, history_tokens, tokens.size() - history_tokens);
+  }
 
   Outcome restored(std::optional<std::vector<std::size_t>> prefix = {}, std::optional<TokenSplit> split = {}) {
     if (!prefix) prefix = AsStored{}.prefix(sizes(), {});
     Outcome outcome{{}, model.make_cache(256), std::vector<float>(model.geometry().vocabulary)};
-    const RestoreJob<toy::Backend, MemoryStore> job{.model = model,
-                                                    .store = store,
-                                                    .cache = outcome.cache,
-                                                    .workers = workers,
-                                                    .manifest = manifest,
-                                                    .folder = folder,
-                                                    .plan = {history, tokens.size() - history, block, *prefix},
-                                                    .tokens = tokens,
-                                                    .logits = outcome.logits,
-                                                    .lost_blocks = lost_blocks(store, folder, manifest, history)};
+    const RestoreJob<toy::Backend, MemoryStore> job{
+        .model = model,
+        .store = store,
+        .cache = outcome.cache,
+        .workers = workers,
+        .manifest = manifest,
+        .folder = folder,
+        .plan = {history_tokens, tokens.size() - history_tokens, block_tokens, *prefix},
+        .tokens = tokens,
+        .logits = outcome.logits,
+        .lost_blocks = lost_blocks(store, folder, manifest, history_tokens)};
     outcome.report = split ? restore_by_tokens(job, *split).value() : restore(job).value();
     return outcome;
   }
@@ -92,11 +96,11 @@ SavePlan reuse(std::vector<LayerPair> pairs) {
 TEST_CASE("a front that was left out is recomputed, and nothing of it is stored") {
   SavePlan plan = exact();
   plan.left_out = {96, 64, 16, 0};
-  Saved saved(plan);
+  SharedSaved saved(plan);
   for (std::size_t layer = 0; layer < layers; ++layer)
-    CHECK(unstored_front(saved.manifest, layer, history) == plan.left_out[layer]);
-  CHECK(saved.store.used() < Saved(exact()).store.used());
-  CHECK(lost_blocks(saved.store, saved.folder, saved.manifest, history).empty());
+    CHECK(unstored_front(saved.manifest, layer, history_tokens) == plan.left_out[layer]);
+  CHECK(saved.store.used() < SharedSaved(exact()).store.used());
+  CHECK(lost_blocks(saved.store, saved.folder, saved.manifest, history_tokens).empty());
   const auto outcome = saved.restored();
   CHECK(outcome.report.plan.prefix == plan.left_out);
   CHECK(outcome.logits == saved.whole.logits);
@@ -105,13 +109,14 @@ TEST_CASE("a front that was left out is recomputed, and nothing of it is stored"
   // More may be recomputed than must be, less may not.
   CHECK(saved.restored(std::vector<std::size_t>{100, 96, 32, 16}).logits == saved.whole.logits);
   CHECK_THROWS_AS((void)saved.restored(std::vector<std::size_t>{96, 64, 0, 0}), PreconditionError);
-  CHECK_THROWS_AS((void)predict({history, 5, block, {96, 64, 0, 0}}, saved.sizes(), {}), PreconditionError);
+  CHECK_THROWS_AS((void)predict({history_tokens, 5, block_tokens, {96, 64, 0, 0}}, saved.sizes(), {}),
+                  PreconditionError);
 }
 
 TEST_CASE("the whole history may be left out: only the tokens are kept") {
   SavePlan plan = exact();
-  plan.left_out.assign(layers, history);
-  Saved saved(plan);
+  plan.left_out.assign(layers, history_tokens);
+  SharedSaved saved(plan);
   CHECK(saved.manifest.objects.empty());
   const auto outcome = saved.restored();
   CHECK(outcome.logits == saved.whole.logits);
@@ -122,24 +127,24 @@ TEST_CASE("the whole history may be left out: only the tokens are kept") {
 TEST_CASE("a plan asks a policy for no less than what is not stored") {
   SavePlan plan = exact();
   plan.left_out = {64, 64, 32, 0};
-  Saved saved(plan);
+  SharedSaved saved(plan);
   const Costs costs{.link = {.bytes_per_s = 1e12}, .layer = {.project_row_s = 1, .finish_row_s = 1}};
   CHECK(RestorationScheduler<>{}.plan(saved.sizes(), costs).prefix == plan.left_out);
   CHECK(RestorationScheduler<FullRecompute>{}.plan(saved.sizes(), costs).prefix ==
-        std::vector<std::size_t>(layers, history));
+        std::vector<std::size_t>(layers, history_tokens));
 }
 
 TEST_CASE("a pair's chunk is stored and read once and fills both layers") {
-  Saved separate(exact()), saved(reuse({{0, 2}, {1, 3}}));
+  SharedSaved separate(exact()), saved(reuse({{0, 2}, {1, 3}}));
   const RestoreReport all = separate.restored().report;
   auto outcome = saved.restored();
   CHECK(outcome.report.bytes == all.bytes / 2 + 2 * saved.manifest.blocks());  // a byte of flags for each chunk
-  CHECK(outcome.report.loaded_rows == layers * history);
+  CHECK(outcome.report.loaded_rows == layers * history_tokens);
   for (const bool values : {false, true})
     for (std::size_t layer = 0; layer < 2; ++layer) {
-      const auto own = saved.rows(outcome.cache, layer, values, {0, history});
-      CHECK(own == saved.rows(saved.whole.cache, layer, values, {0, history}));
-      CHECK(own == saved.rows(outcome.cache, layer + 2, values, {0, history}));
+      const auto own = saved.rows(outcome.cache, layer, values, {0, history_tokens});
+      CHECK(own == saved.rows(saved.whole.cache, layer, values, {0, history_tokens}));
+      CHECK(own == saved.rows(outcome.cache, layer + 2, values, {0, history_tokens}));
     }
   CHECK(predict(outcome.report.plan, saved.sizes(), {}).bytes == outcome.report.bytes);
 }
@@ -147,42 +152,43 @@ TEST_CASE("a pair's chunk is stored and read once and fills both layers") {
 TEST_CASE("where only the deeper layer of a pair keeps a row, it keeps its own") {
   SavePlan plan = reuse({{0, 3}});
   plan.left_out = {64, 32, 32, 16};
-  Saved saved(plan);
+  SharedSaved saved(plan);
   auto outcome = saved.restored();
   CHECK(outcome.report.plan.prefix == plan.left_out);
   // Layer 3: recomputed before 16, its own rows before 64, layer 0's behind.
   const auto deep = [&](TokenRange range) { return saved.rows(outcome.cache, 3, true, range); };
   CHECK(deep({16, 64}) == saved.rows(saved.whole.cache, 3, true, {16, 64}));
-  CHECK(deep({64, history}) == saved.rows(saved.whole.cache, 0, true, {64, history}));
+  CHECK(deep({64, history_tokens}) == saved.rows(saved.whole.cache, 0, true, {64, history_tokens}));
   CHECK(predict(outcome.report.plan, saved.sizes(), {}).bytes == outcome.report.bytes);
 
   // A restore that recomputes more of the shallower layer reads the shared chunk for the deeper one, and leaves what
   // was recomputed alone.
   auto more = saved.restored(std::vector<std::size_t>{96, 32, 32, 16});
-  CHECK(saved.rows(more.cache, 0, true, {0, history}) == saved.rows(saved.whole.cache, 0, true, {0, history}));
+  CHECK(saved.rows(more.cache, 0, true, {0, history_tokens}) ==
+        saved.rows(saved.whole.cache, 0, true, {0, history_tokens}));
   CHECK(saved.rows(more.cache, 3, true, {64, 96}) == saved.rows(saved.whole.cache, 0, true, {64, 96}));
   CHECK(predict(more.report.plan, saved.sizes(), {}).bytes == more.report.bytes);
 }
 
 TEST_CASE("a damaged shared chunk is recomputed in both layers") {
-  Saved saved(reuse({{0, 2}}));
+  SharedSaved saved(reuse({{0, 2}}));
   const ChunkRecord chunk = saved.manifest.chunk(0, 3);
   CHECK(chunk == saved.manifest.chunk(2, 3));
   flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
   auto outcome = saved.restored();
-  CHECK(outcome.report.repaired_rows == 2 * block);
+  CHECK(outcome.report.repaired_rows == 2 * block_tokens);
   CHECK(outcome.report.reasons.size() == 2);
   // Layer 0's rows are the exact ones again; layer 2's come of them and of layer 0's rows in place of its own
   // elsewhere.
   CHECK(saved.rows(outcome.cache, 0, false, {48, 64}) == saved.rows(saved.whole.cache, 0, false, {48, 64}));
-  CHECK(outcome.cache.present(2).contains({0, history}));
+  CHECK(outcome.cache.present(2).contains({0, history_tokens}));
 }
 
 TEST_CASE(
     "fronts that a later save leaves out are forgotten, with their bytes; shared chunks stay while one needs them") {
   SavePlan plan = reuse({{0, 3}});
-  Saved saved(plan);
-  const auto run = run_through(saved.model, toy_tokens(history + 60));
+  SharedSaved saved(plan);
+  const auto run = run_through(saved.model, toy_tokens(history_tokens + 60));
   plan.left_out = {96, 64, 64, 32};
   const std::uint64_t before = saved.store.used();
   const SaveJob<toy::Backend::Cache, MemoryStore> job{.store = saved.store,
@@ -191,12 +197,12 @@ TEST_CASE(
                                                       .geometry = saved.model.geometry(),
                                                       .workers = saved.workers,
                                                       .plan = plan};
-  REQUIRE(save_conversation(job, saved.manifest, toy_tokens(history + 60), history));
+  REQUIRE(save_conversation(job, saved.manifest, toy_tokens(history_tokens + 60), history_tokens));
   REQUIRE(validate(saved.manifest));
   // Layer 0 keeps what layer 3 reads anyway.
-  CHECK(unstored_front(saved.manifest, 0, history) == 32);
-  CHECK(unstored_front(saved.manifest, 1, history) == 64);
-  CHECK(unstored_front(saved.manifest, 3, history) == 32);
+  CHECK(unstored_front(saved.manifest, 0, history_tokens) == 32);
+  CHECK(unstored_front(saved.manifest, 1, history_tokens) == 64);
+  CHECK(unstored_front(saved.manifest, 3, history_tokens) == 32);
   CHECK(saved.store.used() < before + 60 * 3 * 2 * saved.model.geometry().kv_row_bytes());
   std::uint64_t live = 0, stored = 0;
   for (const auto& object : saved.manifest.objects) stored += saved.store.size(saved.folder + "/" + object).value();
@@ -213,15 +219,17 @@ TEST_CASE(
 TEST_CASE("hidden states are projected to the rows they came from, within two bytes a value") {
   SavePlan plan = exact();
   plan.hidden_states = {false, true, true, false};
-  plan.left_out = {history, 0, 0, 0};
-  Saved saved(plan);
+  plan.left_out = {history_tokens, 0, 0, 0};
+  SharedSaved saved(plan);
   auto outcome = saved.restored();
   CHECK(outcome.report.reasons.empty());
-  CHECK(saved.rows(outcome.cache, 0, true, {0, history}) == saved.rows(saved.whole.cache, 0, true, {0, history}));
-  CHECK(saved.rows(outcome.cache, 3, true, {0, history}) == saved.rows(saved.whole.cache, 3, true, {0, history}));
+  CHECK(saved.rows(outcome.cache, 0, true, {0, history_tokens}) ==
+        saved.rows(saved.whole.cache, 0, true, {0, history_tokens}));
+  CHECK(saved.rows(outcome.cache, 3, true, {0, history_tokens}) ==
+        saved.rows(saved.whole.cache, 3, true, {0, history_tokens}));
   for (const std::size_t layer : {std::size_t{1}, std::size_t{2}}) {
-    const auto back = saved.rows(outcome.cache, layer, true, {0, history});
-    const auto whole = saved.rows(saved.whole.cache, layer, true, {0, history});
+    const auto back = saved.rows(outcome.cache, layer, true, {0, history_tokens});
+    const auto whole = saved.rows(saved.whole.cache, layer, true, {0, history_tokens});
     double error = 0, size = 0;
     for (std::size_t i = 0; i < back.size(); ++i) {
       error = std::max<double>(error, std::abs(back[i] - whole[i]));
@@ -236,16 +244,16 @@ TEST_CASE("hidden states are projected to the rows they came from, within two by
   CHECK_FALSE(saved.sizes().layers[3].hidden_states);
   const ChunkRecord chunk = saved.manifest.chunk(1, 2);
   flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
-  CHECK(saved.restored().report.repaired_rows == block);
+  CHECK(saved.restored().report.repaired_rows == block_tokens);
 }
 
 TEST_CASE("token by token, with and without a given front, gives the bits of the uninterrupted run") {
   SavePlan plan = exact();
   for (const SegmentOrder order : {SegmentOrder::by_block, SegmentOrder::by_layer}) {
     plan.order = order;
-    Saved saved(plan);
+    SharedSaved saved(plan);
     for (const std::optional<std::size_t> front :
-         std::vector<std::optional<std::size_t>>{std::nullopt, 0, 16, 48, 96, history})
+         std::vector<std::optional<std::size_t>>{std::nullopt, 0, 16, 48, 96, history_tokens})
       for (const std::size_t chunk : {std::size_t{7}, std::size_t{16}, std::size_t{512}}) {
         const auto outcome = saved.restored({}, TokenSplit{front, chunk});
         CHECK(outcome.logits == saved.whole.logits);
@@ -258,7 +266,7 @@ TEST_CASE("token by token, with and without a given front, gives the bits of the
 }
 
 TEST_CASE("token by token, a damaged block ends the reading and everything before it is recomputed") {
-  Saved saved(exact());
+  SharedSaved saved(exact());
   const ChunkRecord chunk = saved.manifest.chunk(2, 4);
   flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
   const auto outcome = saved.restored({}, TokenSplit{16, 16});
@@ -271,7 +279,7 @@ TEST_CASE("token by token, a damaged block ends the reading and everything befor
 TEST_CASE("reads go backwards, whole blocks at a time, and neighbours are one request where they lie that way") {
   SavePlan plan = exact();
   plan.order = SegmentOrder::by_block;
-  Saved saved(plan);
+  SharedSaved saved(plan);
   const auto requests = read_requests_backwards(saved.manifest, 2, 7, {4});
   REQUIRE(requests.size() == 4);  // blocks 6, 5, 3, 2
   CHECK(requests[0].chunks.size() == layers);
@@ -311,8 +319,8 @@ static_assert(ConversationStore<ReorderingStore>);
 
 TEST_CASE("a store that delays and reorders reads changes no bit") {
   for (const bool merged : {false, true}) {
-    Saved saved(merged ? reuse({{0, 2}}) : exact());
-    const RestorePlan plan{history, saved.tokens.size() - history, block, {48, 32, 16, 0}};
+    SharedSaved saved(merged ? reuse({{0, 2}}) : exact());
+    const RestorePlan plan{history_tokens, saved.tokens.size() - history_tokens, block_tokens, {48, 32, 16, 0}};
     auto expected = saved.restored(plan.prefix);
     ReorderingStore store{.store = saved.store, .mutex = {}, .changed = {}};
     store.reads = read_requests(plan, saved.manifest, {}).size();

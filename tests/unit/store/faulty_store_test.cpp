@@ -15,7 +15,7 @@ using test::some_bytes;
 
 namespace {
 
-const std::string key = folder_a + "/segment-1-00112233";
+const std::string faulty_key = folder_a + "/segment-1-00112233";
 
 std::size_t different_bits(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
   std::size_t bits = 0;
@@ -40,9 +40,9 @@ TEST_CASE("each kind of fault, on get and on put") {
   const ManualClock clock;
   FaultyStore<MemoryStore, ManualClock> store(MemoryStore(), {}, clock);
   const auto bytes = some_bytes(1000, 1);
-  REQUIRE(store.put(key, bytes));
+  REQUIRE(store.put(faulty_key, bytes));
   std::vector<std::byte> read(bytes.size());
-  const auto get = [&] { return store.get(key, 0, read); };
+  const auto get = [&] { return store.get(faulty_key, 0, read); };
 
   SUBCASE("get: drop") {
     store.set_faults({{.kind = Fault::Kind::drop}});
@@ -74,18 +74,18 @@ TEST_CASE("each kind of fault, on get and on put") {
   }
   SUBCASE("put: fail keeps the old object") {
     store.set_faults({{.operation = Fault::Operation::put, .code = ErrorCode::no_space}});
-    CHECK(store.put(key, some_bytes(5, 2)).error().code == ErrorCode::no_space);
+    CHECK(store.put(faulty_key, some_bytes(5, 2)).error().code == ErrorCode::no_space);
     REQUIRE(get());
     CHECK(read == bytes);
   }
   SUBCASE("put: truncate") {
     store.set_faults({{.operation = Fault::Operation::put, .kind = Fault::Kind::truncate}});
-    CHECK(store.put(key, bytes));
-    CHECK(store.size(key).value() == 500);
+    CHECK(store.put(faulty_key, bytes));
+    CHECK(store.size(faulty_key).value() == 500);
   }
   SUBCASE("put: corrupt") {
     store.set_faults({{.operation = Fault::Operation::put, .kind = Fault::Kind::corrupt, .seed = 5}});
-    CHECK(store.put(key, bytes));
+    CHECK(store.put(faulty_key, bytes));
     REQUIRE(get());
     CHECK(different_bits(read, bytes) == 1);
   }
@@ -96,14 +96,14 @@ TEST_CASE("each kind of fault, on get and on put") {
 TEST_CASE("faults hit by key, by index and by rate") {
   FaultyStore<MemoryStore> store{MemoryStore()};
   REQUIRE(store.put(folder_a + "/manifest-a", some_bytes(10, 1)));
-  REQUIRE(store.put(key, some_bytes(10, 1)));
+  REQUIRE(store.put(faulty_key, some_bytes(10, 1)));
   std::vector<std::byte> read(10);
 
   store.set_faults({{.kind = Fault::Kind::drop, .keys = "*/segment-*", .first = 2, .count = 3}});
   std::string pattern;
   for (int i = 0; i < 8; ++i) {
     CHECK(store.get(folder_a + "/manifest-a", 0, read));
-    pattern += store.get(key, 0, read) ? '.' : 'x';
+    pattern += store.get(faulty_key, 0, read) ? '.' : 'x';
   }
   CHECK(pattern == "..xxx...");
   CHECK(store.gets() == 16);
@@ -112,7 +112,7 @@ TEST_CASE("faults hit by key, by index and by rate") {
   const auto failures = [&](std::uint64_t seed) {
     store.set_faults({{.rate = 0.25, .seed = seed}});
     std::string made;
-    for (int i = 0; i < 400; ++i) made += store.get(key, 0, read) ? '.' : 'x';
+    for (int i = 0; i < 400; ++i) made += store.get(faulty_key, 0, read) ? '.' : 'x';
     return made;
   };
   const std::string once = failures(1);
@@ -133,7 +133,7 @@ TEST_CASE("several faults: delays add up, the first of the others counts") {
                                                {.code = ErrorCode::io}},
                                               clock);
   std::vector<std::byte> read(1);
-  CHECK(store.get(key, 0, read).error().code == ErrorCode::deadline);
+  CHECK(store.get(faulty_key, 0, read).error().code == ErrorCode::deadline);
   CHECK(clock.now() == 3ms);
   CHECK(store.hits() == 1);
 }

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const std::string key = folder_a + "/segment-1-00112233";
+const std::string segment_key = folder_a + "/segment-1-00112233";
 
 // Runs `body` in a child process; its result is the exit status. The child never returns into the tests.
 template <class Body>
@@ -69,12 +69,12 @@ struct Fixture {
 TEST_CASE("modes: nobody else may read") {
   const mode_t before = ::umask(0);
   Fixture fixture;
-  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
   const auto lock = fixture.store.lock(folder_a);
   ::umask(before);
   CHECK(mode_of(fixture.path) == 0700);
   CHECK(mode_of(fixture.path / folder_a) == 0700);
-  CHECK(mode_of(fixture.path / key) == 0600);
+  CHECK(mode_of(fixture.path / segment_key) == 0600);
   CHECK(mode_of(fixture.path / folder_a / ".lock") == 0600);
   CHECK(fixture.store.capabilities().durable);
   CHECK(!FileStore::open(fixture.path, {.durability = Durability::data}).value().capabilities().durable);
@@ -113,13 +113,13 @@ TEST_CASE("directories that cannot be a store: one clear sentence") {
 
 TEST_CASE("a store whose directory vanishes says so") {
   Fixture fixture;
-  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
   fs::remove_all(fixture.path);
-  const auto put = fixture.store.put(key, some_bytes(10, 1));
+  const auto put = fixture.store.put(segment_key, some_bytes(10, 1));
   REQUIRE(!put);
   CHECK(put.error().code == ErrorCode::io);
   CHECK(put.error().message.find("removed") != std::string::npos);
-  CHECK(fixture.store.size(key).error().code == ErrorCode::not_found);
+  CHECK(fixture.store.size(segment_key).error().code == ErrorCode::not_found);
 }
 
 TEST_CASE("planted symbolic links and other strange things are not followed") {
@@ -133,9 +133,9 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
   SUBCASE("a folder that is a link") {
     fs::create_directory_symlink(outside, fixture.path / folder_a);
     std::ofstream(outside / "segment-1-00112233") << "secret";
-    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
-    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
-    CHECK(fixture.store.erase(key).error().code == ErrorCode::io);
+    CHECK(fixture.store.get(segment_key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.put(segment_key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.erase(segment_key).error().code == ErrorCode::io);
     CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
     CHECK(fixture.store.list(folder_a).error().code == ErrorCode::io);
     CHECK(fixture.store.list("").value().empty());
@@ -143,11 +143,11 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
   }
   SUBCASE("an object that is a link is not read, and is replaced, not written through") {
     REQUIRE(fixture.store.put(folder_a + "/a", bytes));
-    fs::create_symlink(outside / "secret", fixture.path / key);
-    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
-    CHECK(fixture.store.size(key).error().code == ErrorCode::io);
-    REQUIRE(fixture.store.put(key, bytes));
-    REQUIRE(fixture.store.get(key, 0, read));
+    fs::create_symlink(outside / "secret", fixture.path / segment_key);
+    CHECK(fixture.store.get(segment_key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.size(segment_key).error().code == ErrorCode::io);
+    REQUIRE(fixture.store.put(segment_key, bytes));
+    REQUIRE(fixture.store.get(segment_key, 0, read));
     CHECK(read == bytes);
     std::string secret;
     std::ifstream(outside / "secret") >> secret;
@@ -160,17 +160,17 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
     CHECK(!fs::exists(outside / "new"));
   }
   SUBCASE("a directory or a pipe in an object's place") {
-    fs::create_directories(fixture.path / key);
-    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
-    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
-    CHECK(fixture.store.erase(key).error().code == ErrorCode::io);
+    fs::create_directories(fixture.path / segment_key);
+    CHECK(fixture.store.get(segment_key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.put(segment_key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.erase(segment_key).error().code == ErrorCode::io);
     REQUIRE(::mkfifo((fixture.path / folder_a / "pipe").c_str(), 0600) == 0);
     CHECK(fixture.store.get(folder_a + "/pipe", 0, read).error().code == ErrorCode::io);
   }
   SUBCASE("a file in a folder's place") {
     std::ofstream(fixture.path / folder_a) << "x";
-    CHECK(fixture.store.put(key, bytes).error().code == ErrorCode::io);
-    CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::io);
+    CHECK(fixture.store.put(segment_key, bytes).error().code == ErrorCode::io);
+    CHECK(fixture.store.get(segment_key, 0, read).error().code == ErrorCode::io);
   }
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("a folder without objects goes with its lock; what dead writers left b
   { const auto lock = fixture.store.lock(folder_a).value(); }
   CHECK(names_in(fixture.path).empty());
 
-  REQUIRE(fixture.store.put(key, some_bytes(10, 1)));
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
   std::ofstream(fixture.path / folder_a / ".new-1-2") << "left behind";
   fs::create_symlink("/nowhere", fixture.path / folder_a / ".new-link");
   std::ofstream(fixture.path / folder_a / ".new-alive") << "being written";
@@ -193,7 +193,7 @@ TEST_CASE("a folder without objects goes with its lock; what dead writers left b
   CHECK(fixture.store.list(folder_a).value() == std::vector<std::string>{"segment-1-00112233"});
   {
     const auto lock = fixture.store.lock(folder_a).value();
-    REQUIRE(fixture.store.erase(key));
+    REQUIRE(fixture.store.erase(segment_key));
   }
   CHECK(names_in(fixture.path).empty());
 }
@@ -244,7 +244,7 @@ TEST_CASE("processes that fight for a folder: at most one holds it, whatever van
       if (file < 0) return 3;
       ::close(file);
       ::unlink(mark.c_str());
-      if (!store.put(key, some_bytes(10, 1)) || !store.erase(key)) return 4;
+      if (!store.put(segment_key, some_bytes(10, 1)) || !store.erase(segment_key)) return 4;
     }
     return 0;
   };
@@ -258,14 +258,14 @@ TEST_CASE("processes that fight for a folder: at most one holds it, whatever van
 TEST_CASE("a full medium: no_space, nothing left behind, the old object as it was") {
   Fixture fixture;
   const auto old = some_bytes(50'000, 1), larger = some_bytes(300'000, 2);
-  REQUIRE(fixture.store.put(key, old));
+  REQUIRE(fixture.store.put(segment_key, old));
   const auto fails_cleanly = [&](FileStore store, const fs::path& path) {
-    const auto status = store.put(key, larger);
+    const auto status = store.put(segment_key, larger);
     if (status || status.error().code != ErrorCode::no_space) return 2;
     if (status.error().message.find("free space") == std::string::npos) return 3;
     if (names_in(path / folder_a) != std::vector<std::string>{"segment-1-00112233"}) return 4;
     std::vector<std::byte> read(old.size());
-    if (!store.get(key, 0, read) || read != old) return 5;
+    if (!store.get(segment_key, 0, read) || read != old) return 5;
     return 0;
   };
   SUBCASE("a limit on the size of files") {
@@ -282,7 +282,7 @@ TEST_CASE("a full medium: no_space, nothing left behind, the old object as it wa
     if (::mount("krul", small.c_str(), "tmpfs", 0, "size=200k") == 0) {
       {
         FileStore store = FileStore::open(small).value();
-        REQUIRE(store.put(key, old));
+        REQUIRE(store.put(segment_key, old));
         CHECK(fails_cleanly(store, small) == 0);
       }
       CHECK(::umount(small.c_str()) == 0);
@@ -306,21 +306,21 @@ TEST_CASE("kill -9 at any moment of a put leaves the old object or the new one")
   Fixture fixture;
   FileStore store = FileStore::open(fixture.path, {.durability = Durability::data}).value();
   const std::vector<std::byte> contents[] = {some_bytes(400'000, 1), some_bytes(300'000, 2)};
-  REQUIRE(store.put(key, contents[0]));
+  REQUIRE(store.put(segment_key, contents[0]));
   std::mt19937 random(1);
   std::uniform_int_distribution<useconds_t> delay(0, 4000);
   for (int round = 0; round < 200; ++round) {
     const pid_t child = start_child([&] {
       for (std::size_t i = 0;; ++i)
-        if (!store.put(key, contents[i % 2])) return 1;
+        if (!store.put(segment_key, contents[i % 2])) return 1;
     });
     ::usleep(delay(random));
     ::kill(child, SIGKILL);
     REQUIRE(status_of(child) == 128 + SIGKILL);
-    const auto size = store.size(key);
+    const auto size = store.size(segment_key);
     REQUIRE(size);
     std::vector<std::byte> read(*size);
-    REQUIRE(store.get(key, 0, read));
+    REQUIRE(store.get(segment_key, 0, read));
     REQUIRE((read == contents[0] || read == contents[1]));
     if (round % 10 == 0) {
       const auto lock = store.lock(folder_a);
@@ -332,9 +332,9 @@ TEST_CASE("kill -9 at any moment of a put leaves the old object or the new one")
 
 TEST_CASE("a reader finishes what it can see: an erased object is gone, a truncated one is truncated") {
   Fixture fixture;
-  REQUIRE(fixture.store.put(key, some_bytes(1000, 1)));
-  fs::resize_file(fixture.path / key, 500);
+  REQUIRE(fixture.store.put(segment_key, some_bytes(1000, 1)));
+  fs::resize_file(fixture.path / segment_key, 500);
   std::vector<std::byte> read(1000);
-  CHECK(fixture.store.get(key, 0, read).error().code == ErrorCode::truncated);
-  CHECK(fixture.store.get(key, 0, std::span(read).first(500)));
+  CHECK(fixture.store.get(segment_key, 0, read).error().code == ErrorCode::truncated);
+  CHECK(fixture.store.get(segment_key, 0, std::span(read).first(500)));
 }

@@ -15,8 +15,8 @@ using test::some_bytes;
 
 namespace {
 
-struct Fixture {
-  explicit Fixture(LinkSpeed speed) : store(MemoryStore(), speed, clock) {
+struct ThrottledFixture {
+  explicit ThrottledFixture(LinkSpeed speed) : store(MemoryStore(), speed, clock) {
     REQUIRE(store.put(folder_a + "/a", some_bytes(1'000'000, 1)));
   }
   // Reads `bytes` and tells how long it took.
@@ -34,7 +34,7 @@ struct Fixture {
 
 // All speeds below are such that every piece of 64 KiB takes a whole number of nanoseconds: 1 us a byte.
 TEST_CASE("the bucket is empty at the start: a sequence of gets takes exactly bytes / speed") {
-  Fixture fixture({.bytes_per_s = 1'000'000});
+  ThrottledFixture fixture({.bytes_per_s = 1'000'000});
   CHECK(fixture.get(1) == 1us);
   CHECK(fixture.get(1000) == 1000us);
   CHECK(fixture.get(0) == 0us);
@@ -43,7 +43,7 @@ TEST_CASE("the bucket is empty at the start: a sequence of gets takes exactly by
 }
 
 TEST_CASE("a pause saves up to the burst and not more") {
-  Fixture fixture({.bytes_per_s = 1'000'000, .burst = 10'000});
+  ThrottledFixture fixture({.bytes_per_s = 1'000'000, .burst = 10'000});
   fixture.clock.advance(4ms);
   CHECK(fixture.get(5'000) == 1ms);  // 4,000 bytes are there, 1,000 have to come
   fixture.clock.advance(1s);
@@ -54,13 +54,13 @@ TEST_CASE("a pause saves up to the burst and not more") {
   fixture.store.empty_bucket();
   CHECK(fixture.get(5'000) == 5ms);
 
-  Fixture none({.bytes_per_s = 1'000'000, .burst = 0});
+  ThrottledFixture none({.bytes_per_s = 1'000'000, .burst = 0});
   none.clock.advance(1s);
   CHECK(none.get(5'000) == 5ms);
 }
 
 TEST_CASE("latency is paid by each request, and fills the bucket like any pause") {
-  Fixture fixture({.bytes_per_s = 1'000'000, .latency = 30ms, .burst = 10'000});
+  ThrottledFixture fixture({.bytes_per_s = 1'000'000, .latency = 30ms, .burst = 10'000});
   CHECK(fixture.get(100'000) == 30ms + 90ms);
   CHECK(fixture.get(100'000) == 30ms + 90ms);
   CHECK(fixture.get(0) == 30ms);
@@ -71,7 +71,7 @@ TEST_CASE("latency is paid by each request, and fills the bucket like any pause"
 }
 
 TEST_CASE("times are rounded up to a nanosecond a piece") {
-  Fixture fixture({.bytes_per_s = 3'000'000'000});
+  ThrottledFixture fixture({.bytes_per_s = 3'000'000'000});
   CHECK(fixture.get(1) == 1ns);
   CHECK(fixture.get(3) == 1ns);
   CHECK(fixture.get(4) == 2ns);
@@ -90,7 +90,7 @@ TEST_CASE("a late wake-up costs no throughput") {
 }
 
 TEST_CASE("readers share one link") {
-  Fixture fixture({.bytes_per_s = 1'000'000'000, .burst = 0});
+  ThrottledFixture fixture({.bytes_per_s = 1'000'000'000, .burst = 0});
   auto other = fixture.store;  // a copy is the same link
   {
     const auto read = [](auto& store) {
