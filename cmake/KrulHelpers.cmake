@@ -4,7 +4,7 @@ function(krul_own_target name)
   # What is coded has the same bits on every processor: whether products are fused with sums is not the compiler's choice.
   target_compile_options(${name} PRIVATE -ffp-contract=off)
   # Most of a file's time goes into the headers and templates that it shares with its neighbours.
-  set_target_properties(${name} PROPERTIES UNITY_BUILD ${KRUL_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 20)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${KRUL_UNITY_BUILD} UNITY_BUILD_BATCH_SIZE 0)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     # It takes a file of a unity build for a header.
     target_compile_options(${name} PRIVATE -Wno-subobject-linkage)
@@ -25,7 +25,7 @@ function(krul_own_target name)
 endfunction()
 
 # What mostly puts templates together and leaves loops to the libraries: it is compiled in half the time this way, and
-# runs as fast. To be called before a precompiled header is made, which has to be of the same kind.
+# runs as fast.
 function(krul_compile_quickly name)
   target_compile_options(${name} PRIVATE -O1)
 endfunction()
