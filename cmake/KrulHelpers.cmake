@@ -40,6 +40,8 @@ function(krul_test)
   target_link_libraries(${target} PRIVATE krul::krul doctest::doctest ${arg_LINK})
   krul_own_target(${target})
   krul_compile_quickly(${target})
+  # Each file of tests would see the names of those before it.
+  target_compile_options(${target} PRIVATE -Wno-shadow)
   if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     # GCC 12 at -O3 sees writes beyond vectors that tests cut short.
     target_compile_options(${target} PRIVATE -Wno-stringop-overflow;-Wno-maybe-uninitialized;-Wno-array-bounds)

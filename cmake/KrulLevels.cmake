@@ -14,6 +14,9 @@ else()
   set(krul_built_levels portable)
 endif()
 
+# Everything with loops: those of the levels, and the folders whose loops are in headers.
+add_custom_target(krul_levels)
+
 # krul_level_sources(model LEVELS portable avx2 SOURCES a.cpp): compiles each file for each of the levels that this build
 # has, with KRUL_LEVEL as the level's name, into krul::runtime.
 function(krul_level_sources folder)
@@ -33,6 +36,7 @@ function(krul_level_sources folder)
       target_compile_options(${target} PRIVATE ${krul_flags_${level}}
                              "$<$<CXX_COMPILER_ID:GNU>:-Wno-psabi;-Wno-uninitialized;-Wno-maybe-uninitialized>")
       target_sources(krul_runtime PRIVATE $<TARGET_OBJECTS:${target}>)
+      add_dependencies(krul_levels ${target})
       set_property(GLOBAL APPEND PROPERTY krul_level_objects $<TARGET_OBJECTS:${target}>)
     endif()
     target_sources(${target} PRIVATE ${arg_SOURCES})

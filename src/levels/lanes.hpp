@@ -95,7 +95,7 @@ inline Lanes fused(Lanes a, Lanes b, Lanes c) {
   // An error away from zero is cut off by the set bit; one towards zero needs the next smaller value first.
   const Longs bits = (Longs)sum, towards_zero = (Longs)((error < 0.0) ^ (sum < 0.0));
   const Longs odd = (bits + towards_zero) | 1;
-  return __builtin_convertvector((Doubles)((error < 0.0) | (error > 0.0) ? odd : bits), Lanes);
+  return __builtin_convertvector((Doubles)(((error < 0.0) | (error > 0.0)) ? odd : bits), Lanes);
 #endif
 }
 inline float sum_of(Lanes lanes) {

@@ -8,8 +8,6 @@
 namespace krul::detail {
 namespace {
 
-constexpr std::size_t panel_vectors = panel_width / lane_count;
-
 using ShortLanes [[gnu::vector_size(lane_count * sizeof(std::int16_t))]] = std::int16_t;
 using ByteLanes [[gnu::vector_size(lane_count)]] = std::int8_t;
 

@@ -23,7 +23,7 @@ void fetch(const std::byte*& next, std::size_t step) {
 }
 
 struct F32 {
-  static constexpr std::size_t step_bytes = sizeof(float), value_bytes = sizeof(float);
+  [[maybe_unused]] static constexpr std::size_t step_bytes = sizeof(float), value_bytes = sizeof(float);
   static __m512 add_product(__m512 sum, __m512i weights, __m512i x) {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(weights), _mm512_castsi512_ps(x), sum);
   }

@@ -27,15 +27,15 @@ Bytes merged_chunk(const Geometry& geometry, const Pair& keys, const Pair& value
   return ChunkCoding(SlerpMerge(settings), codec).encode(geometry, group);
 }
 
-struct Decoded {
+struct DecodedPair {
   Status status;
   Pair keys, values;
 };
 
 /// As a reader does it: the coding is known by its number alone.
-Decoded read_chunk(const Geometry& geometry, std::span<const std::byte> chunk, std::size_t tokens,
-                   const AnyRowCodec& codec) {
-  Decoded back;
+DecodedPair read_chunk(const Geometry& geometry, std::span<const std::byte> chunk, std::size_t tokens,
+                       const AnyRowCodec& codec) {
+  DecodedPair back;
   for (Bytes* rows : {&back.keys.shallower, &back.keys.deeper, &back.values.shallower, &back.values.deeper})
     rows->assign(tokens * geometry.kv_row_bytes(), std::byte{0x5a});
   const MutableKvRows group[] = {{back.keys.shallower, back.values.shallower}, {back.keys.deeper, back.values.deeper}};
@@ -84,7 +84,7 @@ Pair some_pair(const KvFamily& family, const Geometry& geometry, std::size_t tok
   return {to_bytes(geometry.cache_type, x), to_bytes(geometry.cache_type, y)};
 }
 
-struct Case {
+struct MergeCase {
   Geometry geometry;
   Pair pair;
   Settings settings;
@@ -108,7 +108,7 @@ void for_all_cases(Check&& check) {
             const Geometry geometry = kv_geometry(type, 3, head_dim);
             Settings settings;
             settings.width = width;
-            check(Case{geometry, some_pair(family, geometry, case_tokens, alike), settings});
+            check(MergeCase{geometry, some_pair(family, geometry, case_tokens, alike), settings});
           }
 }
 
@@ -135,7 +135,7 @@ double angle_error(double angle, double cosine) {
 /// The direction is rounded to the cache's type and by the codec, then its length is put right, which may double these
 /// errors. The scale is an f16; the product is rounded. The error of the cosine moves the direction by at most
 /// cosine / sin^2 near opposite rows and cosine * angle near parallel ones, so by less than cosine (1 + 1 / (1 + cos)).
-double merge_error(const Case& all, const AnyRowCodec& codec, std::span<const double> e, double cosine) {
+double merge_error(const MergeCase& all, const AnyRowCodec& codec, std::span<const double> e, double cosine) {
   const ElementType type = all.geometry.cache_type;
   double squares = 0;
   for (std::size_t head = 0; head < e.size(); head += all.geometry.head_dim) {
@@ -149,7 +149,7 @@ double merge_error(const Case& all, const AnyRowCodec& codec, std::span<const do
 }
 
 /// What rounding to subnormal values may add to a vector's error.
-double subnormal_part(const Case& all) {
+double subnormal_part(const MergeCase& all) {
   return smallest_subnormal(all.geometry.cache_type) * std::sqrt(static_cast<double>(all.width()));
 }
 
@@ -199,7 +199,7 @@ TEST_CASE("the tokens that differ most are retained") {
 }
 
 TEST_CASE("merging agrees with its twin for every row codec") {
-  for_all_cases([](const Case& all) {
+  for_all_cases([](const MergeCase& all) {
     const ElementType type = all.geometry.cache_type;
     const auto x = to_doubles(type, all.pair.shallower), y = to_doubles(type, all.pair.deeper);
     const auto twin = reference::merge_rows(x, y, case_tokens, {all.settings.t, all.settings.gamma, all.parts()});
@@ -250,7 +250,7 @@ TEST_CASE("merging agrees with its twin for every row codec") {
 }
 
 TEST_CASE("retained tokens come back as the row codec gives them") {
-  for_all_cases([](const Case& all) {
+  for_all_cases([](const MergeCase& all) {
     const std::size_t row = all.geometry.kv_row_bytes();
     for (const AnyRowCodec& codec : AnyRowCodec::all()) {
       const auto retained =
@@ -270,7 +270,7 @@ TEST_CASE("retained tokens come back as the row codec gives them") {
 }
 
 TEST_CASE("merging what came back retains the same tokens and moves the others by rounding only") {
-  for_all_cases([](const Case& all) {
+  for_all_cases([](const MergeCase& all) {
     const ElementType type = all.geometry.cache_type;
     const auto chunk = merged_chunk(all.geometry, all.pair, all.pair, all.settings, {});
     const Pair once = merged_and_back(all.geometry, all.pair, all.settings);
@@ -295,7 +295,7 @@ TEST_CASE("merging what came back retains the same tokens and moves the others b
 
 TEST_CASE("rows may be merged before or after the rotary embedding") {
   for (const Width width : {Width::token, Width::head}) {
-    Case all{kv_geometry(ElementType::f32, 2, 16), {}, {}};
+    MergeCase all{kv_geometry(ElementType::f32, 2, 16), {}, {}};
     all.settings.width = width;
     all.pair = some_pair(kv_families[0], all.geometry, case_tokens, 0.5);
     const Rotary rotary{RotaryPairs::halves, 16, 10000.0};

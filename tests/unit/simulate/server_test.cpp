@@ -143,7 +143,7 @@ TEST_CASE("everything that fits ends, nothing is done twice, no time runs backwa
                         .decode_row_s = 0.001,
                         .decode_token_s = 0.0001};
     const Replay replayed = replay(jobs, server);
-    double end_s = 0, prefill_s = 0, link_s = 0;
+    double end_s = 0, link_s = 0;
     std::size_t histories = 0, done = 0;
     for (std::size_t j = 0; j < jobs.size(); ++j) {
       const bool fits = static_cast<double>(jobs[j].tokens) <= server.device_tokens;
@@ -158,7 +158,6 @@ TEST_CASE("everything that fits ends, nothing is done twice, no time runs backwa
       REQUIRE(replayed.wait_s[j] >= alone_s - 1e-9);
       REQUIRE(replayed.ended_s[j] >= jobs[j].at_s + alone_s - 1e-9);
       end_s = std::max(end_s, replayed.ended_s[j]);
-      prefill_s += std::max(jobs[j].restored.cores_s, jobs[j].recomputed.cores_s);
       link_s += jobs[j].restored.link_s;
     }
     REQUIRE(replayed.restored + replayed.lost == histories);
