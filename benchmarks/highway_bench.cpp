@@ -1,5 +1,5 @@
 // Three of krul's loops beside the same ones written with Google Highway, compiled for the same instructions (avx2).
-// docs/decisions/0019 says what came of it. Built where Highway is found (Debian: libhwy-dev).
+// docs/decisions/0020 says what came of it. Built where Highway is found (Debian: libhwy-dev).
 #define HWY_COMPILE_ONLY_STATIC
 #define HWY_DISABLE_PCLMUL_AES
 #include <benchmark/benchmark.h>

@@ -14,7 +14,7 @@ else()
   set(krul_built_levels portable)
 endif()
 
-# Everything with loops: those of the levels, and the folders whose loops are in headers.
+# Everything with loops: those of the levels, and the folder whose loops are in headers.
 add_custom_target(krul_levels)
 
 # krul_level_sources(model LEVELS portable avx2 SOURCES a.cpp): compiles each file for each of the levels that this build

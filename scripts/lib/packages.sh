@@ -13,7 +13,11 @@ krul_test_packages=(doctest-dev libbenchmark-dev)
 # say TEXT: one line about what happens next. On standard error: some scripts' standard output is read by others.
 say() { printf '== %s\n' "$*" >&2; }
 
-is_installed() { [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]; }
+# For this machine: another architecture's package of the same name does not count.
+is_installed() {
+  dpkg-query --show --showformat='${Architecture} ${db:Status-Status}\n' "$1" 2>/dev/null |
+    grep --quiet --line-regexp --extended-regexp "(all|$(dpkg --print-architecture)) installed"
+}
 
 # install_packages NAME...: installs those that are missing, as root or through sudo. Where it may not, it says what to
 # run and fails.

@@ -7,7 +7,8 @@ ElementType attention_arithmetic(Precision precision, const Processor& processor
   return precision != Precision::f32 && processor.prefers_bf16() ? ElementType::bf16 : ElementType::f32;
 }
 
-const detail::AttentionKernels& BlockAttention::choose(Precision precision, const Processor& processor) {
+const detail::AttentionKernels& BlockAttention::choose([[maybe_unused]] Precision precision,
+                                                       const Processor& processor) {
   using enum InstructionLevel;
 #if defined(__x86_64__)
   if (attention_arithmetic(precision, processor) == ElementType::bf16) return *detail::attention_kernels<avx512_bf16>();

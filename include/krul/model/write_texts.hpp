@@ -39,7 +39,7 @@ struct Opening {
 };
 
 struct WritingSettings {
-  std::size_t tokens = 32768;                      ///< of all texts together, with their openings
+  std::size_t tokens = 28000;                      ///< of all texts together, with their openings
   std::size_t text = 1024;                         ///< of one text at most
   std::size_t at_once = 32;                        ///< texts
   std::size_t cache_bytes = std::size_t{1} << 30;  ///< of their caches, at most; one text is written in any case
