@@ -29,7 +29,7 @@ class GatedStore : public MemoryStore {
   std::shared_future<void> open_ = gate_->get_future().share();
 };
 
-struct SavedBeside {
+struct BackgroundFixture {
   toy::Backend model{ElementType::f32};
   ConversationOptions options = [] {
     ConversationOptions small;
@@ -52,7 +52,7 @@ struct SavedBeside {
 };
 
 TEST_CASE("a talk goes on while it is saved, and what is saved is what was there when it began") {
-  SavedBeside f;
+  BackgroundFixture f;
   GatedStore store;
   auto talk = f.open(store);
   f.run_to(talk, 50);
@@ -78,7 +78,7 @@ TEST_CASE("a talk goes on while it is saved, and what is saved is what was there
 }
 
 TEST_CASE("an edit during a save is saved by the next one") {
-  SavedBeside f;
+  BackgroundFixture f;
   GatedStore store;
   auto talk = f.open(store);
   f.run_to(talk, 100);
@@ -96,7 +96,7 @@ TEST_CASE("an edit during a save is saved by the next one") {
 }
 
 TEST_CASE("whoever needs the saved state waits for the save") {
-  SavedBeside f;
+  BackgroundFixture f;
   MemoryStore store;
   {
     auto talk = f.open(store);
@@ -111,7 +111,7 @@ TEST_CASE("whoever needs the saved state waits for the save") {
 }
 
 TEST_CASE("a save in the background that failed is reported, and made up for") {
-  SavedBeside f;
+  BackgroundFixture f;
   using Faulty = FaultyStore<MemoryStore>;
   const Fault once{
       .operation = Fault::Operation::put, .kind = Fault::Kind::fail, .count = 1, .code = ErrorCode::no_space};
@@ -141,7 +141,7 @@ TEST_CASE("a save in the background that failed is reported, and made up for") {
 }
 
 TEST_CASE("more rows than may be copied are saved at once") {
-  SavedBeside f;
+  BackgroundFixture f;
   f.options.largest_copy = KvSnapshot::bytes(f.model.geometry(), 49);
   MemoryStore store;
   auto talk = f.open(store);
@@ -153,7 +153,7 @@ TEST_CASE("more rows than may be copied are saved at once") {
 }
 
 TEST_CASE("a save in the background asks for what a save asks for") {
-  SavedBeside f;
+  BackgroundFixture f;
   MemoryStore store;
   auto talk = f.open(store);
   CHECK_THROWS_AS((void)talk.save_in_background(), PreconditionError);  // nothing to save

@@ -15,7 +15,7 @@ using test::run_through;
 using test::toy_tokens;
 using Talk = Conversation<toy::Backend, MemoryStore, AnyPolicy>;
 
-struct Kept {
+struct ConversationFixture {
   toy::Backend model{ElementType::f32};
   MemoryStore store;
   ConversationOptions options = [] {
@@ -38,7 +38,7 @@ struct Kept {
 };
 
 TEST_CASE("a saved conversation goes on where it was") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(120);
   CHECK(f.turn(tokens, 100).new_rows == 100);
   auto talk = f.open();
@@ -51,7 +51,7 @@ TEST_CASE("a saved conversation goes on where it was") {
 }
 
 TEST_CASE("a turn appends: closed blocks are never written again") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(200);
   f.turn(tokens, 100);
   const Manifest before = load_manifest(f.store, f.folder())->manifest;
@@ -68,7 +68,7 @@ TEST_CASE("a turn appends: closed blocks are never written again") {
 }
 
 TEST_CASE("saving the same again writes nothing") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(50);
   auto talk = f.open();
   REQUIRE(talk.advance(tokens, f.logits));
@@ -78,7 +78,7 @@ TEST_CASE("saving the same again writes nothing") {
 }
 
 TEST_CASE("pending tokens are kept and run with the next prompt") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(60);
   {
     auto talk = f.open();
@@ -94,7 +94,7 @@ TEST_CASE("pending tokens are kept and run with the next prompt") {
 }
 
 TEST_CASE("an edited history keeps what is the same") {
-  Kept f;
+  ConversationFixture f;
   auto tokens = toy_tokens(110);
   f.turn(tokens, 100);
   for (std::size_t t = 70; t < tokens.size(); ++t) tokens[t] = (tokens[t] + 1) % 64;
@@ -114,7 +114,7 @@ TEST_CASE("an edited history keeps what is the same") {
 }
 
 TEST_CASE("a live cache goes on without the store, also after an edit") {
-  Kept f;
+  ConversationFixture f;
   auto tokens = toy_tokens(80);
   auto talk = f.open();
   REQUIRE(talk.advance(std::span(tokens).first(60), f.logits));
@@ -132,7 +132,7 @@ TEST_CASE("a live cache goes on without the store, also after an edit") {
 }
 
 TEST_CASE("decode after a restore continues as if nothing had happened") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(90);
   f.turn(tokens, 64);
   auto talk = f.open();
@@ -143,7 +143,7 @@ TEST_CASE("decode after a restore continues as if nothing had happened") {
 }
 
 TEST_CASE("state of another model is refused with the fields that differ") {
-  Kept f;
+  ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   toy::Backend other(ElementType::f16);
   const auto opened = Talk::open(other, f.store, "a talk", f.options, FullLoad{});
@@ -155,7 +155,7 @@ TEST_CASE("state of another model is refused with the fields that differ") {
 }
 
 TEST_CASE("only one writer at a time, any number of readers") {
-  Kept f;
+  ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   const auto writer = f.open();
   CHECK(Talk::open(f.model, f.store, "a talk", f.options, FullLoad{}).error().code == ErrorCode::busy);
@@ -167,7 +167,7 @@ TEST_CASE("only one writer at a time, any number of readers") {
 }
 
 TEST_CASE("a prompt that does not fit changes nothing") {
-  Kept f;
+  ConversationFixture f;
   f.options.capacity = 64;
   auto talk = f.open();
   REQUIRE(talk.advance(toy_tokens(60), f.logits));
@@ -179,7 +179,7 @@ TEST_CASE("a prompt that does not fit changes nothing") {
 }
 
 TEST_CASE("a store that fails while saving leaves what was saved") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(100);
   f.turn(tokens, 60);
   for (std::uint64_t call = 0; call < 3; ++call) {  // the object, the first and the second copy of the manifest
@@ -203,7 +203,7 @@ struct Unlisted : MemoryStore {
 };
 
 TEST_CASE("a save whose leftovers cannot be erased is a save") {
-  Kept f;
+  ConversationFixture f;
   Unlisted store;
   const auto tokens = toy_tokens(60);
   auto talk = Conversation<toy::Backend, Unlisted>::open(f.model, store, "a talk", f.options).value();
@@ -215,7 +215,7 @@ TEST_CASE("a save whose leftovers cannot be erased is a save") {
 }
 
 TEST_CASE("whichever byte of a saved conversation is damaged, the answer is right and the report says what was done") {
-  Kept f;
+  ConversationFixture f;
   const auto tokens = toy_tokens(45);
   f.turn(tokens, 20);
   f.turn(tokens, 40);
@@ -240,7 +240,7 @@ TEST_CASE("whichever byte of a saved conversation is damaged, the answer is righ
 }
 
 TEST_CASE("two conversations in one folder are told apart") {
-  Kept f;
+  ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   Manifest manifest = load_manifest(f.store, f.folder())->manifest;
   manifest.conversation = "another talk";
@@ -249,7 +249,7 @@ TEST_CASE("two conversations in one folder are told apart") {
 }
 
 TEST_CASE("wrong calls are refused") {
-  Kept f;
+  ConversationFixture f;
   auto talk = f.open();
   CHECK_THROWS_AS((void)talk.cache(), PreconditionError);
   CHECK_THROWS_AS((void)talk.advance({}, f.logits), PreconditionError);
