@@ -16,7 +16,7 @@ say() { printf '== %s\n' "$*" >&2; }
 # For this machine: another architecture's package of the same name does not count.
 is_installed() {
   dpkg-query --show --showformat='${Architecture} ${db:Status-Status}\n' "$1" 2>/dev/null |
-    grep --quiet --line-regexp --extended-regexp "(all|$(dpkg --print-architecture)) installed"
+    grep --line-regexp --extended-regexp "(all|$(dpkg --print-architecture)) installed" >/dev/null
 }
 
 # install_packages NAME...: installs those that are missing, as root or through sudo. Where it may not, it says what to

@@ -1,7 +1,5 @@
 #include "krul/model/gguf.hpp"
 
-#include "quoted.hpp"
-
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,6 +13,8 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+
+#include "quoted.hpp"
 
 namespace krul {
 namespace {

@@ -1,11 +1,11 @@
 #include "krul/model/tokenizer.hpp"
 
-#include "quoted.hpp"
-
 #include <xxhash.h>
 
 #include <algorithm>
 #include <limits>
+
+#include "quoted.hpp"
 
 namespace krul {
 
