@@ -14,7 +14,7 @@
 namespace krul {
 
 /// What a backend's caches give back when they go, for the next one: the first touch of a page can cost more than
-/// undoing the coding of the rows that come to lie in it. Keeps what was given back last.
+/// decoding the rows that come to lie in it. Keeps what was given back last.
 class HostKvMemory {
  public:
   [[nodiscard]] AlignedBuffer take(std::size_t bytes) {

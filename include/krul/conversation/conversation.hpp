@@ -33,7 +33,7 @@ struct ConversationOptions {
   std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
   std::size_t capacity = 0;                     ///< tokens of the live cache; 0: the model's context
   std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
-  std::size_t threads = 1;          ///< that code and undo the coding, unless the model lends its own team
+  std::size_t threads = 1;          ///< that code and decode, unless the model lends its own team
   bool read_only = false;           ///< never saves, and needs no lock
   std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };

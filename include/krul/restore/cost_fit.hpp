@@ -112,7 +112,7 @@ struct Line {
 /// What a layer takes on this machine, from measured restores of several shapes.
 ///
 /// Projecting and finishing are lines over rows; their constants together are the cost of a call. Attending is so much
-/// a pair of a row and a key, so much a key, and so much a row, which counts as finishing it. Undoing the coding is so
+/// a pair of a row and a key, so much a key, and so much a row, which counts as finishing it. Decoding is so
 /// much a row, 0 if nothing was decoded.
 /// @throws PreconditionError if there are no samples, one has no rows, pairs or keys, or a time is not above zero
 [[nodiscard]] inline LayerCosts fit_layer_costs(std::span<const LayerSample> samples) {
