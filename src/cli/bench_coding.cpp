@@ -60,7 +60,7 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
                            {"smaller than f16"},
                            {"coding", "us a token and core"},
                            {"of recompute", "%"},
-                           {"undoing", "us a token and core"},
+                           {"decoding", "us a token and core"},
                            {"of recompute", "%"}});
   for (std::size_t i = 1; i < alternatives.size(); ++i) {
     const auto encoding = report.compare(i, 0, &CodingFigures::encode_us),

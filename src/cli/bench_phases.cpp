@@ -39,10 +39,19 @@ struct Roofs {
   double matrices, attention, reading;
 };
 
+/// What all matrices of the layers have in common.
+WeightForm form_of_layers(const DecoderFile& model) {
+  for (const auto& layer : model.layers)
+    for (const auto* tensor : {layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down})
+      if (!has_four_bits(tensor->type)) return WeightForm::any;
+  return WeightForm::four_bits;
+}
+
 Roofs measure_roofs(CpuModel& model) {
   const bool bf16 = attention_arithmetic(model.precision(), Processor::detect()) == ElementType::bf16;
   const auto attention = bf16 ? Precision::bf16 : Precision::f32;
-  return {eval::measure_arithmetic_roof(model.precision(), model.workers()),
+  const auto form = form_of_layers(model.description());
+  return {eval::measure_arithmetic_roof(model.precision(), model.workers(), form),
           eval::measure_arithmetic_roof(attention, model.workers()), eval::measure_reading_roof(model.workers())};
 }
 
@@ -54,9 +63,11 @@ std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& fig
              keys = static_cast<double>(geometry.kv_values()), vocabulary = static_cast<double>(geometry.vocabulary);
   const double projected = hidden * (queries + 2 * keys), finished = hidden * (queries + 3 * mlp),
                output = hidden * vocabulary;
-  const double weight_bytes = static_cast<double>(model.weight_bytes()) /
-                              (static_cast<double>(geometry.layers) * (projected + finished) + output);
-  const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights) {
+  const auto bytes = model.weight_bytes();
+  const double bytes_each =
+      static_cast<double>(bytes.layers) / (static_cast<double>(geometry.layers) * (projected + finished));
+  const double output_bytes_each = static_cast<double>(bytes.output) / output;
+  const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights, double weight_bytes) {
     const Work work{2 * weights * static_cast<double>(step.rows),
                     weights * weight_bytes * static_cast<double>(step.calls)};
     return part_of_pass(name, work, step.seconds, roofs.matrices, roofs.reading);
@@ -64,10 +75,10 @@ std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& fig
   const Work attended{4 * queries * static_cast<double>(figures.attend.keys),
                       2 * static_cast<double>(geometry.kv_row_bytes() * figures.attend.all_keys)};
   std::vector<Phase> phases{{"embedding", {}, figures.embed.seconds},
-                            matrix("norm, Q, K, V, rotary", figures.project, projected),
+                            matrix("norm, Q, K, V, rotary", figures.project, projected, bytes_each),
                             part_of_pass("attention", attended, figures.attend.seconds, roofs.attention, roofs.reading),
-                            matrix("output, norm, MLP", figures.finish, finished),
-                            matrix("logits", figures.logits, output)};
+                            matrix("output, norm, MLP", figures.finish, finished, bytes_each),
+                            matrix("logits", figures.logits, output, output_bytes_each)};
   Phase all{"all", {}};
   for (const auto& phase : phases) {
     all.work.operations += phase.work.operations;

@@ -97,7 +97,7 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   }
   std::printf("%zu texts, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", texts.size(), tokens, taken_s,
               columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
-  std::printf("coding as krul-compact: %.0f us a token and core, undoing it: %.0f us\n%s: %s\n", speed.encode_us,
+  std::printf("coding as krul-compact: %.0f us a token and core, decoding it: %.0f us\n%s: %s\n", speed.encode_us,
               speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes)).c_str());
 }
 

@@ -21,7 +21,7 @@ namespace {
 /// Of the file with the costs; another one is measured again.
 constexpr int costs_version = 2;
 
-/// What the undoing of a profile's coding is called among the codecs.
+/// What the decoding of a profile's coding is called among the codecs.
 std::string profile_key(const std::string& profile, StepScale step) {
   return profile + " step " + std::to_string(step.code);
 }
@@ -84,7 +84,7 @@ double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& me
   std::vector<double> row_s;
   const eval::Alternative<eval::TimedRestore> alternative{
       "", [&] { return unwrap(meter.restore(store, shape, coding.plan.profile)); }};
-  const Restores restores = rounds.run("how " + coding.name + " is undone", std::span(&alternative, 1), shares);
+  const Restores restores = rounds.run("how " + coding.name + " is decoded", std::span(&alternative, 1), shares);
   for (const auto& restore : restores.front()) {
     double seconds = 0;
     for (const auto& event : restore.report.timeline.events())
@@ -326,7 +326,7 @@ MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool, const eval::
   return costs;
 }
 
-/// Sets the profile that strategies code by. What undoing its coding takes is measured once and kept.
+/// Sets the profile that strategies code by. What decoding takes is measured once and kept.
 void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile,
                            RestoreRounds& rounds) {
   if (!profile) return;
@@ -384,7 +384,7 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
       layer.attend_key_s * 1e6);
   std::printf("embedding and logits: %.2f ms\n", costs.pass_s * 1e3);
   for (const auto& [codec, row_s] : costs.decode_row_s)
-    std::printf("undoing %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
+    std::printf("decoding %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
   std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", costs.disk.bytes_per_s / 1e6,
               costs.disk.latency_s * 1e6, costs.memory.bytes_per_s / 1e6);
   std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.open_s * 1e3, costs.open_s_per_byte * 1e9);

@@ -55,7 +55,7 @@ struct MachineCosts {
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
 
 /// The kept costs, or measured now (and kept) if there are none.
-/// @param profile  that strategies code by; what undoing its coding takes is measured once and kept; may be none
+/// @param profile  that strategies code by; what decoding takes is measured once and kept; may be none
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool,
                                          const std::shared_ptr<const Profile>& profile = {},
                                          const eval::Patience<>& patience = eval::Patience(calibration_patience_s));

@@ -25,11 +25,11 @@ double fastest(Workers& workers, Task&& task) {
 
 }  // namespace
 
-double measure_arithmetic_roof(Precision precision, Workers& workers) {
+double measure_arithmetic_roof(Precision precision, Workers& workers, WeightForm form) {
   const KrulKernels kernels(precision);
   std::atomic<double> operations{0};
   const double taken = fastest(workers, [&](std::size_t index, std::size_t) {
-    const double done = kernels.multiply_registers(1'000'000);
+    const double done = kernels.multiply_registers(1'000'000, form);
     if (index == 0) operations = done;
   });
   return operations * static_cast<double>(workers.threads()) / taken;

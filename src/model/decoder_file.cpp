@@ -192,12 +192,26 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   return model;
 }
 
-Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out) {
+namespace {
+
+/// The bytes of rows that hold so many values.
+std::span<const std::byte> bytes_of_rows(const GgufTensor& tensor, std::size_t first, std::size_t values) {
   const std::size_t width = tensor.shape.empty() ? 0 : static_cast<std::size_t>(tensor.shape[0]);
-  expects(width > 0 && out.size() % width == 0 && first * width + out.size() <= tensor.values(),
+  expects(width > 0 && values % width == 0 && first * width + values <= tensor.values(),
           "read_rows: the rows lie outside the tensor");
   const std::size_t row_bytes = width / block_values(tensor.type) * block_bytes(tensor.type);
-  return dequantize(tensor.type, tensor.data.subspan(first * row_bytes, out.size() / width * row_bytes), out);
+  return tensor.data.subspan(first * row_bytes, values / width * row_bytes);
+}
+
+}  // namespace
+
+Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out) {
+  return dequantize(tensor.type, bytes_of_rows(tensor, first, out.size()), out);
+}
+
+Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span<FourBitBlock> out) {
+  expects(has_four_bits(tensor.type), "read_four_bit_rows: the tensor holds no blocks of four bits");
+  return read_four_bit_blocks(tensor.type, bytes_of_rows(tensor, first, out.size() * four_bit_values), out);
 }
 
 std::string weights_hash(const GgufFile& file) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "krul/core/half.hpp"
+#include "krul/model/four_bit_block.hpp"
 
 namespace krul {
 namespace {
@@ -137,6 +138,15 @@ void q6_k_block(const Byte* block, float* to) {
   }
 }
 
+std::string wrong_size(std::size_t values, GgufTypeLayout layout, std::size_t bytes) {
+  return std::to_string(values) + " values of type " + std::string(layout.name) + " do not take " +
+         std::to_string(bytes) + " bytes; give whole blocks";
+}
+
+bool is_whole(std::size_t values, GgufTypeLayout layout, std::size_t bytes) {
+  return values % layout.block_values == 0 && bytes == values / layout.block_values * layout.block_bytes;
+}
+
 template <auto block>
 void each_block(GgufType type, std::span<const std::byte> blocks, std::span<float> values) {
   const auto [id, type_name, values_each, bytes_each] = layout_of(type);
@@ -152,11 +162,8 @@ Status dequantize(GgufType type, std::span<const std::byte> blocks, std::span<fl
   if (!layout)
     return fail(ErrorCode::unsupported,
                 "tensor type " + std::to_string(static_cast<std::uint32_t>(type)) + " is not one that krul reads");
-  if (values.size() % layout->block_values != 0 ||
-      blocks.size() != values.size() / layout->block_values * layout->block_bytes)
-    return fail(ErrorCode::invalid_argument, std::to_string(values.size()) + " values of type " +
-                                                 std::string(layout->name) + " do not take " +
-                                                 std::to_string(blocks.size()) + " bytes; give whole blocks");
+  if (!is_whole(values.size(), *layout, blocks.size()))
+    return fail(ErrorCode::invalid_argument, wrong_size(values.size(), *layout, blocks.size()));
   switch (type) {
     case GgufType::f32:
       to_float(ElementType::f32, blocks, values);
@@ -191,6 +198,29 @@ Status dequantize(GgufType type, std::span<const std::byte> blocks, std::span<fl
     case GgufType::q6_k:
       each_block<q6_k_block>(type, blocks, values);
       break;
+  }
+  return {};
+}
+
+Status read_four_bit_blocks(GgufType type, std::span<const std::byte> blocks, std::span<FourBitBlock> out) {
+  const auto layout = gguf_type_layout(static_cast<std::uint32_t>(type));
+  if (!layout || !has_four_bits(type))
+    return fail(ErrorCode::unsupported, "tensor type " + std::to_string(static_cast<std::uint32_t>(type)) +
+                                            " does not hold its values in blocks of four bits");
+  if (!is_whole(out.size() * four_bit_values, *layout, blocks.size()))
+    return fail(ErrorCode::invalid_argument, wrong_size(out.size() * four_bit_values, *layout, blocks.size()));
+  const auto* from = reinterpret_cast<const Byte*>(blocks.data());
+  const std::size_t each = layout->block_values / four_bit_values;
+  for (std::size_t done = 0; done < out.size(); done += each, from += layout->block_bytes) {
+    if (type == GgufType::q4_k) {
+      for (std::size_t index = 0; index < each; ++index) {
+        const auto [scale, minimum] = sub_block(from, static_cast<int>(index));
+        out[done + index] = {scale, -minimum};
+      }
+    } else {
+      const float scale = f16_at(from);
+      out[done] = {scale, type == GgufType::q4_0 ? -8.0F * scale : f16_at(from + 2)};
+    }
   }
   return {};
 }

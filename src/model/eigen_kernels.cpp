@@ -10,28 +10,28 @@
 
 namespace krul {
 
-EigenKernels::Packed EigenKernels::make_packed(std::size_t columns, std::size_t depth,
-                                               std::span<std::byte> memory) const {
-  const std::size_t bytes = packed_bytes(columns, depth);
+EigenKernels::Packed EigenKernels::make_packed(const MatrixShape& shape, std::span<std::byte> memory) const {
+  const std::size_t bytes = packed_bytes(shape);
   expects(memory.size() >= bytes, "make_packed: the memory is too small");
   Packed packed;
-  packed.columns_ = columns;
-  packed.depth_ = depth;
+  packed.columns_ = shape.columns;
+  packed.depth_ = shape.depth;
   packed.weights_ = {reinterpret_cast<float*>(memory.data()), bytes / sizeof(float)};
   return packed;
 }
 
-void EigenKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch&) const {
+void EigenKernels::pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch&) const {
   detail::check_pack(packed, panel, weights);
   const auto values = packed.weights_;
   const std::size_t begin = panel * panel_columns * packed.depth_;
-  std::memcpy(&values[begin], weights.data(), weights.size_bytes());
-  const std::size_t end = begin + weights.size();
+  std::memcpy(&values[begin], weights.values.data(), weights.values.size_bytes());
+  const std::size_t end = begin + weights.values.size();
   const std::size_t panel_values = panel_columns * packed.depth_;
   std::memset(values.data() + end, 0, ((end + panel_values - 1) / panel_values * panel_values - end) * sizeof(float));
 }
 
-void EigenKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+void EigenKernels::prepare(const Packed&, std::span<const float> values, std::size_t first,
+                           std::span<std::byte> row) const {
   detail::prepare_plain(ops_, ElementType::f32, values, first, row);
 }
 

@@ -14,7 +14,7 @@
 namespace krul {
 namespace {
 
-using detail::group_values, detail::strip_columns;
+using detail::FourBitWeights, detail::group_values, detail::strip_columns;
 
 /// Inputs of one step, and bytes that they take in a strip.
 struct Step {
@@ -56,6 +56,27 @@ void hadamard(std::span<float> group) {
       }
 }
 
+/// One column of weights of four bits. Codes come back from the values, which were made from them with one rounding.
+/// @param blocks  [values / 32]
+void pack_four_bits(std::span<const float> values, std::span<const FourBitBlock> blocks, std::size_t column,
+                    std::byte* strip) {
+  constexpr std::size_t lanes = FourBitWeights::columns / 2;
+  const std::size_t part = column % FourBitWeights::columns, lane = part % lanes;
+  const int shift = part < lanes ? 0 : 4;
+  const std::size_t whole = (values.size() + group_values - 1) / group_values * group_values / four_bit_values;
+  auto* to = reinterpret_cast<FourBitWeights*>(strip) + column / FourBitWeights::columns * whole;
+  for (std::size_t b = 0; b < blocks.size(); ++b, ++to) {
+    const auto [scale, minimum] = blocks[b];
+    for (std::size_t k = 0; k < four_bit_values; ++k) {
+      const float code = (values[b * four_bit_values + k] - minimum) / scale;
+      const float known = code > 0 ? std::min(code, 15.0F) : 0.0F;  // not so if the scale is zero
+      to->codes[k / 4][lane][k % 4] |= static_cast<std::uint8_t>(static_cast<int>(known + 0.5F) << shift);
+    }
+    to->scales[part] = scale;
+    to->minima[part] = minimum;
+  }
+}
+
 }  // namespace
 
 KrulKernels::KrulKernels(Precision precision, const Processor& processor)
@@ -74,8 +95,12 @@ InstructionLevel KrulKernels::level() const noexcept {
   return micro_->level;
 }
 
-double KrulKernels::multiply_registers(std::size_t rounds) const {
-  return micro_->multiply_registers(rounds);
+double KrulKernels::multiply_registers(std::size_t rounds, WeightForm form) const {
+  return keeps_four_bits(form) ? micro_->four_bits->multiply_registers(rounds) : micro_->multiply_registers(rounds);
+}
+
+bool KrulKernels::keeps_four_bits(WeightForm form) const {
+  return form == WeightForm::four_bits && micro_->four_bits != nullptr;
 }
 
 std::size_t KrulKernels::steps(std::size_t depth) const {
@@ -83,34 +108,47 @@ std::size_t KrulKernels::steps(std::size_t depth) const {
   return (depth + inputs - 1) / inputs;
 }
 
-std::size_t KrulKernels::strip_bytes(std::size_t depth) const {
+std::size_t KrulKernels::strip_bytes(std::size_t depth, bool four_bits) const {
+  if (four_bits)
+    return steps(depth) * group_values / four_bit_values * strip_columns / FourBitWeights::columns *
+           sizeof(FourBitWeights);
   const std::size_t scales = precision_ == Precision::int8 ? strip_columns * sizeof(float) : 0;
   return steps(depth) * step_of(precision_).strip_bytes + scales;
 }
 
-std::size_t KrulKernels::packed_bytes(std::size_t columns, std::size_t depth) const {
-  return panels_of(columns) * (panel_columns / strip_columns) * strip_bytes(depth);
+std::size_t KrulKernels::packed_bytes(const MatrixShape& shape) const {
+  const std::size_t strips = panels_of(shape.columns) * (panel_columns / strip_columns);
+  return strips * strip_bytes(shape.depth, keeps_four_bits(shape.form));
 }
 
-KrulKernels::Packed KrulKernels::make_packed(std::size_t columns, std::size_t depth,
-                                             std::span<std::byte> memory) const {
-  expects(memory.size() >= packed_bytes(columns, depth), "make_packed: the memory is too small");
+KrulKernels::Packed KrulKernels::make_packed(const MatrixShape& shape, std::span<std::byte> memory) const {
+  expects(memory.size() >= packed_bytes(shape), "make_packed: the memory is too small");
   expects(reinterpret_cast<std::uintptr_t>(memory.data()) % 64 == 0, "make_packed: the memory is not aligned");
   Packed packed;
-  packed.columns_ = columns;
-  packed.depth_ = depth;
+  packed.columns_ = shape.columns;
+  packed.depth_ = shape.depth;
+  packed.four_bits_ = keeps_four_bits(shape.form);
   packed.strips_ = memory.data();
   return packed;
 }
 
-void KrulKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch&) const {
+void KrulKernels::pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch&) const {
   detail::check_pack(packed, panel, weights);
-  const std::size_t depth = packed.depth_, bytes = strip_bytes(depth);
-  const std::size_t columns = weights.size() / depth;
+  const std::size_t depth = packed.depth_, bytes = strip_bytes(depth, packed.four_bits_);
+  const std::size_t columns = weights.values.size() / depth;
+  const std::size_t blocks = packed.four_bits_ ? depth / four_bit_values : 0;
+  if (packed.four_bits_)
+    expects(depth % four_bit_values == 0 && weights.blocks.size() == columns * blocks,
+            "pack: the matrix was said to hold four bits, and the weights have no such blocks");
   std::byte* strip = packed.strips_ + panel * (panel_columns / strip_columns) * bytes;
   std::memset(strip, 0, panels_of(columns) * (panel_columns / strip_columns) * bytes);
-  for (std::size_t column = 0; column < columns; ++column)
-    pack_column(weights.subspan(column * depth, depth), column % strip_columns, strip + column / strip_columns * bytes);
+  for (std::size_t column = 0; column < columns; ++column, strip += column % strip_columns == 0 ? bytes : 0) {
+    const auto values = weights.values.subspan(column * depth, depth);
+    if (packed.four_bits_)
+      pack_four_bits(values, weights.blocks.subspan(column * blocks, blocks), column % strip_columns, strip);
+    else
+      pack_column(values, column % strip_columns, strip);
+  }
 }
 
 void KrulKernels::pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const {
@@ -147,7 +185,8 @@ std::size_t KrulKernels::row_bytes(std::size_t depth) const {
   return steps(depth) * micro_->step_bytes;
 }
 
-void KrulKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+void KrulKernels::prepare(const Packed& packed, std::span<const float> values, std::size_t first,
+                          std::span<std::byte> row) const {
   if (micro_->widens) {
     expects((first + values.size()) * sizeof(float) <= row.size(), "prepare: the values lie outside the row");
     auto* const to = reinterpret_cast<float*>(row.data()) + first;
@@ -166,14 +205,16 @@ void KrulKernels::prepare(std::span<const float> values, std::size_t first, std:
   expects(first % group_values == 0, "prepare: the values do not begin where a group does");
   expects((first / group_values + groups) * micro_->step_bytes <= row.size(),
           "prepare: the values lie outside the row");
-  std::byte* group = row.data() + first / group_values * micro_->step_bytes;
-  for (std::size_t k = 0; k < values.size(); k += group_values, group += micro_->step_bytes) {
+  const auto quantise = packed.four_bits_ ? micro_->four_bits->quantise : micro_->quantise;
+  const std::size_t group_bytes = packed.four_bits_ ? sizeof(detail::FourBitRow) : micro_->step_bytes;
+  std::byte* group = row.data() + first / group_values * group_bytes;
+  for (std::size_t k = 0; k < values.size(); k += group_values, group += group_bytes) {
     if (values.size() - k >= group_values) {
-      micro_->quantise(&values[k], group);
+      quantise(&values[k], group);
     } else {
       std::array<float, group_values> last{};
       std::copy(values.begin() + static_cast<std::ptrdiff_t>(k), values.end(), last.begin());
-      micro_->quantise(last.data(), group);
+      quantise(last.data(), group);
     }
   }
 }
@@ -183,7 +224,9 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
   const std::size_t one_row = row_bytes(packed.depth_);
   const std::size_t count = detail::check_multiply(packed, panels, one_row, rows.size(), y.size());
   const std::size_t tiles = (count + micro_->rows - 1) / micro_->rows;
-  const std::size_t bytes = strip_bytes(packed.depth_);
+  const std::size_t bytes = strip_bytes(packed.depth_, packed.four_bits_);
+  const auto micro_multiply = packed.four_bits_ ? micro_->four_bits->multiply : micro_->multiply;
+  const std::size_t line = packed.four_bits_ ? 64 : 128;  // by which reading moves on, as two vectors pass by two
   constexpr std::size_t strips = panel_columns / strip_columns;
   detail::StripProduct product{.rows = nullptr,
                                .row_bytes = one_row,
@@ -202,12 +245,12 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
       product.y = y.data() + begin * product.stride + strip * strip_columns;
       if (tiles == 1) {
         product.next = product.strip + near_bytes;
-        product.next_step = 128;
+        product.next_step = line;
       } else {
         product.next = product.strip + bytes + bytes * tile / tiles;
-        product.next_step = 128 / tiles;
+        product.next_step = line / tiles;
       }
-      micro_->multiply(product);
+      micro_multiply(product);
     }
 }
 

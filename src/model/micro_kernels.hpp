@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "krul/core/instruction_level.hpp"
+#include "krul/model/four_bit_block.hpp"
 #include "krul/model/precision.hpp"
 
 namespace krul::detail {
@@ -38,12 +39,32 @@ struct Int16Group {
   std::int32_t start;  ///< -128 * sum of the values
 };
 
+/// One group of a row as products with weights of four bits take it. They keep the codes of their file, so rows are not
+/// transformed either; each block of 32 inputs has a scale of its own.
+struct FourBitRow {
+  struct Block {
+    std::int8_t values[four_bit_values];
+    float scale;
+    float sum;  ///< scale * sum of the values: what minima are multiplied with
+  };
+  Block blocks[group_values / four_bit_values];
+};
+
+/// Weights of four bits: 32 inputs of 16 columns.
+struct FourBitWeights {
+  static constexpr std::size_t columns = 16;
+  std::uint8_t codes[four_bit_values / 4][8][4];  ///< of four inputs of a column: its lower half, and column + 8 above
+  float scales[columns];
+  float minima[columns];
+};
+
 /// A few rows times one strip of packed weights.
 ///
 /// How a strip lies in memory, with d steps:
 ///   f32   [d][32] f32, a step is one input
 ///   bf16  [d][32][2] bf16, a step is two inputs; of rows, two f32 if the kernels widen
 ///   int8  [d][16][32][4] u8, a step is a group, then [32] f32: what the sums of each column are multiplied with
+///   weights of four bits  [2][2 d] FourBitWeights, of columns 0 to 15 and 16 to 31; a step is a group
 struct StripProduct {
   const std::byte* rows;
   std::size_t row_bytes;
@@ -52,10 +73,18 @@ struct StripProduct {
   std::size_t steps;
   float* y;
   std::size_t stride;  ///< between two rows of y
-  /// Weights that are brought near meanwhile: two vectors' worth at `next` in each step of two vectors, which then
-  /// moves on by next_step bytes.
+  /// Weights that are brought near meanwhile: a cache line at `next`, which then moves on by next_step bytes, for each
+  /// line that is read.
   const std::byte* next;
   std::size_t next_step;
+};
+
+/// What is different for weights of four bits.
+struct FourBitKernels {
+  void (*multiply)(const StripProduct&);
+  /// One group of values, rounded, to a FourBitRow at `to`.
+  void (*quantise)(const float* values, std::byte* to);
+  double (*multiply_registers)(std::size_t rounds);
 };
 
 /// The innermost loops for one precision and one instruction level. Plain functions, chosen once.
@@ -72,6 +101,7 @@ struct MicroKernels {
   void (*quantise)(const float* values, std::byte* to) = nullptr;
   /// Does nothing but products, on registers; returns how many operations those were.
   double (*multiply_registers)(std::size_t rounds);
+  const FourBitKernels* four_bits = nullptr;  ///< int8: where keeping codes of four bits is faster
 };
 
 /// There is a specialisation for each level that has code of its own for a precision.

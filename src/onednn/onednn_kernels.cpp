@@ -156,31 +156,30 @@ OnednnKernels::Scratch OnednnKernels::make_scratch() const {
   return scratch;
 }
 
-std::size_t OnednnKernels::packed_bytes(std::size_t columns, std::size_t depth) const {
-  return panels_of(columns) * shared_->primitives(depth)->panel_bytes;
+std::size_t OnednnKernels::packed_bytes(const MatrixShape& shape) const {
+  return panels_of(shape.columns) * shared_->primitives(shape.depth)->panel_bytes;
 }
 
-OnednnKernels::Packed OnednnKernels::make_packed(std::size_t columns, std::size_t depth,
-                                                 std::span<std::byte> memory) const {
-  expects(memory.size() >= packed_bytes(columns, depth), "make_packed: the memory is too small");
+OnednnKernels::Packed OnednnKernels::make_packed(const MatrixShape& shape, std::span<std::byte> memory) const {
+  expects(memory.size() >= packed_bytes(shape), "make_packed: the memory is too small");
   Packed packed;
-  packed.columns_ = columns;
-  packed.depth_ = depth;
-  packed.primitives_ = shared_->primitives(depth);
+  packed.columns_ = shape.columns;
+  packed.depth_ = shape.depth;
+  packed.primitives_ = shared_->primitives(shape.depth);
   packed.weights_ = memory.data();
   return packed;
 }
 
-void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const {
+void OnednnKernels::pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch& scratch) const {
   detail::check_pack(packed, panel, weights);
   const OneThread guard;
   const std::size_t depth = packed.depth_, panel_values = panel_columns * depth;
   const dnnl::memory::desc plain({dim(depth), dim(panel_columns)}, dnnl::memory::data_type::f32,
                                  dnnl::memory::format_tag::ba);
   std::vector<float> last;  // the last panel, filled up with zeros
-  for (; !weights.empty(); ++panel) {
-    std::span<const float> from = weights.first(std::min(panel_values, weights.size()));
-    weights = weights.subspan(from.size());
+  for (std::span<const float> left = weights.values; !left.empty(); ++panel) {
+    std::span<const float> from = left.first(std::min(panel_values, left.size()));
+    left = left.subspan(from.size());
     if (from.size() < panel_values) {
       last.assign(panel_values, 0.0F);
       std::copy(from.begin(), from.end(), last.begin());
@@ -194,7 +193,8 @@ void OnednnKernels::pack(Packed& packed, std::size_t panel, std::span<const floa
   scratch.state_->stream.wait();
 }
 
-void OnednnKernels::prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+void OnednnKernels::prepare(const Packed&, std::span<const float> values, std::size_t first,
+                            std::span<std::byte> row) const {
   detail::prepare_plain(shared_->ops, input_type(), values, first, row);
 }
 

@@ -194,7 +194,7 @@ inline void level_groups(std::vector<std::size_t>& fronts, const Profile& profil
 }
 
 /// Whether rows by themselves bring the first token sooner than rows coded by the profile: where the link is fast,
-/// undoing takes longer than reading. They take several times the bytes, so equally soon is not enough.
+/// decoding takes longer than reading. They take several times the bytes, so equally soon is not enough.
 [[nodiscard]] inline bool plain_is_sooner(const Strategy& strategy, const SavePlan& plain, const SavePlan& joint,
                                           const SaveSituation& situation) {
   constexpr double worth = 0.95;

@@ -20,8 +20,8 @@ struct LayerCosts {
   double finish_row_s = 0;   ///< per row that is finished (output projection, MLP)
   double attend_pair_s = 0;  ///< per pair of a row and a key it sees
   double attend_key_s = 0;   ///< per key that some row sees: bringing it to the cores, however many rows there are
-  double decode_row_s = 0;   ///< per stored row whose coding is undone (K and V)
-  double joint_row_s = 0;    ///< the same where a profile's coding is undone
+  double decode_row_s = 0;   ///< per stored row that is decoded (K and V)
+  double joint_row_s = 0;    ///< the same where a profile coded it
 };
 
 /// All that a planner knows about a machine and a model. Every layer costs the same in the models krul runs.

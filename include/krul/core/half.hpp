@@ -25,6 +25,14 @@ namespace krul {
 
 namespace detail {
 
+#if defined(__x86_64__)
+// Instructions by their builtins: <immintrin.h> would cost whoever includes this header a second of compiling.
+using FourFloats [[gnu::vector_size(16)]] = float;
+using EightFloats [[gnu::vector_size(32)]] = float;
+using EightHalves [[gnu::vector_size(16)]] = short;
+inline constexpr int nearest_even = 0;
+#endif
+
 /// Conversions without processor support: the same bits as the instructions give, for every input.
 [[nodiscard]] inline std::uint16_t plain_f16_from_float(float value) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -53,8 +61,8 @@ namespace detail {
 /// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes quiet.
 [[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
 #if defined(__F16C__)
-  const __m128i packed = _mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT);
-  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(packed));
+  const detail::FourFloats floats = {value, 0, 0, 0};
+  return static_cast<std::uint16_t>(__builtin_ia32_vcvtps2ph(floats, detail::nearest_even)[0]);
 #elif defined(__aarch64__)
   const auto half = static_cast<__fp16>(value);
   std::uint16_t bits;
@@ -67,7 +75,8 @@ namespace detail {
 
 [[nodiscard]] inline float float_from_f16(std::uint16_t value) noexcept {
 #if defined(__F16C__)
-  return _cvtsh_ss(value);
+  const detail::EightHalves halves = {static_cast<short>(value), 0, 0, 0, 0, 0, 0, 0};
+  return __builtin_ia32_vcvtph2ps(halves)[0];
 #elif defined(__aarch64__)
   __fp16 half;
   std::memcpy(&half, &value, sizeof half);
@@ -83,12 +92,16 @@ namespace detail {
 /// Whole vectors of eight values of f16 or bf16.
 /// @return how many values were converted
 KRUL_AVX2 inline std::size_t to_float_avx2(ElementType type, const std::byte* from, std::size_t count, float* to) {
+  using EightBits [[gnu::vector_size(32)]] = std::uint32_t;
+  using EightShorts [[gnu::vector_size(16)]] = std::uint16_t;
   std::size_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i));
-    _mm256_storeu_ps(to + i, type == ElementType::f16
-                                 ? _mm256_cvtph_ps(packed)
-                                 : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(packed), 16)));
+    EightHalves packed;
+    std::memcpy(&packed, from + 2 * i, sizeof packed);
+    const EightFloats values = type == ElementType::f16
+                                   ? __builtin_ia32_vcvtph2ps256(packed)
+                                   : (EightFloats)(__builtin_convertvector((EightShorts)packed, EightBits) << 16);
+    std::memcpy(to + i, &values, sizeof values);
   }
   return i;
 }
@@ -96,9 +109,12 @@ KRUL_AVX2 inline std::size_t to_float_avx2(ElementType type, const std::byte* fr
 /// The inverse, of f16.
 KRUL_AVX2 inline std::size_t f16_from_float_avx2(const float* from, std::size_t count, std::byte* to) {
   std::size_t i = 0;
-  for (; i + 8 <= count; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 2 * i),
-                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i + 8 <= count; i += 8) {
+    EightFloats values;
+    std::memcpy(&values, from + i, sizeof values);
+    const EightHalves packed = __builtin_ia32_vcvtps2ph256(values, nearest_even);
+    std::memcpy(to + 2 * i, &packed, sizeof packed);
+  }
   return i;
 }
 #endif

@@ -28,7 +28,7 @@ struct HistoryRows {
 };
 
 /// Codes the rows of a whole history into bytes and back, as somebody else has published it. For comparison only: the
-/// bytes are never stored, so they carry no checks. All that undoing takes is in them, but for what is the same for
+/// bytes are never stored, so they carry no checks. All that decoding takes is in them, but for what is the same for
 /// every conversation of a model.
 ///
 ///   encode(geometry, rows)    everything of one conversation

@@ -61,22 +61,26 @@ class AnyKernels {
   [[nodiscard]] std::size_t row_bytes(std::size_t depth) const {
     return std::visit([&](const auto& kernels) { return kernels.row_bytes(depth); }, kernels_);
   }
-  /// @throws PreconditionError as the chosen kernels
-  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
-    std::visit([&](const auto& kernels) { kernels.prepare(values, first, row); }, kernels_);
+  /// @throws PreconditionError as the chosen kernels; std::bad_variant_access if the matrix is of other kernels
+  void prepare(const Packed& packed, std::span<const float> values, std::size_t first, std::span<std::byte> row) const {
+    std::visit(
+        [&](const auto& kernels) {
+          using Own = typename std::remove_cvref_t<decltype(kernels)>::Packed;
+          kernels.prepare(std::get<Own>(packed.packed_), values, first, row);
+        },
+        kernels_);
   }
   [[nodiscard]] Scratch make_scratch() const {
     return std::visit([](const auto& kernels) { return Scratch(kernels.make_scratch()); }, kernels_);
   }
-  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const {
-    return std::visit([&](const auto& kernels) { return kernels.packed_bytes(columns, depth); }, kernels_);
+  [[nodiscard]] std::size_t packed_bytes(const MatrixShape& shape) const {
+    return std::visit([&](const auto& kernels) { return kernels.packed_bytes(shape); }, kernels_);
   }
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const {
-    return std::visit([&](const auto& kernels) { return Packed(kernels.make_packed(columns, depth, memory)); },
-                      kernels_);
+  [[nodiscard]] Packed make_packed(const MatrixShape& shape, std::span<std::byte> memory) const {
+    return std::visit([&](const auto& kernels) { return Packed(kernels.make_packed(shape, memory)); }, kernels_);
   }
   /// @throws PreconditionError as the chosen kernels; std::bad_variant_access if the parts come from other kernels
-  void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const {
+  void pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch& scratch) const {
     visit([&](const auto& kernels, auto& own, auto& own_scratch) { kernels.pack(own, panel, weights, own_scratch); },
           packed, scratch);
   }

@@ -30,6 +30,12 @@ struct CpuBackendOptions {
   std::string tokenizer = {};  ///< hash for the identity
 };
 
+/// Bytes that packed weights take.
+struct WeightBytes {
+  std::size_t layers = 0;
+  std::size_t output = 0;  ///< of the matrix that makes the logits
+};
+
 /// The forward pass of llama and qwen2 models on the cores of this machine.
 ///
 /// Weights are unpacked once into the kernels' layout; embedding rows are read from the mapped file when they are
@@ -62,8 +68,8 @@ class CpuBackend {
   [[nodiscard]] Precision precision() const;
   /// Sizes that the geometry does not tell. Its pointers are valid as long as this backend.
   [[nodiscard]] const DecoderFile& description() const;
-  /// Bytes of the packed weights.
-  [[nodiscard]] std::size_t weight_bytes() const;
+  /// What the packed weights take.
+  [[nodiscard]] WeightBytes weight_bytes() const;
   /// The team that runs the passes; others may use it between them.
   [[nodiscard]] Workers& workers();
 

@@ -7,6 +7,7 @@
 
 #include "krul/core/error.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/model/four_bit_block.hpp"
 #include "krul/model/gguf.hpp"
 
 namespace krul {
@@ -52,6 +53,11 @@ struct DecoderFile {
 /// @param out    [rows, tensor.shape[0]], within the tensor
 /// @throws PreconditionError if the rows lie outside the tensor
 [[nodiscard]] Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out);
+
+/// What the values of some rows of a matrix of four bits lie on.
+/// @param out  [rows, tensor.shape[0] / 32]
+/// @throws PreconditionError as read_rows, or if the tensor's type has no such blocks
+[[nodiscard]] Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span<FourBitBlock> out);
 
 /// XXH3-128 of the whole file, 32 hexadecimal digits: what names the weights in an Identity.
 [[nodiscard]] std::string weights_hash(const GgufFile& file);

@@ -30,16 +30,16 @@ class EigenKernels {
   [[nodiscard]] std::string name() const { return "eigen f32"; }
   [[nodiscard]] Precision precision() const noexcept { return Precision::f32; }
   [[nodiscard]] Scratch make_scratch() const { return {}; }
-  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const {
-    return panels_of(columns) * panel_columns * depth * sizeof(float);
+  [[nodiscard]] std::size_t packed_bytes(const MatrixShape& shape) const {
+    return panels_of(shape.columns) * panel_columns * shape.depth * sizeof(float);
   }
   /// @throws PreconditionError if the memory is too small
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const;
+  [[nodiscard]] Packed make_packed(const MatrixShape& shape, std::span<std::byte> memory) const;
   /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
-  void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
+  void pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch& scratch) const;
   [[nodiscard]] std::size_t row_bytes(std::size_t depth) const { return depth * sizeof(float); }
   /// @throws PreconditionError if the values lie outside the row
-  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
+  void prepare(const Packed& packed, std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
   [[nodiscard]] std::size_t block_rows() const noexcept { return 128; }
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,

@@ -26,6 +26,9 @@ struct MicroKernels;
 /// of activations has a scale of its own, and each column of weights has one. At level avx2, which multiplies words as
 /// fast as bytes, activations are rounded to 16 bits.
 ///
+/// Weights that a file holds in four bits keep their codes there: nothing of them is rounded, and their products with
+/// activations of 8 bits, which have a scale for every 32 inputs, take half the instructions.
+///
 /// Each sum has one order, so a row's bits do not depend on the rows and columns beside it.
 /// @source the transform: Ashkboos et al., QuaRot (arXiv:2404.00456), second-hand; there it is folded into the model
 class KrulKernels {
@@ -40,6 +43,7 @@ class KrulKernels {
     friend class KrulKernels;
     std::size_t columns_ = 0;
     std::size_t depth_ = 0;
+    bool four_bits_ = false;
     std::byte* strips_ = nullptr;  // whole panels of two strips each
   };
   struct Scratch {};
@@ -53,25 +57,26 @@ class KrulKernels {
   [[nodiscard]] InstructionLevel level() const noexcept;  ///< of its loops
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
   [[nodiscard]] Scratch make_scratch() const { return {}; }
-  [[nodiscard]] std::size_t packed_bytes(std::size_t columns, std::size_t depth) const;
+  [[nodiscard]] std::size_t packed_bytes(const MatrixShape& shape) const;
   /// @throws PreconditionError if the memory is too small or not aligned to 64 bytes
-  [[nodiscard]] Packed make_packed(std::size_t columns, std::size_t depth, std::span<std::byte> memory) const;
+  [[nodiscard]] Packed make_packed(const MatrixShape& shape, std::span<std::byte> memory) const;
   /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
-  void pack(Packed& packed, std::size_t panel, std::span<const float> weights, Scratch& scratch) const;
+  void pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch& scratch) const;
   [[nodiscard]] std::size_t row_bytes(std::size_t depth) const;
   /// @throws PreconditionError if the values lie outside the row, or do not begin where a group does
-  void prepare(std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
+  void prepare(const Packed& packed, std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,
                 Scratch& scratch) const;
   [[nodiscard]] std::size_t block_rows() const noexcept { return 12; }
   /// Runs the instructions that multiply `rounds` times on registers alone, to find how fast they can be.
   /// @return how many multiplications and additions that was
-  double multiply_registers(std::size_t rounds) const;
+  double multiply_registers(std::size_t rounds, WeightForm form = WeightForm::any) const;
 
  private:
+  [[nodiscard]] bool keeps_four_bits(WeightForm form) const;
   [[nodiscard]] std::size_t steps(std::size_t depth) const;
-  [[nodiscard]] std::size_t strip_bytes(std::size_t depth) const;
+  [[nodiscard]] std::size_t strip_bytes(std::size_t depth, bool four_bits) const;
   void pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const;
 
   Precision precision_;

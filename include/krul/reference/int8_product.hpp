@@ -46,4 +46,16 @@ namespace krul::reference {
   return bound;
 }
 
+/// The same where weights are not rounded, and activations as they are, in groups.
+/// @param activations, weights  [whole groups]
+[[nodiscard]] inline double rounded_activations_bound(std::span<const double> activations,
+                                                      std::span<const double> weights, std::size_t group) {
+  double bound = 0;
+  for (std::size_t begin = 0; begin < activations.size(); begin += group) {
+    const double e = half_step(activations.subspan(begin, group));
+    for (std::size_t k = begin; k < begin + group; ++k) bound += std::abs(weights[k]) * e;
+  }
+  return bound;
+}
+
 }  // namespace krul::reference

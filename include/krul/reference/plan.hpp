@@ -127,8 +127,8 @@ class SlowRestore {
     for (std::size_t t = 0; t < end; ++t) {
       const bool prompt = t >= plan.history;
       if (prompt || t < plan.prefix[layer]) before += cost.project_row_s;
-      const bool undone_before = stored.group_index > 0 && t >= plan.prefix[layer - 1];
-      if (!prompt && t >= plan.prefix[layer] && !undone_before)
+      const bool decoded_before = stored.group_index > 0 && t >= plan.prefix[layer - 1];
+      if (!prompt && t >= plan.prefix[layer] && !decoded_before)
         decode += static_cast<double>(stored.group_layers) *
                   (stored.joint_share * cost.joint_row_s + (1 - stored.joint_share) * cost.decode_row_s +
                    (stored.hidden_states ? cost.project_row_s : 0));

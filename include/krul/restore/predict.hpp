@@ -27,9 +27,9 @@ namespace krul {
 /// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do
 /// in layer l:
 ///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
-///   the cores' share of layer l's reads; wait for them; undo the coding of the suffix's rows
+///   the cores' share of layer l's reads; wait for them; decode the suffix's rows
 ///   attend and finish the rows that go on
-/// and `pass_s` at the end. Layers that were coded together are undone together, with the shallowest that wants a row,
+/// and `pass_s` at the end. Layers that were coded together are decoded together, with the shallowest that wants a row,
 /// and while the next request is read: a layer's requests take equal times then, and bring equal work. The cores' share
 /// of the reads stands before the wait, since a link that is late anyway hides it.
 class Predictor {
@@ -112,8 +112,8 @@ class Predictor {
       work("project", layer, cost.call_s + count(front + prompt) * cost.project_row_s);
       work("read", layer, static_cast<double>(reads.bytes) * costs_.link.core_s_per_byte);
       const StoredLayer& stored = sizes_.layers[layer];
-      const std::size_t undone_before = stored.group_index > 0 ? prefix[layer - 1] : history;
-      const double decode_s = count((undone_before - front) * stored.group_layers) * decode_row_s(layer);
+      const std::size_t decoded_before = stored.group_index > 0 ? prefix[layer - 1] : history;
+      const double decode_s = count((decoded_before - front) * stored.group_layers) * decode_row_s(layer);
       const double parts = stored.group_layers > 1 && reads.requests > 0 ? count(reads.requests) : 1;
       now = std::max({now, begin_s + read_s / parts, total.link_s - decode_s * (1 - 1 / parts)});
       work("decode", layer, decode_s);

@@ -40,7 +40,7 @@ struct RestoreJob {
 };
 
 /// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's
-/// cores recompute the front, undo the coding of what arrived, and run the prompt in the same pass, layer by layer.
+/// cores recompute the front, decode what arrived, and run the prompt in the same pass, layer by layer.
 ///
 /// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full

@@ -26,7 +26,7 @@ struct StoredLayer {
   double joint_share = 0;      ///< of its stored rows: those that a profile coded, 0 to 1
   bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
   std::uint64_t most_bytes = largest_request;  ///< of one request
-  std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: undone together
+  std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: decoded together
   std::size_t group_index = 0;   ///< which of them this is
 };
 

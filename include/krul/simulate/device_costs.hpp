@@ -33,7 +33,7 @@ struct RowCoding {
   bool entropy = false;   ///< whether values are entropy-coded
 };
 
-/// Seconds to undo the coding of K and V of one token in one layer: a product with the basis, the entropy decoder, and
+/// Seconds to decode K and V of one token in one layer: a product with the basis, the entropy decoder, and
 /// the row written to memory.
 /// @source ours; not measured on any accelerator
 [[nodiscard]] constexpr double decode_row_s(const RowCoding& coding, const ModelShape& shape,

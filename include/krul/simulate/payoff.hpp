@@ -62,7 +62,7 @@ struct MapCell {
   return scene;
 }
 
-/// Compares the mechanisms at one point. The link's latency stays the scene's; undoing a coding speeds up with the
+/// Compares the mechanisms at one point. The link's latency stays the scene's; decoding speeds up with the
 /// compute.
 /// @complexity a hundred predictions
 [[nodiscard]] inline MapCell map_cell(const Scene& base, const MapPoint& point) {

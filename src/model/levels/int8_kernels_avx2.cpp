@@ -1,6 +1,7 @@
 // int8 products by AVX2: of 16 bits each, or by dot products of bytes where the processor has them.
 #include <immintrin.h>
 
+#include "four_bit_kernels_avx2.hpp"
 #include "micro_kernels_generic.hpp"
 
 namespace krul::detail {
@@ -34,6 +35,7 @@ struct Bytes {
   }
 };
 using Values = Bytes;
+constexpr const FourBitKernels* four_bits = nullptr;
 #else
 /// Weights become words in registers, two instructions for all rows. Rows then may have words as well: they are rounded
 /// 256 times finer at no cost.
@@ -74,6 +76,7 @@ struct Words {
   }
 };
 using Values = Words;
+constexpr const FourBitKernels* four_bits = &FourBits::kernels;
 #endif
 
 /// Whole numbers are summed over one group in registers, floats over the groups in the first-level cache.
@@ -139,7 +142,8 @@ constexpr MicroKernels int8{.level = InstructionLevel::KRUL_LEVEL,
                             .step_bytes = sizeof(Values::Group),
                             .multiply = multiply,
                             .quantise = quantise<Values::Group>,
-                            .multiply_registers = multiply_registers};
+                            .multiply_registers = multiply_registers,
+                            .four_bits = four_bits};
 
 }  // namespace
 

@@ -23,14 +23,14 @@ Result<OnednnKernels> OnednnKernels::make(Precision) {
 OnednnKernels::Scratch OnednnKernels::make_scratch() const {
   return {};
 }
-std::size_t OnednnKernels::packed_bytes(std::size_t, std::size_t) const {
+std::size_t OnednnKernels::packed_bytes(const MatrixShape&) const {
   return 0;
 }
-OnednnKernels::Packed OnednnKernels::make_packed(std::size_t, std::size_t, std::span<std::byte>) const {
+OnednnKernels::Packed OnednnKernels::make_packed(const MatrixShape&, std::span<std::byte>) const {
   return {};
 }
-void OnednnKernels::pack(Packed&, std::size_t, std::span<const float>, Scratch&) const {}
-void OnednnKernels::prepare(std::span<const float>, std::size_t, std::span<std::byte>) const {}
+void OnednnKernels::pack(Packed&, std::size_t, const WeightRows&, Scratch&) const {}
+void OnednnKernels::prepare(const Packed&, std::span<const float>, std::size_t, std::span<std::byte>) const {}
 void OnednnKernels::multiply(const Packed&, PanelRange, std::span<const std::byte>, std::span<float>, Scratch&) const {}
 
 }  // namespace krul

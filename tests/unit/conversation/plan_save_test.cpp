@@ -148,7 +148,7 @@ TEST_CASE("behind an exact front the rest is coded more coarsely") {
   CHECK(detail::step_behind_front({20}, 50, 100).code == 20);
 }
 
-TEST_CASE("the default codes by the profile where the link is slow and by rows where undoing would take longer") {
+TEST_CASE("the default codes by the profile where the link is slow and by rows where decoding would take longer") {
   Situation situation;
   const auto profile = toy_profile(situation.model);
   const Strategy krul = strategy_named("krul").value();

@@ -284,7 +284,8 @@ TEST_CASE("the identity says what must match and what computed it") {
   CHECK(model.identity().kernels == "eigen f32");
   CHECK(model.identity().processor == Processor::detect().describe());
   CHECK(model.identity().threads == "2");
-  CHECK(model.weight_bytes() > 0);
+  CHECK(model.weight_bytes().layers > 0);
+  CHECK(model.weight_bytes().output > 0);
   auto other = llama;
   other.seed = 9;
   CHECK(Tiny(other).load(eigen()).identity().weights != model.identity().weights);

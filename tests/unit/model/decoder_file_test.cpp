@@ -154,4 +154,15 @@ TEST_CASE("rows outside a tensor are a caller's mistake") {
   CHECK(read_rows(tensor, 319, row));
   CHECK_THROWS_AS((void)read_rows(tensor, 320, row), PreconditionError);
   CHECK_THROWS_AS((void)read_rows(tensor, 0, uneven), PreconditionError);
+  std::vector<FourBitBlock> blocks(2);
+  CHECK_THROWS_AS((void)read_four_bit_rows(tensor, 0, blocks), PreconditionError);  // the tensor has no such type
+
+  const auto coded_bytes = krul::testing::tiny_model({.weights = GgufType::q4_1});
+  const auto coded_file = GgufFile::from_memory(coded_bytes, "tiny.gguf");
+  REQUIRE(coded_file);
+  const auto& coded = *coded_file->find("blk.0.attn_q.weight");
+  const auto last = static_cast<std::size_t>(coded.shape[1]) - 1;
+  blocks.resize(static_cast<std::size_t>(coded.shape[0]) / four_bit_values);
+  CHECK(read_four_bit_rows(coded, last, blocks));
+  CHECK_THROWS_AS((void)read_four_bit_rows(coded, last + 1, blocks), PreconditionError);
 }

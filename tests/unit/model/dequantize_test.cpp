@@ -2,12 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <random>
 #include <vector>
 
+#include "krul/model/four_bit_block.hpp"
 #include "krul/reference/dequantize.hpp"
 #include "support/gguf_writer.hpp"
 #include "vectors/dequantize_vectors.hpp"
@@ -137,4 +139,33 @@ TEST_CASE("sizes that do not match, and types that do not exist, are refused") {
   CHECK_THROWS_AS((void)block_bytes(no_type), PreconditionError);
   CHECK_THROWS_AS((void)name(no_type), PreconditionError);
   CHECK_THROWS_AS((void)reference::dequantize(GgufType::q4_1, std::span(blocks).first(39)), PreconditionError);
+}
+
+TEST_CASE("values of types with four bits lie on what their blocks say") {
+  std::mt19937_64 random(11);
+  for (const auto& layout : gguf_types) {
+    CAPTURE(layout.name);
+    std::vector<std::byte> bytes(layout.block_bytes * 64);
+    for (auto& byte : bytes) byte = static_cast<std::byte>(random());
+    std::vector<FourBitBlock> blocks(64 * layout.block_values / four_bit_values);
+    const auto status = read_four_bit_blocks(layout.type, bytes, blocks);
+    CHECK(status.has_value() == has_four_bits(layout.type));
+    if (!status) {
+      CHECK(status.error().code == ErrorCode::unsupported);
+      continue;
+    }
+    const auto values = dequantized(layout.type, bytes);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto [scale, minimum] = blocks[i / four_bit_values];
+      if (!std::isfinite(scale) || !std::isfinite(minimum)) continue;
+      double nearest = 1e300;
+      for (int code = 0; code < 16; ++code)
+        nearest = std::min(nearest, std::abs(values[i] - (static_cast<double>(scale) * code + minimum)));
+      CHECK(nearest <= (15 * std::abs(scale) + std::abs(minimum)) * 0x1p-23);
+    }
+    CHECK(read_four_bit_blocks(layout.type, std::span(bytes).first(bytes.size() - 1), blocks).error().code ==
+          ErrorCode::invalid_argument);
+  }
+  std::vector<FourBitBlock> blocks(1);
+  CHECK(read_four_bit_blocks(no_type, {}, blocks).error().code == ErrorCode::unsupported);
 }

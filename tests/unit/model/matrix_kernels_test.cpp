@@ -28,36 +28,70 @@ template <MatrixKernels K>
 struct Product {
   K kernels;
   std::size_t columns, depth, rows;
+  WeightForm form;
   std::vector<float> weights, x;
+  std::vector<FourBitBlock> blocks;  // of weights of four bits
   std::vector<std::byte> input;
   AlignedBuffer memory;
   typename K::Packed packed;
   typename K::Scratch scratch;
   std::vector<std::vector<double>> transformed_x, transformed_weights;
 
-  Product(K with, std::size_t n, std::size_t k, std::size_t r)
+  Product(K with, const MatrixShape& shape, std::size_t r)
       : kernels(std::move(with)),
-        columns(n),
-        depth(k),
+        columns(shape.columns),
+        depth(shape.depth),
         rows(r),
-        weights(n * k),
-        x(r * k),
-        memory(kernels.packed_bytes(n, k)),
-        packed(kernels.make_packed(n, k, memory.as<std::byte>())),
+        form(shape.form),
+        weights(columns * depth),
+        x(r * depth),
+        memory(kernels.packed_bytes(shape)),
+        packed(kernels.make_packed(shape, memory.as<std::byte>())),
         scratch(kernels.make_scratch()) {
-    std::mt19937 random(static_cast<unsigned>(n * k + r));
+    std::mt19937 random(static_cast<unsigned>(columns * depth + r));
     std::normal_distribution<float> normal;
     for (auto* values : {&weights, &x})
       for (auto& value : *values) value = normal(random);
-    kernels.pack(packed, 0, weights, scratch);
+    if (form == WeightForm::four_bits) draw_blocks(random);
+    kernels.pack(packed, 0, {weights, blocks}, scratch);
     const std::size_t row_bytes = kernels.row_bytes(depth);
     input.resize(rows * row_bytes);
     for (std::size_t row = 0; row < rows; ++row)
-      kernels.prepare(std::span(x).subspan(row * depth, depth), 0,
+      kernels.prepare(packed, std::span(x).subspan(row * depth, depth), 0,
                       std::span(input).subspan(row * row_bytes, row_bytes));
     if (kernels.precision() == Precision::bf16)
       for (auto* values : {&weights, &x})
         for (auto& value : *values) value = float_from_bf16(bf16_from_float(value));
+  }
+
+  /// Weights of four bits instead; as in files, blocks of zeros and of negative scales among them.
+  void draw_blocks(std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    blocks.resize(weights.size() / four_bit_values);
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+      if (b % 7 != 0) blocks[b] = {normal(random) / 8, normal(random)};
+      for (std::size_t k = 0; k < four_bit_values; ++k)
+        weights[b * four_bit_values + k] = static_cast<float>(random() % 16) * blocks[b].scale + blocks[b].minimum;
+    }
+  }
+
+  /// Whether the matrix was packed in some way of its own.
+  [[nodiscard]] bool keeps_four_bits() const {
+    return form == WeightForm::four_bits && kernels.packed_bytes({columns, depth, form}) < columns * depth;
+  }
+
+  /// As `allowed`, where codes of four bits are kept.
+  [[nodiscard]] double allowed_for_four_bits(std::size_t row, std::size_t column) const {
+    const std::vector<double> activations(&x[row * depth], &x[row * depth] + depth);
+    const std::vector<double> exact(&weights[column * depth], &weights[column * depth] + depth);
+    // Codes and minima are multiplied apart, each block with five roundings, and added with one each.
+    double size = 0;
+    for (std::size_t k = 0; k < depth; ++k) {
+      const FourBitBlock& block = blocks[(column * depth + k) / four_bit_values];
+      size += (15 * std::abs(block.scale) + std::abs(block.minimum)) * (std::abs(activations[k]));
+    }
+    return reference::rounded_activations_bound(activations, exact, four_bit_values) +
+           static_cast<double>(2 * (depth / four_bit_values) + 6) * 0x1p-24 * 2 * size;
   }
 
   /// Rows of a matrix after the transform of int8.
@@ -77,6 +111,7 @@ struct Product {
       exact += term;
       size += std::abs(term);
     }
+    if (keeps_four_bits()) return allowed_for_four_bits(row, column);
     // A sum of n products in f32 is off by at most n u times the sum of their sizes.
     if (kernels.precision() != Precision::int8) return static_cast<double>(depth) * 0x1p-24 * size;
     // Sums of 64 products are whole numbers. What is left for f32: the transform, with a sum and a product a step, the
@@ -140,15 +175,26 @@ std::size_t threads_of_this_process() {
 TEST_CASE("products agree with sums in double for any shape") {
   with_all_kernels([](auto kernels) {
     CAPTURE(kernels.name());
-    for (const auto& shape :
-         {std::array<std::size_t, 3>{64, 64, 1}, {320, 96, 3}, {100, 64, 150}, {1, 33, 2}, {257, 576, 37}}) {
-      const std::size_t columns = shape[0], depth = shape[1], rows = shape[2];
+    struct Case {
+      MatrixShape shape;
+      std::size_t rows;
+    };
+    constexpr auto four_bits = WeightForm::four_bits;
+    for (const auto& [shape, rows] : {Case{{64, 64}, 1},
+                                      {{320, 96}, 3},
+                                      {{100, 64}, 150},
+                                      {{1, 33}, 2},
+                                      {{257, 576}, 37},
+                                      {{64, 32, four_bits}, 1},
+                                      {{100, 96, four_bits}, 14},
+                                      {{257, 576, four_bits}, 37}}) {
+      const std::size_t columns = shape.columns;
       CAPTURE(columns);
       CAPTURE(rows);
-      Product product(kernels, columns, depth, rows);
+      Product product(kernels, shape, rows);
       CHECK(product.packed.columns() == columns);
-      CHECK(product.packed.depth() == depth);
-      CHECK(product.memory.size() >= columns * depth);
+      CHECK(product.packed.depth() == shape.depth);
+      CHECK(product.memory.size() >= columns * shape.depth / 2);
       const auto y = product.multiply(4, 128);
       const std::size_t width = panels_of(columns) * panel_columns;
       double worst = 0;
@@ -166,27 +212,35 @@ TEST_CASE("products agree with sums in double for any shape") {
 TEST_CASE("a matrix can be packed in pieces") {
   with_all_kernels([](auto kernels) {
     CAPTURE(kernels.name());
-    Product product(kernels, 300, 64, 5);
-    const auto before = product.multiply(2, 5);
-    const AlignedBuffer memory(kernels.packed_bytes(300, 64));
-    auto again = kernels.make_packed(300, 64, memory.as<std::byte>());
-    const std::span<const float> weights = product.weights;
-    for (const std::size_t panel : {4, 0, 2})
-      kernels.pack(again, panel,
-                   weights.subspan(panel * panel_columns * 64).first(std::min<std::size_t>(128, 300 - panel * 64) * 64),
-                   product.scratch);
-    product.packed = std::move(again);
-    CHECK(product.multiply(2, 5) == before);
+    for (const auto form : {WeightForm::any, WeightForm::four_bits}) {
+      const MatrixShape shape{300, 64, form};
+      Product product(kernels, shape, 5);
+      const auto before = product.multiply(2, 5);
+      const AlignedBuffer memory(kernels.packed_bytes(shape));
+      auto again = kernels.make_packed(shape, memory.template as<std::byte>());
+      const std::span<const float> weights = product.weights;
+      const std::span<const FourBitBlock> blocks = product.blocks;
+      for (const std::size_t panel : {4, 0, 2}) {
+        const std::size_t first = panel * panel_columns, count = std::min<std::size_t>(128, 300 - first);
+        WeightRows rows{weights.subspan(first * 64, count * 64)};
+        if (form == WeightForm::four_bits) rows.blocks = blocks.subspan(first * 2, count * 2);
+        kernels.pack(again, panel, rows, product.scratch);
+      }
+      product.packed = std::move(again);
+      CHECK(product.multiply(2, 5) == before);
+    }
   });
 }
 
 TEST_CASE("krul's kernels keep a row's bits apart from the rows and columns beside it") {
   with_krul_kernels([](auto kernels) {
     CAPTURE(kernels.name());
-    Product product(kernels, 200, 192, 29);
-    const auto whole = product.multiply(4, 29);
-    for (const std::size_t step : {1, 3})
-      for (const std::size_t height : {1, 2, 5, 7, 11, 12, 13}) CHECK(product.multiply(step, height) == whole);
+    for (const auto form : {WeightForm::any, WeightForm::four_bits}) {
+      Product product(kernels, {200, 192, form}, 29);
+      const auto whole = product.multiply(4, 29);
+      for (const std::size_t step : {1, 3})
+        for (const std::size_t height : {1, 2, 5, 7, 11, 12, 13}) CHECK(product.multiply(step, height) == whole);
+    }
   });
 }
 
@@ -194,18 +248,18 @@ TEST_CASE("rows are prepared with the same bits at all levels that take them ali
   for (const auto precision : precisions) {
     CAPTURE(name(precision));
     const auto processors = testing::processors_by_level();
-    const auto expected = Product(KrulKernels(precision, processors.front()), 64, 200, 5).input;
+    const auto expected = Product(KrulKernels(precision, processors.front()), {64, 200}, 5).input;
     for (const Processor& processor : processors) {
       const KrulKernels kernels(precision, processor);
       CAPTURE(kernels.name());
-      Product product(kernels, 64, 200, 5);
+      Product product(kernels, {64, 200}, 5);
       if (product.input.size() == expected.size()) CHECK(product.input == expected);
       std::vector<std::byte> parts(product.input.size());
       const std::size_t row = kernels.row_bytes(200);
       for (std::size_t r = 0; r < 5; ++r)
         for (const std::size_t first : {64, 0, 192, 128}) {
           const auto values = std::span(product.x).subspan(r * 200 + first, std::min<std::size_t>(64, 200 - first));
-          kernels.prepare(values, first, std::span(parts).subspan(r * row, row));
+          kernels.prepare(product.packed, values, first, std::span(parts).subspan(r * row, row));
         }
       CHECK(parts == product.input);
     }
@@ -219,12 +273,12 @@ TEST_CASE("int8 spreads a value that is much larger than those beside it") {
   std::vector<float> weights(64 * 64), x(64, 1.0F), y(64);
   for (std::size_t i = 0; i < 64; ++i) weights[i * 64 + i] = 1;
   x[17] = 1000;
-  const AlignedBuffer memory(kernels.packed_bytes(64, 64));
-  auto packed = kernels.make_packed(64, 64, memory.as<std::byte>());
+  const AlignedBuffer memory(kernels.packed_bytes({64, 64}));
+  auto packed = kernels.make_packed({64, 64}, memory.as<std::byte>());
   auto scratch = kernels.make_scratch();
-  kernels.pack(packed, 0, weights, scratch);
+  kernels.pack(packed, 0, {weights}, scratch);
   std::vector<std::byte> row(kernels.row_bytes(64));
-  kernels.prepare(x, 0, row);
+  kernels.prepare(packed, x, 0, row);
   kernels.multiply(packed, {0, 1}, row, y, scratch);
   double squares = 0;
   for (std::size_t i = 0; i < 64; ++i) squares += std::pow(y[i] - x[i], 2);
@@ -237,14 +291,14 @@ TEST_CASE("rows of zeros, of tiny and of huge values stay finite in int8") {
     if (kernels.precision() != Precision::int8) return;
     CAPTURE(kernels.name());
     const std::vector<float> weights(64 * 64, 0.5F);
-    const AlignedBuffer memory(kernels.packed_bytes(64, 64));
-    auto packed = kernels.make_packed(64, 64, memory.template as<std::byte>());
+    const AlignedBuffer memory(kernels.packed_bytes({64, 64}));
+    auto packed = kernels.make_packed({64, 64}, memory.template as<std::byte>());
     auto scratch = kernels.make_scratch();
-    kernels.pack(packed, 0, weights, scratch);
+    kernels.pack(packed, 0, {weights}, scratch);
     for (const float value : {0.0F, 1e-38F, 1e-30F, 1e30F}) {
       std::vector<float> x(64, value), y(64);
       std::vector<std::byte> row(kernels.row_bytes(64));
-      kernels.prepare(x, 0, row);
+      kernels.prepare(packed, x, 0, row);
       kernels.multiply(packed, {0, 1}, row, y, scratch);
       for (const float sum : y) CHECK(std::abs(sum - 32 * value) <= 32 * (value * 0x1p-6F + 1e-30F));
     }
@@ -258,7 +312,7 @@ TEST_CASE("oneDNN keeps a row's bits apart from the rows and columns beside it")
     if (!kernels) continue;
     for (const std::size_t depth : {64, 96, 576, 1536}) {
       CAPTURE(depth);
-      Product product(*kernels, 448, depth, 135);
+      Product product(*kernels, {448, depth}, 135);
       const auto whole = product.multiply(4, 135);
       for (const std::size_t step : {1, 3})
         for (const std::size_t height : {1, 2, 7, 60}) CHECK(product.multiply(step, height) == whole);
@@ -270,7 +324,7 @@ TEST_CASE("kernels start no threads, and several threads can share a matrix") {
   const std::size_t before = threads_of_this_process();
   with_all_kernels([&](auto kernels) {
     CAPTURE(kernels.name());
-    Product product(kernels, 512, 256, 200);
+    Product product(kernels, {512, 256}, 200);
     const auto expected = product.multiply(4, 200);
     CHECK(threads_of_this_process() == before);
     std::vector<float> results[2];
@@ -295,24 +349,52 @@ TEST_CASE("kernels start no threads, and several threads can share a matrix") {
 TEST_CASE("kernels refuse what does not fit") {
   with_all_kernels([](auto kernels) {
     CAPTURE(kernels.name());
-    Product product(kernels, 130, 32, 2);
+    Product product(kernels, {130, 32}, 2);
     auto& packed = product.packed;
     auto& scratch = product.scratch;
     const std::span<const float> weights = product.weights;
     std::vector<float> y(2 * block_columns);
-    CHECK_THROWS_AS((void)kernels.make_packed(130, 32, product.memory.template as<std::byte>().first(64)),
+    CHECK_THROWS_AS((void)kernels.make_packed({130, 32}, product.memory.template as<std::byte>().first(64)),
                     PreconditionError);
-    CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(33), scratch), PreconditionError);
-    CHECK_THROWS_AS(kernels.pack(packed, 0, weights.first(32), scratch), PreconditionError);
-    CHECK_THROWS_AS(kernels.pack(packed, 1, weights, scratch), PreconditionError);
+    CHECK_THROWS_AS(kernels.pack(packed, 0, {weights.first(33)}, scratch), PreconditionError);
+    CHECK_THROWS_AS(kernels.pack(packed, 0, {weights.first(32)}, scratch), PreconditionError);
+    CHECK_THROWS_AS(kernels.pack(packed, 1, {weights}, scratch), PreconditionError);
     std::vector<std::byte> row(kernels.row_bytes(32));
-    CHECK_THROWS_AS(kernels.prepare(weights.first(33 + 64), 0, row), PreconditionError);
-    CHECK_THROWS_AS(kernels.prepare(weights.first(32), 64, row), PreconditionError);
+    CHECK_THROWS_AS(kernels.prepare(packed, weights.first(33 + 64), 0, row), PreconditionError);
+    CHECK_THROWS_AS(kernels.prepare(packed, weights.first(32), 64, row), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {0, 4}, product.input, y, scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {1, 1}, product.input, y, scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {0, 1}, std::span(product.input).first(6), y, scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.multiply(packed, {0, 3}, product.input, std::span(y).first(100), scratch),
                     PreconditionError);
+  });
+}
+
+TEST_CASE("a matrix of four bits takes blocks for all of its weights, and krul's int8 keeps their codes from AVX2 on") {
+  with_krul_kernels([](auto kernels) {
+    CAPTURE(kernels.name());
+    Product product(kernels, {64, 64, WeightForm::four_bits}, 1);
+    const bool words = kernels.precision() == Precision::int8 && kernels.level() == InstructionLevel::avx2;
+    CHECK(product.keeps_four_bits() == words);
+    if (!words) return;
+    const std::span<const FourBitBlock> blocks = product.blocks;
+    CHECK_THROWS_AS(kernels.pack(product.packed, 0, {product.weights}, product.scratch), PreconditionError);
+    CHECK_THROWS_AS(kernels.pack(product.packed, 0, {product.weights, blocks.first(127)}, product.scratch),
+                    PreconditionError);
+    // What one code of each block is worth is exact: activations of one value are 127 steps.
+    std::vector<float> x(64), y(64);
+    std::vector<std::byte> row(kernels.row_bytes(64));
+    for (const std::size_t k : {0, 17, 31, 32, 63}) {
+      std::fill(x.begin(), x.end(), 0.0F);
+      x[k] = 127;
+      kernels.prepare(product.packed, x, 0, row);
+      kernels.multiply(product.packed, {0, 1}, row, y, product.scratch);
+      for (std::size_t c = 0; c < 64; ++c) {
+        const FourBitBlock& block = blocks[c * 2 + k / 32];
+        const float size = 15 * std::abs(block.scale) + std::abs(block.minimum);
+        CHECK(std::abs(y[c] - 127 * product.weights[c * 64 + k]) <= 127 * size * 0x1p-22F);
+      }
+    }
   });
 }
 

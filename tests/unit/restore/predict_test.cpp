@@ -61,7 +61,7 @@ TEST_CASE("two layers, by hand") {
   CHECK(loaded.link_s == doctest::Approx(3 * 1 + 6));  // layer 0 in one request, layer 1 in two
 }
 
-TEST_CASE("rows that a profile coded cost what undoing that takes") {
+TEST_CASE("rows that a profile coded cost what decoding takes") {
   RestoreSizes sizes{.history = 20, .prompt = 1, .block = 10, .layers = {}};
   sizes.layers = {{.block_bytes = {1, 1}, .block_object = {0, 0}, .joint_share = 0.5}};
   Costs costs;
@@ -81,7 +81,7 @@ TEST_CASE("the cores wait for a slow link, layer by layer") {
   CHECK(p.first_token_s == doctest::Approx(34));  // the last layer's row is finished when its read ends
 }
 
-TEST_CASE("layers that were coded together are undone while the rest of them is read") {
+TEST_CASE("layers that were coded together are decoded while the rest of them is read") {
   RestoreSizes sizes{.history = 4, .prompt = 1, .block = 1, .layers = {}};
   sizes.layers.assign(2, {{10, 10, 10, 10}, {0, 0, 0, 0}});
   code_in_groups(sizes, 2);
@@ -92,7 +92,7 @@ TEST_CASE("layers that were coded together are undone while the rest of them is 
   const auto first_token_s = [&] { return predict(plan_of(sizes, {0, 0}), sizes, costs).first_token_s; };
   CHECK(first_token_s() == doctest::Approx(4 + 1));  // two requests of 2 s; half of eight rows is left at the end
   costs.layer.decode_row_s = 1;
-  CHECK(first_token_s() == doctest::Approx(2 + 8));  // undoing begins with the first request and takes longer
+  CHECK(first_token_s() == doctest::Approx(2 + 8));  // decoding begins with the first request and takes longer
 }
 
 TEST_CASE("a prediction equals the slow twin") {

@@ -4,8 +4,6 @@
 // includes it. Nothing of them leaks into other functions.
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include "krul/core/processor.hpp"
 
 #define KRUL_HAS_AVX2 1

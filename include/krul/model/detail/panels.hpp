@@ -12,9 +12,9 @@ namespace krul::detail {
 
 /// The checks that every model of MatrixKernels makes on entry of pack.
 template <class Packed>
-void check_pack(const Packed& packed, std::size_t panel, std::span<const float> weights) {
-  expects(packed.depth() > 0 && weights.size() % packed.depth() == 0, "pack: the weights are no whole columns");
-  const std::size_t columns = weights.size() / packed.depth();
+void check_pack(const Packed& packed, std::size_t panel, const WeightRows& weights) {
+  expects(packed.depth() > 0 && weights.values.size() % packed.depth() == 0, "pack: the weights are no whole columns");
+  const std::size_t columns = weights.values.size() / packed.depth();
   const std::size_t end = panel * panel_columns + columns;
   expects(end <= packed.columns(), "pack: the weights lie outside the matrix");
   expects(columns % panel_columns == 0 || end == packed.columns(), "pack: only the last panel may be short");
