@@ -58,7 +58,8 @@ inline constexpr int nearest_even = 0;
 
 }  // namespace detail
 
-/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes quiet.
+/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes
+/// quiet, unless a compiler leaves out a conversion there and back.
 [[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
 #if defined(__F16C__)
   const detail::FourFloats floats = {value, 0, 0, 0};
