@@ -34,24 +34,29 @@ Phase part_of_pass(std::string name, const Work& work, double taken_s, double op
   return {std::move(name), work, taken_s, by_arithmetic ? arithmetic_s : 0, by_arithmetic ? 0 : reading_s};
 }
 
-/// Operations a second of the matrices and of attention, bytes a second.
+/// Operations a second of the layers' matrices, of the one that makes logits, and of attention; bytes a second.
 struct Roofs {
-  double matrices, attention, reading;
+  double matrices, output, attention, reading;
 };
 
-/// What all matrices of the layers have in common.
+/// Of four bits where most weights of the layers are.
 WeightForm form_of_layers(const DecoderFile& model) {
+  std::int64_t more = 0;
   for (const auto& layer : model.layers)
-    for (const auto* tensor : {layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down})
-      if (!has_four_bits(tensor->type)) return WeightForm::any;
-  return WeightForm::four_bits;
+    for (const auto* tensor : {layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down}) {
+      const auto values = static_cast<std::int64_t>(tensor->values());
+      more += has_four_bits(tensor->type) ? values : -values;
+    }
+  return more > 0 ? WeightForm::four_bits : WeightForm::any;
 }
 
 Roofs measure_roofs(CpuModel& model) {
   const bool bf16 = attention_arithmetic(model.precision(), Processor::detect()) == ElementType::bf16;
   const auto attention = bf16 ? Precision::bf16 : Precision::f32;
   const auto form = form_of_layers(model.description());
+  const auto output_form = has_four_bits(model.description().output->type) ? WeightForm::four_bits : WeightForm::any;
   return {eval::measure_arithmetic_roof(model.precision(), model.workers(), form),
+          eval::measure_arithmetic_roof(model.precision(), model.workers(), output_form),
           eval::measure_arithmetic_roof(attention, model.workers()), eval::measure_reading_roof(model.workers())};
 }
 
@@ -67,18 +72,19 @@ std::vector<Phase> phases_of(const CpuModel& model, const eval::PassFigures& fig
   const double bytes_each =
       static_cast<double>(bytes.layers) / (static_cast<double>(geometry.layers) * (projected + finished));
   const double output_bytes_each = static_cast<double>(bytes.output) / output;
-  const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights, double weight_bytes) {
+  const auto matrix = [&](const char* name, const eval::StepFigures& step, double weights, double weight_bytes,
+                          double roof) {
     const Work work{2 * weights * static_cast<double>(step.rows),
                     weights * weight_bytes * static_cast<double>(step.calls)};
-    return part_of_pass(name, work, step.seconds, roofs.matrices, roofs.reading);
+    return part_of_pass(name, work, step.seconds, roof, roofs.reading);
   };
   const Work attended{4 * queries * static_cast<double>(figures.attend.keys),
                       2 * static_cast<double>(geometry.kv_row_bytes() * figures.attend.all_keys)};
   std::vector<Phase> phases{{"embedding", {}, figures.embed.seconds},
-                            matrix("norm, Q, K, V, rotary", figures.project, projected, bytes_each),
+                            matrix("norm, Q, K, V, rotary", figures.project, projected, bytes_each, roofs.matrices),
                             part_of_pass("attention", attended, figures.attend.seconds, roofs.attention, roofs.reading),
-                            matrix("output, norm, MLP", figures.finish, finished, bytes_each),
-                            matrix("logits", figures.logits, output, output_bytes_each)};
+                            matrix("output, norm, MLP", figures.finish, finished, bytes_each, roofs.matrices),
+                            matrix("logits", figures.logits, output, output_bytes_each, roofs.output)};
   Phase all{"all", {}};
   for (const auto& phase : phases) {
     all.work.operations += phase.work.operations;

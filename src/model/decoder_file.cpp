@@ -198,7 +198,7 @@ namespace {
 std::span<const std::byte> bytes_of_rows(const GgufTensor& tensor, std::size_t first, std::size_t values) {
   const std::size_t width = tensor.shape.empty() ? 0 : static_cast<std::size_t>(tensor.shape[0]);
   expects(width > 0 && values % width == 0 && first * width + values <= tensor.values(),
-          "read_rows: the rows lie outside the tensor");
+          "reading rows: they lie outside the tensor");
   const std::size_t row_bytes = width / block_values(tensor.type) * block_bytes(tensor.type);
   return tensor.data.subspan(first * row_bytes, values / width * row_bytes);
 }

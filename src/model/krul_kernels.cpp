@@ -201,6 +201,7 @@ void KrulKernels::prepare(const Packed& packed, std::span<const float> values, s
       std::memset(row.data() + (first + values.size()) * 2, 0, 2);
     return;
   }
+  expects(!packed.four_bits_ || micro_->four_bits != nullptr, "prepare: the matrix was packed by other kernels");
   const std::size_t groups = (values.size() + group_values - 1) / group_values;
   expects(first % group_values == 0, "prepare: the values do not begin where a group does");
   expects((first / group_values + groups) * micro_->step_bytes <= row.size(),
@@ -225,8 +226,9 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
   const std::size_t count = detail::check_multiply(packed, panels, one_row, rows.size(), y.size());
   const std::size_t tiles = (count + micro_->rows - 1) / micro_->rows;
   const std::size_t bytes = strip_bytes(packed.depth_, packed.four_bits_);
+  expects(!packed.four_bits_ || micro_->four_bits != nullptr, "multiply: the matrix was packed by other kernels");
   const auto micro_multiply = packed.four_bits_ ? micro_->four_bits->multiply : micro_->multiply;
-  const std::size_t line = packed.four_bits_ ? 64 : 128;  // by which reading moves on, as two vectors pass by two
+  const std::size_t line = packed.four_bits_ ? 64 : 128;
   constexpr std::size_t strips = panel_columns / strip_columns;
   detail::StripProduct product{.rows = nullptr,
                                .row_bytes = one_row,

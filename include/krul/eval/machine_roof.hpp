@@ -6,7 +6,7 @@
 
 namespace krul::eval {
 
-/// Operations a second (two for each product) of the processor's dot products on registers alone, with all threads of
+/// Operations a second (two for each product) of the processor's dot products on what lies nearest, with all threads of
 /// a team: what no matrix product in this precision exceeds, with weights of this form. The best of several tries, some
 /// 0.1 s in all.
 [[nodiscard]] double measure_arithmetic_roof(Precision precision, Workers& workers, WeightForm form = WeightForm::any);

@@ -54,7 +54,7 @@ struct DecoderFile {
 /// @throws PreconditionError if the rows lie outside the tensor
 [[nodiscard]] Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out);
 
-/// What the values of some rows of a matrix of four bits lie on.
+/// Scales and minima of the blocks of some rows, for a tensor of four bits (has_four_bits).
 /// @param out  [rows, tensor.shape[0] / 32]
 /// @throws PreconditionError as read_rows, or if the tensor's type has no such blocks
 [[nodiscard]] Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span<FourBitBlock> out);

@@ -23,11 +23,11 @@ struct MicroKernels;
 /// In int8 the inputs are cut into groups of 64. A Hadamard transform mixes each group, of weights when they are packed
 /// and of activations before they are rounded: products stay what they were, as the transform is orthogonal, and single
 /// large values, which would make the steps of all others coarse, are spread over the group. Then each group of a row
-/// of activations has a scale of its own, and each column of weights has one. At level avx2, which multiplies words as
-/// fast as bytes, activations are rounded to 16 bits.
+/// of activations has a scale of its own, and each column of weights has one. Level avx2 has no dot products of such
+/// bytes and multiplies words, so activations are rounded to 16 bits there.
 ///
-/// Weights that a file holds in four bits keep their codes there: nothing of them is rounded, and their products with
-/// activations of 8 bits, which have a scale for every 32 inputs, take half the instructions.
+/// At level avx2 weights that a file holds in four bits keep their codes: nothing of them is rounded, and their
+/// products with activations of 8 bits, which have a scale for every 32 inputs, take half the instructions of words.
 ///
 /// Each sum has one order, so a row's bits do not depend on the rows and columns beside it.
 /// @source the transform: Ashkboos et al., QuaRot (arXiv:2404.00456), second-hand; there it is folded into the model
@@ -60,10 +60,13 @@ class KrulKernels {
   [[nodiscard]] std::size_t packed_bytes(const MatrixShape& shape) const;
   /// @throws PreconditionError if the memory is too small or not aligned to 64 bytes
   [[nodiscard]] Packed make_packed(const MatrixShape& shape, std::span<std::byte> memory) const;
-  /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix
+  /// @throws PreconditionError if the weights are no whole columns or lie outside the matrix, or if codes are kept and
+  /// the blocks do not fit the values
   void pack(Packed& packed, std::size_t panel, const WeightRows& weights, Scratch& scratch) const;
   [[nodiscard]] std::size_t row_bytes(std::size_t depth) const;
-  /// @throws PreconditionError if the values lie outside the row, or do not begin where a group does
+  /// @post the row serves matrices of the same depth and form
+  /// @throws PreconditionError if the values lie outside the row, or do not begin where a group does, or if the matrix
+  /// was packed at another level
   void prepare(const Packed& packed, std::span<const float> values, std::size_t first, std::span<std::byte> row) const;
   /// @throws PreconditionError if the panels lie outside the matrix or y is too small
   void multiply(const Packed& packed, PanelRange panels, std::span<const std::byte> rows, std::span<float> y,

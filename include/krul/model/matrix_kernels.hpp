@@ -40,10 +40,11 @@ struct MatrixShape {
   WeightForm form = WeightForm::any;
 };
 
-/// Some columns of weights.
+/// Some rows of a weight tensor; each becomes a column of the product.
 struct WeightRows {
-  std::span<const float> values;              ///< [n, depth]
-  std::span<const FourBitBlock> blocks = {};  ///< [n, depth / 32] for a matrix of four bits: what the values lie on
+  std::span<const float> values;  ///< [n, depth]
+  std::span<const FourBitBlock> blocks =
+      {};  ///< [n, depth / 32] for a matrix of four bits: scales and minima of the values
 };
 
 /// Multiplies rows of activations with packed weights: y[r, c] = sum over k of x[r, k] * weights[c, k].

@@ -5,7 +5,8 @@
 
 namespace krul {
 
-/// What the factors of matrix products are rounded to. Sums are kept in f32; in int8, those of 64 products are exact.
+/// What the factors of matrix products are rounded to. Sums are kept in f32; in int8, those of a group of inputs are
+/// exact.
 enum class Precision : std::uint8_t { f32, bf16, int8 };
 
 [[nodiscard]] constexpr std::string_view name(Precision precision) noexcept {
@@ -13,8 +14,8 @@ enum class Precision : std::uint8_t { f32, bf16, int8 };
   return names[static_cast<std::size_t>(precision)];
 }
 
-/// Largest rounding error of a factor, relative to its size; in int8, relative to the root mean square of the 64 values
-/// that share a scale, of which the largest may be 8 times as large and is 127 steps.
+/// Largest rounding error of a factor, relative to its size; in int8, relative to the root mean square of the values
+/// that share a scale, 64 at most, of which the largest may be 8 times as large and is 127 steps.
 [[nodiscard]] constexpr double unit_roundoff(Precision precision) noexcept {
   return precision == Precision::f32 ? 0x1p-24 : precision == Precision::bf16 ? 0x1p-8 : 8.0 / 254;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 // Products with weights of four bits by AVX2: a product of bytes is at most 15 * 127, and eight pairs of those fit a
-// sum of 16 bits, so that 32 inputs take nine instructions and eight sums where products of words take sixteen of each.
+// sum of 16 bits. For 32 inputs a vector of columns takes nine products and seven sums; words take sixteen of each.
 
 #include <immintrin.h>
 
@@ -152,22 +152,24 @@ struct FourBits {
   /// Whole blocks, as scaling them is part of what a product costs.
   static double multiply_registers(std::size_t rounds) {
     static constexpr FourBitWeights weights{};
-    static constexpr FourBitRow::Block x{};
+    static constexpr FourBitRow::Block x[most_rows]{};
+    constexpr std::size_t stride = sizeof x[0], worth = four_bit_values / 4;  // rounds of kernels that take four inputs
     __m256 totals[most_rows][2] = {};
-    for (std::size_t round = 0; round < rounds; ++round) {
+    for (std::size_t round = 0; round < rounds; round += worth) {
       __m256i sums[most_rows][2];
-      add_products<true, most_rows>(sums, weights.codes[0], x.values, 0);
+      add_products<true, most_rows>(sums, weights.codes[0], x->values, stride);
 #pragma GCC unroll 8
       for (std::size_t quad = 1; quad < four_bit_values / 4; ++quad)
-        add_products<false, most_rows>(sums, weights.codes[quad], x.values + quad * 4, 0);
+        add_products<false, most_rows>(sums, weights.codes[quad], x->values + quad * 4, stride);
 #pragma GCC unroll 8
       for (auto& row : sums)
         for (auto& sum : row) asm volatile("" : "+x"(sum));  // so that none is left out
-      add_scaled<most_rows>(sums, weights, &x, 0, totals);
+      add_scaled<most_rows>(sums, weights, x, stride, totals);
     }
     for (auto& row : totals)
       for (auto& total : row) asm volatile("" : "+x"(total));
-    return static_cast<double>(rounds * most_rows * FourBitWeights::columns * four_bit_values * 2);
+    return static_cast<double>((rounds + worth - 1) / worth * most_rows * FourBitWeights::columns * four_bit_values *
+                               2);
   }
 
   static constexpr FourBitKernels kernels{

@@ -77,6 +77,7 @@ struct Words {
 };
 using Values = Words;
 constexpr const FourBitKernels* four_bits = &FourBits::kernels;
+static_assert(sizeof(FourBitRow) <= sizeof(Words::Group), "rows have room for either form");
 #endif
 
 /// Whole numbers are summed over one group in registers, floats over the groups in the first-level cache.
@@ -115,6 +116,7 @@ void multiply_rows(const StripProduct& product) {
 }
 
 constexpr std::size_t most_rows = 6;
+static_assert(FourBits::most_rows == most_rows);
 
 void multiply(const StripProduct& product) {
   using Function = void (*)(const StripProduct&);

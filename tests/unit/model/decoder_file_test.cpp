@@ -164,5 +164,12 @@ TEST_CASE("rows outside a tensor are a caller's mistake") {
   const auto last = static_cast<std::size_t>(coded.shape[1]) - 1;
   blocks.resize(static_cast<std::size_t>(coded.shape[0]) / four_bit_values);
   CHECK(read_four_bit_rows(coded, last, blocks));
+  std::vector<FourBitBlock> all(blocks.size() * (last + 1));
+  CHECK(read_four_bit_rows(coded, 0, all));
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    CHECK(all[blocks.size() * last + i].scale == blocks[i].scale);
+    CHECK(all[blocks.size() * last + i].minimum == blocks[i].minimum);
+  }
+  CHECK(blocks[0].scale != all[0].scale);
   CHECK_THROWS_AS((void)read_four_bit_rows(coded, last + 1, blocks), PreconditionError);
 }

@@ -376,7 +376,9 @@ TEST_CASE("kernels refuse what does not fit") {
   });
 }
 
-TEST_CASE("a matrix of four bits takes blocks for all of its weights, and krul's int8 keeps their codes from AVX2 on") {
+TEST_CASE(
+    "a matrix of four bits takes blocks for all of its weights, and krul's int8 keeps their codes at level avx2 "
+    "alone") {
   with_krul_kernels([](auto kernels) {
     CAPTURE(kernels.name());
     Product product(kernels, {64, 64, WeightForm::four_bits}, 1);
