@@ -153,7 +153,7 @@ struct FourBits {
   static double multiply_registers(std::size_t rounds) {
     static constexpr FourBitWeights weights{};
     static constexpr FourBitRow::Block x[most_rows]{};
-    constexpr std::size_t stride = sizeof x[0], worth = four_bit_values / 4;  // rounds of kernels that take four inputs
+    constexpr std::size_t stride = sizeof x[0], worth = four_bit_values / 4;  // a round is four inputs, a block eight
     __m256 totals[most_rows][2] = {};
     for (std::size_t round = 0; round < rounds; round += worth) {
       __m256i sums[most_rows][2];
