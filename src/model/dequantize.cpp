@@ -138,13 +138,10 @@ void q6_k_block(const Byte* block, float* to) {
   }
 }
 
-std::string wrong_size(std::size_t values, GgufTypeLayout layout, std::size_t bytes) {
-  return std::to_string(values) + " values of type " + std::string(layout.name) + " do not take " +
-         std::to_string(bytes) + " bytes; give whole blocks";
-}
-
-bool is_whole(std::size_t values, GgufTypeLayout layout, std::size_t bytes) {
-  return values % layout.block_values == 0 && bytes == values / layout.block_values * layout.block_bytes;
+Status check_size(std::size_t values, GgufTypeLayout layout, std::size_t bytes) {
+  if (values % layout.block_values == 0 && bytes == values / layout.block_values * layout.block_bytes) return {};
+  return fail(ErrorCode::invalid_argument, std::to_string(values) + " values of type " + std::string(layout.name) +
+                                               " do not take " + std::to_string(bytes) + " bytes; give whole blocks");
 }
 
 template <auto block>
@@ -162,8 +159,7 @@ Status dequantize(GgufType type, std::span<const std::byte> blocks, std::span<fl
   if (!layout)
     return fail(ErrorCode::unsupported,
                 "tensor type " + std::to_string(static_cast<std::uint32_t>(type)) + " is not one that krul reads");
-  if (!is_whole(values.size(), *layout, blocks.size()))
-    return fail(ErrorCode::invalid_argument, wrong_size(values.size(), *layout, blocks.size()));
+  if (const auto status = check_size(values.size(), *layout, blocks.size()); !status) return status;
   switch (type) {
     case GgufType::f32:
       to_float(ElementType::f32, blocks, values);
@@ -207,8 +203,7 @@ Status read_four_bit_blocks(GgufType type, std::span<const std::byte> blocks, st
   if (!layout || !has_four_bits(type))
     return fail(ErrorCode::unsupported, "tensor type " + std::to_string(static_cast<std::uint32_t>(type)) +
                                             " does not hold its values in blocks of four bits");
-  if (!is_whole(out.size() * four_bit_values, *layout, blocks.size()))
-    return fail(ErrorCode::invalid_argument, wrong_size(out.size() * four_bit_values, *layout, blocks.size()));
+  if (const auto status = check_size(out.size() * four_bit_values, *layout, blocks.size()); !status) return status;
   const auto* from = reinterpret_cast<const Byte*>(blocks.data());
   const std::size_t each = layout->block_values / four_bit_values;
   for (std::size_t done = 0; done < out.size(); done += each, from += layout->block_bytes) {

@@ -96,11 +96,17 @@ InstructionLevel KrulKernels::level() const noexcept {
 }
 
 double KrulKernels::multiply_registers(std::size_t rounds, WeightForm form) const {
-  return keeps_four_bits(form) ? micro_->four_bits->multiply_registers(rounds) : micro_->multiply_registers(rounds);
+  return (keeps_four_bits(form) ? micro_->four_bits : micro_)->multiply_registers(rounds);
 }
 
 bool KrulKernels::keeps_four_bits(WeightForm form) const {
   return form == WeightForm::four_bits && micro_->four_bits != nullptr;
+}
+
+const detail::MicroKernels& KrulKernels::loops_for(const Packed& packed) const {
+  if (!packed.four_bits_) return *micro_;
+  expects(micro_->four_bits != nullptr, "the matrix was packed by kernels of another level");
+  return *micro_->four_bits;
 }
 
 std::size_t KrulKernels::steps(std::size_t depth) const {
@@ -201,21 +207,19 @@ void KrulKernels::prepare(const Packed& packed, std::span<const float> values, s
       std::memset(row.data() + (first + values.size()) * 2, 0, 2);
     return;
   }
-  expects(!packed.four_bits_ || micro_->four_bits != nullptr, "prepare: the matrix was packed by other kernels");
+  const detail::MicroKernels& loops = loops_for(packed);
   const std::size_t groups = (values.size() + group_values - 1) / group_values;
   expects(first % group_values == 0, "prepare: the values do not begin where a group does");
   expects((first / group_values + groups) * micro_->step_bytes <= row.size(),
           "prepare: the values lie outside the row");
-  const auto quantise = packed.four_bits_ ? micro_->four_bits->quantise : micro_->quantise;
-  const std::size_t group_bytes = packed.four_bits_ ? sizeof(detail::FourBitRow) : micro_->step_bytes;
-  std::byte* group = row.data() + first / group_values * group_bytes;
-  for (std::size_t k = 0; k < values.size(); k += group_values, group += group_bytes) {
+  std::byte* group = row.data() + first / group_values * loops.step_bytes;
+  for (std::size_t k = 0; k < values.size(); k += group_values, group += loops.step_bytes) {
     if (values.size() - k >= group_values) {
-      quantise(&values[k], group);
+      loops.quantise(&values[k], group);
     } else {
       std::array<float, group_values> last{};
       std::copy(values.begin() + static_cast<std::ptrdiff_t>(k), values.end(), last.begin());
-      quantise(last.data(), group);
+      loops.quantise(last.data(), group);
     }
   }
 }
@@ -224,10 +228,9 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
                            Scratch&) const {
   const std::size_t one_row = row_bytes(packed.depth_);
   const std::size_t count = detail::check_multiply(packed, panels, one_row, rows.size(), y.size());
-  const std::size_t tiles = (count + micro_->rows - 1) / micro_->rows;
+  const detail::MicroKernels& loops = loops_for(packed);
+  const std::size_t tiles = (count + loops.rows - 1) / loops.rows;
   const std::size_t bytes = strip_bytes(packed.depth_, packed.four_bits_);
-  expects(!packed.four_bits_ || micro_->four_bits != nullptr, "multiply: the matrix was packed by other kernels");
-  const auto micro_multiply = packed.four_bits_ ? micro_->four_bits->multiply : micro_->multiply;
   const std::size_t line = packed.four_bits_ ? 64 : 128;
   constexpr std::size_t strips = panel_columns / strip_columns;
   detail::StripProduct product{.rows = nullptr,
@@ -252,7 +255,7 @@ void KrulKernels::multiply(const Packed& packed, PanelRange panels, std::span<co
         product.next = product.strip + bytes + bytes * tile / tiles;
         product.next_step = line / tiles;
       }
-      micro_multiply(product);
+      loops.multiply(product);
     }
 }
 

@@ -79,14 +79,6 @@ struct StripProduct {
   std::size_t next_step;
 };
 
-/// What is different for weights of four bits.
-struct FourBitKernels {
-  void (*multiply)(const StripProduct&);
-  /// One group of values, rounded, to a FourBitRow at `to`.
-  void (*quantise)(const float* values, std::byte* to);
-  double (*multiply_registers)(std::size_t rounds);
-};
-
 /// The innermost loops for one precision and one instruction level. Plain functions, chosen once.
 ///
 /// Every sum runs over the steps in their order, whatever the number of rows, so a row's bits do not depend on the
@@ -97,11 +89,13 @@ struct MicroKernels {
   std::size_t step_bytes;  ///< of a row in a step
   bool widens = false;     ///< bf16 in rows lie as f32, and products are those of f32
   void (*multiply)(const StripProduct&);
-  /// int8: one group of values, transformed and rounded, to step_bytes at `to`.
+  /// int8: one group of values, rounded (and transformed before, but for weights of four bits), to step_bytes at `to`.
   void (*quantise)(const float* values, std::byte* to) = nullptr;
   /// Does nothing but products, on registers; returns how many operations those were.
   double (*multiply_registers)(std::size_t rounds);
-  const FourBitKernels* four_bits = nullptr;  ///< int8: where keeping codes of four bits is faster
+  /// int8: those for weights of four bits, where keeping their codes is faster. They take as many rows at once, and no
+  /// more bytes for a step of a row.
+  const MicroKernels* four_bits = nullptr;
 };
 
 /// There is a specialisation for each level that has code of its own for a precision.

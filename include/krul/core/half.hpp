@@ -58,13 +58,13 @@ inline constexpr int nearest_even = 0;
 
 }  // namespace detail
 
-/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes
-/// quiet, unless a compiler leaves out a conversion there and back.
+/// IEEE binary16, rounded to nearest even; beyond 65,504 + half a unit it becomes infinite. NaN becomes quiet.
 [[nodiscard]] inline std::uint16_t f16_from_float(float value) noexcept {
 #if defined(__F16C__)
   const detail::FourFloats floats = {value, 0, 0, 0};
   return static_cast<std::uint16_t>(__builtin_ia32_vcvtps2ph(floats, detail::nearest_even)[0]);
 #elif defined(__aarch64__)
+  asm("" : "+w"(value));  // or a conversion there and back is left out, and with it what makes NaN quiet
   const auto half = static_cast<__fp16>(value);
   std::uint16_t bits;
   std::memcpy(&bits, &half, sizeof bits);

@@ -78,6 +78,7 @@ class KrulKernels {
 
  private:
   [[nodiscard]] bool keeps_four_bits(WeightForm form) const;
+  [[nodiscard]] const detail::MicroKernels& loops_for(const Packed& packed) const;
   [[nodiscard]] std::size_t steps(std::size_t depth) const;
   [[nodiscard]] std::size_t strip_bytes(std::size_t depth, bool four_bits) const;
   void pack_column(std::span<const float> weights, std::size_t column, std::byte* strip) const;

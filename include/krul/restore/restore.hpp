@@ -26,7 +26,7 @@ struct RestoreJob {
   B& model;
   S& store;
   typename B::Cache& cache;       ///< detached and empty; committed only if the restore succeeds
-  Workers& workers;               ///< undoes the coding
+  Workers& workers;               ///< decodes
   const Manifest& manifest;       ///< what is stored
   std::string folder;             ///< where
   RestorePlan plan;               ///< what to do
@@ -171,7 +171,7 @@ class Restoration {
     return job_.manifest.chunk(layer, block).codec == hidden_states_coding;
   }
 
-  /// Takes what arrives of one layer and undoes its coding: everything that is there at a time together.
+  /// Takes what arrives of one layer and decodes it: everything that is there at a time together.
   void load_layer(LinkLane<S, C>& link, std::size_t layer) {
     std::vector<BrokenRows> broken;
     while (link.next_layer() == layer) {

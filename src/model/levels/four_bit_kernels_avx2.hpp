@@ -63,11 +63,10 @@ struct FourBits {
     __m256 scaled[Rows][2];
 #pragma GCC unroll 8
     for (std::size_t row = 0; row < Rows; ++row)
-      for (std::size_t v = 0; v < 2; ++v) scaled[row][v] = same_bits<__m256>(_mm256_madd_epi16(sums[row][v], ones));
+      for (std::size_t v = 0; v < 2; ++v) sums[row][v] = _mm256_madd_epi16(sums[row][v], ones);
 #pragma GCC unroll 8
     for (std::size_t row = 0; row < Rows; ++row)
-      for (std::size_t v = 0; v < 2; ++v)
-        scaled[row][v] = _mm256_mul_ps(_mm256_cvtepi32_ps(same_bits<__m256i>(scaled[row][v])), scales[v]);
+      for (std::size_t v = 0; v < 2; ++v) scaled[row][v] = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[row][v]), scales[v]);
 #pragma GCC unroll 8
     for (std::size_t row = 0; row < Rows; ++row) {
       const __m256 scale = _mm256_broadcast_ss(&block(row).scale);
@@ -78,6 +77,18 @@ struct FourBits {
       const __m256 sum = _mm256_broadcast_ss(&block(row).sum);
       for (std::size_t v = 0; v < 2; ++v) totals[row][v] = _mm256_fmadd_ps(minima[v], sum, scaled[row][v]);
     }
+  }
+
+  /// totals += the products of one block.
+  template <std::size_t Rows>
+  static void add_block(const FourBitWeights& weights, const FourBitRow::Block* x, std::size_t stride,
+                        __m256 (&totals)[Rows][2]) {
+    __m256i sums[Rows][2];
+    add_products<true, Rows>(sums, weights.codes[0], x->values, stride);
+#pragma GCC unroll 8
+    for (std::size_t quad = 1; quad < four_bit_values / 4; ++quad)
+      add_products<false, Rows>(sums, weights.codes[quad], x->values + quad * 4, stride);
+    add_scaled<Rows>(sums, weights, x, stride, totals);
   }
 
   template <std::size_t Rows>
@@ -92,12 +103,7 @@ struct FourBits {
       const auto* x = reinterpret_cast<const FourBitRow::Block*>(product.rows);
       for (std::size_t block = 0; block < blocks; ++block, ++weights, ++x) {
         for (std::size_t i = 0; i < lines; ++i, next += product.next_step) _mm_prefetch(next, _MM_HINT_T0);
-        __m256i sums[Rows][2];
-        add_products<true, Rows>(sums, weights->codes[0], x->values, product.row_bytes);
-#pragma GCC unroll 8
-        for (std::size_t quad = 1; quad < four_bit_values / 4; ++quad)
-          add_products<false, Rows>(sums, weights->codes[quad], x->values + quad * 4, product.row_bytes);
-        add_scaled<Rows>(sums, *weights, x, product.row_bytes, totals);
+        add_block<Rows>(*weights, x, product.row_bytes, totals);
       }
       for (std::size_t row = 0; row < Rows; ++row)
         for (std::size_t v = 0; v < 2; ++v)
@@ -153,27 +159,25 @@ struct FourBits {
   static double multiply_registers(std::size_t rounds) {
     static constexpr FourBitWeights weights{};
     static constexpr FourBitRow::Block x[most_rows]{};
-    constexpr std::size_t stride = sizeof x[0], worth = four_bit_values / 4;  // a round is four inputs, a block eight
+    constexpr std::size_t worth = four_bit_values / 4;  // a round is four inputs, a block eight rounds
+    const FourBitRow::Block* from = x;
     __m256 totals[most_rows][2] = {};
-    for (std::size_t round = 0; round < rounds; round += worth) {
-      __m256i sums[most_rows][2];
-      add_products<true, most_rows>(sums, weights.codes[0], x->values, stride);
-#pragma GCC unroll 8
-      for (std::size_t quad = 1; quad < four_bit_values / 4; ++quad)
-        add_products<false, most_rows>(sums, weights.codes[quad], x->values + quad * 4, stride);
-#pragma GCC unroll 8
-      for (auto& row : sums)
-        for (auto& sum : row) asm volatile("" : "+x"(sum));  // so that none is left out
-      add_scaled<most_rows>(sums, weights, x, stride, totals);
+    std::size_t blocks = 0;
+    for (; blocks * worth < rounds; ++blocks) {
+      asm volatile("" : "+r"(from));  // so that no block is taken for the one before it
+      add_block<most_rows>(weights, from, sizeof x[0], totals);
     }
     for (auto& row : totals)
       for (auto& total : row) asm volatile("" : "+x"(total));
-    return static_cast<double>((rounds + worth - 1) / worth * most_rows * FourBitWeights::columns * four_bit_values *
-                               2);
+    return static_cast<double>(blocks * most_rows * FourBitWeights::columns * four_bit_values * 2);
   }
 
-  static constexpr FourBitKernels kernels{
-      .multiply = multiply, .quantise = quantise, .multiply_registers = multiply_registers};
+  static constexpr MicroKernels kernels{.level = InstructionLevel::KRUL_LEVEL,
+                                        .rows = most_rows,
+                                        .step_bytes = sizeof(FourBitRow),
+                                        .multiply = multiply,
+                                        .quantise = quantise,
+                                        .multiply_registers = multiply_registers};
 };
 
 }  // namespace

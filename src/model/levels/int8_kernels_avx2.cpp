@@ -35,7 +35,7 @@ struct Bytes {
   }
 };
 using Values = Bytes;
-constexpr const FourBitKernels* four_bits = nullptr;
+constexpr const MicroKernels* four_bits = nullptr;
 #else
 /// Weights become words in registers, two instructions for all rows. Rows then may have words as well: they are rounded
 /// 256 times finer at no cost.
@@ -76,7 +76,7 @@ struct Words {
   }
 };
 using Values = Words;
-constexpr const FourBitKernels* four_bits = &FourBits::kernels;
+constexpr const MicroKernels* four_bits = &FourBits::kernels;
 static_assert(sizeof(FourBitRow) <= sizeof(Words::Group), "rows have room for either form");
 #endif
 

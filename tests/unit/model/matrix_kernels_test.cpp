@@ -200,7 +200,7 @@ TEST_CASE("products agree with sums in double for any shape") {
       Product product(kernels, shape, rows);
       CHECK(product.packed.columns() == columns);
       CHECK(product.packed.depth() == shape.depth);
-      CHECK(product.memory.size() >= columns * shape.depth / 2);
+      CHECK(product.memory.size() >= columns * shape.depth / (product.keeps_four_bits() ? 2 : 1));
       const auto y = product.multiply(4, 128);
       const std::size_t width = panels_of(columns) * panel_columns;
       double worst = 0;
@@ -389,6 +389,14 @@ TEST_CASE(
     CHECK_THROWS_AS(kernels.pack(product.packed, 0, {product.weights}, product.scratch), PreconditionError);
     CHECK_THROWS_AS(kernels.pack(product.packed, 0, {product.weights, blocks.first(127)}, product.scratch),
                     PreconditionError);
+    const KrulKernels others(Precision::int8,
+                             testing::processors_by_level().front());  // portable, which keeps no codes
+    std::vector<float> none(block_columns);
+    auto room = others.make_scratch();
+    CHECK_THROWS_AS(others.prepare(product.packed, product.x, 0, product.input), PreconditionError);
+    CHECK_THROWS_AS(
+        others.multiply(product.packed, {0, 1}, std::span(product.input).first(others.row_bytes(64)), none, room),
+        PreconditionError);
     // What one code of each block is worth is exact: activations of one value are 127 steps.
     std::vector<float> x(64), y(64);
     std::vector<std::byte> row(kernels.row_bytes(64));
