@@ -19,7 +19,7 @@ namespace krul::cli {
 namespace {
 
 /// Of the file with the costs; another one is measured again.
-constexpr int costs_version = 3;
+constexpr int costs_version = 4;
 
 /// What the decoding of a profile's coding is called among the codecs.
 std::string profile_key(const std::string& profile, StepScale step) {

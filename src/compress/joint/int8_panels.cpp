@@ -1,6 +1,7 @@
 #include "krul/compress/joint/int8_panels.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "joint_loops.hpp"
@@ -13,6 +14,8 @@ static_assert(detail::panel_width == Int8Panels::width);
 template <class At>
 void Int8Panels::fill(At&& at) {
   expects(depth_ <= most_depth, "Int8Panels: too deep");
+  scales_.assign(panels() * width, 1);
+  offsets_.assign(panels() * width, 0);
   words_.assign(panels() * quads() * width, 0);
   for (std::size_t column = 0; column < columns_; ++column) {
     std::uint32_t* to = words_.data() + column / width * quads() * width + column % width;
@@ -33,6 +36,23 @@ Int8Panels Int8Panels::transposed(std::size_t depth, std::size_t columns, std::s
   panels.depth_ = depth;
   panels.columns_ = columns;
   panels.fill([&](std::size_t row, std::size_t column) { return values[column * depth + row]; });
+  return panels;
+}
+
+Int8Panels Int8Panels::rounded(std::size_t depth, std::size_t columns, std::span<const float> values,
+                               std::span<const float> offsets) {
+  expects(values.size() == depth * columns && offsets.size() == columns,
+          "Int8Panels: the values are not [depth, columns], or the offsets not [columns]");
+  std::vector<float> largest(columns);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    largest[i % columns] = std::max(largest[i % columns], std::abs(values[i]));
+  std::vector<std::int8_t> steps(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (const float most = largest[i % columns]; most > 0)
+      steps[i] = static_cast<std::int8_t>(std::nearbyint(values[i] / most * 127));
+  Int8Panels panels(depth, columns, steps);
+  for (std::size_t column = 0; column < columns; ++column) panels.scales_[column] = largest[column] / 127;
+  std::copy(offsets.begin(), offsets.end(), panels.offsets_.begin());
   return panels;
 }
 
@@ -64,7 +84,8 @@ void multiply(const Int8Rows& rows, const Int8Panels& panels, std::span<float> o
   const std::size_t words = rows.padded_rows() * rows.quads();
   const auto room = std::make_unique_for_overwrite<std::uint32_t[]>(loops.row_words > 1 ? words * loops.row_words : 0);
   loops.multiply({rows.row(0), rows.padded_rows(), rows.quads(), rows.scales(), rows.excesses()},
-                 {panels.panel(0), panels.quads() * Int8Panels::width, count}, room.get(), out.data());
+                 {panels.panel(0), panels.quads() * Int8Panels::width, count, panels.scales(), panels.offsets()},
+                 room.get(), out.data());
 }
 
 }  // namespace krul

@@ -22,6 +22,7 @@ struct Int8RowsView {
 struct Int8PanelsView {
   const std::uint32_t* words;  ///< [panels, words_apart]
   std::size_t words_apart, panels;
+  const float *scales, *offsets;  ///< [panels, 16]
 };
 
 /// A row of floats that becomes int8.
@@ -75,7 +76,7 @@ struct JointLoops {
   /// Rounds to 127 steps of the largest magnitude, to nearest even; what is below 1e-30 becomes zeros.
   void (*round_row)(const float* from, std::size_t depth, RoundedRow& to);
   std::size_t row_words;  ///< that multiply wants for each word of rows
-  /// out [rows, panels * 16] = rows times panels, times each row's scale.
+  /// out [rows, panels * 16] = rows times panels, times each row's and column's scale, plus the column's offset.
   /// @param room  [rows, quads, row_words], not used if that is 1
   void (*multiply)(const Int8RowsView& rows, const Int8PanelsView& panels, std::uint32_t* room, float* out);
   /// left [rows, depth] * right [depth, columns], in f32; columns whole panels or any number

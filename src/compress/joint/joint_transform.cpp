@@ -7,6 +7,7 @@
 
 #include "column_band.hpp"
 #include "float_room.hpp"
+#include "head_products.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/symbol_encoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
@@ -24,16 +25,6 @@ constexpr std::size_t header_bytes = 8 + 1 + 1;
 
 /// How the row at position 0 is stored.
 enum FirstRow : std::uint8_t { absent, stored, of_profile };
-
-/// to [T, stride] = from [T, stride], each block of D columns times a symmetric matrix.
-void multiply_blocks(std::span<const float> matrices, std::size_t size, std::size_t tokens, Floats from,
-                     MutableFloats to) {
-  const auto& loops = detail::joint_loops(instruction_level());
-  const std::size_t width = matrices.size() / size;
-  for (std::size_t first = 0; first < width; first += size)
-    loops.small_product(Into::replaced, {tokens, size, size}, {from.values + first, from.stride},
-                        {&matrices[first * size], size}, {to.values + first, to.stride});
-}
 
 /// The features of a block's tokens: tokens that come again have the same.
 struct GivenRows {
@@ -189,7 +180,8 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
         loops.add(row.data(), &side.tensor.mean[layer * width], -1, width);
       }
     }
-    multiply_blocks(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride}, {weighted.data(), stride});
+    detail::multiply_heads(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride},
+                           {weighted.data(), stride});
     const Prediction predicted = predict(side.tensor, given, side.columns.count, room);
 
     // The wide columns' coded values leave y, and with them whatever else of y they did not hold exactly stays in it.
@@ -293,19 +285,14 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     if (auto status = narrow.dequantise(*decoder, predicted, step.factor(), coefficients); !status) return status;
 
     const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
-    const auto weighted = room.take(rows.padded_rows() * stride), values = room.take(tokens * width);
-    multiply(rows, side.tensor.synthesis, weighted);
+    const auto values = room.take(rows.padded_rows() * stride);
+    multiply(rows, side.tensor.synthesis, values);
     loops.small_product(Into::added, {tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
-                        {side.tensor.wide.data(), n}, {weighted.data(), stride});
+                        {side.tensor.wide_synthesis.data(), n}, {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
-      const std::size_t of_layer = width * geometry.head_dim;
-      multiply_blocks(std::span(side.tensor.unweights).subspan(layer * of_layer, of_layer), geometry.head_dim, tokens,
-                      {&weighted[layer * width], stride}, {values.data(), width});
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
-      const float* mean = &side.tensor.mean[layer * width];
       for (std::size_t token = 0; token < tokens; ++token) {
-        const auto row = values.subspan(token * width, width);
-        loops.add(row.data(), mean, 1, width);
+        const auto row = values.subspan(token * stride + layer * width, width);
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));
       }

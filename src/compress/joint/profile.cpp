@@ -1,11 +1,13 @@
 #include "krul/compress/joint/profile.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
 
+#include "head_products.hpp"
 #include "krul/core/byte_io.hpp"
 #include "krul/core/half.hpp"
 #include "krul/core/identity.hpp"
@@ -154,6 +156,27 @@ bool expand_weight(std::span<const std::uint16_t> triangle, float scale, std::si
   return true;
 }
 
+/// The rows of Q^T W^-1, or of some of its columns over a scale.
+/// @param rows  [columns, n] of Q^T
+std::vector<float> unweighted(const std::vector<float>& rows, std::span<const float> unweights, std::size_t head_dim) {
+  const std::size_t n = unweights.size() / head_dim;
+  std::vector<float> result(rows.size());
+  detail::multiply_heads(unweights, head_dim, rows.size() / n, {rows.data(), n}, {result.data(), n});
+  return result;
+}
+
+/// Whether rows [scales.size(), n], each times its scale, are no larger than a half can hold, or NaN.
+bool are_plausible(std::span<const float> rows, std::span<const float> scales) {
+  constexpr float largest_half = 65504;
+  const std::size_t n = rows.size() / std::max<std::size_t>(scales.size(), 1);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (!(std::abs(rows[i] * scales[i / n]) <= largest_half)) return false;
+  return true;
+}
+bool are_plausible(std::span<const float> values) {
+  return are_plausible(values, std::array{1.0F});
+}
+
 Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, std::size_t head_dim,
                              std::size_t features) {
   Profile::Tensor to;
@@ -162,10 +185,10 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
   to.spreads = from.spreads;
   to.tables = from.tables;
   to.weights.resize(blocks * head_dim * head_dim);
-  to.unweights.resize(to.weights.size());
+  std::vector<float> unweights(to.weights.size());  // W^-1
   for (std::size_t i = 0; i < blocks; ++i)
     if (!expand_weight(std::span(from.weights).subspan(i * triangle, triangle), from.weight_scales[i], head_dim,
-                       &to.weights[i * head_dim * head_dim], &to.unweights[i * head_dim * head_dim]))
+                       &to.weights[i * head_dim * head_dim], &unweights[i * head_dim * head_dim]))
       return damaged("a weight cannot be inverted");
   for (const std::uint16_t value : from.wide_basis) to.wide.push_back(float_from_bf16(value));
   const std::size_t wide = from.wide_basis.size() / n, lanes = Int8Panels::width,
@@ -176,7 +199,12 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
       to.wide_transposed[i * stride + column] = to.wide[column * n + i];
   to.scales = from.narrow_scales;
   to.analysis = Int8Panels::transposed(n, to.scales.size(), from.narrow_basis);
-  to.synthesis = Int8Panels(to.scales.size(), n, from.narrow_basis);
+  to.wide_synthesis = unweighted(to.wide, unweights, head_dim);
+  const auto synthesis =
+      unweighted(std::vector<float>(from.narrow_basis.begin(), from.narrow_basis.end()), unweights, head_dim);
+  if (!are_plausible(to.mean) || !are_plausible(to.wide_synthesis) || !are_plausible(synthesis, to.scales))
+    return damaged("what it adds to K or V is larger than they ever are");
+  to.synthesis = Int8Panels::rounded(to.scales.size(), n, synthesis, to.mean);
   to.prediction_scales = from.prediction_scales;
   if (features > 0) to.prediction = Int8Panels::transposed(features, columns, from.prediction);
   return to;

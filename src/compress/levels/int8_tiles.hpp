@@ -130,8 +130,10 @@ void multiply_tile(const Int8RowsView& rows, const Int8PanelsView& panels, TileP
   for (std::size_t row = 0; row < Rows; ++row)
 #pragma GCC unroll 2
     for (std::size_t i = 0; i < parts; ++i) {
+      const std::size_t column = at.panel * panel_width + i * lane_count;
       const Lanes whole = __builtin_convertvector(sums[row][i] - rows.excesses[at.row + row], Lanes);
-      store(whole * rows.scales[at.row + row], out + (at.row + row) * stride + at.panel * panel_width + i * lane_count);
+      store(fused(whole * rows.scales[at.row + row], load(panels.scales + column), load(panels.offsets + column)),
+            out + (at.row + row) * stride + column);
     }
 }
 

@@ -10,7 +10,8 @@
 namespace krul {
 
 /// A matrix [depth, columns] of int8, packed for products with few rows: panels of 16 columns, in which four
-/// neighbouring depths lie in one word of 32 bits, each plus 128.
+/// neighbouring depths lie in one word of 32 bits, each plus 128. Each column has a scale, and an offset that its
+/// products begin at.
 class Int8Panels {
  public:
   static constexpr std::size_t width = 16;          ///< columns of a panel
@@ -25,6 +26,13 @@ class Int8Panels {
   [[nodiscard]] static Int8Panels transposed(std::size_t depth, std::size_t columns,
                                              std::span<const std::int8_t> values);
 
+  /// Rounds floats to 127 steps of each column's largest magnitude.
+  /// @param values   [depth, columns], row-major, finite
+  /// @param offsets  [columns]
+  /// @throws PreconditionError as above
+  [[nodiscard]] static Int8Panels rounded(std::size_t depth, std::size_t columns, std::span<const float> values,
+                                          std::span<const float> offsets);
+
   [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
   [[nodiscard]] std::size_t quads() const noexcept { return (depth_ + 3) / 4; }
@@ -33,13 +41,16 @@ class Int8Panels {
   [[nodiscard]] const std::uint32_t* panel(std::size_t index) const noexcept {
     return words_.data() + index * quads() * width;
   }
+  [[nodiscard]] const float* scales() const noexcept { return scales_.data(); }    ///< [panels, 16]
+  [[nodiscard]] const float* offsets() const noexcept { return offsets_.data(); }  ///< [panels, 16]
 
  private:
   template <class At>
   void fill(At&& at);
 
   std::size_t depth_ = 0, columns_ = 0;
-  std::vector<std::uint32_t> words_;  // [panels, quads, 16]
+  std::vector<std::uint32_t> words_;     // [panels, quads, 16]
+  std::vector<float> scales_, offsets_;  // [panels, 16]
 };
 
 /// The left side of a product: rows of int8, each with a scale; four neighbouring depths in a word, padded with zero
@@ -73,8 +84,8 @@ class Int8Rows {
   std::vector<std::int32_t> excess_;  // [padded rows]
 };
 
-/// out = rows * panels, times each row's scale: of the leading depths that the rows have, and as many panels as `out`
-/// holds. All levels give the same bits: sums are integers.
+/// out = rows * panels, times each row's and each column's scale, plus each column's offset: of the leading depths that
+/// the rows have, and as many panels as `out` holds. All levels give the same bits: sums are integers.
 /// @param out  [rows.padded_rows(), 16 for each panel]
 /// @throws PreconditionError if the rows are deeper than the panels, or `out` holds no whole panels or more than there
 ///         are

@@ -81,12 +81,12 @@ class Profile {
   struct Tensor {
     std::vector<float> mean;             ///< [n]
     std::vector<float> weights;          ///< [layers * G, D, D]: W
-    std::vector<float> unweights;        ///< [layers * G, D, D]: W^-1
     std::vector<float> wide;             ///< [C1, n]: the first columns of Q, whose coefficients are too large for int8
     std::vector<float> wide_transposed;  ///< [n, wide_stride()], what is no column is zero
     Int8Panels analysis;                 ///< [n, C - C1]: the others, over their scales
-    Int8Panels synthesis;                ///< [C - C1, n]: their transpose
     std::vector<float> scales;           ///< [C - C1]
+    std::vector<float> wide_synthesis;   ///< [C1, n]: the first rows of Q^T W^-1
+    Int8Panels synthesis;                ///< [C - C1, n]: the others, over `scales`; the mean is their offset
     Int8Panels prediction;               ///< [F, C]: R^T, over its scales
     std::vector<float> prediction_scales;       ///< [C]
     std::vector<std::uint8_t> spreads, tables;  ///< [C]
@@ -94,7 +94,9 @@ class Profile {
     [[nodiscard]] std::size_t wide_stride() const noexcept { return wide_transposed.size() / mean.size(); }
   };
 
-  /// @return corrupt or too_large unless all sizes fit together and W can be inverted
+  /// @return corrupt or too_large unless all sizes fit together, W can be inverted, and neither a mean nor what one
+  /// step
+  ///         of a column changes is larger than 65504, which is more than K and V ever are
   [[nodiscard]] static Result<std::shared_ptr<const Profile>> create(ProfileData data, const Geometry& geometry);
 
   [[nodiscard]] const ProfileData& data() const noexcept { return data_; }

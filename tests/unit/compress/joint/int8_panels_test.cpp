@@ -54,6 +54,39 @@ TEST_CASE("products of panels at every level against whole numbers") {
   }
 }
 
+TEST_CASE("columns are rounded to 127 steps of their largest value, and their products begin at an offset") {
+  std::mt19937_64 random(5);
+  std::normal_distribution<float> normal;
+  constexpr std::size_t rows = 7, depth = 30, columns = 21;
+  std::vector<float> left(rows * depth), right(depth * columns), offsets(columns);
+  for (auto* values : {&left, &right, &offsets})
+    for (float& value : *values) value = normal(random);
+  for (std::size_t k = 0; k < depth; ++k) right[k * columns + 3] = 0;
+  const Int8Rows given(rows, depth, left);
+  const auto panels = Int8Panels::rounded(depth, columns, right, offsets);
+  std::vector<std::vector<float>> found;
+  for (const auto level : Processor::detect().levels) {
+    auto& out = found.emplace_back(given.padded_rows() * panels.panels() * Int8Panels::width);
+    multiply(given, panels, out, level);
+    CHECK(out == found.front());
+    for (std::size_t j = 0; j < columns; ++j) {
+      double largest = 0;
+      for (std::size_t k = 0; k < depth; ++k) largest = std::max(largest, std::abs(double{right[k * columns + j]}));
+      for (std::size_t i = 0; i < rows; ++i) {
+        double exact = offsets[j], size = std::abs(exact), bound = 0;
+        for (std::size_t k = 0; k < depth; ++k) {
+          const double row = given.scale(i) * static_cast<std::int8_t>(given.row(i)[k / 4] >> k % 4 * 8);
+          exact += row * right[k * columns + j];
+          size += std::abs(row * right[k * columns + j]);
+          bound += std::abs(row) * largest / 254;  // half a step of the column
+        }
+        // Scales, their products and the rounded steps are floats: four roundings of at most 2^-24 each.
+        CHECK(std::abs(out[i * panels.panels() * Int8Panels::width + j] - exact) <= bound + size * 0x1p-22);
+      }
+    }
+  }
+}
+
 TEST_CASE("rows are rounded to 127 steps of their largest value, to nearest even") {
   const Int8Rows rows(2, 5, std::vector<float>{2, -1, 0.5F * 2 / 127, 1.5F * 2 / 127, -2, 0, 0, 0, 0, 0});
   CHECK(rows.scale(0) == 2.0F / 127);
@@ -92,6 +125,8 @@ TEST_CASE("shapes that do not fit are refused") {
   CHECK_THROWS_AS((void)Int8Panels::transposed(2, 4, values), PreconditionError);
   CHECK_THROWS_AS(Int8Panels(Int8Panels::most_depth + 1, 1, std::vector<std::int8_t>(Int8Panels::most_depth + 1)),
                   PreconditionError);
+  CHECK_THROWS_AS((void)Int8Panels::rounded(2, 4, std::vector<float>(7), std::vector<float>(4)), PreconditionError);
+  CHECK_THROWS_AS((void)Int8Panels::rounded(2, 4, std::vector<float>(8), std::vector<float>(3)), PreconditionError);
   CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(7)), PreconditionError);
   CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(13), 10), PreconditionError);
   CHECK_THROWS_AS(Int8Rows(2, 4, std::vector<float>(8), 3), PreconditionError);

@@ -51,15 +51,20 @@ TEST_CASE("weights are undone") {
   const auto profile = Profile::create(random_profile(geometry, {4}, 6, 0, 5), geometry).value();
   const auto& tensor = profile->keys(0);
   const std::size_t size = geometry.head_dim;
-  for (std::size_t head = 0; head < 8; ++head)
-    for (std::size_t i = 0; i < size; ++i)
-      for (std::size_t j = 0; j < size; ++j) {
-        double sum = 0;
-        for (std::size_t k = 0; k < size; ++k)
-          sum += double{tensor.weights[(head * size + i) * size + k]} * tensor.unweights[(head * size + k) * size + j];
-        // W is within 0.3 of the unit matrix, up to its scale: the inverse is rounded to float, once for each value.
-        CHECK(sum == doctest::Approx(i == j ? 1 : 0).epsilon(0x1p-20));
+  const std::size_t n = tensor.mean.size();
+  for (std::size_t column = 0; column < tensor.wide_columns(); ++column)
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t head = i / size;
+      double sum = 0, terms = 0;
+      for (std::size_t k = 0; k < size; ++k) {
+        const double term = double{tensor.weights[i * size + k]} * tensor.wide_synthesis[column * n + head * size + k];
+        sum += term;
+        terms += std::abs(term);
       }
+      // The inverse is rounded to float, and so is each of the `size` sums of a product with it.
+      CHECK(std::abs(sum - tensor.wide[column * n + i]) <=
+            static_cast<double>(size + 1) * 0x1p-24 * (terms + std::abs(tensor.wide[column * n + i])) * 2);
+    }
 }
 
 TEST_CASE("profiles that do not fit together are refused") {
@@ -79,6 +84,7 @@ TEST_CASE("profiles that do not fit together are refused") {
   CHECK(refused([](auto& data) { data.groups[1].layers = 4; }));
   CHECK(refused([](auto& data) { data.groups[0].keys.mean.pop_back(); }));
   CHECK(refused([](auto& data) { data.groups[0].keys.mean[0] = std::nanf(""); }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.mean[0] = 1e30F; }));
   CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis.pop_back(); }));
   CHECK(refused([](auto& data) { data.groups[0].values.narrow_basis.pop_back(); }));
   CHECK(refused([](auto& data) { data.groups[0].values.prediction.pop_back(); }));
@@ -89,6 +95,11 @@ TEST_CASE("profiles that do not fit together are refused") {
   CHECK(refused([](auto& data) { data.groups[0].values.tables.clear(); }));
   CHECK(refused([](auto& data) { data.groups[0].values.weights[0] = f16_from_float(-1); }));
   CHECK(refused([](auto& data) { data.groups[0].values.weight_scales[0] = 0; }));
+  CHECK(refused([](auto& data) { data.groups[0].values.weight_scales[0] = 1e-38F; }));  // a step is beyond any value
+  CHECK(refused([](auto& data) { data.groups[0].values.weight_scales[0] = 1e-7F; }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.narrow_scales[0] = 1e30F; }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis[0] = bf16_from_float(1e30F); }));
+  CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis[0] = 0x7fc0; }));  // NaN
 }
 
 TEST_CASE("steps move the tables that are expected by whole pairs") {
