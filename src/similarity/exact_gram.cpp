@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <mutex>
 #include <span>
 #include <stop_token>
@@ -123,16 +124,31 @@ struct ExactGram::State {
       Block block = std::move(waiting.front());
       waiting.pop_front();
       busy = true;
-      while (!block.chunks.empty()) {  // each chunk is free for the next block as soon as it is reduced
-        lock.unlock();
-        auto chunk = reduce_chunk(block, beside);
-        lock.lock();
-        free.push_back(std::move(chunk));
-        changed.notify_all();
+      std::size_t left = block.chunks.size();
+      try {
+        for (; left > 0; --left) {  // each chunk is free for the next block as soon as it is reduced
+          lock.unlock();
+          auto chunk = reduce_chunk(block, beside);
+          lock.lock();
+          free.push_back(std::move(chunk));
+          changed.notify_all();
+        }
+      } catch (...) {
+        if (!lock.owns_lock()) lock.lock();
+        failure = std::current_exception();
+        allocated -= left * chunk_bytes;
       }
       busy = false;
       changed.notify_all();
     }
+  }
+
+  /// Waits until nothing is left to be reduced beside.
+  /// @throws what the thread met
+  void wait_for_all() {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return waiting.empty() && !busy; });
+    if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
   }
 
   const std::size_t heads;
@@ -150,6 +166,7 @@ struct ExactGram::State {
   std::condition_variable_any changed;
   std::deque<Block> waiting;
   bool busy = false;
+  std::exception_ptr failure;  ///< of the thread; its caller has not heard of it yet
   std::vector<AlignedBuffer> free;
   std::size_t allocated = 0;
   GramReducer beside;  // what the thread reduced
@@ -235,8 +252,7 @@ void ExactGram::end_block(std::size_t layer) {
 void ExactGram::finish() {
   auto& state = *state_;
   expects(state.layers.front().cells == 0, "ExactGram: a pass is not complete");
-  std::unique_lock lock(state.mutex);
-  state.changed.wait(lock, [&] { return state.waiting.empty() && !state.busy; });
+  state.wait_for_all();
 }
 
 void ExactGram::collect(std::span<double> squared) {

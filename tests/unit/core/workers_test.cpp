@@ -3,6 +3,7 @@
 #include <atomic>
 #include <krul/core/workers.hpp>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 using krul::Workers;
@@ -98,4 +99,33 @@ TEST_CASE("a single thread runs tasks in order, on the caller") {
 
 TEST_CASE("a team of no threads is refused") {
   CHECK_THROWS_AS(Workers(0), krul::PreconditionError);
+}
+
+TEST_CASE("what a task throws is thrown in the caller, once, and all other tasks run") {
+  struct Thrown {
+    std::size_t index;
+  };
+  for (const std::size_t threads : {1, 2, 5}) {
+    CAPTURE(threads);
+    Workers workers(threads);
+    for (int round = 0; round < 200; ++round) {
+      std::atomic<std::size_t> ran = 0;
+      const auto all_throw = [&](std::size_t index, std::size_t) {
+        ++ran;
+        throw Thrown{index};
+      };
+      CHECK_THROWS_AS(workers.parallel_for(23, all_throw), Thrown);
+      CHECK(ran == 23);
+      ran = 0;
+      CHECK_THROWS_WITH_AS(workers.parallel_for(9,
+                                                [&](std::size_t index, std::size_t) {
+                                                  ++ran;
+                                                  if (index == 7) throw std::runtime_error("seven");
+                                                }),
+                           "seven", std::runtime_error);
+      CHECK(ran == 9);
+      CHECK_THROWS_AS(workers.parallel_for(1, all_throw), Thrown);
+      CHECK(visits_each_once(workers, 40));
+    }
+  }
 }
