@@ -41,11 +41,29 @@ class Descriptor {
   int number_;
 };
 
-Descriptor open_at(int directory, const char* name, int flags) {
+// The call's result, once no signal comes in between.
+template <class Call>
+auto uninterrupted(Call&& call) {
   while (true) {
-    const int number = ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (number >= 0 || errno != EINTR) return Descriptor(number);
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
   }
+}
+
+Descriptor open_at(int directory, const char* name, int flags) {
+  return Descriptor(uninterrupted([&] { return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600); }));
+}
+
+int sync(int descriptor) {
+  return uninterrupted([&] { return ::fsync(descriptor); });
+}
+
+int unlink_at(int directory, const char* name, int flags = 0) {
+  return uninterrupted([&] { return ::unlinkat(directory, name, flags); });
+}
+
+int try_lock(int file) {
+  return uninterrupted([&] { return ::flock(file, LOCK_EX | LOCK_NB); });
 }
 
 Descriptor open_folder(int directory, const std::string& folder) {
@@ -63,9 +81,21 @@ tl::unexpected<Error> refused(const std::string& action, int number) {
     case ENOENT:
       return fail(ErrorCode::not_found, text + "; recompute what it held");
     case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
       return fail(ErrorCode::no_space, text + "; free space or erase conversations, then save again");
+    case EDQUOT:
+      return fail(ErrorCode::no_space,
+                  text + "; free space or erase conversations within this user's quota, then save again");
+    case EFBIG:
+      return fail(ErrorCode::no_space,
+                  text + "; free space or raise the limit on the size of files (ulimit -f), then save again");
+    case EMFILE:
+      return fail(ErrorCode::io, text + "; this program may open no more files: raise the limit (ulimit -n)");
+    case ENFILE:
+      return fail(ErrorCode::io, text + "; this machine may open no more files: close programs or raise fs.file-max");
+    case ENOMEM:
+      return fail(ErrorCode::io, text + "; the system is out of memory: end other programs, then try again");
+    case EIO:
+      return fail(ErrorCode::io, text + "; the medium failed: check it and the system's log");
     case EACCES:
     case EPERM:
       return fail(ErrorCode::io,
@@ -79,8 +109,12 @@ tl::unexpected<Error> refused(const std::string& action, int number) {
                                      "; something that krul did not write is in its place, and symbolic links are "
                                      "never followed: remove it");
     default:
-      return fail(ErrorCode::io, text + "; check the medium and the system's log");
+      return fail(ErrorCode::io, text + "; see the system's log for what stands behind it");
   }
+}
+
+tl::unexpected<Error> opened_for_reading() {
+  return fail(ErrorCode::io, "the store was opened for reading only; open it for writing as well");
 }
 
 struct KeyParts {
@@ -120,17 +154,22 @@ int for_each_entry(int directory, Visit&& visit) {
 }
 
 // A writer holds a lock on its temporary file as long as it lives: one that can be locked has been left behind.
-void sweep(int folder) {
+std::vector<std::string> dead_temporaries(int folder) {
   std::vector<std::string> names;
   for_each_entry(folder, [&](std::string_view name) {
     if (is_temporary(name)) names.emplace_back(name);
     return true;
   });
-  for (const std::string& name : names) {
+  std::erase_if(names, [&](const std::string& name) {
     const Descriptor file = open_at(folder, name.c_str(), O_RDONLY | O_NONBLOCK);
-    const bool dead = file.is_open() ? ::flock(file.get(), LOCK_EX | LOCK_NB) == 0 : errno == ELOOP;
-    if (dead) ::unlinkat(folder, name.c_str(), 0);
-  }
+    const bool dead = file.is_open() ? try_lock(file.get()) == 0 : errno == ELOOP;
+    return !dead;
+  });
+  return names;
+}
+
+void sweep(int folder) {
+  for (const std::string& name : dead_temporaries(folder)) unlink_at(folder, name.c_str());
 }
 
 // A new file under a temporary name; removed again unless renamed.
@@ -148,18 +187,19 @@ class TemporaryFile {
       }
       // Between the two calls a sweep may have taken it for a leftover.
       struct stat status {};
-      if (::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 && ::fstat(file_.get(), &status) == 0 && status.st_nlink > 0) {
-        error_ = 0;
-        return;
-      }
-      error_ = EAGAIN;
+      const bool locked = try_lock(file_.get()) == 0 || errno == EWOULDBLOCK;
+      error_ = locked && ::fstat(file_.get(), &status) == 0 ? 0 : errno;
+      if (error_ == 0 && status.st_nlink > 0) return;
+      unlink_at(folder_, name_.c_str());
       file_ = Descriptor();
+      if (error_ != 0) return;
+      error_ = EAGAIN;
     }
   }
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
-    if (file_.is_open() && !renamed_) ::unlinkat(folder_, name_.c_str(), 0);
+    if (file_.is_open() && !renamed_) unlink_at(folder_, name_.c_str());
   }
 
   [[nodiscard]] int error() const noexcept { return error_; }
@@ -167,21 +207,21 @@ class TemporaryFile {
   // Each of these returns 0 or an errno.
   [[nodiscard]] int write(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const ssize_t written = ::write(file_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), 1U << 30));
-      if (written < 0 && errno == EINTR) continue;
+      const ssize_t written = uninterrupted(
+          [&] { return ::write(file_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), 1U << 30)); });
       if (written <= 0) return written == 0 ? ENOSPC : errno;
       bytes = bytes.subspan(static_cast<std::size_t>(written));
     }
     return 0;
   }
-  [[nodiscard]] int sync() { return ::fsync(file_.get()) == 0 ? 0 : errno; }
+  [[nodiscard]] int sync() { return krul::sync(file_.get()) == 0 ? 0 : errno; }
   // Some network file systems say only at a close that there was no room; the duplicate keeps the lock.
   [[nodiscard]] int flush() {
     const int duplicate = ::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0);
     return duplicate >= 0 && ::close(duplicate) == 0 ? 0 : errno;
   }
   [[nodiscard]] int rename(const std::string& object) {
-    if (::renameat(folder_, name_.c_str(), folder_, object.c_str()) != 0) return errno;
+    if (uninterrupted([&] { return ::renameat(folder_, name_.c_str(), folder_, object.c_str()); }) != 0) return errno;
     renamed_ = true;
     return 0;
   }
@@ -203,7 +243,7 @@ int make_directory(std::filesystem::path path, Durability durability) {
   if (::mkdir(path.c_str(), 0700) != 0) return errno == EEXIST ? 0 : errno;
   if (durability != Durability::full) return 0;
   const Descriptor opened(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return opened.is_open() && ::fsync(opened.get()) == 0 ? 0 : errno;
+  return opened.is_open() && sync(opened.get()) == 0 ? 0 : errno;
 }
 
 // The folder, made if it is not there.
@@ -216,8 +256,7 @@ Result<Descriptor> make_folder(int directory, const std::string& folder, Durabil
       return fail(ErrorCode::io, "the store's directory was removed while it was open; open the store again");
     return refused("make folder " + folder, errno);
   }
-  if (durability == Durability::full && ::fsync(directory) != 0)
-    return refused("make folder " + folder + " last", errno);
+  if (durability == Durability::full && sync(directory) != 0) return refused("make folder " + folder + " last", errno);
   opened = open_folder(directory, folder);
   if (!opened.is_open()) return refused("open folder " + folder, errno);
   return opened;
@@ -245,12 +284,14 @@ bool same_file(int file, int directory, const char* name) {
 
 Result<FileStore> FileStore::open(const std::filesystem::path& path, FileStoreOptions options) {
   const std::string action = "open the store '" + path.string() + "'";
-  if (options.create)
-    if (const int number = make_directory(path, options.durability))
-      return fail(number == ENOSPC || number == EDQUOT ? ErrorCode::no_space : ErrorCode::io,
-                  "cannot make the store's directory '" + path.string() + "': " + reason(number) +
-                      "; choose a directory that this user may write");
-  const int number = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (options.create && !options.read_only)
+    if (const int number = make_directory(path, options.durability)) {
+      const std::string making = "make the store's directory '" + path.string() + "'";
+      if (number == ENOENT)
+        return fail(ErrorCode::io, "cannot " + making + ": " + reason(number) + "; choose another directory");
+      return refused(making, number);
+    }
+  const int number = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (number < 0) {
     if (errno == ENOENT)
       return fail(ErrorCode::not_found, "cannot " + action + ": there is no such directory; check the path");
@@ -262,13 +303,15 @@ Result<FileStore> FileStore::open(const std::filesystem::path& path, FileStoreOp
     ::close(*descriptor);
     delete descriptor;
   });
-  if (::faccessat(number, ".", R_OK | W_OK | X_OK, AT_EACCESS) != 0)
-    return refused("write to the store '" + path.string() + "'", errno);
+  const int rights = R_OK | X_OK | (options.read_only ? 0 : W_OK);
+  if (::faccessat(number, ".", rights, AT_EACCESS) != 0)
+    return refused((options.read_only ? "read the store '" : "write to the store '") + path.string() + "'", errno);
   return FileStore(path, options, std::move(directory));
 }
 
 Status FileStore::put(const std::string& key, std::span<const std::byte> bytes) {
   const KeyParts parts = split(key, "FileStore::put: not a store key");
+  if (options_.read_only) return opened_for_reading();
   const std::string action = "write object " + key;
   for (int attempt = 0;; ++attempt) {
     auto folder = make_folder(*directory_, parts.folder, options_.durability);
@@ -283,7 +326,7 @@ Status FileStore::put(const std::string& key, std::span<const std::byte> bytes) 
     if (const int number = options_.durability == Durability::none ? file.flush() : file.sync())
       return refused(action, number);
     if (const int number = file.rename(parts.object)) return refused(action, number);
-    if (options_.durability == Durability::full && ::fsync(folder->get()) != 0) return refused(action, errno);
+    if (options_.durability == Durability::full && sync(folder->get()) != 0) return refused(action, errno);
     return {};
   }
 }
@@ -302,9 +345,10 @@ Status FileStore::get(const std::string& key, std::uint64_t offset, std::span<st
   if (offset > size || to.size() > size - offset) return truncated(size);
   // No advice to the system, which would make cold reads slower: docs/decisions/0013.
   for (std::size_t done = 0; done < to.size();) {
-    const ssize_t count = ::pread(file->get(), to.data() + done, std::min<std::size_t>(to.size() - done, 1U << 30),
-                                  static_cast<off_t>(offset + done));
-    if (count < 0 && errno == EINTR) continue;
+    const ssize_t count = uninterrupted([&] {
+      return ::pread(file->get(), to.data() + done, std::min<std::size_t>(to.size() - done, 1U << 30),
+                     static_cast<off_t>(offset + done));
+    });
     if (count < 0) return refused("read object " + key, errno);
     if (count == 0) return truncated(offset + done);
     done += static_cast<std::size_t>(count);
@@ -322,17 +366,17 @@ Result<std::uint64_t> FileStore::size(const std::string& key) {
 
 Status FileStore::erase(const std::string& key) {
   const KeyParts parts = split(key, "FileStore::erase: not a store key");
+  if (options_.read_only) return opened_for_reading();
   const Descriptor folder = open_folder(*directory_, parts.folder);
   if (!folder.is_open()) {
     if (errno == ENOENT) return {};
     return refused("erase object " + key, errno);
   }
-  if (::unlinkat(folder.get(), parts.object.c_str(), 0) != 0) {
+  if (unlink_at(folder.get(), parts.object.c_str()) != 0) {
     if (errno == ENOENT) return {};
     return refused("erase object " + key, errno);
   }
-  if (options_.durability == Durability::full && ::fsync(folder.get()) != 0)
-    return refused("erase object " + key, errno);
+  if (options_.durability == Durability::full && sync(folder.get()) != 0) return refused("erase object " + key, errno);
   return {};
 }
 
@@ -363,6 +407,7 @@ Result<std::vector<std::string>> FileStore::list(const std::string& folder) {
 
 Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
   expects(is_store_folder(folder), "FileStore::lock: not a folder");
+  if (options_.read_only) return opened_for_reading();
   const std::string action = "lock folder " + folder;
   for (int attempt = 0;; ++attempt) {
     auto opened = make_folder(*directory_, folder, options_.durability);
@@ -375,7 +420,7 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
       if (errno == ENOENT && attempt < attempts) continue;
       return refused(action, errno);
     }
-    if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (try_lock(file.get()) != 0) {
       if (errno == EWOULDBLOCK)
         return fail(ErrorCode::busy,
                     "another writer holds conversation folder " + folder + "; try again when it is done");
@@ -387,10 +432,24 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
       return fail(ErrorCode::busy, "conversation folder " + folder + " keeps changing hands; try again");
     }
     // Whoever made the folder may have died before its name was on the medium.
-    if (options_.durability == Durability::full && ::fsync(*directory_) != 0) return refused(action, errno);
+    if (options_.durability == Durability::full && sync(*directory_) != 0) return refused(action, errno);
     sweep(opened->get());
     return Lock(directory_, folder, file.release());
   }
+}
+
+std::vector<std::string> FileStore::dead_writes() {
+  std::vector<std::string> keys;
+  std::vector<std::string> folders;
+  for_each_entry(*directory_, [&](std::string_view name) {
+    if (is_store_folder(name)) folders.emplace_back(name);
+    return true;
+  });
+  std::sort(folders.begin(), folders.end());
+  for (const std::string& folder : folders)
+    if (const Descriptor opened = open_folder(*directory_, folder); opened.is_open())
+      for (const std::string& name : dead_temporaries(opened.get())) keys.push_back(folder + "/" + name);
+  return keys;
 }
 
 FileStore::Lock::~Lock() {
@@ -400,7 +459,7 @@ FileStore::Lock::~Lock() {
   if (empty)
     for_each_entry(folder.get(),
                    [&](std::string_view name) { return empty = name == "." || name == ".." || name == lock_name; });
-  if (empty && ::unlinkat(folder.get(), lock_name, 0) == 0) ::unlinkat(*directory_, folder_.c_str(), AT_REMOVEDIR);
+  if (empty && unlink_at(folder.get(), lock_name) == 0) unlink_at(*directory_, folder_.c_str(), AT_REMOVEDIR);
   ::close(file_);
 }
 

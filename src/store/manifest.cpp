@@ -19,6 +19,7 @@ namespace {
 constexpr std::string_view magic = "KRULMAN\n";
 constexpr std::size_t header_bytes = 20;  // magic, major, minor, length of the whole
 constexpr std::size_t record_bytes = 36;
+constexpr std::size_t most_plans = 256;
 constexpr std::size_t smallest = header_bytes + sizeof(Checksum);
 
 enum class Section : std::uint32_t {
@@ -132,7 +133,7 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
     }
     case Section::plans: {
       const auto count = reader.number<std::uint32_t>();
-      if (count > 256) return corrupt("it has more than 256 save plans");
+      if (count > most_plans) return corrupt("it has more than 256 save plans");
       for (std::uint32_t i = 0; i < count && !reader.failed(); ++i)
         for (SavePlanRecord& plan = manifest.plans.emplace_back(); const auto field : plan_fields)
           plan.*field = reader.text();
@@ -181,9 +182,12 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
   if (manifest.layers > limits.layers) return too_large("more layers");
   if (manifest.objects.size() > limits.objects) return too_large("more objects");
   if (manifest.statistics.size() > limits.statistics) return too_large("more statistics");
-  if (manifest.plans.size() > 256) return corrupt("it has more than 256 save plans");
+  if (manifest.plans.size() > most_plans) return corrupt("it has more than 256 save plans");
   if (manifest.layers == 0) return corrupt("it has no layers");
   if (manifest.block == 0) return corrupt("its blocks have no tokens");
+  // A next save could not be told from this one, or would seem older.
+  if (manifest.generation > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    return corrupt("its generation is one that no number of saves reaches");
   if (manifest.rows > manifest.tokens.size()) return corrupt("it has more rows than tokens");
   if (std::any_of(manifest.tokens.begin(), manifest.tokens.end(), [](Token token) { return token < 0; }))
     return corrupt("it has a negative token");
@@ -207,6 +211,7 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
       if (chunk != ChunkRecord{}) return corrupt("a chunk that is not stored has a place");
       continue;
     }
+    if (chunk.bytes > limits.chunk) return corrupt("a chunk is longer than any can be");
     if (chunk.object >= manifest.objects.size()) return corrupt("a chunk lies in an object that it does not name");
     if (chunk.plan >= manifest.plans.size()) return corrupt("a chunk has a plan that it does not name");
     if (chunk.offset > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) - chunk.bytes)
@@ -309,6 +314,33 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
   if (expected != last_required + 1) return corrupt("a section is missing");
   if (const Status status = validate(manifest, limits); !status) return propagate(status);
   return manifest;
+}
+
+std::uint8_t enter_plan(Manifest& manifest, const SavePlanRecord& plan) {
+  auto& plans = manifest.plans;
+  const auto index = [&](auto found) { return static_cast<std::uint8_t>(found - plans.begin()); };
+  if (const auto known = std::find(plans.begin(), plans.end(), plan); known != plans.end()) return index(known);
+  if (plans.size() == most_plans) {
+    std::array<bool, most_plans> used{};
+    for (const ChunkRecord& chunk : manifest.chunks) used[chunk.plan] = used[chunk.plan] || chunk.is_stored();
+    std::array<std::uint8_t, most_plans> moved{};
+    std::vector<SavePlanRecord> kept;
+    for (std::size_t i = 0; i < most_plans; ++i) {
+      moved[i] = static_cast<std::uint8_t>(kept.size());
+      if (used[i]) kept.push_back(std::move(plans[i]));
+    }
+    for (ChunkRecord& chunk : manifest.chunks)
+      if (chunk.is_stored()) chunk.plan = moved[chunk.plan];
+    plans = std::move(kept);
+  }
+  if (plans.size() == most_plans) {
+    const auto similar =
+        std::find_if(plans.begin(), plans.end(), [&](const auto& other) { return other.codec == plan.codec; });
+    expects(similar != plans.end(), "enter_plan: too many plans are in use");
+    return index(similar);
+  }
+  plans.push_back(plan);
+  return index(plans.end() - 1);
 }
 
 void drop_unused_objects(Manifest& manifest) {

@@ -11,6 +11,7 @@
 #include "krul/backend/forward.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
+#include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/restore/cautious.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -97,7 +98,7 @@ class Conversation {
   /// A token that ends the reply: kept with the conversation, run with the next prompt.
   void append_pending(Token token) { tokens_.push_back(token); }
 
-  /// Saves what is new. Closed blocks that are already saved are not written again.
+  /// Saves what is new. Closed blocks that are already saved are not written again, but those that were found damaged.
   /// @return why nothing was saved; what was saved before is still there then
   Result<SaveReport> save() { return save(own_plan()); }
 
@@ -146,8 +147,10 @@ class Conversation {
   }
   /// The first token of the first block that a save has to code.
   [[nodiscard]] std::size_t first_to_code(const SavePlan& plan) {
-    return first_block_to_code(manifest_, plan, cache().length(), unchanged_) * manifest_.block;
+    return first_token_to_code(manifest_, plan, cache().length(), unchanged_, damaged_blocks_);
   }
+
+  Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
 
   template <AttentionObserver O>
   Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
@@ -229,9 +232,10 @@ class Conversation {
   std::string folder_;
   Manifest manifest_;  ///< as saved; generation 0 if nothing is
   std::uint64_t manifest_bytes_ = 0;
-  double opened_s_ = 0;          ///< what open took; told with the first restore
-  std::string manifest_repair_;  ///< what was wrong with the saved manifest, if anything
-  std::size_t unchanged_ = 0;    ///< leading rows of the live cache that are those of the saved state
+  double opened_s_ = 0;                      ///< what open took; told with the first restore
+  std::string manifest_repair_;              ///< what was wrong with the saved manifest, if anything
+  std::size_t unchanged_ = 0;                ///< leading rows of the live cache that are those of the saved state
+  std::vector<std::size_t> damaged_blocks_;  ///< of the saved state, ascending: not as they were written
   std::optional<typename B::Cache> cache_;
   std::vector<Token> tokens_;
   Result<SaveReport> background_report_;            ///< of the last save in the background that has ended
@@ -255,14 +259,13 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
   }
   if (opened.options_.capacity == 0) opened.options_.capacity = model.geometry().context;
   auto loaded = load_manifest(store, opened.folder_,
-                              opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both);
+                              opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both,
+                              ManifestOf{id, model.identity(), model.geometry()});
   if (loaded) {
     if (const auto differing = differences(loaded->manifest.identity, model.identity()); !differing.empty())
       return fail(ErrorCode::identity_mismatch,
                   "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing));
-    if (loaded->manifest.conversation != id)
-      return fail(ErrorCode::corrupt,
-                  "the saved state at this place belongs to another conversation; erase it to start anew");
+    if (!opened.options_.read_only) finish_interrupted(store, opened.folder_, *loaded);
     opened.manifest_ = std::move(loaded->manifest);
     opened.manifest_repair_ = std::move(loaded->repaired);
     opened.manifest_bytes_ = loaded->bytes;
@@ -273,6 +276,8 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
     opened.manifest_.block = static_cast<std::uint32_t>(opened.options_.block);
     opened.manifest_.layers = model.geometry().layers;
     opened.manifest_.writer = krul_version;
+    // What an erase or a first save left behind that was cut off is no part of the new conversation.
+    if (!opened.options_.read_only) static_cast<void>(collect_garbage(store, opened.folder_, opened.manifest_));
   } else {
     return propagate(loaded);
   }
@@ -307,7 +312,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Tok
                                           " fit the context; start a new one or shorten it");
   std::string lost;
   if (!cache_ && background_)
-    if (const auto saved = finish_save(); !saved) lost = "the last turn could not be saved: " + saved.error().message;
+    if (const auto saved = finish_save(); !saved)
+      lost = "the save of the last turn did not come to its end: " + saved.error().message;
   auto report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
@@ -339,7 +345,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
                                                               O& observer) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
-  const std::size_t matched = std::min({common_prefix(tokens, manifest_.tokens), manifest_.rows, tokens.size() - rows});
+  const std::size_t common = common_prefix(tokens, manifest_.tokens);
+  const std::size_t matched = std::min({common, manifest_.rows, tokens.size() - rows});
   typename B::Cache fresh = model_->make_cache(options_.capacity);
   RestoreReport report;
   TimePoint prepared = start;
@@ -377,15 +384,17 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     }
     if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
   }
-  const auto unreadable = plans_without_profile(manifest_, options_.profile.get());
-  for (std::size_t i = 0; i < unreadable.size(); ++i)
-    if (unreadable[i])
-      report.reasons.push_back("rows were coded with " + manifest_.plans[i].codec +
-                               ", which is not at hand: recomputed; give krul that profile");
-  if (!manifest_repair_.empty()) report.reasons.push_back(manifest_repair_);
-  if (matched < manifest_.rows)
-    report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - matched) +
-                             " more tokens that differ from these");
+  for (const std::string& profile : missing_profiles(manifest_, matched, options_.profile.get()))
+    report.reasons.push_back("rows were coded with " + profile +
+                             ", which is not at hand: recomputed; give krul that profile");
+  if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
+  if (common < std::min(manifest_.rows, tokens.size()))
+    report.reasons.push_back("the saved state differs from token " + std::to_string(common) +
+                             " on: " + std::to_string(manifest_.rows - common) + " of its tokens were not used");
+  else if (tokens.size() < manifest_.rows)
+    report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - tokens.size()) +
+                             " more tokens, which were not asked for");
+  damaged_blocks_ = report.damaged_blocks;
   report.matched = matched;
   report.opening_s = std::exchange(opened_s_, 0) + seconds(prepared - start);
   report.first_token_s = seconds(clock_.now() - prepared);
@@ -410,6 +419,21 @@ template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
 Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   static_cast<void>(finish_save());  // what it could not save is saved now
+  auto saved = save_once(plan, statistics);
+  if (!saved || saved->damaged_blocks.empty()) return saved;
+  // The rows of what the save found damaged are at hand. Should they not be written, a next save will try again.
+  if (const auto mended = save_once(plan, statistics)) {
+    saved->generation = mended->generation;
+    saved->new_rows += mended->new_rows;
+    saved->bytes += mended->bytes;
+    saved->seconds += mended->seconds;
+    saved->damaged_blocks = mended->damaged_blocks;
+  }
+  return saved;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Result<SaveReport> Conversation<B, S, P, C>::save_once(const SavePlan& plan, const AttentionStatistics* statistics) {
   const TokenFeatures features =
       features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code(plan));
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
@@ -420,9 +444,12 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
                                              .plan = plan,
                                              .statistics = statistics,
                                              .features = &features,
+                                             .damaged_blocks = damaged_blocks_,
                                              .clock = clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
-  if (saved) unchanged_ = manifest_.rows;
+  if (!saved) return saved;
+  unchanged_ = manifest_.rows;
+  damaged_blocks_ = saved->damaged_blocks;
   return saved;
 }
 
@@ -449,6 +476,7 @@ Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const 
         .manifest = manifest_,
         .tokens = tokens_,
         .unchanged = unchanged_,
+        .damaged_blocks = damaged_blocks_,
         .clock = clock_});
   }
   if (unasked && !before) return propagate(before);
@@ -462,6 +490,7 @@ Result<SaveReport> Conversation<B, S, P, C>::finish_save() {
     background_.reset();
     background_report_ = ended.finish(manifest_);
     if (background_report_ && cache_) unchanged_ = background_unchanged_;
+    if (background_report_) damaged_blocks_ = background_report_->damaged_blocks;
   }
   return background_report_;
 }

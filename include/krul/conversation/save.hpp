@@ -14,9 +14,11 @@
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/token_features.hpp"
+#include "krul/conversation/manifest_check.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/version.hpp"
 #include "krul/core/workers.hpp"
+#include "krul/restore/stored_state.hpp"
 #include "krul/select/save_plan.hpp"
 #include "krul/similarity/attention_statistics.hpp"
 #include "krul/store/compaction.hpp"
@@ -34,6 +36,7 @@ struct SaveReport {
   std::size_t new_rows = 0;  ///< of those, coded by this save
   std::uint64_t bytes = 0;   ///< written: the new object and both copies of the manifest
   double seconds = 0;
+  std::vector<std::size_t> damaged_blocks = {};  ///< that were met on the way and are not mended: save them again
 };
 
 /// Everything one save works on. The caller keeps it alive, and holds the folder's lock.
@@ -48,6 +51,7 @@ struct SaveJob {
   const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
   const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
   const TokenFeatures* features = nullptr;          ///< of what is coded, if the plan's profile asks for them
+  std::vector<std::size_t> damaged_blocks = {};     ///< ascending; saved, but not as they were written: saved again
   C clock = {};
 };
 
@@ -68,9 +72,13 @@ class BlockEncoder {
   BlockEncoder(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block)
       : job_(job),
         block_(manifest.block),
-        first_block_(first_block),
         shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block} {
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) group_of_.push_back({{layer}, &job.plan.coding});
+    for (const std::size_t block : job.damaged_blocks)
+      if (block < first_block) shape_.damaged.push_back(block);
+    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+      unstored_.push_back(unstored_front(manifest, layer, manifest.rows));
+      group_of_.push_back({{layer}, &job.plan.coding});
+    }
     const auto enter = [&](const Group& group) {
       for (const std::size_t layer : group.layers) group_of_[layer] = group;
     };
@@ -93,8 +101,8 @@ class BlockEncoder {
   SegmentWriter encode(std::uint8_t plan) const {
     SegmentWriter segment(shape_, job_.plan.order);
     const bool by_layer = job_.plan.order == SegmentOrder::by_layer;
-    const std::size_t runs = by_layer ? shape_.layers : shape_.blocks,
-                      length = by_layer ? shape_.blocks : shape_.layers;
+    const std::size_t runs = by_layer ? shape_.layers : shape_.count(),
+                      length = by_layer ? shape_.count() : shape_.layers;
     for (std::size_t run = 0; run < runs; ++run) {
       const auto layer = [&](std::size_t i) { return by_layer ? run : i; };
       const auto block = [&](std::size_t i) { return by_layer ? i : run; };
@@ -115,11 +123,13 @@ class BlockEncoder {
 
  private:
   [[nodiscard]] TokenRange tokens_of(std::size_t i) const {
-    return {(first_block_ + i) * block_, std::min((first_block_ + i + 1) * block_, job_.cache.length())};
+    return {shape_.block(i) * block_, std::min((shape_.block(i) + 1) * block_, job_.cache.length())};
   }
   /// A group of a profile is stored for all its layers where one of them wants it: there is no coding for a part of it.
   [[nodiscard]] bool stores(std::size_t layer, std::size_t i) const {
     const std::size_t wanting = job_.plan.profile ? group_of_[layer].layers.back() : layer;
+    // A front that was left out stays out, or what lies behind a block of it would seem to be lost.
+    if (i < shape_.damaged.size() && tokens_of(i).begin < unstored_[wanting]) return false;
     return job_.plan.left_out.empty() || tokens_of(i).end > job_.plan.left_out[wanting];
   }
   /// Whether the block is one chunk of the layer's whole group.
@@ -164,8 +174,9 @@ class BlockEncoder {
   }
 
   const SaveJob<Cache, S, C>& job_;
-  std::size_t block_, first_block_;
+  std::size_t block_;
   SegmentShape shape_;
+  std::vector<std::size_t> unstored_;  ///< [L] leading tokens that the manifest leaves out
   struct Group {
     std::vector<std::size_t> layers;  ///< ascending
     const ChunkCoding* coding = nullptr;
@@ -193,6 +204,29 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
   }
 }
 
+/// What is in force after the new manifest could not be published whole, and what to say of it. If it is the old one,
+/// the objects that only the new one names are erased: a full medium is no fuller for it.
+template <ConversationStore S>
+tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, Manifest& manifest, Manifest next,
+                                           Error why) {
+  const auto in_force = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
+  const bool none = !in_force && in_force.error().code == ErrorCode::not_found;
+  if (in_force && in_force->manifest == next) {
+    why.message =
+        "saved, but the second copy of the manifest is still that of the save before, and nothing old is "
+        "erased until a save succeeds: " +
+        why.message;
+    manifest = std::move(next);
+  } else if (none || (in_force && in_force->manifest.generation == manifest.generation)) {
+    for (const std::string& object : next.objects)
+      if (std::find(manifest.objects.begin(), manifest.objects.end(), object) == manifest.objects.end())
+        static_cast<void>(store.erase(folder + "/" + object));
+  } else {
+    why.message = "whether this was saved cannot be told before the conversation is opened again: " + why.message;
+  }
+  return tl::unexpected<Error>(std::move(why));
+}
+
 }  // namespace detail
 
 /// The first block that a save of so many rows has to code. Closed blocks that did not change stay as they are, but
@@ -214,13 +248,22 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
   return first;
 }
 
+/// The first token of what a save codes: of the first block that is new, or damaged.
+[[nodiscard]] inline std::size_t first_token_to_code(const Manifest& saved, const SavePlan& plan, std::size_t rows,
+                                                     std::size_t unchanged, std::span<const std::size_t> damaged) {
+  const std::size_t first = first_block_to_code(saved, plan, rows, unchanged);
+  return saved.block * (damaged.empty() ? first : std::min(first, damaged.front()));
+}
+
 /// Appends to a saved conversation what its cache holds beyond it: one new object, then the manifest.
 ///
-/// Blocks are written again only as first_block_to_code says; the open tail block is, until it is full.
+/// Blocks are written again only as first_block_to_code says, or if they are damaged; the open tail block is, until it
+/// is full. Whatever housekeeping cannot do is left undone and fails nothing. A save that fails leaves no objects.
 /// @param manifest   as saved before, or new with generation 0; what was saved now, if the call succeeds
 /// @param tokens     all tokens of the conversation; the cache holds rows for the first of them
 /// @param unchanged  leading rows of the cache that are those of the manifest
-/// @return           why nothing was saved; the saved state is the old one then, and `manifest` is unchanged
+/// @return           why it is not all done; the message begins with "saved, but" if the new state is in force anyway
+/// @post             `manifest` is what is in force, unless the message says that this cannot be told
 /// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
 template <KvSource Cache, ConversationStore S, Clock C>
 [[nodiscard]] Result<SaveReport> save_conversation(const SaveJob<Cache, S, C>& job, Manifest& manifest,
@@ -233,7 +276,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
           "save_conversation: the plan stores hidden states, which are not given for all rows");
   SaveReport report{.generation = manifest.generation, .rows = rows};
   unchanged = std::min(unchanged, manifest.rows);
-  const bool same_rows = unchanged == rows && manifest.rows == rows;
+  const bool same_rows = unchanged == rows && manifest.rows == rows && job.damaged_blocks.empty();
   if (same_rows && std::ranges::equal(tokens, manifest.tokens)) return report;
 
   Manifest next = manifest;
@@ -244,32 +287,30 @@ template <KvSource Cache, ConversationStore S, Clock C>
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {
     const SavePlanRecord record{job.plan.strategy, job.plan.codec_name(), job.plan.settings};
-    auto plan = std::find(next.plans.begin(), next.plans.end(), record);
-    if (plan == next.plans.end()) plan = next.plans.insert(plan, record);
+    const std::uint8_t plan = enter_plan(next, record);
     const std::size_t first_block = first_block_to_code(manifest, job.plan, rows, unchanged);
-    const auto segment =
-        detail::BlockEncoder(job, next, first_block).encode(static_cast<std::uint8_t>(plan - next.plans.begin()));
-    const std::string object = segment.name(next.generation);
+    const auto segment = detail::BlockEncoder(job, next, first_block).encode(plan);
+    std::string object = segment.name(next.generation);
     if (!segment.bytes().empty())
-      if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) return propagate(put);
-    enter_segment(next, segment, object, rows);
-    report.new_rows = rows - first_block * next.block;
+      if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) {
+        static_cast<void>(job.store.erase(job.folder + "/" + object));
+        return propagate(put);
+      }
+    report.new_rows = rows - first_block * next.block + segment.shape().damaged.size() * next.block;
     report.bytes = segment.bytes().size();
+    enter_segment(next, segment, std::move(object), rows);
     if (!job.plan.left_out.empty()) detail::leave_out(next, job.plan.left_out);
-    const auto moved = compact_objects(job.store, job.folder, next);
-    if (!moved) return propagate(moved);
-    report.bytes += *moved;
+    Compaction compaction = compact_objects(job.store, job.folder, next);
+    report.bytes += compaction.bytes;
+    report.damaged_blocks = std::move(compaction.damaged_blocks);
   }
-  const auto published = publish_manifest(job.store, job.folder, next);
-  if (!published) {
-    // The first copy may be out: what is in force is what can be loaded.
-    const auto in_force = load_manifest(job.store, job.folder, ManifestCopies::first_valid);
-    if (in_force) manifest = in_force->manifest;
-    return propagate(published);
+  if (const auto published = publish_manifest(job.store, job.folder, next); published) {
+    report.bytes += *published;
+  } else {
+    return detail::after_failed_publish(job.store, job.folder, manifest, std::move(next), published.error());
   }
   manifest = std::move(next);
   report.generation = manifest.generation;
-  report.bytes += *published;
   // All is saved: what cannot be erased now is erased after a later save.
   static_cast<void>(collect_garbage(job.store, job.folder, manifest));
   report.seconds = seconds(job.clock.now() - start);

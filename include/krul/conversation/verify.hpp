@@ -3,46 +3,50 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "krul/store/conversation_key.hpp"
+#include "krul/conversation/manifest_check.hpp"
 #include "krul/store/manifest_store.hpp"
 
 namespace krul {
 
 /// What reading every byte of a saved conversation found.
 struct VerifyReport {
-  std::size_t chunks = 0;             ///< that should be there
-  std::uint64_t bytes = 0;            ///< that were read and are right
-  std::vector<std::string> problems;  ///< one sentence each; empty: all is as it was written
+  std::string conversation;            ///< its id; empty if only leftovers are there
+  std::size_t chunks = 0;              ///< that should be there
+  std::uint64_t bytes = 0;             ///< that were read and are right
+  std::vector<std::string> problems;   ///< one sentence each; empty: all is as it was written
+  std::vector<std::string> leftovers;  ///< objects that belong to nothing: of saves or erases that were cut off
 };
 
-/// Reads both copies of the manifest and every chunk, and compares checksums. Changes nothing. That the copies are of
-/// different generations, as a save leaves them that was cut off between the two, is no problem.
-/// @return  not_found if nothing is saved; corrupt if no copy of the manifest can be read
-/// @complexity  one read of everything; holds one chunk at a time
+namespace detail {
+
+/// Reads every chunk that a manifest names; nothing is allocated for one that its object cannot hold.
 template <ConversationStore S>
-[[nodiscard]] Result<VerifyReport> verify_conversation(S& store, const std::string& folder) {
-  const auto loaded = load_manifest(store, folder);
-  if (!loaded) return propagate(loaded);
-  const Manifest& manifest = loaded->manifest;
-  VerifyReport report;
-  report.bytes = loaded->bytes;
-  if (loaded->damaged) report.problems.push_back(loaded->repaired);
-  const auto expected = conversation_folder(manifest.conversation);
-  if (!expected || *expected != folder)
-    report.problems.push_back("the manifest belongs to the conversation \"" + manifest.conversation +
-                              "\", which lives elsewhere");
+void verify_chunks(S& store, const std::string& folder, const Manifest& manifest, VerifyReport& report) {
+  std::vector<Result<std::uint64_t>> sizes;
+  for (const std::string& object : manifest.objects) sizes.push_back(store.size(folder + "/" + object));
   std::vector<std::byte> bytes;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
     for (std::size_t block = 0; block < manifest.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       if (!chunk.is_stored()) continue;
       ++report.chunks;
-      bytes.resize(chunk.bytes);
       const std::string what = "layer " + std::to_string(layer) + ", block " + std::to_string(block);
-      auto status = store.get(folder + "/" + manifest.objects[chunk.object], chunk.offset, bytes);
-      if (status) status = verify(bytes, chunk.hash, what);
+      const auto& size = sizes[chunk.object];
+      Status status;
+      if (!size) {
+        status = propagate(size);
+      } else if (chunk.offset + chunk.bytes > *size) {
+        status = fail(ErrorCode::truncated, "object " + manifest.objects[chunk.object] +
+                                                " is too short for it: " + std::to_string(*size) +
+                                                " bytes of at least " + std::to_string(chunk.offset + chunk.bytes));
+      } else {
+        bytes.resize(chunk.bytes);
+        status = store.get(folder + "/" + manifest.objects[chunk.object], chunk.offset, bytes);
+        if (status) status = verify(bytes, chunk.hash, what);
+      }
       if (status) {
         report.bytes += chunk.bytes;
       } else {
@@ -50,7 +54,54 @@ template <ConversationStore S>
       }
     }
   }
-  return report;
+}
+
+/// Objects that nothing names, unless a writer is at work, to whom they belong.
+template <ConversationStore S>
+std::vector<std::string> leftovers_of(S& store, const std::string& folder, const Manifest& manifest) {
+  auto names = unnamed_objects(store, folder, manifest);
+  if (!names || names->empty()) return {};
+  const auto lock = store.lock(folder);
+  if (!lock && lock.error().code == ErrorCode::busy) return {};
+  return std::move(*names);
+}
+
+}  // namespace detail
+
+/// Reads both copies of the manifest and every chunk, and compares checksums. Changes nothing that is saved. That the
+/// copies are of different generations, as a save leaves them that was cut off between the two, is no problem. Beside a
+/// save or an erase it looks again at what is in force then, so that what is told is damage.
+/// @return  not_found if nothing is saved and nothing was left behind; corrupt if no copy of the manifest can be read;
+///          busy if the conversation was saved again each time that it was looked at
+/// @complexity  one read of everything; holds one chunk at a time
+template <ConversationStore S>
+[[nodiscard]] Result<VerifyReport> verify_conversation(S& store, const std::string& folder) {
+  constexpr int attempts = 8;
+  const auto load = [&] { return load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder}); };
+  auto loaded = load();
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    VerifyReport report;
+    if (loaded) {
+      report.conversation = loaded->manifest.conversation;
+      report.bytes = loaded->bytes;
+      if (loaded->damaged) report.problems.push_back(loaded->repaired);
+      detail::verify_chunks(store, folder, loaded->manifest, report);
+    } else if (loaded.error().code != ErrorCode::not_found) {
+      report.problems.push_back(loaded.error().message);
+    }
+    if (loaded || report.problems.empty())
+      report.leftovers = detail::leftovers_of(store, folder, loaded ? loaded->manifest : Manifest{});
+    if (loaded && report.problems.empty() && report.leftovers.empty()) return report;
+    auto again = load();
+    const bool moved = loaded && again ? again->manifest != loaded->manifest || again->damaged != loaded->damaged
+                                       : again.has_value() != loaded.has_value();
+    if (!moved) {
+      if (loaded || !report.leftovers.empty()) return report;
+      return propagate(loaded);
+    }
+    loaded = std::move(again);
+  }
+  return fail(ErrorCode::busy, "the conversation is being saved again and again; verify it once that has ended");
 }
 
 }  // namespace krul

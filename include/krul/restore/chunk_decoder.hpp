@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <utility>
 #include <vector>
@@ -18,8 +19,14 @@ namespace krul {
 
 /// Rows of one layer and block that could not be had from the store.
 struct BrokenRows {
+  enum class Cause : std::uint8_t {
+    unread,       ///< the read failed; its status says why
+    damaged,      ///< the bytes are not what was written
+    undecodable,  ///< they are, and mean nothing to this build or its profile
+  };
   std::size_t layer = 0;
   std::size_t block = 0;
+  Cause cause = Cause::damaged;
 };
 
 /// What chunks of a profile's groups need beside their bytes.
@@ -51,22 +58,26 @@ class ChunkDecoder {
       for (std::size_t i = 0; i < arrival.request.chunks.size(); ++i) {
         const auto [layer, block] = arrival.request.chunks[i];
         const std::size_t length = manifest_.chunk(layer, block).bytes;
-        chunks.push_back({.block = block,
-                          .bytes = arrival.buffer.bytes().subspan(offset, length),
-                          .layers = layers_of_chunk(manifest_, layer, block),
-                          .good = arrival.good[i]});
+        chunks.push_back(
+            {.block = block,
+             .bytes = arrival.good[i] ? arrival.buffer.bytes().subspan(offset, length) : std::span<const std::byte>{},
+             .layers = layers_of_chunk(manifest_, layer, block),
+             .good = arrival.good[i],
+             .cause = !arrival.status   ? BrokenRows::Cause::unread
+                      : arrival.good[i] ? BrokenRows::Cause::undecodable
+                                        : BrokenRows::Cause::damaged});
         offset += length;
       }
     }
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
-      if (chunks[i].good) chunks[i].decoded = decode_chunk(chunks[i], cache);
+      if (chunks[i].good) chunks[i].decoded = try_to_decode(chunks[i], cache);
     });
     for (const Chunk& chunk : chunks) {
       for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
         const std::size_t layer = chunk.layers[i];
         if (!loads(layer, chunk.block)) continue;
         if (!chunk.decoded) {
-          broken.push_back({layer, chunk.block});
+          broken.push_back({layer, chunk.block, chunk.cause});
         } else if constexpr (HostViewableCache<Cache>) {
           cache.mark_present(layer, tokens_of(chunk.block));
         } else {
@@ -88,12 +99,24 @@ class ChunkDecoder {
     std::span<const std::byte> bytes;
     std::vector<std::size_t> layers;  ///< all that were coded into it
     bool good = false;                ///< the bytes are what was written
+    BrokenRows::Cause cause{};        ///< if it cannot be decoded
     bool decoded = false;
     std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
   };
 
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {
     return block * manifest_.block >= plan_.prefix[layer];
+  }
+
+  /// What a task throws would end the process: a chunk that cannot be decoded for lack of memory, or for claims that no
+  /// coding makes, is recomputed like every other.
+  template <KvCache Cache>
+  bool try_to_decode(Chunk& chunk, Cache& cache) const noexcept {
+    try {
+      return decode_chunk(chunk, cache);
+    } catch (const std::exception&) {
+      return false;
+    }
   }
 
   template <KvCache Cache>

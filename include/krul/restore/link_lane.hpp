@@ -4,8 +4,10 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -80,7 +82,7 @@ class LinkLane {
     arrived_.wait(lock, [&] { return arrivals_[taken_].has_value(); });
     Arrival arrival = std::move(*arrivals_[taken_]);
     arrivals_[taken_].reset();
-    staged_ -= arrival.buffer.bytes().size();
+    staged_ -= arrival.request.bytes;
     ++taken_;
     lock.unlock();
     taken_signal_.notify_all();
@@ -163,11 +165,8 @@ class LinkLane {
       }
       const ReadRequest& request = requests_[index];
       Arrival arrival{request, std::move(buffer), {}, std::vector<bool>(request.chunks.size(), false)};
-      arrival.buffer.resize(request.bytes);
       const TimePoint begin = clock_.now();
-      arrival.status =
-          store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.buffer.bytes());
-      if (arrival.status) check(arrival);
+      arrival.status = read(arrival);
       const TimePoint end = clock_.now();
       {
         const std::lock_guard lock(mutex_);
@@ -176,6 +175,22 @@ class LinkLane {
         arrivals_[index] = std::move(arrival);
       }
       arrived_.notify_all();
+    }
+  }
+
+  /// Nothing that is thrown may leave the thread: it would end the process.
+  Status read(Arrival& arrival) noexcept {
+    const ReadRequest& request = arrival.request;
+    try {
+      arrival.buffer.resize(request.bytes);
+      const Status status =
+          store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.buffer.bytes());
+      if (status) check(arrival);
+      return status;
+    } catch (const std::bad_alloc&) {
+      return fail(ErrorCode::too_large, "there is no memory to read " + std::to_string(request.bytes) + " bytes");
+    } catch (const std::exception& error) {
+      return fail(ErrorCode::io, std::string("the store failed: ") + error.what());
     }
   }
 

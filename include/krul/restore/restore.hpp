@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,7 +34,7 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  std::vector<std::size_t> lost_blocks = {};    ///< ascending; recomputed in every layer
+  LostBlocks lost_blocks = {};                  ///< recomputed in every layer
   std::size_t readers = 1;                      ///< reads under way at once
   std::shared_ptr<const Profile> profile = {};  ///< for rows that were coded with one; without it they are recomputed
   C clock = {};
@@ -50,6 +52,14 @@ struct RestoreJob {
 /// @source   Krul, arXiv:2507.08045, section 6.2; second-hand; the repair is ours
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 [[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job);
+
+/// The sentence for a report on blocks that are gone.
+[[nodiscard]] inline std::string describe_gone(const std::vector<std::size_t>& blocks, const RestorePlan& plan) {
+  std::size_t tokens = 0;
+  for (const std::size_t block : blocks)
+    tokens += std::min((block + 1) * plan.block, plan.history) - block * plan.block;
+  return std::to_string(tokens) + " tokens are not stored whole, as an object is gone or too short: recomputed";
+}
 
 namespace detail {
 
@@ -82,7 +92,7 @@ class Restoration {
 
   Result<RestoreReport> run() {
     LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
-                        read_requests(plan_, job_.manifest, job_.lost_blocks), job_.readers);
+                        read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.readers);
     const bool passed = pass(link);
     link.stop();
     if (passed) {
@@ -103,7 +113,7 @@ class Restoration {
   std::vector<Position> positions(std::size_t front) const {
     std::vector<Position> rows;
     append(rows, {0, front});
-    for (const std::size_t block : job_.lost_blocks) {
+    for (const std::size_t block : job_.lost_blocks.all) {
       TokenRange range = decoder_.tokens_of(block);
       range.begin = std::max(range.begin, front);
       append(rows, range);
@@ -188,17 +198,40 @@ class Restoration {
         decoder_.decode(arrivals, job_.cache, job_.workers, broken);
       }
       for (Arrival& arrival : arrivals) {
-        if (!arrival.status)
-          report_.reasons.push_back("layer " + std::to_string(layer) + ": " + arrival.status.error().message);
+        if (!arrival.status) {
+          report_.reasons.push_back("layer " + std::to_string(layer) + ", " + describe_blocks(arrival.request) +
+                                    ": recomputed, because it could not be read: " + arrival.status.error().message);
+          if (means_damage(arrival.status.error().code))
+            for (const ChunkPlace& place : arrival.request.chunks) damaged_.insert(place.block);
+        }
         link.recycle(std::move(arrival.buffer));
       }
       note(Lane::cores, "decode", layer, ready, job_.clock.now());
     }
+    for (const BrokenRows& rows : broken) broken_[rows.layer].push_back(rows.block);
+    tell_broken(broken);
+  }
+
+  [[nodiscard]] static std::string describe_blocks(const ReadRequest& request) {
+    const std::size_t first = request.chunks.front().block, last = request.chunks.back().block;
+    return first == last ? "block " + std::to_string(first)
+                         : "blocks " + std::to_string(first) + " to " + std::to_string(last);
+  }
+
+  /// A sentence for each chunk, whatever the number of its layers; what could not be read has one already.
+  void tell_broken(const std::vector<BrokenRows>& broken) {
+    std::map<std::pair<std::size_t, BrokenRows::Cause>, std::string> layers;
     for (const BrokenRows& rows : broken) {
-      broken_[rows.layer].push_back(rows.block);
-      report_.reasons.push_back("layer " + std::to_string(rows.layer) + ", block " + std::to_string(rows.block) +
-                                ": damaged or missing, recomputed");
+      if (rows.cause == BrokenRows::Cause::unread) continue;
+      damaged_.insert(rows.block);
+      std::string& text = layers[{rows.block, rows.cause}];
+      text += (text.empty() ? "layer " : " and ") + std::to_string(rows.layer);
     }
+    for (const auto& [chunk, text] : layers)
+      report_.reasons.push_back(text + ", block " + std::to_string(chunk.first) +
+                                (chunk.second == BrokenRows::Cause::damaged
+                                     ? ": damaged, recomputed"
+                                     : ": coded in a way that means nothing to this krul, recomputed"));
   }
 
   /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.
@@ -215,7 +248,10 @@ class Restoration {
         append(rows, tokens);
         states.push_back(arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes));
       } else {
-        broken.push_back({layer, block});
+        broken.push_back({layer, block,
+                          !arrival.status   ? BrokenRows::Cause::unread
+                          : arrival.good[i] ? BrokenRows::Cause::undecodable
+                                            : BrokenRows::Cause::damaged});
       }
       offset += length;
     }
@@ -256,7 +292,7 @@ class Restoration {
   void recompute_all() {
     job_.cache.truncate(0);
     report_.recomputed_all = true;
-    report_.reasons.push_back("too much was damaged: the whole history was recomputed");
+    report_.reasons.push_back("so much could not be used that the whole history was recomputed");
     auto batch = job_.model.make_batch();
     prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
   }
@@ -272,7 +308,11 @@ class Restoration {
     report_.bytes = link.bytes();
     for (std::size_t i = 0; i < link.spans().size(); ++i)
       note(Lane::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first, link.spans()[i].second);
-    const std::size_t lost = positions(0).size() - plan_.prompt;
+    for (const std::size_t block : job_.lost_blocks.gone) damaged_.insert(block);
+    if (report_.recomputed_all && !damaged_.empty())
+      for (std::size_t block = 0; block * plan_.block < plan_.history; ++block) damaged_.insert(block);
+    report_.damaged_blocks.assign(damaged_.begin(), damaged_.end());
+    if (!job_.lost_blocks.gone.empty()) report_.reasons.push_back(describe_gone(job_.lost_blocks.gone, plan_));
     if (report_.recomputed_all) {
       report_.repaired_rows = plan_.history * geometry_.layers;
       return;
@@ -285,7 +325,6 @@ class Restoration {
       report_.loaded_rows += plan_.history - computed;
     }
     report_.loaded_rows -= repaired_in_place;
-    if (lost > 0) report_.reasons.push_back(std::to_string(lost) + " tokens are in objects that are gone: recomputed");
   }
 
   const RestoreJob<B, S, C, O>& job_;
@@ -296,6 +335,7 @@ class Restoration {
   TimePoint start_;
   double waited_s_ = 0;
   std::size_t repair_work_ = 0;
+  std::set<std::size_t> damaged_;  ///< blocks of which something stored is not what was written
   RestoreReport report_;
 };
 

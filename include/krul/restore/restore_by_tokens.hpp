@@ -37,7 +37,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   const auto since_start = [&] { return seconds(job.clock.now() - start); };
 
   // Unstored fronts and lost blocks bound how far back the reading goes.
-  std::size_t lowest = job.lost_blocks.empty() ? 0 : job.lost_blocks.back() + 1;
+  std::size_t lowest = job.lost_blocks.all.empty() ? 0 : job.lost_blocks.all.back() + 1;
   for (std::size_t layer = 0; layer < geometry.layers; ++layer)
     lowest = std::max(lowest, (unstored_front(job.manifest, layer, history) + block - 1) / block);
   if (split.front) lowest = std::max(lowest, (std::min(*split.front, history) + block - 1) / block);
@@ -46,7 +46,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   all_loaded.prefix.assign(geometry.layers, 0);
   ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.profile, job.manifest));
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
-                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks), job.readers);
+                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.readers);
   auto batch = job.model.make_batch();
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;
@@ -57,15 +57,24 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     const std::size_t arrived = arrival.request.chunks.front().block;
     const bool is_last_of_block = !link.more() || link.next_block() != arrived;
     std::vector<BrokenRows> broken;
-    if (job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding) {
+    const bool is_hidden =
+        job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding;
+    if (is_hidden) {
       broken.push_back({0, arrived});
     } else {
       decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
     }
     link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
-      report.reasons.push_back("block " + std::to_string(arrived) +
-                               ": damaged or missing, recomputed with all before it");
+      report.reasons.push_back("block " + std::to_string(arrived) + ": recomputed with all before it, because it " +
+                               (!arrival.status ? "could not be read: " + arrival.status.error().message
+                                : is_hidden     ? "holds hidden states, which are not loaded token by token"
+                                : broken.front().cause == BrokenRows::Cause::damaged
+                                    ? "is damaged"
+                                    : "is coded in a way that means nothing to this krul"));
+      // What was stored of the blocks before it was not looked at, and what was computed is there to be saved.
+      if (arrival.status ? !is_hidden : means_damage(arrival.status.error().code))
+        for (std::size_t each = 0; each <= arrived; ++each) report.damaged_blocks.push_back(each);
       report.repaired_rows += std::min((arrived + 1) * block, history) * geometry.layers;
       return false;
     }
@@ -105,6 +114,8 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   for (std::size_t i = 0; i < link.spans().size(); ++i)
     report.timeline.add({Lane::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
                          seconds(link.spans()[i].second - start)});
+  if (report.damaged_blocks.empty()) report.damaged_blocks = job.lost_blocks.gone;
+  if (!job.lost_blocks.gone.empty()) report.reasons.push_back(describe_gone(job.lost_blocks.gone, job.plan));
   report.plan.prefix.assign(geometry.layers, std::min(front, history));
   report.recomputed_rows = front * geometry.layers - report.repaired_rows;
   report.loaded_rows = (history - front) * geometry.layers;

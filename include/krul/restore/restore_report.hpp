@@ -20,11 +20,12 @@ struct RestoreReport {
   std::size_t repaired_rows = 0;     ///< (token, layer) rows that were computed because their chunk could not be used
   bool recomputed_all = false;       ///< so much was damaged that the whole history was recomputed
   std::vector<std::string> reasons;  ///< a sentence for everything that was not used as saved
-  std::uint64_t bytes = 0;           ///< read from the store
-  double opening_s = 0;              ///< finding and reading the manifest, planning, room for the rows
-  double first_token_s = 0;          ///< from then on to the prompt's last logits
-  double link_s = 0;                 ///< busy time of the link
-  double cores_s = 0;                ///< busy time of the cores
+  std::vector<std::size_t> damaged_blocks;  ///< ascending: stored, but not as they were written; save them again
+  std::uint64_t bytes = 0;                  ///< read from the store
+  double opening_s = 0;                     ///< finding and reading the manifest, planning, room for the rows
+  double first_token_s = 0;                 ///< from then on to the prompt's last logits
+  double link_s = 0;                        ///< busy time of the link
+  double cores_s = 0;                       ///< busy time of the cores
   Prediction predicted;
   RestorePlan plan;
   Timeline timeline;  ///< measured

@@ -60,27 +60,55 @@ namespace krul {
   return without;
 }
 
+/// The names of other profiles than this one that coded some of the first `history` tokens, each once.
+[[nodiscard]] inline std::vector<std::string> missing_profiles(const Manifest& manifest, std::size_t history,
+                                                               const Profile* profile) {
+  const std::vector<bool> unreadable = plans_without_profile(manifest, profile);
+  std::vector<std::string> names;
+  for (std::size_t layer = 0; layer < manifest.layers; ++layer)
+    for (std::size_t block = 0; block * manifest.block < history; ++block) {
+      const ChunkRecord& chunk = manifest.chunk(layer, block);
+      if (!chunk.is_stored() || !unreadable[chunk.plan]) continue;
+      const std::string& name = manifest.plans[chunk.plan].codec;
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  return names;
+}
+
+/// Blocks that are known not to be loaded before anything is read, ascending.
+struct LostBlocks {
+  std::vector<std::size_t> all;   ///< recomputed in every layer
+  std::vector<std::size_t> gone;  ///< those of them that are damaged; the others only want a profile
+};
+
 /// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, one in an
-/// object that is gone or too short, or one that needs another profile, ascending. Asks the store once per object.
+/// object that is gone or too short, or one that needs another profile. Asks the store once per object; one whose size
+/// it cannot tell now is taken to be there.
 template <ConversationStore S>
-[[nodiscard]] std::vector<std::size_t> lost_blocks(S& store, const std::string& folder, const Manifest& manifest,
-                                                   std::size_t history, const Profile* profile = nullptr) {
+[[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
+                                     const Profile* profile = nullptr) {
   const std::vector<bool> unreadable = plans_without_profile(manifest, profile);
   std::vector<std::uint64_t> there;
-  for (const auto& object : manifest.objects) there.push_back(store.size(folder + "/" + object).value_or(0));
-  std::vector<std::size_t> lost;
+  for (const auto& object : manifest.objects) {
+    const auto size = store.size(folder + "/" + object);
+    const bool is_gone = !size && size.error().code == ErrorCode::not_found;
+    there.push_back(is_gone ? 0 : size.value_or(UINT64_MAX));
+  }
+  LostBlocks lost;
   const std::size_t blocks = (history + manifest.block - 1) / manifest.block;
   std::vector<std::size_t> fronts;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer)
     fronts.push_back(unstored_front(manifest, layer, history));
   for (std::size_t block = 0; block < blocks; ++block) {
-    bool gone = false;
+    bool gone = false, wants_profile = false;
     for (std::size_t layer = 0; layer < manifest.layers && !gone; ++layer) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
-      gone = block * manifest.block >= fronts[layer] &&
-             (!chunk.is_stored() || unreadable[chunk.plan] || chunk.offset + chunk.bytes > there[chunk.object]);
+      if (block * manifest.block < fronts[layer]) continue;
+      gone = !chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object];
+      wants_profile = wants_profile || (!gone && unreadable[chunk.plan]);
     }
-    if (gone) lost.push_back(block);
+    if (gone) lost.gone.push_back(block);
+    if (gone || wants_profile) lost.all.push_back(block);
   }
   return lost;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -12,55 +13,82 @@
 
 namespace krul {
 
+/// What a compaction did, and what it came across.
+struct Compaction {
+  std::uint64_t bytes = 0;                  ///< that were written
+  std::vector<std::size_t> damaged_blocks;  ///< ascending: some chunk of theirs is not what was written
+};
+
 /// Moves the chunks that are still needed out of objects that mostly are not: an object is given up once more than a
 /// quarter of its bytes belong to no chunk. Chunks are moved as they are, not coded again.
 ///
-/// Call it under the folder's lock, before the manifest is published: the new object is put, the old ones stay until
-/// collect_garbage.
-/// @return bytes that were written; whatever the store says if it cannot read or write, and then the manifest is as it
-/// was
-/// @post   the objects that the manifest names are at least three quarters chunks, unless one could not be sized
+/// It is housekeeping and cannot fail: an object that cannot be read whole stays where it is, and so do all if the new
+/// one cannot be written. Call it under the folder's lock, before the manifest is published: the new object is put, the
+/// old ones stay until collect_garbage.
+/// @post   the objects that the manifest names are at least three quarters chunks, but for those that stay
 template <ConversationStore S>
-Result<std::uint64_t> compact_objects(S& store, const std::string& folder, Manifest& manifest) {
+Compaction compact_objects(S& store, const std::string& folder, Manifest& manifest) {
   using Place = std::pair<std::uint32_t, std::uint64_t>;
-  std::vector<std::uint64_t> live(manifest.objects.size(), 0);
-  std::map<Place, const ChunkRecord*> chunks;
-  for (const ChunkRecord& chunk : manifest.chunks)
-    if (chunk.is_stored() && chunks.try_emplace({chunk.object, chunk.offset}, &chunk).second)
-      live[chunk.object] += chunk.bytes;
+  std::map<Place, std::size_t> chunks;  // the first record of each
+  for (std::size_t i = 0; i < manifest.chunks.size(); ++i)
+    if (manifest.chunks[i].is_stored()) chunks.try_emplace({manifest.chunks[i].object, manifest.chunks[i].offset}, i);
 
-  std::vector<char> given_up(manifest.objects.size(), 0);
-  for (std::size_t i = 0; i < manifest.objects.size(); ++i) {
-    const auto size = store.size(folder + "/" + manifest.objects[i]);
-    if (size) given_up[i] = live[i] > 0 && (*size - live[i]) * 4 > *size;
-  }
-
+  Compaction done;
+  const auto is_damaged = [&](std::size_t chunk) { done.damaged_blocks.push_back(chunk % manifest.blocks()); };
   std::vector<std::byte> moved;
   std::map<Place, std::uint64_t> offsets;
-  for (const auto& [place, chunk] : chunks) {
-    if (!given_up[place.first]) continue;
-    offsets[place] = moved.size();
-    moved.resize(moved.size() + chunk->bytes);
-    const auto to = std::span(moved).last(chunk->bytes);
-    const Status status = store.get(folder + "/" + manifest.objects[place.first], place.second, to);
-    if (!status) return propagate(status);
+  for (auto first = chunks.begin(); first != chunks.end();) {
+    const std::uint32_t object = first->first.first;
+    const auto last = chunks.lower_bound({object + 1, 0});
+    const std::string key = folder + "/" + manifest.objects[object];
+    const auto size = store.size(key);
+    const bool is_sized = size || size.error().code == ErrorCode::not_found;
+    std::uint64_t live = 0;
+    bool whole = is_sized;
+    for (auto at = first; at != last; ++at) {
+      const ChunkRecord& chunk = manifest.chunks[at->second];
+      live += chunk.bytes;
+      if (!is_sized || chunk.offset + chunk.bytes <= size.value_or(0)) continue;
+      is_damaged(at->second);
+      whole = false;
+    }
+    if (whole && live < *size && (*size - live) > *size / 4) {
+      const std::size_t before = moved.size();
+      for (auto at = first; at != last && whole; ++at) {
+        const ChunkRecord& chunk = manifest.chunks[at->second];
+        offsets[at->first] = moved.size();
+        moved.resize(moved.size() + chunk.bytes);
+        const auto to = std::span(moved).last(chunk.bytes);
+        const Status status = store.get(key, chunk.offset, to);
+        whole = status && checksum(to) == chunk.hash;
+        if (!whole && (status || means_damage(status.error().code))) is_damaged(at->second);
+      }
+      if (!whole) {
+        moved.resize(before);
+        offsets.erase(offsets.lower_bound({object, 0}), offsets.end());
+      }
+    }
+    first = last;
   }
-  if (offsets.empty()) {
-    drop_unused_objects(manifest);
-    return 0;
-  }
+  std::sort(done.damaged_blocks.begin(), done.damaged_blocks.end());
+  done.damaged_blocks.erase(std::unique(done.damaged_blocks.begin(), done.damaged_blocks.end()),
+                            done.damaged_blocks.end());
+
   std::string name = segment_name(manifest.generation, moved);
-  if (const Status status = store.put(folder + "/" + name, moved); !status) return propagate(status);
-  const auto object = static_cast<std::uint32_t>(manifest.objects.size());
-  manifest.objects.push_back(std::move(name));
-  for (ChunkRecord& chunk : manifest.chunks) {
-    const auto found = chunk.is_stored() ? offsets.find({chunk.object, chunk.offset}) : offsets.end();
-    if (found == offsets.end()) continue;
-    chunk.object = object;
-    chunk.offset = found->second;
+  const bool is_new = std::find(manifest.objects.begin(), manifest.objects.end(), name) == manifest.objects.end();
+  if (!offsets.empty() && is_new && store.put(folder + "/" + name, moved)) {
+    const auto object = static_cast<std::uint32_t>(manifest.objects.size());
+    manifest.objects.push_back(std::move(name));
+    for (ChunkRecord& chunk : manifest.chunks) {
+      const auto found = chunk.is_stored() ? offsets.find({chunk.object, chunk.offset}) : offsets.end();
+      if (found == offsets.end()) continue;
+      chunk.object = object;
+      chunk.offset = found->second;
+    }
+    done.bytes = moved.size();
   }
   drop_unused_objects(manifest);
-  return moved.size();
+  return done;
 }
 
 }  // namespace krul

@@ -37,6 +37,12 @@ struct StoreCapabilities {
   return key.size() > 33 && key[32] == '/' && is_store_folder(key.substr(0, 32)) && is_object_name(key.substr(33));
 }
 
+/// Whether a get that failed so says that what was written is lost, not only out of reach for now.
+[[nodiscard]] constexpr bool means_damage(ErrorCode code) noexcept {
+  return code == ErrorCode::not_found || code == ErrorCode::corrupt || code == ErrorCode::truncated ||
+         code == ErrorCode::io;
+}
+
 /// Holds byte objects under keys. Objects are written whole and never changed in place.
 ///
 ///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix

@@ -22,7 +22,8 @@ enum class Durability : std::uint8_t {
 
 struct FileStoreOptions {
   Durability durability = Durability::full;
-  bool create = true;  ///< make the directory, mode 0700, if it is not there
+  bool create = true;      ///< make the directory, mode 0700, if it is not there
+  bool read_only = false;  ///< needs no right to write and makes nothing; put, erase and lock are refused
 };
 
 /// One directory: a folder is a subdirectory, an object a file, written under a temporary name and renamed.
@@ -50,7 +51,7 @@ class FileStore {
     int file_;
   };
 
-  /// Opens a store, for reading and writing.
+  /// Opens a store, for reading and writing unless the options say otherwise.
   [[nodiscard]] static Result<FileStore> open(const std::filesystem::path& path, FileStoreOptions options = {});
 
   /// Never retries a failed fsync: after one the put has failed, and the old object is there unless only the
@@ -62,6 +63,9 @@ class FileStore {
   Result<std::vector<std::string>> list(const std::string& folder);
   /// Also removes what writers that died left behind in the folder.
   Result<Lock> lock(const std::string& folder);
+  /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the
+  /// folder's lock removes them.
+  [[nodiscard]] std::vector<std::string> dead_writes();
   [[nodiscard]] StoreCapabilities capabilities() const noexcept {
     return {.durable = options_.durability == Durability::full, .shared = true};
   }

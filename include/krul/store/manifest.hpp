@@ -67,6 +67,7 @@ struct ManifestLimits {
   std::size_t layers = 1 << 12;
   std::size_t objects = 1 << 16;
   std::size_t text = 1 << 16;         ///< bytes of any one text
+  std::uint32_t chunk = 256 << 20;    ///< bytes of any one chunk
   std::size_t statistics = 64 << 20;  ///< bytes
 };
 
@@ -86,6 +87,12 @@ inline constexpr std::uint16_t manifest_minor =
 /// too_large. Any change to the bytes is an error.
 /// @complexity  linear in bytes.size(), time and memory
 [[nodiscard]] Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const ManifestLimits& limits = {});
+
+/// The index of a plan, which is added if it is not there. There is always room: plans that no chunk has any more are
+/// forgotten for it, and if all are needed one with the same codec stands for it.
+/// @post   every chunk's plan is what it was
+/// @throws PreconditionError if 256 plans are needed and none has the codec
+[[nodiscard]] std::uint8_t enter_plan(Manifest& manifest, const SavePlanRecord& plan);
 
 /// Forgets objects that no chunk refers to.
 /// @post   every chunk's object name is what it was

@@ -24,10 +24,15 @@ enum class ManifestCopies : std::uint8_t {
   first_valid,  ///< reads the second only if the first is damaged: half the bytes over a slow link
 };
 
+/// A check of what a whole copy of a manifest claims, for load_manifest: any will do.
+struct AnyManifest {
+  Status operator()(const Manifest&) const { return {}; }
+};
+
 struct LoadedManifest {
   Manifest manifest;
   std::string repaired;     ///< what was wrong with the other copy; empty if nothing. The next publish mends it
-  bool damaged = false;     ///< it was wrong because its bytes were: a save that was cut off is no damage
+  bool damaged = false;     ///< it was wrong because its bytes or claims were: a save that was cut off is no damage
   std::uint64_t bytes = 0;  ///< that were read
 };
 
@@ -67,12 +72,13 @@ Result<Manifest> read_manifest(Store& store, const std::string& key, const Manif
 
 }  // namespace detail
 
-/// The valid copy of the highest generation.
+/// The valid copy of the highest generation. A copy that `check` refuses counts as damaged, whatever its generation.
 /// Errors: not_found if the folder has no manifest; unsupported_version if either copy is of a newer krul; corrupt if
 /// no copy is valid; whatever the store says if it cannot be read now.
-template <ConversationStore Store>
+template <ConversationStore Store, class Check = AnyManifest>
 Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
-                                     ManifestCopies copies = ManifestCopies::both, const ManifestLimits& limits = {}) {
+                                     ManifestCopies copies = ManifestCopies::both, const Check& check = {},
+                                     const ManifestLimits& limits = {}) {
   std::optional<LoadedManifest> best;
   std::vector<Error> errors;
   std::uint64_t read = 0;
@@ -80,6 +86,8 @@ Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
   bool damaged = false;
   for (const std::string_view name : manifest_names) {
     auto manifest = detail::read_manifest(store, folder + "/" + std::string(name), limits, read);
+    if (manifest)
+      if (const Status status = check(*manifest); !status) manifest = propagate(status);
     if (!manifest) {
       if (manifest.error().code == ErrorCode::unsupported_version) return propagate(manifest);
       repaired = "copy " + std::string(name) + " could not be used (" + manifest.error().message + ")";
@@ -108,40 +116,72 @@ Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
     if (!is(ErrorCode::not_found)(error) && !is(ErrorCode::corrupt)(error) && !is(ErrorCode::truncated)(error) &&
         !is(ErrorCode::too_large)(error))
       return tl::unexpected<Error>(error);
-  return fail(ErrorCode::corrupt, "no copy of the manifest in conversation folder " + folder +
-                                      " is valid: erase the conversation or restore the folder from a backup");
+  const auto& telling = *std::find_if_not(errors.begin(), errors.end(), is(ErrorCode::not_found));
+  return fail(ErrorCode::corrupt, "no copy of the manifest in conversation folder " + folder + " is valid (" +
+                                      telling.message +
+                                      "): restore the folder from a backup, or erase the conversation");
 }
+
+/// Objects of the folder that the manifest does not name: what saves and erases left behind that failed or were cut
+/// off, and what a save replaced.
+template <ConversationStore Store>
+Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder, const Manifest& manifest) {
+  auto names = store.list(folder);
+  if (!names) return names;
+  std::erase_if(*names, [&](const std::string& name) {
+    return std::find(manifest_names.begin(), manifest_names.end(), name) != manifest_names.end() ||
+           std::find(manifest.objects.begin(), manifest.objects.end(), name) != manifest.objects.end();
+  });
+  return names;
+}
+
+namespace detail {
+
+/// Erases what can be erased; the first error, if any, once all was tried.
+template <ConversationStore Store>
+Status erase_objects(Store& store, const std::string& folder, const std::vector<std::string>& names) {
+  Status first;
+  for (const std::string& name : names)
+    if (Status status = store.erase(folder + "/" + name); !status && first) first = std::move(status);
+  return first;
+}
+
+}  // namespace detail
 
 /// Erases every object of the folder that the manifest does not name: what interrupted and replaced saves left behind.
 /// Call it under the folder's lock, after publish_manifest succeeded. A reader that still holds the manifest before
 /// may find chunks gone, and recomputes them.
-/// @return how many objects were erased
+/// @return how many objects were erased; the first error, once all was tried
 template <ConversationStore Store>
 Result<std::size_t> collect_garbage(Store& store, const std::string& folder, const Manifest& manifest) {
-  const auto names = store.list(folder);
+  const auto names = unnamed_objects(store, folder, manifest);
   if (!names) return propagate(names);
-  std::size_t erased = 0;
-  for (const std::string& name : *names) {
-    const auto is_name = [&](std::string_view other) { return other == name; };
-    if (std::any_of(manifest_names.begin(), manifest_names.end(), is_name)) continue;
-    if (std::any_of(manifest.objects.begin(), manifest.objects.end(), is_name)) continue;
-    if (const Status status = store.erase(folder + "/" + name); !status) return propagate(status);
-    ++erased;
-  }
-  return erased;
+  if (const Status status = detail::erase_objects(store, folder, *names); !status) return propagate(status);
+  return names->size();
 }
 
-/// Erases everything of a folder, the manifest first, so that what is left after an interruption is no conversation.
-/// Call it under the folder's lock.
+/// Finishes what a save or an erase left undone that was cut off: a manifest of which one copy is missing or older is
+/// published again, and then what it does not name is erased. Damaged copies are left for the next save, and so is
+/// whatever cannot be done now. Call it under the folder's lock with what load_manifest gave of both copies.
+/// @post   loaded.repaired is empty if nothing is left to tell
+template <ConversationStore Store>
+void finish_interrupted(Store& store, const std::string& folder, LoadedManifest& loaded) {
+  if (loaded.damaged) return;
+  if (!loaded.repaired.empty() && !publish_manifest(store, folder, loaded.manifest)) return;
+  loaded.repaired.clear();
+  static_cast<void>(collect_garbage(store, folder, loaded.manifest));
+}
+
+/// Erases everything of a folder, the manifest first, so that what is left after an interruption is no conversation;
+/// the same call erases that as well. Call it under the folder's lock.
+/// @return the first error; then all that could be erased is, unless a manifest could not
 template <ConversationStore Store>
 Status erase_conversation(Store& store, const std::string& folder) {
   for (const std::string_view name : manifest_names)
     if (const Status status = store.erase(folder + "/" + std::string(name)); !status) return status;
   const auto names = store.list(folder);
   if (!names) return propagate(names);
-  for (const std::string& name : *names)
-    if (const Status status = store.erase(folder + "/" + name); !status) return status;
-  return {};
+  return detail::erase_objects(store, folder, *names);
 }
 
 }  // namespace krul

@@ -11,11 +11,18 @@
 
 namespace krul {
 
-/// Which chunks a save writes: all layers of some neighbouring blocks.
+/// Which chunks a save writes: all layers of some neighbouring blocks, and of earlier ones that were damaged.
 struct SegmentShape {
   std::size_t layers = 0;
   std::size_t first_block = 0;
-  std::size_t blocks = 0;
+  std::size_t blocks = 0;                 ///< from first_block on
+  std::vector<std::size_t> damaged = {};  ///< ascending, below first_block
+
+  [[nodiscard]] std::size_t count() const noexcept { return damaged.size() + blocks; }
+  /// The i-th block of the segment, i < count().
+  [[nodiscard]] std::size_t block(std::size_t i) const {
+    return i < damaged.size() ? damaged[i] : first_block + i - damaged.size();
+  }
 };
 
 /// "segment-<generation>-<8 hexadecimal digits of the content's checksum>": a name that no other content has had.
@@ -33,7 +40,7 @@ enum class SegmentOrder : std::uint8_t {
 class SegmentWriter {
  public:
   explicit SegmentWriter(SegmentShape shape, SegmentOrder order = SegmentOrder::by_layer)
-      : shape_(shape), order_(order), records_(shape.layers * shape.blocks) {}
+      : shape_(std::move(shape)), order_(order), records_(shape_.layers * shape_.count()) {}
 
   [[nodiscard]] const SegmentShape& shape() const noexcept { return shape_; }
 
@@ -57,27 +64,27 @@ class SegmentWriter {
   void share(std::size_t layer) {
     expects(!complete() && layer < layer_of(added_), "SegmentWriter: a shallower layer is shared with");
     const std::size_t block = block_of(added_);
-    next_record() = records_[layer * shape_.blocks + block];
+    next_record() = records_[layer * shape_.count() + block];
   }
 
   [[nodiscard]] bool complete() const noexcept { return added_ == records_.size(); }
   /// The object to put.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
-  /// [layers, blocks], those not added yet as not stored; `object` is still 0.
+  /// [layers, shape().count()], those not added yet as not stored; `object` is still 0.
   [[nodiscard]] std::span<const ChunkRecord> records() const noexcept { return records_; }
 
   [[nodiscard]] std::string name(std::uint64_t generation) const { return segment_name(generation, bytes_); }
 
  private:
   [[nodiscard]] std::size_t layer_of(std::size_t i) const {
-    return order_ == SegmentOrder::by_layer ? i / shape_.blocks : i % shape_.layers;
+    return order_ == SegmentOrder::by_layer ? i / shape_.count() : i % shape_.layers;
   }
   [[nodiscard]] std::size_t block_of(std::size_t i) const {
-    return order_ == SegmentOrder::by_layer ? i % shape_.blocks : i / shape_.layers;
+    return order_ == SegmentOrder::by_layer ? i % shape_.count() : i / shape_.layers;
   }
   ChunkRecord& next_record() {
     const std::size_t i = added_++;
-    return records_[layer_of(i) * shape_.blocks + block_of(i)];
+    return records_[layer_of(i) * shape_.count() + block_of(i)];
   }
 
   SegmentShape shape_;
@@ -88,28 +95,31 @@ class SegmentWriter {
 };
 
 /// Enters a complete segment into a manifest as object `name`. The segment's blocks replace those that were there (the
-/// open tail) and everything behind them; objects that are no longer used are forgotten.
+/// open tail, or was damaged) and everything behind first_block; objects that are no longer used are forgotten.
 /// @param rows  tokens whose K and V are stored afterwards; they must fill exactly the segment's last block or a part
 /// @throws PreconditionError if the segment is not complete or does not follow the blocks of the manifest, if `rows`
-///         does not end in its last block, or if the manifest has other layers
+///         does not end in its last block, if a damaged block does not lie before first_block, or if the manifest has
+///         other layers
 /// @post   manifest.rows == rows; closed blocks before the segment are what they were
 inline void enter_segment(Manifest& manifest, const SegmentWriter& segment, std::string name, std::size_t rows) {
   const SegmentShape& shape = segment.shape();
   expects(segment.complete(), "enter_segment: the segment is not complete");
   expects(shape.layers == manifest.layers, "enter_segment: the manifest has other layers");
   expects(shape.first_block <= manifest.rows / manifest.block, "enter_segment: blocks are missing before the segment");
+  expects(shape.damaged.empty() || shape.damaged.back() < shape.first_block,
+          "enter_segment: damaged blocks lie before the first one");
   const std::size_t old_blocks = manifest.blocks(), blocks = shape.first_block + shape.blocks;
   expects(rows / manifest.block + (rows % manifest.block != 0) == blocks,
           "enter_segment: the rows do not end in its last block");
 
   const auto object = static_cast<std::uint32_t>(manifest.objects.size());
-  std::vector<ChunkRecord> chunks;
-  chunks.reserve(shape.layers * blocks);
+  std::vector<ChunkRecord> chunks(shape.layers * blocks);
   for (std::size_t layer = 0; layer < shape.layers; ++layer) {
     for (std::size_t block = 0; block < shape.first_block; ++block)
-      chunks.push_back(manifest.chunks[layer * old_blocks + block]);
-    for (std::size_t block = 0; block < shape.blocks; ++block) {
-      ChunkRecord& chunk = chunks.emplace_back(segment.records()[layer * shape.blocks + block]);
+      chunks[layer * blocks + block] = manifest.chunks[layer * old_blocks + block];
+    for (std::size_t i = 0; i < shape.count(); ++i) {
+      ChunkRecord& chunk = chunks[layer * blocks + shape.block(i)];
+      chunk = segment.records()[layer * shape.count() + i];
       if (chunk.is_stored()) chunk.object = object;
     }
   }

@@ -134,7 +134,7 @@ TEST_CASE("a save in the background that failed is reported, and made up for") {
     REQUIRE(report);
     CHECK(report->matched == 0);
     REQUIRE(report->reasons.size() == 1);
-    CHECK(report->reasons.front().find("could not be saved") != std::string::npos);
+    CHECK(report->reasons.front().find("did not come to its end") != std::string::npos);
   }
   CHECK(talk.save()->generation == 1);
   CHECK(load_manifest(memory, f.folder)->manifest.rows == talk.cache().length());

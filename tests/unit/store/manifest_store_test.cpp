@@ -123,7 +123,7 @@ TEST_CASE("a store that fails is not a damaged conversation") {
 TEST_CASE("an object in a manifest's place that is larger than any manifest is not read") {
   FaultyStore<MemoryStore> store{MemoryStore()};
   REQUIRE(publish_manifest(store, folder_a, of_generation(7)));
-  const auto loaded = load_manifest(store, folder_a, ManifestCopies::both, {.bytes = 100});
+  const auto loaded = load_manifest(store, folder_a, ManifestCopies::both, AnyManifest{}, {.bytes = 100});
   REQUIRE(!loaded);
   CHECK(store.gets() == 0);
 }

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "krul/conversation/conversation.hpp"
+#include "krul/conversation/strategy.hpp"
+#include "krul/conversation/verify.hpp"
+#include "support/toy_conversation.hpp"
+
+namespace krul::test {
+
+inline std::vector<std::byte> toy_bytes(std::size_t count) {
+  return std::vector<std::byte>(count, std::byte{7});
+}
+
+/// A conversation of the toy model that is kept in some store: exact rows, in blocks of 16 tokens.
+template <ConversationStore S>
+struct ToyTalk {
+  using Talk = Conversation<toy::Backend, S, AnyPolicy>;
+
+  explicit ToyTalk(S& in) : store(in) {
+    options.codec = ExactCodec{};
+    options.block = 16;
+  }
+
+  Talk open(AnyPolicy policy = FullLoad{}) { return Talk::open(model, store, "a talk", options, policy).value(); }
+  /// Opens it, runs the first `count` tokens and saves them.
+  Result<SaveReport> turn(std::size_t count) {
+    auto opened = Talk::open(model, store, "a talk", options, FullLoad{});
+    if (!opened) return propagate(opened);
+    last = opened->advance(std::span(tokens).first(count), logits).value();
+    return opened->save();
+  }
+  /// Whether the last turn's logits are those of a run that was never interrupted.
+  [[nodiscard]] bool is_right(std::size_t count) {
+    return logits == run_through(model, {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(count)}).logits;
+  }
+  [[nodiscard]] Manifest manifest() { return load_manifest(store, folder)->manifest; }
+  /// No damage, and nothing that belongs to nothing.
+  [[nodiscard]] bool is_clean() {
+    const auto report = verify_conversation(store, folder);
+    return report && report->problems.empty() && report->leftovers.empty();
+  }
+
+  S& store;
+  toy::Backend model{ElementType::f32};
+  ConversationOptions options;
+  std::vector<Token> tokens = toy_tokens(200);
+  std::vector<float> logits = std::vector<float>(model.geometry().vocabulary);
+  std::string folder = conversation_folder("a talk").value();
+  RestoreReport last;  ///< of the last turn
+};
+
+}  // namespace krul::test

@@ -1,0 +1,277 @@
+#include "krul/conversation/save.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "krul/store/faulty_store.hpp"
+#include "krul/store/file_store.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/toy_talk.hpp"
+
+namespace krul {
+namespace {
+
+using test::flip_byte;
+using test::ToyTalk;
+using Faulty = FaultyStore<MemoryStore>;
+
+/// Where the chunk of a layer and block lies.
+std::string key_of(const std::string& folder, const Manifest& manifest, std::size_t layer, std::size_t block) {
+  return folder + "/" + manifest.objects[manifest.chunk(layer, block).object];
+}
+
+TEST_CASE("an object that is shorter than it should be, or gone, is replaced by the next turn") {
+  const test::TemporaryDirectory directory;
+  FileStore store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(70));
+  const auto file = directory.path() / talk.folder / talk.manifest().objects.front();
+  SUBCASE("empty") {
+    std::filesystem::resize_file(file, 0);
+  }
+  SUBCASE("cut off") {
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+  }
+  SUBCASE("gone") {
+    std::filesystem::remove(file);
+  }
+  SUBCASE("a directory in its place") {
+    std::filesystem::remove(file);
+    std::filesystem::create_directory(file);
+    REQUIRE(talk.turn(80));
+    CHECK(talk.is_right(80));
+    std::filesystem::remove(file);  // not krul's, and so left there
+  }
+  REQUIRE(talk.turn(90));
+  CHECK(talk.is_right(90));
+  CHECK(talk.is_clean());
+  REQUIRE(talk.turn(100));
+  CHECK(talk.last.repaired_rows == 0);
+  CHECK(talk.last.reasons.empty());
+  CHECK(talk.is_right(100));
+}
+
+TEST_CASE("a save that finds an object damaged succeeds, and replaces it from the live cache at once") {
+  const test::TemporaryDirectory directory;
+  FileStore store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
+  ToyTalk toy(store);
+  auto talk = toy.open();
+  REQUIRE(talk.advance(std::span(toy.tokens).first(70), toy.logits));
+  REQUIRE(talk.save());
+  std::filesystem::resize_file(directory.path() / toy.folder / toy.manifest().objects.front(), 0);
+  REQUIRE(talk.advance(std::span(toy.tokens).first(80), toy.logits));
+  SUBCASE("in the foreground") {
+    const auto saved = talk.save();
+    REQUIRE(saved);
+    CHECK(saved->damaged_blocks.empty());
+  }
+  SUBCASE("in the background, by the save after it") {
+    REQUIRE(talk.save_in_background());
+    REQUIRE(talk.finish_save());
+    CHECK(talk.finish_save()->damaged_blocks == std::vector<std::size_t>{0, 1, 2, 3});
+    REQUIRE(talk.save_in_background());
+    REQUIRE(talk.finish_save());
+  }
+  CHECK(toy.is_clean());
+  talk.drop();
+  const auto report = talk.advance(std::span(toy.tokens).first(90), toy.logits);
+  CHECK(report->repaired_rows == 0);
+  CHECK(toy.is_right(90));
+}
+
+TEST_CASE("a compaction that cannot read or write leaves the objects where they are, and the save succeeds") {
+  Faulty store{MemoryStore()};
+  ToyTalk toy(store);
+  auto talk = toy.open();
+  REQUIRE(talk.advance(std::span(toy.tokens).first(30), toy.logits));
+  REQUIRE(talk.save());  // a block, and a tail that takes nearly half of the object
+  REQUIRE(talk.advance(std::span(toy.tokens).first(40), toy.logits));
+  Fault fault{.operation = Fault::Operation::get, .keys = "*/segment-1-*"};
+  std::size_t objects = 2, damaged = 0;
+  SUBCASE("a sector that cannot be read: what lay there is written again") {
+    fault.count = 1;
+    objects = 2;
+  }
+  SUBCASE("a store that cannot be reached for now says nothing about what is stored") {
+    fault.code = ErrorCode::deadline;
+  }
+  SUBCASE("no room for the copy") {
+    fault = {.operation = Fault::Operation::put, .keys = "*/segment-*", .first = 1, .code = ErrorCode::no_space};
+  }
+  SUBCASE("what was read is not what was written") {
+    fault.kind = Fault::Kind::corrupt;
+    fault.count = 1;
+  }
+  store.set_faults({fault});
+  const auto saved = talk.save();
+  REQUIRE(saved);
+  CHECK(store.hits() >= 1);
+  CHECK(saved->damaged_blocks.size() == damaged);
+  CHECK(toy.manifest().objects.size() == objects);
+  store.set_faults({});
+  CHECK(toy.is_clean());
+  REQUIRE(talk.advance(std::span(toy.tokens).first(50), toy.logits));
+  REQUIRE(talk.save());
+  CHECK(toy.is_clean());
+  talk.drop();
+  CHECK(talk.advance(std::span(toy.tokens).first(60), toy.logits)->repaired_rows == 0);
+  CHECK(toy.is_right(60));
+}
+
+TEST_CASE("damage is healed once: what was recomputed for it is saved again, and nothing else") {
+  MemoryStore store;
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(100));
+  const Manifest before = talk.manifest();
+  std::size_t repaired = 16;
+  std::vector<std::size_t> blocks = {2};
+  SUBCASE("one chunk") {
+    flip_byte(store, key_of(talk.folder, before, 1, 2), before.chunk(1, 2).offset);
+  }
+  SUBCASE("two chunks of one block") {
+    for (const std::size_t layer : {0, 3})
+      flip_byte(store, key_of(talk.folder, before, layer, 2), before.chunk(layer, 2).offset + 5);
+    repaired = 32;
+  }
+  SUBCASE("two blocks, the open tail among them") {
+    flip_byte(store, key_of(talk.folder, before, 0, 0), before.chunk(0, 0).offset);
+    flip_byte(store, key_of(talk.folder, before, 2, 6), before.chunk(2, 6).offset);
+    repaired = 20;
+    blocks = {0, 6};
+  }
+  CHECK_FALSE(talk.is_clean());
+  const auto saved = talk.turn(110);
+  REQUIRE(saved);
+  CHECK(talk.is_right(110));
+  CHECK(talk.last.repaired_rows == repaired);
+  CHECK(talk.last.damaged_blocks == blocks);
+  CHECK(saved->new_rows == 14 + 16 * (blocks.front() == blocks.back() ? 1 : blocks.size() - 1));
+  CHECK(talk.is_clean());
+  const Manifest after = talk.manifest();
+  CHECK(after.chunk(1, 1).hash == before.chunk(1, 1).hash);
+  REQUIRE(talk.turn(120));
+  CHECK(talk.last.reasons.empty());
+  CHECK(talk.last.repaired_rows == 0);
+  CHECK(talk.is_right(120));
+}
+
+TEST_CASE("damage of everything, of shared chunks, and behind fronts that were left out, is healed as well") {
+  MemoryStore store;
+  ToyTalk toy(store);
+  SavePlan plan = SavePlan::separate(ExactCodec{});
+  SUBCASE("everything") {}
+  SUBCASE("pairs of layers") {
+    plan.pairs = {{1, 2}};
+    plan.pair_coding = {DirectReuse{}, ExactCodec{}};
+  }
+  SUBCASE("fronts that were left out stay out") {
+    plan.left_out = {64, 48, 32, 0};
+  }
+  {
+    auto talk = toy.open();
+    REQUIRE(talk.advance(std::span(toy.tokens).first(100), toy.logits));
+    REQUIRE(talk.save(plan));
+  }
+  const Manifest before = toy.manifest();
+  for (const auto& chunk : before.chunks)
+    if (chunk.is_stored()) flip_byte(store, toy.folder + "/" + before.objects[chunk.object], chunk.offset);
+  {
+    auto talk = toy.open();
+    REQUIRE(talk.advance(std::span(toy.tokens).first(104), toy.logits));
+    CHECK(toy.is_right(104));
+    REQUIRE(talk.save(plan));
+  }
+  CHECK(toy.is_clean());
+  const Manifest after = toy.manifest();
+  for (std::size_t i = 0; i < before.chunks.size(); ++i)
+    CHECK(after.chunks[i].is_stored() == before.chunks[i].is_stored());
+  auto talk = toy.open();
+  CHECK(talk.advance(std::span(toy.tokens).first(110), toy.logits)->repaired_rows == 0);
+}
+
+TEST_CASE("what cannot be read for now is recomputed and not written again") {
+  Faulty store{MemoryStore()};
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(100));
+  store.set_faults({{.keys = "*/segment-*", .code = ErrorCode::deadline}});
+  const auto saved = talk.turn(110);
+  REQUIRE(saved);
+  CHECK(talk.last.recomputed_all);
+  CHECK(talk.last.damaged_blocks.empty());
+  CHECK(saved->new_rows == 14);
+  store.set_faults({});
+  CHECK(talk.is_clean());
+}
+
+TEST_CASE("a save that fails leaves no objects, and says what is in force") {
+  Faulty store{MemoryStore()};
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(30));
+  const auto before = store.list(talk.folder).value();
+  std::string manifest;
+  bool in_force = false;
+  SUBCASE("the object") {
+    manifest = "*/segment-*";
+  }
+  SUBCASE("the first copy of the manifest") {
+    manifest = "*/manifest-a";
+  }
+  SUBCASE("the second one") {
+    manifest = "*/manifest-b";
+    in_force = true;
+  }
+  store.set_faults({{.operation = Fault::Operation::put, .keys = manifest, .code = ErrorCode::no_space}});
+  const auto saved = talk.turn(40);
+  REQUIRE_FALSE(saved);
+  CHECK(saved.error().code == ErrorCode::no_space);
+  CHECK(saved.error().message.starts_with("saved, but") == in_force);
+  CHECK(talk.manifest().rows == (in_force ? 40 : 30));
+  if (!in_force) CHECK(store.list(talk.folder).value() == before);
+  store.set_faults({});
+  CHECK(verify_conversation(store, talk.folder)->problems.empty());
+  REQUIRE(talk.turn(50));
+  CHECK(talk.is_right(50));
+  CHECK(talk.is_clean());
+}
+
+TEST_CASE("a first save that fails leaves nothing at all") {
+  Faulty store{MemoryStore()};
+  ToyTalk talk(store);
+  store.set_faults({{.operation = Fault::Operation::put, .keys = "*/manifest-a"}});
+  CHECK_FALSE(talk.turn(40));
+  CHECK(store.list("").value().empty());
+}
+
+/// A store that can put a manifest and then not read it back.
+TEST_CASE("a save that cannot tell what is in force says so, and erases nothing") {
+  Faulty store{MemoryStore()};
+  ToyTalk toy(store);
+  auto talk = toy.open();
+  REQUIRE(talk.advance(std::span(toy.tokens).first(40), toy.logits));
+  store.set_faults({{.operation = Fault::Operation::put, .keys = "*/manifest-b"}, {.keys = "*/manifest-*"}});
+  const auto saved = talk.save();
+  REQUIRE_FALSE(saved);
+  CHECK(saved.error().message.find("cannot be told") != std::string::npos);
+  store.set_faults({});
+  CHECK(toy.manifest().rows == 40);
+  CHECK(verify_conversation(store, toy.folder)->problems.empty());
+  REQUIRE(talk.save());
+  CHECK(toy.is_clean());
+}
+
+TEST_CASE("a conversation whose settings change with every turn can be saved for ever") {
+  MemoryStore store;
+  ToyTalk toy(store);
+  auto talk = toy.open();
+  for (std::size_t turn = 0; turn < 300; ++turn) {
+    SavePlan plan = SavePlan::separate(ExactCodec{});
+    plan.settings = std::to_string(turn);
+    REQUIRE(talk.advance(std::span(toy.tokens).first(20 + turn % 2), toy.logits));
+    REQUIRE(talk.save(plan));
+  }
+  CHECK(toy.is_clean());
+}
+
+}  // namespace
+}  // namespace krul
