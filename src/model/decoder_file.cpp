@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <initializer_list>
 #include <unordered_set>
 
+#include "decoder_keys.hpp"
 #include "krul/model/dequantize.hpp"
 #include "quoted.hpp"
 
@@ -29,9 +31,16 @@ class Reader {
  public:
   Reader(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
 
-  /// A size between 1 and its cap.
+  /// A size between 1 and its cap; where a file gives one for each layer, all have to be the same.
   std::size_t size(const std::string& key, std::uint64_t cap) {
-    const auto value = file_.unsigned_value(prefix_ + key);
+    auto value = file_.unsigned_value(prefix_ + key);
+    if (const auto each = file_.integer_array(prefix_ + key); each && !each->empty() && each->front() >= 0) {
+      if (std::adjacent_find(each->begin(), each->end(), std::not_equal_to<>()) != each->end())
+        return note({ErrorCode::unsupported, prefix_ + key + " differs from layer to layer in " + file_.path() +
+                                                 ": use a model of equal layers"}),
+               0;
+      value = static_cast<std::uint64_t>(each->front());
+    }
     if (!value) return note(value.error()), 0;
     if (*value == 0) return note({ErrorCode::corrupt, prefix_ + key + " is 0 in " + file_.path()}), 0;
     if (*value > cap)
@@ -92,27 +101,6 @@ class Reader {
   Status status_;
 };
 
-/// Refuses what would silently change the positions' meaning.
-Status check_rotary_scaling(const GgufFile& file, const std::string& prefix) {
-  const std::string key = prefix + "rope.scaling.type";
-  if (file.has(key)) {
-    const auto type = file.string_value(key);
-    if (!type) return propagate(type);
-    if (*type != "none")
-      return fail(ErrorCode::unsupported, "rotary scaling " + quoted(*type) + " of " + file.path() +
-                                              " is not supported: use a model without rotary scaling");
-  }
-  for (const auto* factor : {"rope.scale_linear", "rope.scaling.factor"})
-    if (file.has(prefix + factor)) {
-      const auto value = file.real_value(prefix + factor);
-      if (!value) return propagate(value);
-      if (*value != 1.0)
-        return fail(ErrorCode::unsupported,
-                    prefix + factor + " of " + file.path() + " is not 1: use a model without rotary scaling");
-    }
-  return {};
-}
-
 }  // namespace
 
 Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_type) {
@@ -125,7 +113,7 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   model.architecture = *architecture;
   if (const auto name = file.string_value("general.name")) model.name = *name;
   const std::string prefix = model.architecture + ".";
-  if (const auto status = check_rotary_scaling(file, prefix); !status) return propagate(status);
+  if (const auto status = check_decoder_keys(file, prefix); !status) return propagate(status);
 
   Reader reader(file, prefix);
   Geometry& geometry = model.geometry;
@@ -142,8 +130,6 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   geometry.rotary.base = reader.positive_or("rope.freq_base", 10000.0);
   if (!reader.status()) return propagate(reader.status());
 
-  if (reader.size_or("expert_count", most, 1) > 1)
-    return fail(ErrorCode::unsupported, file.path() + " is a mixture of experts: use a dense model");
   geometry.head_dim = reader.size_or("attention.key_length", 1024, geometry.hidden / geometry.query_heads);
   const std::size_t value_dim = reader.size_or("attention.value_length", 1024, geometry.head_dim);
   geometry.rotary.dimensions = reader.size_or("rope.dimension_count", 1024, geometry.head_dim);
@@ -168,15 +154,14 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   if (model.output == nullptr) model.output = model.embedding;
   for (std::size_t l = 0; l < geometry.layers && reader.status(); ++l) {
     const auto name = [&](const char* part) { return "blk." + std::to_string(l) + "." + part; };
-    const bool biased = model.architecture == "qwen2";
     Layer layer;
     layer.attention_norm = reader.tensor(name("attn_norm.weight"), {hidden});
     layer.query = reader.tensor(name("attn_q.weight"), {queries, hidden});
     layer.key = reader.tensor(name("attn_k.weight"), {keys, hidden});
     layer.value = reader.tensor(name("attn_v.weight"), {keys, hidden});
-    layer.query_bias = reader.tensor(name("attn_q.bias"), {queries}, !biased);
-    layer.key_bias = reader.tensor(name("attn_k.bias"), {keys}, !biased);
-    layer.value_bias = reader.tensor(name("attn_v.bias"), {keys}, !biased);
+    layer.query_bias = reader.tensor(name("attn_q.bias"), {queries}, true);
+    layer.key_bias = reader.tensor(name("attn_k.bias"), {keys}, true);
+    layer.value_bias = reader.tensor(name("attn_v.bias"), {keys}, true);
     layer.output = reader.tensor(name("attn_output.weight"), {hidden, queries});
     layer.mlp_norm = reader.tensor(name("ffn_norm.weight"), {hidden});
     layer.gate = reader.tensor(name("ffn_gate.weight"), {model.mlp, hidden});
@@ -187,8 +172,8 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   if (!reader.status()) return propagate(reader.status());
   // A tensor that is left over would change the result if the model's own code used it.
   if (const auto* unused = reader.unused(); unused != nullptr)
-    return fail(ErrorCode::unsupported, "krul does not know what tensor " + std::string(unused->name) + " of " +
-                                            file.path() + " is for: use a plain " + model.architecture + " model");
+    return fail(ErrorCode::unsupported, "krul does not compute with tensor " + quoted(unused->name) + " of " +
+                                            file.path() + ": use a plain " + model.architecture + " model");
   return model;
 }
 

@@ -308,6 +308,14 @@ const GgufTensor* GgufFile::find(std::string_view name) const {
   return found == tensor_of_.end() ? nullptr : &tensors_[found->second];
 }
 
+std::vector<std::string_view> GgufFile::keys() const {
+  std::vector<std::string_view> keys;
+  keys.reserve(entry_of_.size());
+  for (const auto& [key, ignored] : entry_of_) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
 tl::unexpected<Error> GgufFile::wrong_kind(std::string_view key, std::string_view wanted) const {
   const auto& entry = entry_of_.at(key);
   return fail(ErrorCode::corrupt, path_ + " holds " + (entry.array ? "an array where each value is " : "") +

@@ -17,12 +17,9 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptio
   std::string name = path.stem().string();
   if (const auto own = file->string_value("general.name"); own && !own->empty()) name = *own;
 
-  auto backend =
-      CpuModel::load(std::move(*file), std::move(*kernels), {options.threads, options.cache_type, tokenizer->hash()});
+  auto backend = CpuModel::load(std::move(*file), std::move(*kernels),
+                                {options.threads, options.cache_type, tokenizer->hash(), tokenizer->size()});
   if (!backend) return propagate(backend);
-  if (tokenizer->size() > backend->geometry().vocabulary)
-    return fail(ErrorCode::corrupt, "the tokenizer of " + path.string() + " has " + std::to_string(tokenizer->size()) +
-                                        " tokens, the model " + std::to_string(backend->geometry().vocabulary));
   return LoadedModel{std::move(*backend), std::move(*tokenizer), std::move(chat), std::move(name)};
 }
 

@@ -47,8 +47,18 @@ std::string bytes_of(std::string_view printable) {
   return bytes;
 }
 
+/// Special tokens of these names end a reply, whatever a file says.
+constexpr const char* known_turn_ends[] = {"<|im_end|>",    "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
+                                           "<|end|>",       "<|EOT|>",       "</s>",       "<|end_of_text|>",
+                                           "<end_of_turn>", "<eos>",         "[EOT]",      "<｜end▁of▁sentence｜>"};
+
 constexpr bool is_ascii_text(std::size_t byte) noexcept {
   return (byte >= ' ' && byte <= '~') || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
+/// Whether models with this pre-tokenizer see BOS before each text where their file does not say, as llama.cpp has it.
+constexpr bool adds_begin(PreTokenizer kind) noexcept {
+  return kind == PreTokenizer::llama_bpe;
 }
 
 /// "token 17"
@@ -101,11 +111,24 @@ Result<Vocabulary> Vocabulary::from_gguf(const GgufFile& file) {
   if (!merges) return propagate(merges);
 
   Vocabulary vocabulary{*pre_tokenizer, std::move(*tokens), std::move(*kinds), std::move(*merges), {}};
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
     if (!file.has(key)) continue;
     const auto token = file.unsigned_value(key);
     if (!token) return propagate(token);
-    vocabulary.turn_ends.push_back(*token);
+    const std::string_view name(key);
+    if (name.ends_with("bos_token_id")) {
+      vocabulary.text_begin = *token;
+    } else {
+      vocabulary.turn_ends.push_back(*token);
+      if (name.ends_with("eos_token_id")) vocabulary.text_end = *token;
+    }
+  }
+  for (const char* key : {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"}) {
+    if (!file.has(key)) continue;
+    const auto flag = file.bool_value(key);
+    if (!flag) return propagate(flag);
+    (std::string_view(key).ends_with("add_bos_token") ? vocabulary.add_begin.emplace() : vocabulary.add_end) = *flag;
   }
   return vocabulary;
 }
@@ -127,6 +150,7 @@ Result<Tokenizer> Tokenizer::from_vocabulary(const Vocabulary& vocabulary) {
   if (!token_of) return propagate(token_of);
   if (auto taken = tokenizer.take_merges(vocabulary, *token_of); !taken) return propagate(taken);
   if (auto taken = tokenizer.take_turn_ends(vocabulary); !taken) return propagate(taken);
+  if (auto taken = tokenizer.take_text_ends(vocabulary); !taken) return propagate(taken);
   tokenizer.hash_ = hash_of(vocabulary);
   return tokenizer;
 }
@@ -217,9 +241,20 @@ Status Tokenizer::take_turn_ends(const Vocabulary& vocabulary) {
                                           std::to_string(size()) + ": get the file again");
     turn_ends_.push_back(static_cast<Token>(token));
   }
-  for (const char* known : {"<|im_end|>", "<|endoftext|>"})
+  for (const char* known : known_turn_ends)
     if (const auto token = special(known)) turn_ends_.push_back(*token);
   std::sort(turn_ends_.begin(), turn_ends_.end());
+  return {};
+}
+
+Status Tokenizer::take_text_ends(const Vocabulary& vocabulary) {
+  if (vocabulary.add_begin.value_or(adds_begin(pre_tokenizer_)))
+    text_begin_ = static_cast<Token>(vocabulary.text_begin);
+  if (vocabulary.add_end) text_end_ = static_cast<Token>(vocabulary.text_end);
+  if ((text_begin_ && vocabulary.text_begin >= size()) || (text_end_ && vocabulary.text_end >= size()))
+    return fail(ErrorCode::corrupt, "texts are said to begin with token " + std::to_string(vocabulary.text_begin) +
+                                        " or end with token " + std::to_string(vocabulary.text_end) + " of " +
+                                        std::to_string(size()) + ": get the file again");
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -26,6 +27,12 @@ struct TinyModel {
   bool tied = true;                  ///< no output.weight: the embedding serves as output, too
   GgufType weights = GgufType::f32;  ///< of the matrices: f32, f16, bf16, q8_0 or q4_1
   std::uint64_t seed = 1;
+  std::string biases = {};           ///< of attention, "qkv" or a part of it; qwen2 has all of them in any case
+  std::uint32_t rows_to_spare = 0;   ///< rows of the embedding that no token has
+  std::vector<std::string> control = {};  ///< names of further control tokens
+  std::optional<std::string> chat_template = {};      ///< none: ChatML's; "": the file has none
+  std::optional<bool> add_bos = false, add_eos = {};  ///< none: the file does not say
+  std::string pre_tokenizer = {};                     ///< empty: the one of the architecture
 };
 
 /// A byte-level BPE vocabulary as real files carry it.
@@ -105,7 +112,11 @@ struct TinyVocabulary {
   expects(options.kv_heads > 0 && options.heads % options.kv_heads == 0 && options.hidden % options.heads == 0,
           "tiny_model: heads divide hidden, kv_heads divide heads");
   const std::uint32_t head = options.hidden / options.heads;
-  const auto vocabulary = tiny_vocabulary(options.vocabulary, llama);
+  auto vocabulary = tiny_vocabulary(options.vocabulary, llama);
+  for (std::size_t i = 0; i < options.control.size(); ++i) {  // in the place of padding
+    vocabulary.tokens[options.vocabulary - 1 - i] = options.control[i];
+    vocabulary.types[options.vocabulary - 1 - i] = 3;
+  }
 
   GgufWriter file;
   const auto file_type = [&]() -> std::uint32_t {
@@ -141,9 +152,11 @@ struct TinyVocabulary {
     file.set(prefix + "rope.dimension_count", head);
     file.set("tokenizer.ggml.add_space_prefix", false);
   }
-  file.set("tokenizer.ggml.add_bos_token", false);
+  if (options.add_bos) file.set("tokenizer.ggml.add_bos_token", *options.add_bos);
+  if (options.add_eos) file.set("tokenizer.ggml.add_eos_token", *options.add_eos);
   file.set("tokenizer.ggml.model", std::string("gpt2"));
-  file.set("tokenizer.ggml.pre", std::string(llama ? "smollm" : "qwen2"));
+  file.set("tokenizer.ggml.pre",
+           options.pre_tokenizer.empty() ? std::string(llama ? "smollm" : "qwen2") : options.pre_tokenizer);
   file.set("tokenizer.ggml.tokens", vocabulary.tokens);
   file.set("tokenizer.ggml.token_type", vocabulary.types);
   file.set("tokenizer.ggml.merges", vocabulary.merges);
@@ -151,10 +164,11 @@ struct TinyVocabulary {
   file.set("tokenizer.ggml.eos_token_id", vocabulary.turn_end);
   if (llama) file.set("tokenizer.ggml.unknown_token_id", vocabulary.end_of_text);
   file.set("tokenizer.ggml.padding_token_id", llama ? vocabulary.turn_end : vocabulary.end_of_text);
-  file.set("tokenizer.chat_template",
-           std::string("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
-                       "+ '<|im_end|>\\n' }}{% endfor %}"
-                       "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"));
+  const auto chat_template = options.chat_template.value_or(
+      std::string("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
+                  "+ '<|im_end|>\\n' }}{% endfor %}"
+                  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"));
+  if (!chat_template.empty()) file.set("tokenizer.chat_template", chat_template);
   file.set("general.quantization_version", std::uint32_t{2});
 
   std::mt19937_64 random(options.seed);
@@ -176,8 +190,9 @@ struct TinyVocabulary {
   // Files of 4-bit matrices keep their embedding in 8 bits.
   const auto embedding_type = options.weights == GgufType::q4_1 ? GgufType::q8_0 : options.weights;
   const std::uint64_t kv_rows = std::uint64_t{options.kv_heads} * head;
-  if (!options.tied) add_matrix("output.weight", options.hidden, options.vocabulary, embedding_type);
-  add_matrix("token_embd.weight", options.hidden, options.vocabulary, embedding_type);
+  const std::uint64_t rows = std::uint64_t{options.vocabulary} + options.rows_to_spare;
+  if (!options.tied) add_matrix("output.weight", options.hidden, rows, embedding_type);
+  add_matrix("token_embd.weight", options.hidden, rows, embedding_type);
   for (std::uint32_t layer = 0; layer < options.layers; ++layer) {
     const std::string block = "blk." + std::to_string(layer) + ".";
     add_vector(block + "attn_norm.weight", options.hidden, 1);
@@ -189,11 +204,9 @@ struct TinyVocabulary {
     add_matrix(block + "attn_output.weight", options.hidden, options.hidden, options.weights);
     add_matrix(block + "attn_q.weight", options.hidden, options.hidden, options.weights);
     add_matrix(block + "attn_v.weight", options.hidden, kv_rows, options.weights);
-    if (!llama) {
-      add_vector(block + "attn_k.bias", kv_rows, 0);
-      add_vector(block + "attn_q.bias", options.hidden, 0);
-      add_vector(block + "attn_v.bias", kv_rows, 0);
-    }
+    for (const char part : {'k', 'q', 'v'})
+      if (!llama || options.biases.find(part) != std::string::npos)
+        add_vector(block + "attn_" + part + ".bias", part == 'q' ? options.hidden : kv_rows, 0);
   }
   add_vector("output_norm.weight", options.hidden, 1);
   return file.bytes();

@@ -28,6 +28,7 @@ struct CpuBackendOptions {
   std::size_t threads = 0;  ///< 0: as many as the machine has
   ElementType cache_type = ElementType::f16;
   std::string tokenizer = {};  ///< hash for the identity
+  std::size_t vocabulary = 0;  ///< the tokens that there are: further rows of the embedding have none; 0: all rows
 };
 
 /// Bytes that packed weights take.
@@ -50,8 +51,8 @@ class CpuBackend {
   using Cache = HostKvCache;
   using Batch = HostLayerBatch;
 
-  /// Fails as DecoderFile::read; invalid_argument for more than 1,024 threads; too_large if memory does not suffice;
-  /// backend if the kernels refuse.
+  /// Fails as DecoderFile::read; corrupt if there are more tokens than rows of the embedding; invalid_argument for more
+  /// than 1,024 threads; too_large if memory does not suffice; backend if the kernels refuse.
   [[nodiscard]] static Result<CpuBackend> load(GgufFile file, K kernels, const CpuBackendOptions& options = {});
 
   CpuBackend(CpuBackend&&) noexcept;

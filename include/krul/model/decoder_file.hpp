@@ -41,8 +41,8 @@ struct DecoderFile {
   const GgufTensor* output = nullptr;       ///< [vocabulary, hidden]; the embedding where the file has no own
   std::vector<Layer> layers;
 
-  /// Reads and checks the description. Fails with unsupported (an architecture, rotary scaling or tensor that krul does
-  /// not know, named; experts), not_found (a key or tensor is missing, named), corrupt (sizes that do not fit together)
+  /// Reads and checks the description. Fails with unsupported (an architecture, a key of it or a tensor that krul does
+  /// not compute with, named), not_found (a key or tensor is missing, named), corrupt (sizes that do not fit together)
   /// or too_large.
   /// @post no two sizes multiply beyond 2^63
   [[nodiscard]] static Result<DecoderFile> read(const GgufFile& file, ElementType cache_type);

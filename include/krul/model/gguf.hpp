@@ -52,6 +52,8 @@ class GgufFile {
   [[nodiscard]] const GgufTensor* find(std::string_view name) const;
 
   [[nodiscard]] bool has(std::string_view key) const { return entry_of_.contains(key); }
+  /// All of the metadata's keys, sorted.
+  [[nodiscard]] std::vector<std::string_view> keys() const;
 
   /// Values of the file's metadata. Each fails with not_found if there is no such key, corrupt if its value is not of
   /// the kind asked for or not representable. Views are valid as long as the GgufFile lives.

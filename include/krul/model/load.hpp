@@ -32,8 +32,8 @@ struct LoadedModel {
 };
 
 /// Opens a model file and makes it ready to run.
-/// Fails as GgufFile::open, Tokenizer::from_gguf, AnyKernels::choose and CpuBackend::load do; corrupt if the tokenizer
-/// has tokens that the model has not.
+/// Fails as GgufFile::open, Tokenizer::from_gguf, AnyKernels::choose and CpuBackend::load do.
+/// @post the backend's vocabulary is the tokenizer's: no token without a text is ever chosen
 [[nodiscard]] Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptions& options = {});
 
 }  // namespace krul

@@ -29,6 +29,10 @@ struct Vocabulary {
   std::vector<std::int64_t> kinds;       ///< [size], or empty: all normal
   std::vector<std::string_view> merges;  ///< "left right", earliest first
   std::vector<std::uint64_t> turn_ends;  ///< tokens after which a reply is over, beside those known by name
+  std::uint64_t text_begin = 11;         ///< BOS; the format's own default
+  std::uint64_t text_end = 11;           ///< EOS; the same
+  std::optional<bool> add_begin = {};    ///< whether BOS stands before each text; none: as the pre-tokenizer has it
+  bool add_end = false;                  ///< whether EOS stands behind each text
 
   /// unsupported if the file's tokenizer is not byte-level BPE; not_found or corrupt if keys are missing or malformed.
   [[nodiscard]] static Result<Vocabulary> from_gguf(const GgufFile& file);
@@ -50,12 +54,19 @@ class Tokenizer {
 
   /// unsupported: unknown pre-tokenizer. too_large: over 2^21 tokens, 2^22 merges or 2^16 bytes in a token. corrupt:
   /// token empty or there twice, kinds missing or unknown, a byte of ASCII text without a token, a merge that is no
-  /// pair of tokens or whose result is none, an end of turn beyond the vocabulary.
+  /// pair of tokens or whose result is none, an end of turn, BOS or EOS that is used beyond the vocabulary.
   [[nodiscard]] static Result<Tokenizer> from_vocabulary(const Vocabulary& vocabulary);
 
   /// O(n log n) for n bytes, also if they are one word.
   /// @throws PreconditionError if the text has 4 GiB or more
   [[nodiscard]] std::vector<Token> encode(std::string_view text, Special special = Special::as_text) const;
+
+  /// What the model was trained to see before and behind each whole text (BOS and EOS), where there is anything.
+  /// encode() adds neither: its text may be a part of another.
+  /// @{
+  [[nodiscard]] std::optional<Token> text_begin() const noexcept { return text_begin_; }
+  [[nodiscard]] std::optional<Token> text_end() const noexcept { return text_end_; }
+  /// @}
 
   /// The tokens' bytes in a row; control tokens give their names.
   /// @throws PreconditionError if a token is not in [0, size())
@@ -71,7 +82,8 @@ class Tokenizer {
   /// Whether the byte can be encoded.
   [[nodiscard]] bool has_token(unsigned char byte) const noexcept { return byte_tokens_[byte] >= 0; }
 
-  /// Whether a reply is over with this token: the file's end tokens, <|im_end|>, <|endoftext|>.
+  /// Whether a reply is over with this token: the file's end tokens, and special ones that end replies by their names
+  /// (<|im_end|>, <|endoftext|>, <|eot_id|>, <end_of_turn>, </s> and the like).
   [[nodiscard]] bool ends_turn(Token token) const noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return starts_.size() - 1; }
@@ -96,6 +108,7 @@ class Tokenizer {
   Result<TokenOf> take_tokens(const Vocabulary& vocabulary);
   Status take_merges(const Vocabulary& vocabulary, const TokenOf& token_of);
   Status take_turn_ends(const Vocabulary& vocabulary);
+  Status take_text_ends(const Vocabulary& vocabulary);
   std::optional<SpecialMatch> find_special(std::string_view text, Special special) const;
 
   PreTokenizer pre_tokenizer_ = PreTokenizer::gpt2;
@@ -108,6 +121,7 @@ class Tokenizer {
   std::bitset<256> special_starts_;                      // first bytes of their names
   std::unordered_map<std::string, Token> whole_pieces_;  // only where a piece that is a token needs no merges
   std::vector<Token> turn_ends_;                         // sorted
+  std::optional<Token> text_begin_, text_end_;
   std::string hash_;
 };
 

@@ -355,6 +355,42 @@ TEST_CASE("no rows are no work") {
   CHECK(cache.present(0).ranges().empty());
 }
 
+TEST_CASE("each bias of attention that a file has is added, alone or with others") {
+  for (const char* biases : {"", "q", "k", "v", "qv", "qkv"}) {
+    CAPTURE(biases);
+    TinyModel options = llama;
+    options.biases = biases;
+    const Tiny tiny(options);
+    auto model = tiny.load(eigen());
+    CHECK(relative_error(logits_in_pieces(model, tiny.tokens), reference::forward(tiny.twin, tiny.tokens).logits) <
+          1e-3);
+  }
+}
+
+TEST_CASE("the vocabulary is the tokenizer's, not the embedding's") {
+  for (const bool tied : {true, false}) {
+    TinyModel options = llama;
+    options.vocabulary = 301;
+    options.tied = tied;
+    options.rows_to_spare = 83;
+    const Tiny tiny(options);
+    auto all = tiny.load(eigen(), {.cache_type = ElementType::f32});
+    auto own = tiny.load(eigen(), {.cache_type = ElementType::f32, .vocabulary = 301});
+    CHECK(all.geometry().vocabulary == 384);
+    CHECK(own.geometry().vocabulary == 301);
+    const auto wide = logits_in_pieces(all, tiny.tokens), narrow = logits_in_pieces(own, tiny.tokens);
+    for (std::size_t row = 0; row < tiny.tokens.size(); ++row)
+      for (std::size_t i = 0; i < 301; ++i) REQUIRE(narrow[row * 301 + i] == doctest::Approx(wide[row * 384 + i]));
+    auto batch = own.make_batch();
+    batch.assign(std::vector<std::uint32_t>{0});
+    CHECK_THROWS_AS(own.embed(std::vector<Token>{301}, batch), PreconditionError);
+    const auto more = CpuBackend<AnyKernels>::load(tiny.file(), eigen(), {.vocabulary = 385});
+    REQUIRE(!more);
+    CHECK(more.error().code == ErrorCode::corrupt);
+    CHECK(more.error().message == "the tokenizer of tiny.gguf has 385 tokens, the model 384");
+  }
+}
+
 TEST_CASE("a file that cannot be run and a team that cannot be are refused") {
   const Tiny tiny(llama);
   const auto many = CpuBackend<AnyKernels>::load(tiny.file(), eigen(), {.threads = 5000});

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,7 +19,8 @@ namespace {
 /// A model of one layer without vocabulary keys, in which single entries can be left out, replaced or added.
 struct Draft {
   std::string architecture = "llama";
-  std::uint32_t heads = 4, kv_heads = 2, layers = 1, context = 64, mlp = 48;
+  std::uint32_t heads = 4, kv_heads = 2, layers = 1, context = 64;
+  std::optional<std::uint32_t> mlp = 48;
   std::string missing = {};                    ///< name of a tensor that is left out
   std::string reshaped = {};                   ///< name of a tensor with a wrong shape
   std::function<void(GgufWriter&)> more = {};  ///< further keys and tensors
@@ -29,7 +32,7 @@ struct Draft {
     file.set(prefix + "block_count", layers);
     file.set(prefix + "context_length", context);
     file.set(prefix + "embedding_length", std::uint32_t{32});
-    file.set(prefix + "feed_forward_length", mlp);
+    if (mlp) file.set(prefix + "feed_forward_length", *mlp);
     file.set(prefix + "attention.head_count", heads);
     file.set(prefix + "attention.head_count_kv", kv_heads);
     file.set(prefix + "attention.layer_norm_rms_epsilon", 1e-5F);
@@ -117,14 +120,82 @@ TEST_CASE("what krul cannot run is refused by name") {
                 ErrorCode::unsupported, "'yarn'");
   check_refused(with([](GgufWriter& file) { file.set("llama.rope.scale_linear", 4.0F); }), ErrorCode::unsupported,
                 "rope.scale_linear");
-  check_refused(with([](GgufWriter& file) { file.set("llama.expert_count", std::uint32_t{8}); }),
-                ErrorCode::unsupported, "experts");
   check_refused(with([](GgufWriter& file) {
                   const std::vector<float> factors(4);
                   file.add_tensor("rope_freqs.weight", {4}, GgufType::f32, std::span<const float>(factors));
                 }),
                 ErrorCode::unsupported, "rope_freqs.weight");
-  CHECK(with([](GgufWriter& file) { file.set("llama.rope.scaling.type", std::string("none")); }).read());
+  for (const std::string name : {"output.bias", "blk.0.attn_output.bias", "blk.0.ffn_gate.bias", "blk.0.ffn_up.bias",
+                                 "blk.0.ffn_down.bias", "blk.0.attn_q_norm.weight", "blk.0.attn_qkv.weight",
+                                 "blk.0.ffn_norm.bias", "blk.0.attn_q.scale", "blk.1.attn_q.weight"})
+    check_refused(with([&](GgufWriter& file) {
+                    const std::vector<float> values(32);
+                    file.add_tensor(name, {32}, GgufType::f32, std::span<const float>(values));
+                  }),
+                  ErrorCode::unsupported, "'" + name + "'");
+}
+
+TEST_CASE("keys of an architecture that change what is computed are refused by name") {
+  const auto refused = [](const std::string& key, const auto& value) {
+    for (const std::string architecture : {"llama", "qwen2"})
+      check_refused(
+          {.architecture = architecture, .more = [&](GgufWriter& file) { file.set(architecture + "." + key, value); }},
+          ErrorCode::unsupported, "'" + architecture + "." + key + "'");
+  };
+  refused("attention.sliding_window", std::uint32_t{63});
+  refused("expert_count", std::uint32_t{8});
+  refused("expert_count", std::uint32_t{1});
+  refused("attention.causal", false);
+  refused("attention.scale", 0.5F);
+  refused("attention.clamp_kqv", 8.0F);
+  refused("attn_logit_softcapping", 50.0F);
+  refused("final_logit_softcapping", 30.0F);
+  refused("logit_scale", 0.0625F);
+  refused("embedding_scale", std::numeric_limits<float>::quiet_NaN());
+  refused("rope.scaling.factor", 8.0F);
+  refused("rope.scale_linear", 4.0F);
+  refused("rope.scaling.attn_factor", 1.2F);
+  refused("rope.dimension_sections", std::vector<std::int32_t>{1, 2});
+  refused("attention.something_new", std::uint32_t{1});
+}
+
+TEST_CASE("keys that ask for nothing are no obstacle") {
+  const auto loads = [](std::function<void(GgufWriter&)> more) {
+    const auto read = Draft{.more = std::move(more)}.read();
+    CHECK_MESSAGE(read, (read ? "" : read.error().message));
+  };
+  loads([](GgufWriter& file) { file.set("llama.expert_count", std::uint32_t{0}); });
+  loads([](GgufWriter& file) {
+    file.set("llama.rope.scaling.type", std::string("none"));
+    file.set("llama.rope.scaling.factor", 0.0F);
+  });
+  loads([](GgufWriter& file) {  // a factor without a scaling that would use it
+    file.set("llama.rope.scaling.type", std::string("none"));
+    file.set("llama.rope.scaling.factor", 4.0F);
+  });
+  loads([](GgufWriter& file) {
+    file.set("llama.rope.scaling.type", std::string("linear"));
+    file.set("llama.rope.scaling.factor", 1.0F);
+  });
+  loads([](GgufWriter& file) { file.set("llama.rope.scale_linear", 0.0F); });
+  loads([](GgufWriter& file) { file.set("llama.attention.sliding_window", std::uint32_t{64}); });  // the whole context
+  loads([](GgufWriter& file) { file.set("llama.attention.sliding_window", std::uint32_t{0}); });
+  loads([](GgufWriter& file) { file.set("llama.attention.causal", true); });
+  loads([](GgufWriter& file) { file.set("llama.logit_scale", 1.0F); });
+  loads([](GgufWriter& file) { file.set("llama.vocab_size", std::uint32_t{7}); });
+  loads([](GgufWriter& file) { file.set("general.license", std::string("none")); });
+  loads([](GgufWriter& file) { file.set("other.attention.sliding_window", std::uint32_t{8}); });
+}
+
+TEST_CASE("a size for each layer is one size, or refused") {
+  const auto with = [](std::vector<std::int32_t> widths) {
+    return Draft{.mlp = {}, .more = [=](GgufWriter& file) { file.set("llama.feed_forward_length", widths); }};
+  };
+  CHECK(with({48}).read()->mlp == 48);
+  CHECK(with({48, 48}).read()->mlp == 48);
+  check_refused(with({48, 64}), ErrorCode::unsupported, "differs from layer to layer");
+  check_refused(with({-48}), ErrorCode::corrupt, "feed_forward_length");
+  check_refused(with({}), ErrorCode::corrupt, "feed_forward_length");
 }
 
 TEST_CASE("a missing or misshapen tensor is named") {

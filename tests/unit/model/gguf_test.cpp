@@ -152,6 +152,10 @@ TEST_CASE("metadata of every kind is read") {
   CHECK(file->integer_array("nothing").value().empty());
   CHECK(file->has("u8"));
   CHECK_FALSE(file->has("u9"));
+  const auto keys = file->keys();
+  CHECK(keys.size() == 20);
+  CHECK(keys.front() == "empty");
+  CHECK(std::is_sorted(keys.begin(), keys.end()));
 }
 
 TEST_CASE("values of another kind, and missing ones, are refused") {

@@ -58,6 +58,13 @@ TEST_CASE("a model file is loaded with tokenizer, chat format and name, and runs
   }
 }
 
+TEST_CASE("only tokens that have a text are ever chosen") {
+  const TemporaryModel file({.rows_to_spare = 64});
+  auto loaded = load_model(file.path(), {.threads = 1});
+  REQUIRE(loaded);
+  CHECK(loaded->backend.geometry().vocabulary == loaded->tokenizer.size());
+}
+
 TEST_CASE("what cannot be loaded says why") {
   const auto missing = load_model("no/such/file.gguf");
   REQUIRE(!missing);

@@ -209,8 +209,53 @@ TEST_CASE("a turn ends with the file's tokens and those known by name") {
   CHECK(tokenizer.ends_turn(im_end));
   CHECK(tokenizer.ends_turn(end_of_text));
   CHECK(tokenizer.ends_turn(7));
+  for (const char* name : {"<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<｜end▁of▁sentence｜>"}) {
+    Owned other = bytes_only();
+    const Token end = other.add(name, Vocabulary::control);
+    CHECK(make(other).ends_turn(end));
+  }
   CHECK(!tokenizer.ends_turn(im_start));
   CHECK(!tokenizer.ends_turn(-1));
+}
+
+TEST_CASE("texts begin and end as the file says, or as its pre-tokenizer has it") {
+  const auto ends_of = [](const Owned& vocabulary, std::optional<bool> begin, bool end) {
+    Vocabulary view = vocabulary.view();
+    view.text_begin = 'B';
+    view.text_end = 'E';
+    view.add_begin = begin;
+    view.add_end = end;
+    const auto tokenizer = Tokenizer::from_vocabulary(view);
+    REQUIRE(tokenizer);
+    CHECK(tokenizer->encode("a") == Tokens{'a'});  // a part of a text has neither
+    return std::pair(tokenizer->text_begin(), tokenizer->text_end());
+  };
+  using Ends = std::pair<std::optional<Token>, std::optional<Token>>;
+  Owned vocabulary = bytes_only();
+  for (const char* silent : {"gpt-2", "smollm", "qwen2"}) {
+    vocabulary.pre_tokenizer = silent;
+    CHECK(ends_of(vocabulary, {}, false) == Ends{});
+  }
+  CHECK(ends_of(vocabulary, true, false) == Ends{'B', {}});
+  CHECK(ends_of(vocabulary, false, true) == Ends{{}, 'E'});
+  vocabulary.pre_tokenizer = "llama-bpe";
+  CHECK(ends_of(vocabulary, {}, false) == Ends{'B', {}});
+  CHECK(ends_of(vocabulary, false, true) == Ends{{}, 'E'});
+}
+
+TEST_CASE("flags of texts are read from the model file") {
+  const auto tokenizer_of = [](const testing::TinyModel& options) {
+    const auto bytes = testing::tiny_model(options);
+    return Tokenizer::from_gguf(GgufFile::from_memory(bytes, "tiny.gguf").value()).value();
+  };
+  CHECK(!tokenizer_of({}).text_begin());
+  CHECK(!tokenizer_of({.add_bos = {}}).text_begin());
+  CHECK(tokenizer_of({.add_bos = true}).text_begin() == 1);  // "<|im_start|>", as in SmolLM2's file
+  CHECK(tokenizer_of({.add_bos = {}, .pre_tokenizer = "llama-bpe"}).text_begin() == 1);
+  CHECK(!tokenizer_of({.add_bos = false, .pre_tokenizer = "llama-bpe"}).text_begin());
+  CHECK(!tokenizer_of({}).text_end());
+  CHECK(tokenizer_of({.add_eos = true}).text_end() == 2);
+  CHECK(!tokenizer_of({.add_eos = false}).text_end());
 }
 
 TEST_CASE("the hash changes with everything that changes tokens") {
@@ -301,6 +346,16 @@ TEST_CASE("malformed vocabularies are refused with a sentence") {
       CHECK(error_of(vocabulary).code == ErrorCode::corrupt);
       CHECK(error_of(vocabulary).message.find("merge 0") == 0);
     }
+  }
+  SUBCASE("texts that begin or end beyond the vocabulary") {
+    Vocabulary view = vocabulary.view();
+    view.text_begin = view.text_end = 256;
+    CHECK(Tokenizer::from_vocabulary(view));  // nothing uses them
+    view.add_end = true;
+    CHECK(Tokenizer::from_vocabulary(view).error().code == ErrorCode::corrupt);
+    view.add_end = false;
+    view.add_begin = true;
+    CHECK(Tokenizer::from_vocabulary(view).error().code == ErrorCode::corrupt);
   }
   SUBCASE("a turn that ends beyond the vocabulary") {
     vocabulary.turn_ends = {256};

@@ -25,6 +25,11 @@ Result<CpuBackend<K>> CpuBackend<K>::load(GgufFile file, K kernels, const CpuBac
   auto model = DecoderFile::read(file, options.cache_type);
   if (!model) return propagate(model);
   const std::string path = file.path();
+  std::size_t& vocabulary = model->geometry.vocabulary;
+  if (options.vocabulary > vocabulary)
+    return fail(ErrorCode::corrupt, "the tokenizer of " + path + " has " + std::to_string(options.vocabulary) +
+                                        " tokens, the model " + std::to_string(vocabulary));
+  if (options.vocabulary != 0) vocabulary = options.vocabulary;
   try {
     auto state = std::make_unique<State>(std::move(file), std::move(*model), std::move(kernels), threads);
     if (const auto status = state->load_weights(options.tokenizer); !status) return propagate(status);

@@ -51,9 +51,11 @@ inline MatrixShape shape_of(std::span<const ColumnRun> runs, std::size_t depth) 
 template <MatrixKernels K>
 Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
   const auto vector = [](const GgufTensor* tensor, std::vector<float>& values) -> Status {
-    const std::size_t before = values.size();
-    values.resize(before + static_cast<std::size_t>(tensor->values()));
-    return read_rows(*tensor, 0, std::span(values).subspan(before));
+    values.resize(static_cast<std::size_t>(tensor->values()));
+    return read_rows(*tensor, 0, values);
+  };
+  const auto vector_into = [](const GgufTensor* tensor, std::span<float> values) -> Status {
+    return tensor != nullptr ? read_rows(*tensor, 0, values) : Status{};
   };
   struct Matrix {
     typename K::Packed* packed;
@@ -75,9 +77,13 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
     auto& layer = layers[l];
     Status status = vector(from.attention_norm, layer.attention_norm);
     if (status) status = vector(from.mlp_norm, layer.mlp_norm);
-    if (from.query_bias != nullptr && from.key_bias != nullptr && from.value_bias != nullptr)
-      for (const auto* bias : {from.query_bias, from.key_bias, from.value_bias})
-        if (status) status = vector(bias, layer.bias);
+    if (from.query_bias != nullptr || from.key_bias != nullptr || from.value_bias != nullptr) {
+      layer.bias.resize(query_width() + 2 * geometry.kv_values());  // those that the file has not are zero
+      const auto bias = std::span(layer.bias);
+      if (status) status = vector_into(from.query_bias, bias.first(query_width()));
+      if (status) status = vector_into(from.key_bias, bias.subspan(query_width(), geometry.kv_values()));
+      if (status) status = vector_into(from.value_bias, bias.last(geometry.kv_values()));
+    }
     if (!status) return status;
     add(layer.query_key_value, geometry.hidden,
         {{from.query, 0, query_width()}, {from.key, 0, geometry.kv_values()}, {from.value, 0, geometry.kv_values()}});

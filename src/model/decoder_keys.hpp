@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+
+#include "krul/core/error.hpp"
+#include "krul/model/gguf.hpp"
+
+namespace krul {
+
+/// Refuses each key of an architecture that krul does not compute with, by its name: those that it does not know, and
+/// those whose value asks for something else than a plain decoder. Values that ask for nothing pass.
+/// @param prefix   "llama."
+/// Fails with unsupported, or as GgufFile's readers of values do.
+[[nodiscard]] Status check_decoder_keys(const GgufFile& file, const std::string& prefix);
+
+}  // namespace krul
