@@ -45,16 +45,19 @@ class Backend {
   using Cache = krul::HostKvCache;
   using Batch = krul::HostLayerBatch;
 
-  explicit Backend(krul::ElementType cache_type = krul::ElementType::f16) {
-    geometry_ = {.layers = 4,
-                 .query_heads = 4,
-                 .kv_heads = 2,
-                 .head_dim = 8,
-                 .hidden = 32,
-                 .vocabulary = 64,
-                 .context = 512,
-                 .cache_type = cache_type,
-                 .rotary = {.pairs = krul::RotaryPairs::halves, .dimensions = 8, .base = 10000.0}};
+  explicit Backend(krul::ElementType cache_type = krul::ElementType::f16)
+      : Backend(krul::Geometry{.layers = 4,
+                               .query_heads = 4,
+                               .kv_heads = 2,
+                               .head_dim = 8,
+                               .hidden = 32,
+                               .vocabulary = 64,
+                               .context = 512,
+                               .cache_type = cache_type,
+                               .rotary = {.pairs = krul::RotaryPairs::halves, .dimensions = 8, .base = 10000.0}}) {}
+
+  /// Of other sizes; the heads of a query fill the hidden state, the rotary embedding whole heads or nothing.
+  explicit Backend(const krul::Geometry& geometry) : geometry_(geometry) {
     identity_ = {.architecture = "toy",
                  .weights = "5",
                  .tokenizer = "0",
@@ -186,7 +189,7 @@ class Backend {
   }
   /// Turns dimensions (i, i + D/2) of every head by position * base^(-2i/D).
   void rotate(std::vector<float>& heads, krul::Position position) const {
-    const std::size_t dim = geometry_.head_dim;
+    const std::size_t dim = geometry_.rotary.dimensions;
     for (std::size_t i = 0; i < dim / 2; ++i) {
       const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(dim);
       const double angle = position * std::pow(geometry_.rotary.base, exponent);
@@ -202,7 +205,8 @@ class Backend {
   krul::Geometry geometry_;
   krul::Identity identity_;
   std::uint64_t sequence_ = 5;
-  Matrix embedding_{64, 32, sequence_}, output_{64, 32, sequence_};
+  Matrix embedding_{geometry_.vocabulary, geometry_.hidden, sequence_},
+      output_{geometry_.vocabulary, geometry_.hidden, sequence_};
   std::vector<Layer> layers_;
 };
 static_assert(krul::ModelBackend<Backend>);

@@ -316,6 +316,11 @@ std::vector<std::string_view> GgufFile::keys() const {
   return keys;
 }
 
+std::span<const std::byte> GgufFile::value_bytes(std::string_view key) const {
+  const auto found = entry_of_.find(key);
+  return found == entry_of_.end() ? std::span<const std::byte>{} : found->second.value;
+}
+
 tl::unexpected<Error> GgufFile::wrong_kind(std::string_view key, std::string_view wanted) const {
   const auto& entry = entry_of_.at(key);
   return fail(ErrorCode::corrupt, path_ + " holds " + (entry.array ? "an array where each value is " : "") +

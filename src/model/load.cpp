@@ -18,7 +18,11 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptio
   if (const auto own = file->string_value("general.name"); own && !own->empty()) name = *own;
 
   auto backend = CpuModel::load(std::move(*file), std::move(*kernels),
-                                {options.threads, options.cache_type, tokenizer->hash(), tokenizer->size()});
+                                {.threads = options.threads,
+                                 .cache_type = options.cache_type,
+                                 .tokenizer = tokenizer->hash(),
+                                 .vocabulary = tokenizer->size(),
+                                 .context = options.context});
   if (!backend) return propagate(backend);
   return LoadedModel{std::move(*backend), std::move(*tokenizer), std::move(chat), std::move(name)};
 }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -197,6 +199,46 @@ TEST_CASE("a backend and a cache without a fault pass") {
   Faulty model;
   krul::test::require_conformance(krul::check_backend(model));
   CHECK_FALSE(cache_check_finds("bit for bit", [](FaultyCache&) {}));
+}
+
+TEST_CASE("check_backend finds embeddings that depend on more than a token and its position") {
+  // Each adds something of order 1 to the hidden states, so that passes change with it or not.
+  const auto added = [](auto&& offset_of) {
+    return [offset_of](Faulty& model) {
+      model.embedding = [offset_of](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+        toy.embed(tokens, batch);
+        const std::size_t width = toy.geometry().hidden;
+        for (std::size_t row = 0; row < tokens.size(); ++row) batch.hidden()[row * width] += offset_of(tokens, row);
+      };
+    };
+  };
+  const auto index = [](std::span<const Token>, std::size_t row) { return 0.1F * static_cast<float>(row); };
+  const auto before = [](std::span<const Token> tokens, std::size_t row) {
+    return row == 0 ? 0.0F : 0.1F * static_cast<float>(tokens[row - 1]);
+  };
+  const auto calls = [made = std::make_shared<int>()](std::span<const Token>, std::size_t) {
+    return 0.001F * static_cast<float>(++*made);
+  };
+  CHECK(backend_check_finds("embed: a row depends", added(index)));
+  CHECK(backend_check_finds("embed: a row depends", added(before)));
+  CHECK(backend_check_finds("embed: a row depends", added(calls)));
+  CHECK(backend_check_finds("a conversation runs through", [](Faulty& model) {
+    model.embedding = [](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+      toy.embed(tokens, batch);
+      batch.hidden()[0] = std::numeric_limits<float>::infinity();
+    };
+  }));
+}
+
+TEST_CASE("check_backend takes embeddings with learned positions") {
+  Faulty model;
+  model.embedding = [](const Toy& toy, std::span<const Token> tokens, Batch& batch) {
+    toy.embed(tokens, batch);
+    const std::size_t width = toy.geometry().hidden;
+    for (std::size_t i = 0; i < tokens.size() * width; ++i)
+      batch.hidden()[i] += std::sin(0.37F * static_cast<float>(batch.positions()[i / width] * (i % width + 1)));
+  };
+  krul::test::require_conformance(krul::check_backend(model));
 }
 
 TEST_CASE("check_backend finds what project does wrong") {

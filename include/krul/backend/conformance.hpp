@@ -108,6 +108,7 @@ ConformanceReport check_backend(B& model, const ConformanceOptions& options = {}
   if (!report.checks().back().passed) return report;
   conformance::check_passes(trial, report);
   conformance::check_independence(trial, report);
+  if constexpr (LendsHiddenStates<typename B::Batch>) conformance::check_embedding(trial, report);
   conformance::check_writes(trial, report);
   conformance::check_rows(trial, report);
   conformance::check_mistakes(trial, report);

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "krul/backend/finite_pass.hpp"
 #include "krul/backend/model_backend.hpp"
 
 namespace krul {
@@ -36,7 +37,8 @@ std::vector<RowRange> wanted_rows(std::span<const Position> positions, std::size
 /// @param logits    [rows, vocabulary], next-token logits of the last `rows` tokens; may be empty
 /// @param observer  sees the attention weights; the rows that it wants to see pass through the last attention too
 /// @post            cache.length() has grown by T
-/// @throws          PreconditionError if tokens are none or do not fit, or logits hold no whole rows
+/// @throws          PreconditionError if tokens are none or do not fit, or logits hold no whole rows; NotFiniteError if
+///                  logits are not finite, and nothing is committed then
 /// @complexity      one pass; holds the activations of T rows, so cut long inputs with prefill
 template <ModelBackend B, AttentionObserver O = NullObserver>
 void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::span<const Token> tokens,
@@ -68,10 +70,11 @@ void forward(B& model, typename B::Cache& cache, typename B::Batch& batch, std::
     }
     model.finish(layer, batch);
   }
-  cache.commit(end);
   if (rows > 0) {
     model.logits(batch, RowRange{0, rows}, logits);
+    require_finite(model, cache, {begin, end}, logits);
   }
+  cache.commit(end);
 }
 
 /// `forward` in pieces of at most `piece` tokens (or as many as there are rows of logits), so that memory stays

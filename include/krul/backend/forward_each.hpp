@@ -54,8 +54,14 @@ void forward_together(B& model, typename B::Batch& batch, std::span<const Contin
     model.attend(layer, batch, caches);
     model.finish(layer, batch);
   }
-  for (const auto& [cache, more] : parts) cache->commit(cache->length() + more.size());
   model.logits(batch, {0, parts.size()}, logits);
+  const std::size_t vocabulary = logits.size() / parts.size();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& [cache, more] = parts[i];
+    require_finite(model, *cache, {cache->length(), cache->length() + more.size()},
+                   logits.subspan(i * vocabulary, vocabulary));
+  }
+  for (const auto& [cache, more] : parts) cache->commit(cache->length() + more.size());
 }
 
 }  // namespace detail
@@ -65,7 +71,8 @@ void forward_together(B& model, typename B::Batch& batch, std::span<const Contin
 /// @param logits  [n, vocabulary], next-token logits of each part's last token
 /// @post          caches and logits are as after `forward` of one part after another, bit for bit where a row's bits do
 ///                not depend on the rows beside it
-/// @throws        PreconditionError if a part has no tokens or its cache no room for them, or logits are not as many
+/// @throws        PreconditionError if a part has no tokens or its cache no room for them, or logits are not as many;
+///                NotFiniteError if logits are not finite
 /// @complexity    holds the activations of all parts' tokens
 template <ModelBackend B>
 void forward_each(B& model, typename B::Batch& batch, std::span<const Continuation<typename B::Cache>> parts,

@@ -14,22 +14,27 @@
 namespace krul {
 
 /// What a backend's caches give back when they go, for the next one: the first touch of a page can cost more than
-/// decoding the rows that come to lie in it. Keeps what was given back last.
+/// decoding the rows that come to lie in it. Keeps what was given back last, if it is as large as what was asked for
+/// last: the next cache will be, and memory that nobody asks for any more is not kept.
 class HostKvMemory {
  public:
   [[nodiscard]] AlignedBuffer take(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
-    if (spare_.data() != nullptr && spare_.size() == bytes) return std::exchange(spare_, {});
+    wanted_ = bytes;
+    AlignedBuffer spare = std::exchange(spare_, {});
+    if (spare.data() != nullptr && spare.size() == bytes) return spare;
+    spare = {};
     return AlignedBuffer(bytes);
   }
   void give_back(AlignedBuffer memory) {
     const std::lock_guard lock(mutex_);
-    spare_ = std::move(memory);
+    if (memory.size() == wanted_) spare_ = std::move(memory);
   }
 
  private:
   std::mutex mutex_;
   AlignedBuffer spare_;
+  std::size_t wanted_ = 0;  ///< bytes that were asked for last
 };
 
 namespace detail {

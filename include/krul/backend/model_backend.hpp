@@ -28,6 +28,9 @@ enum class KvWrite : std::uint8_t {
 ///   attend(l, batch, cache, o)      attention of the rows over the cached keys that causality lets them see
 ///   finish(l, batch)                output projection, residual, MLP: hidden states for layer l + 1
 ///   logits(batch, rows, out)        rows of the last hidden state -> [rows, vocabulary]
+/// What embed makes of a row depends on its token and its position alone, bit for bit: not on the other rows of the
+/// batch, nor on what was run before. A profile predicts rows from it, at a save and again at a restore, which cut the
+/// conversation otherwise (TokenFeatures). Positions may be learned, as GPT-2's are, or left to the rotary embedding.
 /// `batch.keep` may drop rows between any two steps. Rows are independent but for the cache: a row's values do not
 /// depend on which other rows are in its batch, beyond the rounding that default_tolerance in backend/conformance.hpp
 /// states.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -55,7 +56,7 @@ using CalibrationProgress = std::function<void(std::string_view, std::size_t, st
 
 namespace detail {
 
-/// K and V of a cache's first tokens, [T, L, G, D] each, keys with the rotary embedding undone.
+/// K and V of some of a cache's tokens, [T, L, G, D] each, keys with the rotary embedding undone.
 struct PlainRows {
   std::vector<float> keys, values;
 };
@@ -119,9 +120,8 @@ class Calibration {
     }
     if (first_row_.empty()) keep_first_row(cache);
     const PlainRows rows = plain_rows(cache, geometry_, {first_tokens, tokens.size()});
-    const TokenFeatures features =
-        settings_.features ? TokenFeatures(model_, tokens.subspan(first_tokens)) : TokenFeatures{};
-    moments_.add(rows.keys, rows.values, features.of({0, tokens.size() - first_tokens}), workers_);
+    const TokenFeatures features = settings_.features ? TokenFeatures(model_, tokens, first_tokens) : TokenFeatures{};
+    moments_.add(rows.keys, rows.values, features.of({first_tokens, tokens.size()}), workers_);
   }
 
   /// K and V at position 0, where the rotary embedding does nothing.
@@ -138,14 +138,12 @@ class Calibration {
     std::iota(positions.begin(), positions.end(), Position{0});
     batch.assign(positions);
     model_.embed(tokens, batch);
-    const std::size_t row_bytes = geometry_.kv_row_bytes();
-    std::vector<std::byte> keys(tokens.size() * row_bytes), values(keys.size());
     std::vector<float> plain(tokens.size() * geometry_.kv_values());
     for (std::size_t layer = 0; layer < geometry_.layers; ++layer) {
       const double hidden = mean_square(batch.hidden());
       model_.project(layer, batch, cache, KvWrite::all);
-      cache.wait(cache.read_kv(layer, {0, tokens.size()}, {keys, values}));
-      to_float(geometry_.cache_type, values, plain);
+      const OwnedKvRows rows = read_finite_kv_rows(cache, geometry_, layer, {0, tokens.size()});
+      to_float(geometry_.cache_type, rows.values, plain);
       weights_.begin({plain, batch.queries(), batch.attention(), hidden});
       model_.attend(layer, batch, cache, [&](const AttentionBlock& block) { weights_(block); });
       model_.finish(layer, batch);
@@ -180,7 +178,7 @@ class Calibration {
         trial.inputs.emplace_back(batch.hidden().begin(), batch.hidden().end());
         pass_layer(layer, batch, trial.cache);
       }
-      trial.logits = logits_of(batch);
+      trial.logits = logits_of(batch, trial.cache);
       trials_.push_back(std::move(trial));
     }
   }
@@ -197,10 +195,14 @@ class Calibration {
     model_.finish(layer, batch);
   }
 
-  [[nodiscard]] std::vector<float> logits_of(typename B::Batch& batch) {
+  [[nodiscard]] std::vector<float> logits_of(typename B::Batch& batch, const typename B::Cache& cache) {
     std::vector<float> logits(settings_.fresh * geometry_.vocabulary);
     model_.logits(batch, {0, settings_.fresh}, logits);
+    require_finite(model_, cache, batch_tokens(batch), logits);
     return logits;
+  }
+  [[nodiscard]] static TokenRange batch_tokens(const typename B::Batch& batch) {
+    return {batch.positions().front(), batch.positions().back() + std::size_t{1}};
   }
 
   /// Mean KL of a trial whose cache has other rows in one layer: only this layer and those above compute anything else.
@@ -209,7 +211,7 @@ class Calibration {
     batch.assign(fresh_positions(trial));
     std::copy(trial.inputs[first_layer].begin(), trial.inputs[first_layer].end(), batch.hidden().begin());
     for (std::size_t layer = first_layer; layer < geometry_.layers; ++layer) pass_layer(layer, batch, trial.cache);
-    return eval::mean_divergence(trial.logits, logits_of(batch), geometry_.vocabulary, workers_);
+    return eval::mean_divergence(trial.logits, logits_of(batch, trial.cache), geometry_.vocabulary, workers_);
   }
 
   /// Noise of one size in the weighted space.
@@ -247,18 +249,17 @@ class Calibration {
 template <KvCache Cache>
 PlainRows plain_rows(const Cache& cache, const Geometry& geometry, TokenRange tokens) {
   const std::size_t width = geometry.kv_values(), count = tokens.size();
-  std::vector<std::byte> keys(count * geometry.kv_row_bytes()), values(keys.size());
   std::vector<float> plain(count * width);
   PlainRows rows{std::vector<float>(count * geometry.layers * width), {}};
   rows.values.resize(rows.keys.size());
   const BlockRotation rotation(geometry.rotary, static_cast<Position>(tokens.begin), count);
   for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
-    cache.wait(cache.read_kv(layer, tokens, {keys, values}));
-    for (auto [bytes, to] : {std::pair{&keys, &rows.keys}, std::pair{&values, &rows.values}}) {
+    const OwnedKvRows of_layer = read_finite_kv_rows(cache, geometry, layer, tokens);
+    for (auto [bytes, to] : {std::pair{&of_layer.keys, &rows.keys}, std::pair{&of_layer.values, &rows.values}}) {
       to_float(geometry.cache_type, *bytes, plain);
       for (std::size_t token = 0; token < count; ++token) {
         const auto row = std::span(plain).subspan(token * width, width);
-        if (bytes == &keys) rotation.turn_back(token, row, geometry.head_dim);
+        if (bytes == &of_layer.keys) rotation.turn_back(token, row, geometry.head_dim);
         std::copy(row.begin(), row.end(), &(*to)[(token * geometry.layers + layer) * width]);
       }
     }
@@ -323,7 +324,11 @@ double Calibration<B>::coded_divergence(const std::shared_ptr<const Profile>& pr
   for (const Trial& trial : trials_) {
     auto cache = coded_copy(model_, trial.cache, {.count = trial.history, .capacity = trial.tokens.size()},
                             {profile, {}, trial.features, {.count = 0}}, workers_);
-    sum += divergence(trial, cache);
+    try {
+      sum += divergence(trial, cache);
+    } catch (const NotFiniteError&) {  // far too coarse
+      return std::numeric_limits<double>::infinity();
+    }
   }
   return sum / static_cast<double>(trials_.size());
 }
@@ -339,6 +344,7 @@ requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_ta
     progress_("fitting", round, most_rounds);
     ProfileData fitted = fit.at(step);
     fitted.first_row = first_row_;
+    fitted.model = model_.identity().weights;
     if (trials_.empty() || round == most_rounds) return fitted;
     const auto profile = Profile::create(fitted, geometry_);
     expects(profile.has_value(), "calibrate_profile: what was fitted is a profile");
@@ -354,8 +360,9 @@ requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_ta
 /// Fits a model's profile to conversations: moments of K and V, what errors do to attention, how much errors of each
 /// layer change the predictions, and the step that gives code 0 the wanted divergence.
 /// @param conversations  [n] tokens each; those shorter than 64 are skipped
-/// @return a profile for Profile::create, without `model` and `notes`
-/// @throws PreconditionError if no conversation is long enough, or a matrix has another shape
+/// @return a profile for Profile::create, without `notes`
+/// @throws PreconditionError if no conversation is long enough, or a matrix has another shape; NotFiniteError, naming
+///         the layer, if the model's numbers are not finite
 /// @complexity one pass over all tokens, O(n^3) for each group of n values a token, and 2 L + 3 short passes a trial
 template <ModelBackend B>
 requires LendsAttention<typename B::Batch>

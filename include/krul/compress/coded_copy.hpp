@@ -8,6 +8,7 @@
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
 #include "krul/compress/joint_transform.hpp"
+#include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
 
@@ -29,12 +30,14 @@ struct RowsToCopy {
 };
 
 /// A new cache with a cache's first rows as they come back from a save and a restore.
-/// @throws PreconditionError if the cache has fewer rows, or the profile does not fit the model
+/// @throws PreconditionError if the cache has fewer rows, or the profile is not the model's; NotFiniteError if a row is
+///         not finite
 /// @complexity a save and a restore
 template <ModelBackend B>
 [[nodiscard]] typename B::Cache coded_copy(B& model, const typename B::Cache& from, const RowsToCopy& rows,
                                            const CodedAs& as, Workers& workers) {
   expects(from.length() >= rows.count && rows.block > 0, "coded_copy: the cache has fewer rows");
+  expects(!as.profile || belongs_to(*as.profile, model.identity()), "coded_copy: the profile is another model's");
   const Geometry& geometry = model.geometry();
   const std::size_t groups = as.profile ? as.profile->data().groups.size() : 1,
                     blocks = (rows.count + rows.block - 1) / rows.block;
@@ -50,7 +53,7 @@ template <ModelBackend B>
     const TokenRange tokens = tokens_of(task);
     const std::size_t layers = as.profile ? as.profile->data().groups[task / blocks].layers : geometry.layers;
     for (std::size_t layer = 0; layer < layers; ++layer)
-      coded[task].push_back(read_kv_rows(from, geometry, first_layer(task) + layer, tokens));
+      coded[task].push_back(read_finite_kv_rows(from, geometry, first_layer(task) + layer, tokens));
     if (!as.profile) return;
     std::vector<MutableKvRows> to;
     for (OwnedKvRows& layer : coded[task]) to.push_back(layer.view());

@@ -10,22 +10,25 @@
 
 namespace krul {
 
-/// What the tokens alone say about their rows: each token's embedding, divided by its root mean square. Nothing of the
-/// conversation but its tokens is needed to have them again.
+/// What the tokens alone say about their rows: each token's embedding at its own position, divided by its root mean
+/// square. Nothing of the conversation but its tokens and where they stand is needed to have them again, however saves
+/// and restores cut it.
 class TokenFeatures {
  public:
   TokenFeatures() = default;
-  /// Of the tokens from `first` on.
-  /// @throws PreconditionError if a token is not in the vocabulary
+  /// Of a conversation's tokens from `first` on.
+  /// @param tokens  from position 0 on
+  /// @throws PreconditionError if a token is not in the vocabulary, or `first` lies behind the last one
   /// @complexity one embedding a token
   template <ModelBackend B>
   requires LendsHiddenStates<typename B::Batch> TokenFeatures(B& model, std::span<const Token> tokens,
                                                               std::size_t first = 0)
       : width_(model.geometry().hidden), first_(first) {
+    expects(first <= tokens.size(), "TokenFeatures: the first token lies behind the last");
     tokens = tokens.subspan(first);
     auto batch = model.make_batch();
     std::vector<Position> rows(tokens.size());
-    std::iota(rows.begin(), rows.end(), Position{0});
+    std::iota(rows.begin(), rows.end(), static_cast<Position>(first));
     batch.assign(rows);
     model.embed(tokens, batch);
     const std::span<const float> hidden = batch.hidden();
@@ -39,10 +42,16 @@ class TokenFeatures {
     }
   }
 
-  /// [T, hidden] of these tokens, none before the first; empty if there are no features.
+  /// Whether there are any: a backend may have none.
+  [[nodiscard]] bool exist() const noexcept { return width_ != 0; }
+
+  /// [T, hidden] of these tokens; empty if there are no features.
+  /// @throws PreconditionError if these tokens' features were not computed
   [[nodiscard]] std::span<const float> of(TokenRange tokens) const {
-    return width_ == 0 ? std::span<const float>{}
-                       : std::span(values_).subspan((tokens.begin - first_) * width_, tokens.size() * width_);
+    if (!exist()) return {};
+    expects(first_ <= tokens.begin && tokens.begin <= tokens.end && (tokens.end - first_) * width_ <= values_.size(),
+            "TokenFeatures: these tokens were not looked at");
+    return std::span(values_).subspan((tokens.begin - first_) * width_, tokens.size() * width_);
   }
 
  private:

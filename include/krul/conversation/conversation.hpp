@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/backend/grown_cache.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/manifest_check.hpp"
@@ -32,10 +33,13 @@ struct ConversationOptions {
   StepScale step = {};                          ///< with a profile: how coarsely
   std::string strategy = "krul";                ///< recorded with what is saved
   std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;                     ///< tokens of the live cache; 0: the model's context
+  std::size_t capacity = 0;                     ///< most tokens of the live cache, which grows with what it holds; 0:
+                                                ///< the model's context
   std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;          ///< that code and decode, unless the model lends its own team
   bool read_only = false;           ///< never saves, and needs no lock
+  bool recompute = false;  ///< of a state that other weights saved, take the tokens and compute their rows anew
+                           ///< where they are needed; what is saved stays as it is until the next save
   std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
 
@@ -51,7 +55,8 @@ template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, 
 class Conversation {
  public:
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only.
-  /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it; corrupt
+  /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
+  ///         options.recompute is not set, or the tokenizer differs, too), or the profile is another model's; corrupt
   ///         if nothing can be read of it any more
   static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, P policy = {},
                                    C clock = {});
@@ -77,8 +82,9 @@ class Conversation {
 
   /// Brings the cache to the end of `tokens`, the whole conversation with its new prompt.
   /// @param logits  [rows, vocabulary] next-token logits of the last rows; one row is the usual case
-  /// @return        what was reused and what it took; too_large if the tokens exceed the capacity
-  /// @post          on failure the live cache is as it was
+  /// @return        what was reused and what it took; too_large if the tokens exceed the capacity; backend, naming the
+  ///                layer, if the model's numbers are not finite
+  /// @post          on failure the live cache is as it was, or shorter
   /// @throws        PreconditionError if tokens is empty, or logits hold no whole rows or more rows than there are
   /// tokens
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
@@ -91,7 +97,8 @@ class Conversation {
 
   /// Runs one more token.
   /// @param logits  [vocabulary]
-  /// @return        too_large if the cache is full
+  /// @return        too_large if the cache is full; backend if the model's numbers are not finite. The token was not
+  ///                taken then
   template <AttentionObserver O = NullObserver>
   Status append(Token token, std::span<float> logits, O&& observer = {});
 
@@ -111,8 +118,9 @@ class Conversation {
   /// Saves what is new as it is now, in a thread of its own that yields to all others: returns when the new rows are
   /// copied, and the conversation may go on. Where they are more than options.largest_copy, it saves before it returns.
   /// Whatever needs the saved state waits for the end of a save; so does the destructor.
-  /// @return       the error of the save before, if that was not asked for by finish_save; this one has begun anyway,
-  ///               and saves what that one could not
+  /// @return       identity_mismatch, and nothing has begun, if the plan's profile is another model's; the error of the
+  ///               save before, if that was not asked for by finish_save: this one has begun then, and saves what that
+  ///               one could not
   /// @throws       as save
   /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
   Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
@@ -151,6 +159,26 @@ class Conversation {
   }
 
   Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
+  /// Takes over what is saved, if it is this model's, or only its tokens if that is what the options say.
+  Status take_over(LoadedManifest loaded, const std::string& id);
+  /// What a new conversation begins with.
+  void begin_manifest(std::string id) {
+    manifest_ = {};
+    manifest_.conversation = std::move(id);
+    manifest_.identity = model_->identity();
+    manifest_.block = static_cast<std::uint32_t>(options_.block);
+    manifest_.layers = model_->geometry().layers;
+    manifest_.writer = krul_version;
+  }
+  /// Tokens that a cache for so many gets room for: some more, so that it rarely grows, and what tokens do not need is
+  /// not asked for, whatever context a model declares.
+  [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
+    constexpr std::size_t piece = 1024;
+    return std::min(options_.capacity, (tokens + tokens / 4 + piece) / piece * piece);
+  }
+  void make_room(std::size_t tokens) {
+    if (tokens > cache_->capacity()) cache_.emplace(grown_cache(*model_, *cache_, room_for(tokens)));
+  }
 
   template <AttentionObserver O>
   Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
@@ -257,31 +285,50 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
     if (!lock) return propagate(lock);
     opened.lock_.emplace(std::move(*lock));
   }
+  if (opened.options_.profile)
+    if (auto status = belongs_to(*opened.options_.profile, model.identity()); !status) return propagate(status);
   if (opened.options_.capacity == 0) opened.options_.capacity = model.geometry().context;
   auto loaded = load_manifest(store, opened.folder_,
                               opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both,
                               ManifestOf{id, model.identity(), model.geometry()});
   if (loaded) {
-    if (const auto differing = differences(loaded->manifest.identity, model.identity()); !differing.empty())
-      return fail(ErrorCode::identity_mismatch,
-                  "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing));
-    if (!opened.options_.read_only) finish_interrupted(store, opened.folder_, *loaded);
-    opened.manifest_ = std::move(loaded->manifest);
-    opened.manifest_repair_ = std::move(loaded->repaired);
-    opened.manifest_bytes_ = loaded->bytes;
+    if (auto status = opened.take_over(std::move(*loaded), id); !status) return propagate(status);
     opened.opened_s_ = seconds(opened.clock_.now() - start);
   } else if (loaded.error().code == ErrorCode::not_found) {
-    opened.manifest_.conversation = std::move(id);
-    opened.manifest_.identity = model.identity();
-    opened.manifest_.block = static_cast<std::uint32_t>(opened.options_.block);
-    opened.manifest_.layers = model.geometry().layers;
-    opened.manifest_.writer = krul_version;
+    opened.begin_manifest(std::move(id));
     // What an erase or a first save left behind that was cut off is no part of the new conversation.
     if (!opened.options_.read_only) static_cast<void>(collect_garbage(store, opened.folder_, opened.manifest_));
   } else {
     return propagate(loaded);
   }
   return opened;
+}
+
+template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+Status Conversation<B, S, P, C>::take_over(LoadedManifest loaded, const std::string& id) {
+  Manifest& saved = loaded.manifest;
+  const auto differing = differences(saved.identity, model_->identity());
+  if (differing.empty() && !options_.read_only) finish_interrupted(*store_, folder_, loaded);
+  manifest_repair_ = std::move(loaded.repaired);
+  manifest_bytes_ = loaded.bytes;
+  if (differing.empty()) {
+    manifest_ = std::move(saved);
+    manifest_.identity = model_->identity();  // by its present name
+    return {};
+  }
+  const std::string refusal = "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing);
+  if (saved.identity.tokenizer != model_->identity().tokenizer)
+    return fail(ErrorCode::identity_mismatch,
+                refusal + "; its tokens mean another text here: use its model, or begin another conversation");
+  if (!options_.recompute)
+    return fail(ErrorCode::identity_mismatch,
+                refusal + "; use its model, or have its " + std::to_string(saved.tokens.size()) +
+                    " tokens recomputed by this one: krul chat --recompute, ConversationOptions::recompute");
+  begin_manifest(id);
+  manifest_.generation = saved.generation;
+  manifest_.tokens = std::move(saved.tokens);
+  manifest_repair_ = "the saved rows are another model's: " + describe(differing) + "; its tokens are recomputed";
+  return {};
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
@@ -314,7 +361,13 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Tok
   if (!cache_ && background_)
     if (const auto saved = finish_save(); !saved)
       lost = "the save of the last turn did not come to its end: " + saved.error().message;
-  auto report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
+  Result<RestoreReport> report;
+  try {
+    report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
+  } catch (const NotFiniteError& error) {
+    if (cache_) cache_->truncate(common_prefix(tokens, tokens_));
+    return fail(ErrorCode::backend, error.what());
+  }
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
   tokens_.assign(tokens.begin(), tokens.end());
@@ -334,6 +387,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
   begin_observing(observer, report.matched, false);
+  make_room(tokens.size());
   run(*cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.cores_s = seconds(clock_.now() - start);
   return report;
@@ -347,7 +401,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   const std::size_t common = common_prefix(tokens, manifest_.tokens);
   const std::size_t matched = std::min({common, manifest_.rows, tokens.size() - rows});
-  typename B::Cache fresh = model_->make_cache(options_.capacity);
+  typename B::Cache fresh = model_->make_cache(room_for(tokens.size()));
   RestoreReport report;
   TimePoint prepared = start;
   begin_observing(observer, matched, true);
@@ -409,8 +463,13 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&
   expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
   if (cache_->length() == options_.capacity)
     return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
+  make_room(cache_->length() + 1);
   auto batch = model_->make_batch();
-  forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
+  try {
+    forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
+  } catch (const NotFiniteError& error) {
+    return fail(ErrorCode::backend, error.what());
+  }
   tokens_.push_back(token);
   return {};
 }
@@ -458,6 +517,8 @@ Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const 
   expects(!options_.read_only, "Conversation: opened read only");
   expects_valid(plan, model_->geometry().layers);
   expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
+  if (plan.profile)
+    if (auto status = belongs_to(*plan.profile, model_->identity()); !status) return status;
   const bool unasked = background_.has_value();
   const auto before = finish_save();
   const std::size_t first = first_to_code(plan);

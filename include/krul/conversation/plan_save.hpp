@@ -47,15 +47,16 @@ struct SaveSituation {
 
 /// What a strategy's codings make of a block, tried on rows of a cache: merged chunks have no fixed length.
 /// @param block   tokens, no more than the cache holds
-/// @throws PreconditionError if the cache holds fewer tokens, or the plan's pairs do not fit its geometry
+/// @throws PreconditionError if the cache holds fewer tokens, or the plan's pairs do not fit its geometry;
+///         NotFiniteError if a row is not finite
 template <KvCache Cache>
 [[nodiscard]] BlockBytes measure_block_bytes(const Cache& cache, const Geometry& geometry, const SavePlan& plan,
                                              std::size_t block) {
   expects(block > 0 && cache.length() >= block, "measure_block_bytes: the cache holds no whole block");
   const TokenRange tokens{cache.length() - block, cache.length()};
   const std::size_t middle = geometry.layers / 2, next = std::min(middle + 1, geometry.layers - 1);
-  const OwnedKvRows rows[] = {read_kv_rows(cache, geometry, middle, tokens),
-                              read_kv_rows(cache, geometry, next, tokens)};
+  const OwnedKvRows rows[] = {read_finite_kv_rows(cache, geometry, middle, tokens),
+                              read_finite_kv_rows(cache, geometry, next, tokens)};
   const KvRows group[] = {rows[0].view(), rows[1].view()};
   BlockBytes measured{.single = plan.coding.encode(geometry, std::span(group).first(1)).size(), .pair = 0};
   measured.pair =
@@ -76,7 +77,7 @@ template <KvCache Cache>
   for (std::size_t i = 0; i < groups.size(); ++i) {
     std::vector<OwnedKvRows> rows;
     for (std::size_t layer = 0; layer < groups[i].layers; ++layer)
-      rows.push_back(read_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
+      rows.push_back(read_finite_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
     const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
     const auto bytes_at = [&](StepScale step) {
       return JointTransform(plan.profile, i, step).encode(geometry, views_of(rows), context).size();

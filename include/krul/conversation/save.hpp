@@ -13,6 +13,7 @@
 #include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
+#include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/core/clock.hpp"
@@ -152,7 +153,7 @@ class BlockEncoder {
 
   [[nodiscard]] std::vector<std::byte> encode_block(std::size_t layer, std::size_t i) const {
     const TokenRange tokens = tokens_of(i);
-    if (is_hidden(layer)) return job_.hidden->encode(layer, tokens);
+    if (is_hidden(layer)) return encode_hidden(layer, tokens);
     if (!is_grouped(layer, i)) {
       const OwnedKvRows own = rows_of(layer, tokens);
       const KvRows group[] = {own.view()};
@@ -164,13 +165,20 @@ class BlockEncoder {
                                job_.features ? job_.features->of(tokens) : std::span<const float>{}};
     return coding_of(layer, tokens).encode(job_.geometry, views_of(rows), context);
   }
+  [[nodiscard]] std::vector<std::byte> encode_hidden(std::size_t layer, TokenRange tokens) const {
+    auto chunk = job_.hidden->encode(layer, tokens);
+    if (!are_finite(ElementType::f16, chunk))
+      throw NotFiniteError("the input of layer " + std::to_string(layer) +
+                           " is too large for two bytes a value: store K and V instead");
+    return chunk;
+  }
   [[nodiscard]] const ChunkCoding& coding_of(std::size_t layer, TokenRange tokens) const {
     const auto& [layers, coding, recent] = group_of_[layer];
     return recent && job_.plan.recent.include(tokens.end, job_.cache.length()) ? *recent : *coding;
   }
 
   [[nodiscard]] OwnedKvRows rows_of(std::size_t layer, TokenRange tokens) const {
-    return read_kv_rows(job_.cache, job_.geometry, layer, tokens);
+    return read_finite_kv_rows(job_.cache, job_.geometry, layer, tokens);
   }
 
   const SaveJob<Cache, S, C>& job_;
@@ -185,6 +193,26 @@ class BlockEncoder {
   std::vector<ChunkCoding> codings_;  ///< of a profile's groups: of recent rows, and of others
   std::vector<Group> group_of_;       ///< [L] the layers that are coded with this one, itself among them
 };
+
+/// @return backend if a row is not finite
+template <KvSource Cache, ConversationStore S, Clock C>
+[[nodiscard]] Result<SegmentWriter> encode_segment(const SaveJob<Cache, S, C>& job, const Manifest& manifest,
+                                                   std::size_t first_block, std::uint8_t plan) try {
+  return BlockEncoder(job, manifest, first_block).encode(plan);
+} catch (const NotFiniteError& error) {
+  return fail(ErrorCode::backend, error.what());
+}
+
+/// Whether what decodes the rows later will be what codes them now.
+template <KvSource Cache, ConversationStore S, Clock C>
+[[nodiscard]] Status can_code(const SaveJob<Cache, S, C>& job, const Identity& model) {
+  if (!job.plan.profile) return {};
+  if (job.plan.profile->data().features > 0 && (job.features == nullptr || !job.features->exist()))
+    return fail(ErrorCode::unsupported,
+                "the profile predicts rows from embeddings, which this backend's batches do not lend: calibrate one "
+                "without features");
+  return belongs_to(*job.plan.profile, model);
+}
 
 /// Forgets the chunks before each layer's cut that no layer needs any more. A chunk that a deeper layer still needs
 /// stays with all its layers: it would be read anyway.
@@ -262,7 +290,9 @@ tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, 
 /// @param manifest   as saved before, or new with generation 0; what was saved now, if the call succeeds
 /// @param tokens     all tokens of the conversation; the cache holds rows for the first of them
 /// @param unchanged  leading rows of the cache that are those of the manifest
-/// @return           why it is not all done; the message begins with "saved, but" if the new state is in force anyway
+/// @return           why it is not all done; the message begins with "saved, but" if the new state is in force anyway.
+///                   Among else: identity_mismatch if the plan's profile is not the model's, unsupported if it asks for
+///                   features that are not given, backend if a row is not finite
 /// @post             `manifest` is what is in force, unless the message says that this cannot be told
 /// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
 template <KvSource Cache, ConversationStore S, Clock C>
@@ -274,6 +304,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
   expects_valid(job.plan, manifest.layers);
   expects(job.plan.hidden_states.empty() || (job.hidden != nullptr && job.hidden->rows() == rows),
           "save_conversation: the plan stores hidden states, which are not given for all rows");
+  if (auto status = detail::can_code(job, manifest.identity); !status) return propagate(status);
   SaveReport report{.generation = manifest.generation, .rows = rows};
   unchanged = std::min(unchanged, manifest.rows);
   const bool same_rows = unchanged == rows && manifest.rows == rows && job.damaged_blocks.empty();
@@ -289,16 +320,17 @@ template <KvSource Cache, ConversationStore S, Clock C>
     const SavePlanRecord record{job.plan.strategy, job.plan.codec_name(), job.plan.settings};
     const std::uint8_t plan = enter_plan(next, record);
     const std::size_t first_block = first_block_to_code(manifest, job.plan, rows, unchanged);
-    const auto segment = detail::BlockEncoder(job, next, first_block).encode(plan);
-    std::string object = segment.name(next.generation);
-    if (!segment.bytes().empty())
-      if (const auto put = job.store.put(job.folder + "/" + object, segment.bytes()); !put) {
+    const auto segment = detail::encode_segment(job, next, first_block, plan);
+    if (!segment) return propagate(segment);
+    std::string object = segment->name(next.generation);
+    if (!segment->bytes().empty())
+      if (const auto put = job.store.put(job.folder + "/" + object, segment->bytes()); !put) {
         static_cast<void>(job.store.erase(job.folder + "/" + object));
         return propagate(put);
       }
-    report.new_rows = rows - first_block * next.block + segment.shape().damaged.size() * next.block;
-    report.bytes = segment.bytes().size();
-    enter_segment(next, segment, std::move(object), rows);
+    report.new_rows = rows - first_block * next.block + segment->shape().damaged.size() * next.block;
+    report.bytes = segment->bytes().size();
+    enter_segment(next, *segment, std::move(object), rows);
     if (!job.plan.left_out.empty()) detail::leave_out(next, job.plan.left_out);
     Compaction compaction = compact_objects(job.store, job.folder, next);
     report.bytes += compaction.bytes;

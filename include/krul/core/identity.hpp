@@ -12,16 +12,22 @@ namespace krul {
 /// What a saved state belongs to. The first part must match for the state to mean the same; the second is recorded
 /// only.
 struct Identity {
-  std::string architecture;  ///< "llama", "qwen2", or a backend's own name
-  std::string weights;       ///< hash of the weights, hexadecimal
-  std::string tokenizer;     ///< hash of vocabulary, merges and pre-tokenizer, hexadecimal
-  std::string geometry;      ///< describe(geometry): sizes, rotary, cache element type
-  std::string profile;       ///< content hash of the coding profile; empty without one
-  std::string kernels;       ///< recorded only: which kernels and precision computed it
-  std::string processor;     ///< recorded only
-  std::string threads;       ///< recorded only
+  std::string architecture;         ///< "llama", "qwen2", or a backend's own name
+  std::string weights;              ///< hash of the weights, hexadecimal
+  std::string tokenizer;            ///< hash of vocabulary, merges and pre-tokenizer, hexadecimal
+  std::string geometry;             ///< describe(geometry): sizes, rotary, cache element type
+  std::string profile;              ///< content hash of the coding profile; empty without one
+  std::string kernels;              ///< recorded only: which kernels and precision computed it
+  std::string processor;            ///< recorded only
+  std::string threads;              ///< recorded only
+  std::string former_weights = {};  ///< what earlier versions of krul called these weights; never saved, may be empty
   friend bool operator==(const Identity&, const Identity&) = default;
 };
+
+/// Whether saved weights are a present model's, by the name that it has now or had before.
+[[nodiscard]] inline bool are_same_weights(const std::string& saved, const Identity& present) {
+  return saved == present.weights || (!saved.empty() && saved == present.former_weights);
+}
 
 /// One field that should be equal and is not.
 struct FieldDifference {
@@ -47,7 +53,7 @@ struct FieldDifference {
     if (before != now) found.push_back({field, before, now});
   };
   compare("architecture", saved.architecture, present.architecture);
-  compare("weights", saved.weights, present.weights);
+  if (!are_same_weights(saved.weights, present)) found.push_back({"weights", saved.weights, present.weights});
   compare("tokenizer", saved.tokenizer, present.tokenizer);
   compare("geometry", saved.geometry, present.geometry);
   compare("profile", saved.profile, present.profile);

@@ -29,6 +29,7 @@ struct CpuBackendOptions {
   ElementType cache_type = ElementType::f16;
   std::string tokenizer = {};  ///< hash for the identity
   std::size_t vocabulary = 0;  ///< the tokens that there are: further rows of the embedding have none; 0: all rows
+  std::size_t context = 0;     ///< longest conversation in tokens, no more than the file says; 0: what the file says
 };
 
 /// Bytes that packed weights take.
@@ -52,7 +53,8 @@ class CpuBackend {
   using Batch = HostLayerBatch;
 
   /// Fails as DecoderFile::read; corrupt if there are more tokens than rows of the embedding; invalid_argument for more
-  /// than 1,024 threads; too_large if memory does not suffice; backend if the kernels refuse.
+  /// than 1,024 threads or more context than the file says; too_large if memory does not suffice; backend if the
+  /// kernels refuse.
   [[nodiscard]] static Result<CpuBackend> load(GgufFile file, K kernels, const CpuBackendOptions& options = {});
 
   CpuBackend(CpuBackend&&) noexcept;

@@ -66,6 +66,9 @@ class GgufFile {
   [[nodiscard]] Result<std::vector<std::int64_t>> integer_array(std::string_view key) const;  ///< integers or booleans
   /// @}
 
+  /// A value as it lies in the file; none if there is no such key.
+  [[nodiscard]] std::span<const std::byte> value_bytes(std::string_view key) const;
+
   /// The whole file.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }

@@ -19,6 +19,7 @@ struct CpuOptions {
   KernelChoice kernels = KernelChoice::automatic;
   std::optional<Precision> precision = {};  ///< none: the fastest that the kernels and the processor have
   ElementType cache_type = ElementType::f16;
+  std::size_t context = 0;  ///< longest conversation in tokens; 0: what the file says
 };
 
 /// A backend whose kernels were chosen when the model was loaded.

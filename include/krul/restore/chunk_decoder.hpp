@@ -8,8 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "krul/backend/kv_cache.hpp"
+#include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/link_lane.hpp"
@@ -48,7 +49,7 @@ class ChunkDecoder {
   }
 
   /// Decodes the good chunks of arrivals in parallel and writes them, each into all layers that were coded into it
-  /// and load its block; appends what the others would have brought to `broken`.
+  /// and load its block; appends what the others would have brought to `broken`, and what is not finite.
   /// @post every wanted row of a good chunk is present in its layers; no other row has changed
   template <KvCache Cache>
   void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
@@ -143,6 +144,8 @@ class ChunkDecoder {
     const std::size_t first = chunk.block * manifest_.block;
     const BlockContext context{static_cast<Position>(first), support_.features.of({first, first + stored})};
     if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
+    for (const MutableKvRows& rows : to)
+      if (!are_finite(geometry_.cache_type, rows)) return false;
     if constexpr (HostViewableCache<Cache>) {
       for (std::size_t i = 0; i < to.size(); ++i) {
         if (in_cache(chunk.layers[i]) || !loads(chunk.layers[i], chunk.block)) continue;
@@ -170,6 +173,17 @@ class ChunkDecoder {
   const RestorePlan& plan_;
   ChunkSupport support_;
 };
+
+/// Whether a model may take over what a manifest describes, decoded with this profile.
+/// @return identity_mismatch, naming what differs
+template <ModelBackend B>
+[[nodiscard]] Status can_decode(const B& model, const Manifest& manifest,
+                                const std::shared_ptr<const Profile>& profile) {
+  if (const auto differing = differences(manifest.identity, model.identity()); !differing.empty())
+    return fail(ErrorCode::identity_mismatch,
+                "the saved state belongs to another model: " + describe(differing) + "; recompute its tokens");
+  return profile ? belongs_to(*profile, model.identity()) : Status{};
+}
 
 /// What a restore's chunks need: the profile, and the features of the stored tokens if it asks for them.
 template <ModelBackend B>

@@ -48,7 +48,9 @@ struct RestoreJob {
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
 /// recompute, the whole history is recomputed instead. Either way the report says so.
 /// @post     on success the cache holds and has committed N + M tokens; on failure it holds nothing
-/// @throws   PreconditionError if the plan, the tokens, the manifest and the logits do not fit together
+/// @return   identity_mismatch if the manifest or the profile is another model's
+/// @throws   PreconditionError if the plan, the tokens, the manifest and the logits do not fit together; NotFiniteError
+///           if the logits are not even finite once everything was recomputed
 /// @source   Krul, arXiv:2507.08045, section 6.2; second-hand; the repair is ours
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 [[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job);
@@ -144,7 +146,8 @@ class Restoration {
     batch.keep(ranges);
   }
 
-  /// @return false if repairs would cost more than recomputing everything; the cache is half filled then
+  /// @return false if repairs would cost more than recomputing everything, or the logits are not finite; the cache is
+  ///         half filled then
   bool pass(LinkLane<S, C>& link) {
     const std::size_t last = geometry_.layers - 1, rows = job_.logits.size() / geometry_.vocabulary;
     auto batch = job_.model.make_batch();
@@ -174,7 +177,9 @@ class Restoration {
     const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
     note(Lane::cores, "logits", std::nullopt, begin, job_.clock.now());
-    return true;
+    if (are_finite(job_.logits)) return true;
+    report_.reasons.push_back("the loaded rows lead to logits that are not finite");
+    return false;
   }
 
   [[nodiscard]] bool holds_hidden_states(std::size_t layer, std::size_t block) const {
@@ -244,7 +249,8 @@ class Restoration {
       const auto [layer, block] = request.chunks[i];
       const std::size_t length = job_.manifest.chunk(layer, block).bytes;
       const TokenRange tokens = decoder_.tokens_of(block);
-      if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes) {
+      if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes &&
+          are_finite(ElementType::f16, arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes))) {
         append(rows, tokens);
         states.push_back(arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes));
       } else {
@@ -343,7 +349,13 @@ class Restoration {
 
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job) {
-  return detail::Restoration<B, S, C, O>(job).run();
+  if (auto status = can_decode(job.model, job.manifest, job.profile); !status) return propagate(status);
+  try {
+    return detail::Restoration<B, S, C, O>(job).run();
+  } catch (const NotFiniteError&) {
+    job.cache.truncate(0);
+    throw;
+  }
 }
 
 }  // namespace krul

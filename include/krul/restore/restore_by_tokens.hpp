@@ -19,7 +19,8 @@ namespace krul {
 /// @param job  its plan gives history, prompt and block; prefixes are not looked at. Blocks with hidden states are
 ///             recomputed
 /// @post     as restore; the report's plan says what was recomputed in the end
-/// @throws   PreconditionError as restore, or if the split's chunk is 0
+/// @return   as restore
+/// @throws   as restore, and PreconditionError if the split's chunk is 0
 /// @source   Cake, arXiv:2410.03065, for the two pointers; second-hand
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 [[nodiscard]] Result<RestoreReport> restore_by_tokens(const RestoreJob<B, S, C, O>& job, const TokenSplit& split) {
@@ -29,6 +30,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   expects(job.tokens.size() == history + job.plan.prompt && job.tokens.size() <= job.cache.capacity() &&
               job.cache.length() == 0,
           "restore_by_tokens: needs an empty cache that is large enough, and all tokens");
+  if (auto status = can_decode(job.model, job.manifest, job.profile); !status) return propagate(status);
   const TimePoint start = job.clock.now();
   RestoreReport report;
   report.asked = job.tokens.size();
@@ -104,7 +106,16 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   link.stop();
   job.cache.commit(history);
   const double begin_s = since_start();
-  forward(job.model, job.cache, batch, job.tokens.subspan(history), job.logits, job.observer);
+  try {
+    forward(job.model, job.cache, batch, job.tokens.subspan(history), job.logits, job.observer);
+  } catch (const NotFiniteError&) {  // the loaded rows may be why
+    job.cache.truncate(0);
+    prefill(job.model, job.cache, batch, job.tokens, job.logits);
+    report.recomputed_all = true;
+    report.repaired_rows = history * geometry.layers;
+    front = history;
+    report.reasons.push_back("the loaded rows lead to logits that are not finite: the whole history was recomputed");
+  }
   report.timeline.add({Lane::cores, "prompt", std::nullopt, begin_s, since_start()});
 
   report.first_token_s = since_start();

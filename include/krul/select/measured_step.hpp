@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -28,8 +29,9 @@ struct CodedConversation {
 
 /// How far a conversation's own last tokens are predicted otherwise once what came before them was coded at code 0.
 /// @param fresh  the last tokens, fewer than all
-/// @return mean KL in nats
-/// @throws PreconditionError if there are no rows before the last tokens, or no profile
+/// @return mean KL in nats; infinite if what was coded leads to nothing finite
+/// @throws PreconditionError if there are no rows before the last tokens, or no profile of the model; NotFiniteError if
+///         the exact rows lead to nothing finite
 /// @complexity a save and a restore of all rows, and two passes of the last tokens
 template <ModelBackend B>
 [[nodiscard]] double coding_divergence(B& model, const CodedConversation<typename B::Cache>& talk, std::size_t fresh) {
@@ -45,7 +47,12 @@ template <ModelBackend B>
     auto cache = coded_copy(model, talk.cache, before, {coded ? talk.profile : nullptr, {}, features}, talk.workers);
     auto batch = model.make_batch();
     logits[coded].resize(fresh * vocabulary);
-    prefill(model, cache, batch, talk.tokens.subspan(before.count), logits[coded]);
+    try {
+      prefill(model, cache, batch, talk.tokens.subspan(before.count), logits[coded]);
+    } catch (const NotFiniteError&) {
+      if (!coded) throw;
+      return std::numeric_limits<double>::infinity();
+    }
   }
   return eval::mean_divergence(logits[0], logits[1], vocabulary, talk.workers);
 }

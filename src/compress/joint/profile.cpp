@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "head_products.hpp"
+#include "krul/compress/profile_numbers.hpp"
 #include "krul/core/byte_io.hpp"
 #include "krul/core/half.hpp"
 #include "krul/core/identity.hpp"
@@ -202,8 +203,8 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
   to.wide_synthesis = unweighted(to.wide, unweights, head_dim);
   const auto synthesis =
       unweighted(std::vector<float>(from.narrow_basis.begin(), from.narrow_basis.end()), unweights, head_dim);
-  if (!are_plausible(to.mean) || !are_plausible(to.wide_synthesis) || !are_plausible(synthesis, to.scales))
-    return damaged("what it adds to K or V is larger than they ever are");
+  if (!are_plausible(to.wide_synthesis) || !are_plausible(synthesis, to.scales))
+    return damaged("a step moves a value by more than a cache holds");
   to.synthesis = Int8Panels::rounded(to.scales.size(), n, synthesis, to.mean);
   to.prediction_scales = from.prediction_scales;
   if (features > 0) to.prediction = Int8Panels::transposed(features, columns, from.prediction);
@@ -265,6 +266,7 @@ Result<std::shared_ptr<const Profile>> Profile::create(ProfileData data, const G
       if (!packed) return propagate(packed);
       profile->tensors_.push_back(std::move(*packed));
     }
+  if (auto status = check_numbers(*profile); !status) return propagate(status);
   return std::shared_ptr<const Profile>(std::move(profile));
 }
 

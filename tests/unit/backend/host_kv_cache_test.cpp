@@ -81,3 +81,16 @@ TEST_CASE("a cache takes over the memory of the last one that is gone, and none 
   CHECK(beside.view(0).keys.data() != first);
   CHECK(memory->take(1).data() != nullptr);  // another size: fresh memory
 }
+
+TEST_CASE("memory that is not as large as what was asked for last is not kept") {
+  const auto memory = std::make_shared<krul::HostKvMemory>();
+  const std::byte* larger = nullptr;
+  {
+    const HostKvCache before(geometry, 8, memory);
+    HostKvCache grown(geometry, 4096, memory);
+    larger = grown.view(0).keys.data();
+    HostKvCache(geometry, 4096, memory);  // given back, and kept until something else is asked for
+  }
+  HostKvCache same(geometry, 4096, memory);
+  CHECK(same.view(0).keys.data() == larger);
+}

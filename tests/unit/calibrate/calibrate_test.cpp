@@ -4,6 +4,7 @@
 
 #include "krul/compress/joint/recent_rows.hpp"
 #include "krul/store/faulty_store.hpp"
+#include "support/poisoned_backend.hpp"
 #include "support/toy_conversation.hpp"
 #include "support/toy_profile.hpp"
 
@@ -147,6 +148,40 @@ TEST_CASE("the more keys are worth, the less of the error is theirs") {
     shares[worthy] = error[0] / (error[0] + error[1]);
   }
   CHECK(shares[true] < shares[false]);
+}
+
+TEST_CASE("calibration of a model whose numbers are not finite ends in an error that names the layer") {
+  std::vector<std::vector<Token>> conversations;
+  for (unsigned seed = 1; seed <= 4; ++seed) conversations.push_back(toy_tokens(200, seed));
+  CalibrationSettings settings;
+  settings.groups = {4};
+  settings.fresh = 16;
+  for (const std::size_t threads : {1, 2}) {
+    Workers workers(threads);
+    test::PoisonedBackend model;
+    const auto message = [&] {
+      try {
+        (void)calibrate_profile(model, {conversations}, workers, settings);
+      } catch (const NotFiniteError& error) {
+        return std::string(error.what());
+      }
+      return std::string("nothing was thrown");
+    };
+    for (const std::size_t layer : {0, 2}) {
+      model.layer = layer;
+      CHECK(message().find("layer " + std::to_string(layer + 1)) != std::string::npos);
+    }
+    model.layer = 3;
+    CHECK(message().find("the logits are not finite") != std::string::npos);
+    model.layer.reset();
+    model.output = true;
+    CHECK(message().find("the logits are not finite") != std::string::npos);
+  }
+}
+
+TEST_CASE("a profile says which weights it was made for") {
+  toy::Backend model;
+  CHECK(toy_profile(model)->data().model == model.identity().weights);
 }
 
 TEST_CASE("calibration refuses what it cannot use") {

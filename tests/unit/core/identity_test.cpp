@@ -53,6 +53,18 @@ TEST_CASE("fields that are only recorded may differ") {
   CHECK_FALSE(saved == present);
 }
 
+TEST_CASE("weights may be named as they were before, where the saved name says any") {
+  Identity present = saved;
+  present.weights = "new";
+  present.former_weights = saved.weights;
+  CHECK(krul::differences(saved, present).empty());
+  CHECK(krul::are_same_weights("new", present));
+  CHECK_FALSE(krul::are_same_weights("34cd", present));
+  present.former_weights.clear();
+  CHECK(krul::differences(saved, present).size() == 1);
+  CHECK_FALSE(krul::are_same_weights("", present));
+}
+
 TEST_CASE("differences are listed in one sentence, in the order of the fields") {
   Identity present = saved;
   for (const auto& [name, member] : must_match) present.*member = "x";

@@ -13,6 +13,7 @@
 #include "krul/backend/forward.hpp"
 #include "krul/backend/forward_each.hpp"
 #include "krul/core/processor.hpp"
+#include "krul/model/weights_identity.hpp"
 #include "support/levels.hpp"
 #include "support/reference_model.hpp"
 #include "support/tiny_model.hpp"
@@ -290,7 +291,8 @@ TEST_CASE("the identity says what must match and what computed it") {
   const Tiny tiny(llama);
   const auto model = tiny.load(eigen(), {.threads = 2, .cache_type = ElementType::bf16, .tokenizer = "abc"});
   CHECK(model.identity().architecture == "llama");
-  CHECK(model.identity().weights == weights_hash(tiny.file()));
+  CHECK(model.identity().weights == weights_identity(tiny.file(), "llama"));
+  CHECK(model.identity().former_weights == weights_hash(tiny.file()));
   CHECK(model.identity().tokenizer == "abc");
   CHECK(model.identity().geometry == describe(model.geometry()));
   CHECK(model.identity().geometry.find("cache=bf16") != std::string::npos);
@@ -303,6 +305,21 @@ TEST_CASE("the identity says what must match and what computed it") {
   auto other = llama;
   other.seed = 9;
   CHECK(Tiny(other).load(eigen()).identity().weights != model.identity().weights);
+}
+
+TEST_CASE("the context is what the file says, or less if that is asked for") {
+  const Tiny tiny(llama);
+  const auto load = [&](std::size_t context) {
+    return CpuBackend<EigenKernels>::load(tiny.file(), EigenKernels(), {.threads = 1, .context = context});
+  };
+  CHECK(load(0)->geometry().context == llama.context);
+  const auto shorter = load(100);
+  CHECK(shorter->geometry().context == 100);
+  CHECK(shorter->identity() == load(0)->identity());
+  const auto longer = load(llama.context + 1);
+  REQUIRE_FALSE(longer);
+  CHECK(longer.error().code == ErrorCode::invalid_argument);
+  CHECK(longer.error().message.find(std::to_string(llama.context)) != std::string::npos);
 }
 
 TEST_CASE("a caller's mistakes are refused") {

@@ -7,8 +7,48 @@
 #include <vector>
 
 #include "krul/backend/conformance/pass.hpp"
+#include "krul/backend/hidden_states.hpp"
 
 namespace krul::conformance {
+
+/// What embed makes of a token at a position, which profiles are built on: the same bits in whatever batch.
+template <ModelBackend B>
+requires LendsHiddenStates<typename B::Batch>
+void check_embedding(const Trial<B>& trial, ConformanceReport& report) {
+  const std::size_t count = trial.tokens.size(), width = trial.geometry.hidden;
+  report.add("embed: a row depends on its token and its position alone, bit for bit", [&] {
+    const auto embedded = [&](std::span<const Token> tokens, std::span<const Position> positions) {
+      std::vector<Token> own;
+      for (const Position position : positions) own.push_back(tokens[position]);
+      auto batch = trial.model.make_batch();
+      batch.assign(positions);
+      trial.model.embed(own, batch);
+      const std::span<float> hidden = batch.hidden();
+      return std::vector<float>(hidden.begin(), hidden.end());
+    };
+    const auto all = trial.positions({0, count});
+    const auto whole = embedded(trial.tokens, all);
+    require(are_finite(whole), "hidden states are not finite");
+    // The other conversation's tokens around one of this one's.
+    auto mixed = trial.others;
+    mixed[count / 2] = trial.tokens[count / 2];
+    const auto among_others = embedded(mixed, all);
+    const auto row_of = [&](const std::vector<float>& rows, std::size_t row) {
+      return std::vector<float>(&rows[row * width], &rows[row * width] + width);
+    };
+    require(row_of(among_others, count / 2) == row_of(whole, count / 2), "a row depends on the tokens of other rows");
+    std::vector<Position> gaps;
+    for (Position position = 1; position < count; position += 3) gaps.push_back(position);
+    for (const auto& some : {trial.positions({count - count / 3, count}), trial.positions({count - 1, count}), gaps}) {
+      const auto rows = embedded(trial.tokens, some);
+      for (std::size_t i = 0; i < some.size(); ++i)
+        require(row_of(rows, i) == row_of(whole, some[i]),
+                "the row at position " + std::to_string(some[i]) + " has other bits in a batch of other rows");
+    }
+    require(embedded(trial.tokens, all) == whole, "a second call gives other bits than the first");
+    return std::string();
+  });
+}
 
 /// What project writes, and what it must leave alone.
 template <ModelBackend B>

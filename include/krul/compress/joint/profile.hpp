@@ -94,9 +94,7 @@ class Profile {
     [[nodiscard]] std::size_t wide_stride() const noexcept { return wide_transposed.size() / mean.size(); }
   };
 
-  /// @return corrupt or too_large unless all sizes fit together, W can be inverted, and neither a mean nor what one
-  /// step
-  ///         of a column changes is larger than 65504, which is more than K and V ever are
+  /// @return corrupt or too_large unless all sizes fit together, W can be inverted, and check_numbers finds nothing
   [[nodiscard]] static Result<std::shared_ptr<const Profile>> create(ProfileData data, const Geometry& geometry);
 
   [[nodiscard]] const ProfileData& data() const noexcept { return data_; }

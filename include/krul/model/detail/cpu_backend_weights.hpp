@@ -12,6 +12,7 @@
 
 #include "krul/core/processor.hpp"
 #include "krul/model/detail/cpu_backend_state.hpp"
+#include "krul/model/weights_identity.hpp"
 
 namespace krul {
 namespace detail {
@@ -103,12 +104,13 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
   for (auto& matrix : matrices)
     *matrix.packed = kernels.make_packed(matrix.shape, weights.template as<std::byte>().subspan(matrix.offset));
 
-  // One task unpacks a block of columns of one matrix, so that little is held as f32 at a time. The hash is the first.
+  // One task unpacks a block of columns of one matrix, so that little is held as f32 at a time. The hashes are the
+  // first.
   struct Task {
     const Matrix* matrix;
     std::size_t block;
   };
-  std::vector<Task> tasks{{nullptr, 0}};
+  std::vector<Task> tasks{{nullptr, 0}, {nullptr, 1}};
   for (auto matrix = matrices.rbegin(); matrix != matrices.rend(); ++matrix)
     for (std::size_t block = 0; block * block_columns < matrix->packed->columns(); ++block)
       tasks.push_back({&*matrix, block});
@@ -159,7 +161,8 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
     try {
       Status status;
       if (tasks[index].matrix == nullptr)
-        identity.weights = weights_hash(file);
+        (tasks[index].block == 0 ? identity.weights : identity.former_weights) =
+            tasks[index].block == 0 ? weights_identity(file, model.architecture) : weights_hash(file);
       else
         status = unpack(tasks[index], worker);
       if (status) return;

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "support/profile_samples.hpp"
 
 using namespace krul;
@@ -100,6 +103,31 @@ TEST_CASE("profiles that do not fit together are refused") {
   CHECK(refused([](auto& data) { data.groups[0].keys.narrow_scales[0] = 1e30F; }));
   CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis[0] = bf16_from_float(1e30F); }));
   CHECK(refused([](auto& data) { data.groups[0].keys.wide_basis[0] = 0x7fc0; }));  // NaN
+}
+
+TEST_CASE("a profile whose numbers no model has is refused, and says which") {
+  const Geometry geometry = profile_geometry();
+  const auto message = [&](auto&& change) {
+    ProfileData data = random_profile(geometry, {1, 3}, 6, 32, 1);
+    change(data);
+    const auto result = Profile::create(std::move(data), geometry);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code == ErrorCode::corrupt);
+    return result.error().message;
+  };
+  const auto contains = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  for (const float mean : {1e30F, -7e4F})
+    CHECK(contains(message([&](auto& data) { data.groups[1].keys.mean[3] = mean; }), "layer 1, a mean"));
+  for (const float scale : {1e-38F, 1e-12F, 1e12F, -1.0F})
+    CHECK_FALSE(message([&](auto& data) { data.groups[0].values.weight_scales[1] = scale; }).empty());
+  CHECK(contains(message([](auto& data) { data.groups[0].values.weight_scales[0] = 1e-6F; }), "a step moves"));
+  CHECK(contains(message([](auto& data) { data.groups[0].keys.wide_basis[2] = bf16_from_float(3); }), "longer than 1"));
+  CHECK(contains(message([](auto& data) { data.groups[0].keys.wide_basis[2] = 0x7FC0; }), "more than a cache holds"));
+  CHECK(contains(message([](auto& data) { data.groups[0].keys.narrow_scales[0] = 1e6F; }), "more than a cache holds"));
+  CHECK(contains(message([](auto& data) { data.groups[0].keys.prediction_scales[1] = 1e12F; }), "a prediction"));
+  CHECK(contains(message([](auto& data) { data.first_row[5] = 0x7C00; }), "first row"));
+  for (const float infinite : {std::numeric_limits<float>::infinity(), std::nanf("")})
+    CHECK_FALSE(message([&](auto& data) { data.groups[1].values.narrow_scales[0] = infinite; }).empty());
 }
 
 TEST_CASE("steps move the tables that are expected by whole pairs") {
