@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <iostream>
@@ -8,6 +9,7 @@
 
 int main(int argc, char** argv) {
   using namespace krul::cli;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows beyond its limit is a write that fails, and says so
   Tool tool;
   CLI::App program{"krul: fast state restoration for multi-turn conversations"};
   program.set_version_flag("--version",

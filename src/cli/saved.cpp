@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <map>
 #include <memory>
 
+#include "krul/conversation/give_up_damaged.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/eval/result_table.hpp"
 #include "verbs.hpp"
@@ -13,6 +15,7 @@ namespace {
 struct SavedOptions {
   StoreOptions store;
   std::string id;
+  bool repair = false;  ///< verify only
 };
 
 std::uint64_t stored_bytes(const Manifest& manifest) {
@@ -34,6 +37,23 @@ std::string folder_of(const std::string& id) {
   return unwrap(conversation_folder(id));
 }
 
+/// What is there, for verbs that need no right to write.
+FileStore open_for_reading(const SavedOptions& options) {
+  return options.store.open({.create = false, .read_only = true});
+}
+
+Failure nothing_saved(const std::string& id) {
+  return Failure({ErrorCode::not_found, "nothing is saved under \"" + id + "\"; krul list shows what is"});
+}
+
+/// Names of files that writers left in a folder who died while they wrote.
+std::vector<std::string> dead_writes_in(FileStore& store, const std::string& folder) {
+  std::vector<std::string> names;
+  for (const std::string& key : store.dead_writes())
+    if (key.starts_with(folder + "/")) names.push_back(key.substr(folder.size() + 1));
+  return names;
+}
+
 Json summary(const Manifest& manifest) {
   return {{"id", manifest.conversation},
           {"tokens", manifest.tokens.size()},
@@ -46,7 +66,7 @@ Json summary(const Manifest& manifest) {
 }
 
 void list(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open();
+  auto store = open_for_reading(options);
   Json conversations = Json::array();
   eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
                            {"tokens"},
@@ -54,7 +74,7 @@ void list(const SavedOptions& options, const Tool& tool) {
                            {"saves"},
                            {"last saved", "", eval::ResultTable::Align::left}});
   for (const auto& folder : unwrap(store.list(""))) {
-    const auto loaded = load_manifest(store, folder, ManifestCopies::first_valid);
+    const auto loaded = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
     if (!loaded) {
       if (loaded.error().code != ErrorCode::not_found) {
         conversations.push_back({{"folder", folder}, {"error", loaded.error().message}});
@@ -78,8 +98,11 @@ void list(const SavedOptions& options, const Tool& tool) {
 }
 
 void inspect(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open();
-  const auto loaded = unwrap(load_manifest(store, folder_of(options.id)));
+  auto store = open_for_reading(options);
+  const std::string folder = folder_of(options.id);
+  const auto found = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
+  if (!found && found.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
+  const LoadedManifest loaded = unwrap(found);
   const Manifest& manifest = loaded.manifest;
   const Identity& identity = manifest.identity;
   std::map<std::string, std::size_t> by_plan;
@@ -112,8 +135,8 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   std::printf(
       "conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved "
       "%s by %s\n",
-      manifest.conversation.c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
-      manifest.block, static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
+      manifest.conversation.c_str(), folder.c_str(), manifest.tokens.size(), manifest.rows, manifest.block,
+      static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
       manifest.writer.c_str());
   std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n",
               identity.architecture.c_str(), identity.weights.c_str(), identity.geometry.c_str(),
@@ -124,46 +147,105 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   if (!loaded.repaired.empty()) std::printf("  note       %s\n", loaded.repaired.c_str());
 }
 
+/// What verify found of one folder. Whatever goes wrong there, the others are looked at as well.
+struct Verified {
+  Result<VerifyReport> report;
+  std::vector<std::string> leftovers;
+
+  [[nodiscard]] bool is_nothing() const {
+    return !report && report.error().code == ErrorCode::not_found && leftovers.empty();
+  }
+  /// An erase, or a first save, that was cut off: K and V of a conversation that no verb shows.
+  [[nodiscard]] bool is_unfinished() const {
+    return report ? report->conversation.empty() : report.error().code == ErrorCode::not_found;
+  }
+  [[nodiscard]] std::vector<std::string> problems() const {
+    if (report) return report->problems;
+    if (report.error().code == ErrorCode::busy || is_unfinished()) return {};
+    return {report.error().message};
+  }
+  [[nodiscard]] std::string state() const {
+    if (!problems().empty()) return "damaged";
+    if (is_unfinished()) return "unfinished";
+    return report ? "ok" : "being saved";
+  }
+};
+
+Verified verify_folder(FileStore& store, const std::string& folder) {
+  Verified found;
+  try {
+    found.report = verify_conversation(store, folder);
+  } catch (const std::exception& error) {
+    found.report = fail(ErrorCode::corrupt, std::string("it cannot be read: ") + error.what());
+  }
+  if (found.report) found.leftovers = found.report->leftovers;
+  for (std::string& name : dead_writes_in(store, folder)) found.leftovers.push_back(std::move(name));
+  return found;
+}
+
+/// All folders that hold an object or a part of one.
+std::vector<std::string> folders_in(FileStore& store) {
+  auto folders = unwrap(store.list(""));
+  for (const std::string& key : store.dead_writes()) folders.push_back(key.substr(0, key.find('/')));
+  std::sort(folders.begin(), folders.end());
+  folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
+  return folders;
+}
+
 void verify_saved(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open();
-  const auto folders = options.id.empty() ? unwrap(store.list("")) : std::vector<std::string>{folder_of(options.id)};
+  auto store = options.repair ? options.store.open({.create = false}) : open_for_reading(options);
+  const auto folders = options.id.empty() ? folders_in(store) : std::vector<std::string>{folder_of(options.id)};
   Json conversations = Json::array();
   std::size_t chunks = 0;
-  bool ok = true;
+  bool damaged = false, unfinished = false;
   for (const auto& folder : folders) {
     tool.progress("verifying " + folder);
-    const auto report = verify_conversation(store, folder);
-    if (!report && report.error().code == ErrorCode::not_found && options.id.empty()) continue;
-    const auto problems = report ? report->problems : std::vector<std::string>{report.error().message};
-    ok = ok && problems.empty();
-    if (report) chunks += report->chunks;
-    conversations.push_back({{"folder", folder},
-                             {"chunks", report ? report->chunks : 0},
-                             {"bytes", report ? report->bytes : 0},
-                             {"problems", problems}});
+    const Verified found = verify_folder(store, folder);
+    if (found.is_nothing()) {
+      if (!options.id.empty()) throw nothing_saved(options.id);
+      continue;
+    }
+    const VerifyReport report = found.report.value_or(VerifyReport{});
+    const auto problems = found.problems();
+    const std::string id = options.id.empty() ? report.conversation : options.id;
+    if (options.repair && found.report && !problems.empty()) unwrap(give_up_damaged(store, folder));
+    damaged = damaged || !problems.empty();
+    unfinished = unfinished || found.is_unfinished();
+    chunks += report.chunks;
+    conversations.push_back({{"id", id},
+                             {"folder", folder},
+                             {"state", found.state()},
+                             {"chunks", report.chunks},
+                             {"bytes", report.bytes},
+                             {"problems", problems},
+                             {"leftovers", found.leftovers}});
     if (tool.json) continue;
     tool.progress("");
-    std::printf("%s: %s\n", folder.c_str(), problems.empty() ? "ok" : "damaged");
+    std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : id.c_str(), found.state().c_str());
     for (const auto& problem : problems) std::printf("  %s\n", problem.c_str());
+    for (const auto& name : found.leftovers)
+      std::printf("  %s was left behind by a save or an erase that was cut off\n", name.c_str());
   }
   tool.progress("");
+  const bool ok = !damaged && !unfinished;
   if (tool.json) tool.print({{"ok", ok}, {"chunks", chunks}, {"conversations", conversations}});
-  if (!ok) {
-    tool.say("krul: damage was found; the next restore recomputes what it concerns");
-    throw CLI::RuntimeError(1);
-  }
+  if (damaged)
+    tool.say(options.repair
+                 ? "krul: damage was found; the next turn recomputes what it concerns and saves it again"
+                 : "krul: damage was found; the next restore recomputes what it reads of it, and the save after it "
+                   "writes that again; with --repair, the next turn replaces all of it");
+  if (unfinished)
+    tool.say(
+        "krul: a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
+  if (!ok) throw CLI::RuntimeError(1);
 }
 
 void erase(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open();
+  auto store = options.store.open({.create = false});
   const auto folder = folder_of(options.id);
+  // Whatever is there can be erased: a damaged conversation, and what an erase left that was cut off.
+  if (unwrap(store.list(folder)).empty() && dead_writes_in(store, folder).empty()) throw nothing_saved(options.id);
   const auto lock = unwrap(store.lock(folder));
-  unwrap(load_manifest(store, folder, ManifestCopies::first_valid)
-             .map([](const auto&) {})
-             .or_else([](const Error& error) -> Status {
-               if (error.code == ErrorCode::not_found) return tl::unexpected<Error>(error);
-               return {};  // a damaged conversation can be erased
-             }));
   unwrap(erase_conversation(store, folder));
   if (tool.json) tool.print({{"erased", options.id}});
 }
@@ -188,6 +270,8 @@ void add_saved(CLI::App& program, Tool& tool) {
       auto* id = added->add_option("conversation", options->id, "the conversation's id");
       if (verb.id == Verb::required) id->required();
     }
+    if (verb.run == verify_saved)
+      added->add_flag("--repair", options->repair, "let the next turn replace what is damaged, whatever it would read");
     added->callback([options, &tool, run = verb.run] { run(*options, tool); });
   }
 }

@@ -80,8 +80,8 @@ void StoreOptions::add_to(CLI::App& verb) {
       ->default_str((cache_folder() / "conversations").string());
 }
 
-FileStore StoreOptions::open() const {
-  return unwrap(FileStore::open(path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path)));
+FileStore StoreOptions::open(FileStoreOptions how) const {
+  return unwrap(FileStore::open(path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path), how));
 }
 
 std::filesystem::path cache_folder() {

@@ -68,7 +68,7 @@ struct StoreOptions {
   std::string path;
 
   void add_to(CLI::App& verb);
-  [[nodiscard]] FileStore open() const;
+  [[nodiscard]] FileStore open(FileStoreOptions how = {}) const;
 };
 
 /// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.

@@ -417,8 +417,10 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
     }
     Descriptor file = open_at(opened->get(), lock_name, O_RDWR | O_CREAT);
     if (!file.is_open()) {
-      if (errno == ENOENT && attempt < attempts) continue;
-      return refused(action, errno);
+      const int number = errno;
+      if (number == ENOENT && attempt < attempts) continue;
+      unlink_at(*directory_, folder.c_str(), AT_REMOVEDIR);  // which it only does to an empty one
+      return refused(action, number);
     }
     if (try_lock(file.get()) != 0) {
       if (errno == EWOULDBLOCK)

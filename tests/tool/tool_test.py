@@ -457,6 +457,92 @@ class Tool(unittest.TestCase):
         self.assertIn("a file", self.fails("chat", "--model", MODEL, "--store", file, "--conversation", "a", "--message", "x"))
         self.assertIn("proc", self.fails("chat", "--model", MODEL, "--store", "/proc/krul", "--conversation", "a", "--message", "x"))
 
+    def test_a_store_that_is_not_there_is_an_error_and_is_not_made(self):
+        for words in [["list"], ["inspect", "a talk"], ["verify"], ["verify", "a talk"], ["erase", "a talk"]]:
+            missing = self.store / "typo" / "deep"
+            self.assertIn("there is no such directory", self.fails(*words, "--store", missing))
+            self.assertFalse((self.store / "typo").exists())
+        self.assertEqual(krul_json("list", "--store", self.store)["conversations"], [])
+        for verb in ["inspect", "verify", "erase"]:
+            self.assertIn('nothing is saved under "a typo"', self.fails(verb, "a typo", "--store", self.store))
+        self.assertEqual(list(self.store.iterdir()), [])
+
+    def test_reading_needs_no_right_to_write(self):
+        self.say("A message.")
+        def readable():
+            self.assertEqual([entry["id"] for entry in krul_json("list", "--store", self.store)["conversations"]], ["a talk"])
+            self.assertEqual(krul_json("inspect", "a talk", "--store", self.store)["id"], "a talk")
+            self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+            self.assertIn("krul: ", self.fails("erase", "a talk", "--store", self.store))
+        mounted = subprocess.run(["mount", "--bind", "-o", "ro", self.store, self.store], capture_output=True).returncode == 0
+        if mounted:
+            try:
+                readable()
+            finally:
+                subprocess.run(["umount", self.store], check=True)
+        elif os.geteuid() != 0:
+            for path in [*self.store.rglob("*"), self.store]:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            try:
+                readable()
+            finally:
+                for path in [self.store, *self.store.iterdir()]:
+                    path.chmod(0o755)
+
+    def test_an_erase_that_was_cut_off_is_seen_and_finished(self):
+        self.say("A message.")
+        folder = next(self.store.iterdir())
+        intact = pathlib.Path(tempfile.mkdtemp(dir=ROOT)) / "copy"
+        shutil.copytree(self.store, intact)
+        for gone in [["manifest-a"], ["manifest-a", "manifest-b"]]:
+            for finish in ["erase", "chat"]:
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(intact / folder.name, folder)
+                for name in gone:
+                    (folder / name).unlink()
+                (folder / ".new-1-2").write_text("what a killed writer leaves")
+                found = krul_json("verify", "--store", self.store, expect=None)
+                self.assertEqual(found["ok"], len(gone) == 1)
+                self.assertIn(".new-1-2", found["conversations"][0]["leftovers"])
+                if finish == "erase":
+                    krul("erase", "a talk", "--store", self.store)
+                    self.assertEqual(list(self.store.iterdir()), [])
+                else:
+                    self.say("Another message.")
+                    verified = krul_json("verify", "--store", self.store)["conversations"]
+                    self.assertEqual([entry["leftovers"] for entry in verified], [[]])
+
+    def test_verify_goes_on_behind_a_conversation_that_is_damaged(self):
+        for name in ["a talk", "b", "c"]:
+            krul("chat", "--model", MODEL, "--store", self.store, "--conversation", name, "--max-tokens", 1, "--message", "x")
+        folder = sorted(self.store.iterdir())[0]
+        for name in ["manifest-a", "manifest-b"]:
+            (folder / name).write_bytes(b"KRULMAN\n")
+        found = krul_json("verify", "--store", self.store, expect=1)
+        self.assertEqual([bool(entry["problems"]) for entry in found["conversations"]], [True, False, False])
+
+    def test_limits_of_the_system_are_told_as_what_they_are(self):
+        def limited(limit):
+            words = [KRUL, "chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--max-tokens", "4", "--message", "word " * 100]
+            return subprocess.run(["bash", "-c", f'{limit}; exec "$@"', "bash", *map(str, words)], capture_output=True, text=True, errors="replace", env=ENVIRONMENT)
+        self.say("A message.")
+        done = limited("ulimit -f 1")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("limit on the size of files", done.stderr)
+        self.assertEqual(krul_json("verify", "--store", self.store)["conversations"][0]["leftovers"], [])
+        self.assertTrue(self.say("Another message.")["saved"])
+
+    def test_damage_is_healed_once(self):
+        self.say("A talk that is long enough to fill more than one block of tokens, so that there is something to lose.", "--strategy", "load-exact")
+        segment = next(self.store.rglob("segment-*"))
+        for damage in [lambda data: data[:0], lambda data: bytes([data[0] ^ 1]) + data[1:], lambda data: data[:len(data) // 2]]:
+            segment = max(self.store.rglob("segment-*"), key=lambda file: file.stat().st_size)
+            segment.write_bytes(damage(segment.read_bytes()))
+            krul_json("verify", "--store", self.store, expect=1)
+            self.assertGreater(self.say("More.", "--strategy", "load-exact")["report"]["repaired_rows"], 0)
+            self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+            self.assertEqual(self.say("And more.", "--strategy", "load-exact")["report"]["reasons"], [])
+
     def test_unknown_names_are_answered_with_the_known_ones(self):
         message = self.fails("bench", "restore", "--model", MODEL, "--strategies", "fastest")
         for name in ["recompute", "load-exact", "load-f16", "load-int8", "partial", "krul"]:

@@ -161,15 +161,6 @@ class Conversation {
   Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
   /// Takes over what is saved, if it is this model's, or only its tokens if that is what the options say.
   Status take_over(LoadedManifest loaded, const std::string& id);
-  /// What a new conversation begins with.
-  void begin_manifest(std::string id) {
-    manifest_ = {};
-    manifest_.conversation = std::move(id);
-    manifest_.identity = model_->identity();
-    manifest_.block = static_cast<std::uint32_t>(options_.block);
-    manifest_.layers = model_->geometry().layers;
-    manifest_.writer = krul_version;
-  }
   /// Tokens that a cache for so many gets room for: some more, so that it rarely grows, and what tokens do not need is
   /// not asked for, whatever context a model declares.
   [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
@@ -295,7 +286,7 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
     if (auto status = opened.take_over(std::move(*loaded), id); !status) return propagate(status);
     opened.opened_s_ = seconds(opened.clock_.now() - start);
   } else if (loaded.error().code == ErrorCode::not_found) {
-    opened.begin_manifest(std::move(id));
+    opened.manifest_ = new_manifest(model, std::move(id), opened.options_.block);
     // What an erase or a first save left behind that was cut off is no part of the new conversation.
     if (!opened.options_.read_only) static_cast<void>(collect_garbage(store, opened.folder_, opened.manifest_));
   } else {
@@ -324,7 +315,7 @@ Status Conversation<B, S, P, C>::take_over(LoadedManifest loaded, const std::str
     return fail(ErrorCode::identity_mismatch,
                 refusal + "; use its model, or have its " + std::to_string(saved.tokens.size()) +
                     " tokens recomputed by this one: krul chat --recompute, ConversationOptions::recompute");
-  begin_manifest(id);
+  manifest_ = new_manifest(*model_, id, options_.block);
   manifest_.generation = saved.generation;
   manifest_.tokens = std::move(saved.tokens);
   manifest_repair_ = "the saved rows are another model's: " + describe(differing) + "; its tokens are recomputed";
@@ -442,12 +433,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     report.reasons.push_back("rows were coded with " + profile +
                              ", which is not at hand: recomputed; give krul that profile");
   if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
-  if (common < std::min(manifest_.rows, tokens.size()))
-    report.reasons.push_back("the saved state differs from token " + std::to_string(common) +
-                             " on: " + std::to_string(manifest_.rows - common) + " of its tokens were not used");
-  else if (tokens.size() < manifest_.rows)
-    report.reasons.push_back("the saved state goes on for " + std::to_string(manifest_.rows - tokens.size()) +
-                             " more tokens, which were not asked for");
+  if (auto unused = describe_unused(manifest_.rows, common, tokens.size())) report.reasons.push_back(*unused);
   damaged_blocks_ = report.damaged_blocks;
   report.matched = matched;
   report.opening_s = std::exchange(opened_s_, 0) + seconds(prepared - start);

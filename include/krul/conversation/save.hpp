@@ -349,6 +349,19 @@ template <KvSource Cache, ConversationStore S, Clock C>
   return report;
 }
 
+/// The manifest of a conversation of which nothing is saved yet.
+/// @param block  tokens of a stored block
+template <ModelBackend B>
+[[nodiscard]] Manifest new_manifest(const B& model, std::string id, std::size_t block) {
+  Manifest manifest;
+  manifest.conversation = std::move(id);
+  manifest.identity = model.identity();
+  manifest.layers = model.geometry().layers;
+  manifest.block = static_cast<std::uint32_t>(block);
+  manifest.writer = krul_version;
+  return manifest;
+}
+
 /// What a conversation is saved as.
 struct SaveAs {
   std::string id;
@@ -370,17 +383,8 @@ template <ModelBackend B, ConversationStore S>
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
   const auto before = load_manifest(store, *folder);
-  Manifest manifest{.conversation = as.id,
-                    .generation = before ? before->manifest.generation : 0,
-                    .identity = model.identity(),
-                    .tokens = {},
-                    .layers = model.geometry().layers,
-                    .block = as.block,
-                    .objects = {},
-                    .plans = {},
-                    .chunks = {},
-                    .statistics = {},
-                    .writer = krul_version};
+  Manifest manifest = new_manifest(model, as.id, as.block);
+  if (before) manifest.generation = before->manifest.generation;
   Workers workers(as.threads);
   const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
   const SaveJob<typename B::Cache, S> job{.store = store,

@@ -13,11 +13,12 @@ namespace krul {
 
 /// What reading every byte of a saved conversation found.
 struct VerifyReport {
-  std::string conversation;            ///< its id; empty if only leftovers are there
-  std::size_t chunks = 0;              ///< that should be there
-  std::uint64_t bytes = 0;             ///< that were read and are right
-  std::vector<std::string> problems;   ///< one sentence each; empty: all is as it was written
-  std::vector<std::string> leftovers;  ///< objects that belong to nothing: of saves or erases that were cut off
+  std::string conversation;                 ///< its id; empty if only leftovers are there
+  std::size_t chunks = 0;                   ///< that should be there
+  std::uint64_t bytes = 0;                  ///< that were read and are right
+  std::vector<std::string> problems;        ///< one sentence each; empty: all is as it was written
+  std::vector<std::size_t> damaged_chunks;  ///< indices into Manifest::chunks
+  std::vector<std::string> leftovers;       ///< objects that belong to nothing: of saves or erases that were cut off
 };
 
 namespace detail {
@@ -51,6 +52,7 @@ void verify_chunks(S& store, const std::string& folder, const Manifest& manifest
         report.bytes += chunk.bytes;
       } else {
         report.problems.push_back(what + ": " + status.error().message);
+        report.damaged_chunks.push_back(layer * manifest.blocks() + block);
       }
     }
   }

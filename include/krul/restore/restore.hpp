@@ -236,7 +236,7 @@ class Restoration {
       report_.reasons.push_back(text + ", block " + std::to_string(chunk.first) +
                                 (chunk.second == BrokenRows::Cause::damaged
                                      ? ": damaged, recomputed"
-                                     : ": coded in a way that means nothing to this krul, recomputed"));
+                                     : ": whole, but its bytes are no rows of this model, recomputed"));
   }
 
   /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.

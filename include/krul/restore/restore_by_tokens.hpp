@@ -73,7 +73,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
                                 : is_hidden     ? "holds hidden states, which are not loaded token by token"
                                 : broken.front().cause == BrokenRows::Cause::damaged
                                     ? "is damaged"
-                                    : "is coded in a way that means nothing to this krul"));
+                                    : "is whole, but its bytes are no rows of this model"));
       // What was stored of the blocks before it was not looked at, and what was computed is there to be saved.
       if (arrival.status ? !is_hidden : means_damage(arrival.status.error().code))
         for (std::size_t each = 0; each <= arrived; ++each) report.damaged_blocks.push_back(each);

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,5 +38,19 @@ struct RestoreReport {
   [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
   [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
 };
+
+/// The sentence for saved rows behind those that could be matched, if there are any.
+/// @param rows    that are saved
+/// @param common  leading tokens that are those of the saved state
+/// @param asked   tokens of the conversation
+[[nodiscard]] inline std::optional<std::string> describe_unused(std::size_t rows, std::size_t common,
+                                                                std::size_t asked) {
+  if (common < std::min(rows, asked))
+    return "the saved state differs from token " + std::to_string(common) + " on: " + std::to_string(rows - common) +
+           " of its tokens were not used";
+  if (asked < rows)
+    return "the saved state goes on for " + std::to_string(rows - asked) + " more tokens, which were not asked for";
+  return std::nullopt;
+}
 
 }  // namespace krul

@@ -7,6 +7,7 @@
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/file_store.hpp"
 #include "support/temporary_directory.hpp"
+#include "support/toy_profile.hpp"
 #include "support/toy_talk.hpp"
 
 namespace krul {
@@ -190,6 +191,71 @@ TEST_CASE("damage of everything, of shared chunks, and behind fronts that were l
   CHECK(talk.advance(std::span(toy.tokens).first(110), toy.logits)->repaired_rows == 0);
 }
 
+TEST_CASE("token by token, all that was not looked at for the damage behind it is saved again") {
+  MemoryStore store;
+  ToyTalk talk(store);
+  talk.options.costs = Costs{.link = {.bytes_per_s = 1e12}, .layer = {.project_row_s = 1, .finish_row_s = 1}};
+  REQUIRE(talk.turn(100));
+  const Manifest before = talk.manifest();
+  for (const std::size_t block : {1, 4})
+    flip_byte(store, key_of(talk.folder, before, 2, block), before.chunk(2, block).offset);
+  for (const bool damaged : {true, false}) {
+    auto opened = talk.open(PlainSplit{});
+    const auto report = opened.advance(std::span(talk.tokens).first(damaged ? 110 : 120), talk.logits);
+    CHECK(report->reasons.size() == (damaged ? 1 : 0));
+    CHECK(talk.is_right(damaged ? 110 : 120));
+    REQUIRE(opened.save());
+    CHECK(talk.is_clean());
+  }
+}
+
+TEST_CASE("groups of a profile are healed; without the profile nothing counts as damaged, and that is what is said") {
+  MemoryStore store;
+  ToyTalk talk(store);
+  const auto profile = test::toy_profile(talk.model);
+  talk.options.profile = profile;
+  REQUIRE(talk.turn(100));
+  const Manifest before = talk.manifest();
+  talk.options.profile = nullptr;
+  REQUIRE(talk.turn(105));
+  CHECK(talk.is_right(105));
+  REQUIRE(talk.last.reasons.size() == 1);
+  CHECK(talk.last.reasons.front().find("give krul that profile") != std::string::npos);
+  CHECK(talk.last.damaged_blocks.empty());
+  CHECK(talk.manifest().chunk(1, 2) == before.chunk(1, 2));
+
+  talk.options.profile = profile;
+  const Manifest mixed = talk.manifest();
+  flip_byte(store, key_of(talk.folder, mixed, 1, 2), mixed.chunk(1, 2).offset + 20);
+  REQUIRE(talk.turn(110));
+  REQUIRE(talk.last.reasons.size() == 1);
+  CHECK(talk.last.reasons.front().find("layer 1 and 2 and 3, block 2") != std::string::npos);
+  CHECK(talk.is_clean());
+  REQUIRE(talk.turn(115));
+  CHECK(talk.last.reasons.empty());
+}
+
+TEST_CASE("reasons are true: a prefix is no difference, and nothing is told that concerns what was not wanted") {
+  MemoryStore store;
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(100));
+  talk.options.read_only = true;
+  const auto reasons_for = [&](const std::vector<Token>& tokens) {
+    return talk.open().advance(tokens, talk.logits)->reasons;
+  };
+  const auto first = [&](std::size_t count) {
+    return std::vector<Token>(talk.tokens.begin(), talk.tokens.begin() + static_cast<std::ptrdiff_t>(count));
+  };
+  CHECK(reasons_for(first(100)).empty());
+  CHECK(reasons_for(first(101)).empty());
+  CHECK(reasons_for(first(60)) ==
+        std::vector<std::string>{"the saved state goes on for 40 more tokens, which were not asked for"});
+  auto edited = first(110);
+  edited[70] = (edited[70] + 1) % 64;
+  CHECK(reasons_for(edited) ==
+        std::vector<std::string>{"the saved state differs from token 70 on: 30 of its tokens were not used"});
+}
+
 TEST_CASE("what cannot be read for now is recomputed and not written again") {
   Faulty store{MemoryStore()};
   ToyTalk talk(store);
@@ -243,7 +309,6 @@ TEST_CASE("a first save that fails leaves nothing at all") {
   CHECK(store.list("").value().empty());
 }
 
-/// A store that can put a manifest and then not read it back.
 TEST_CASE("a save that cannot tell what is in force says so, and erases nothing") {
   Faulty store{MemoryStore()};
   ToyTalk toy(store);
