@@ -14,11 +14,13 @@
 #include <span>
 #include <vector>
 
+#include "krul/conversation/manifest_check.hpp"
 #include "krul/store/manifest.hpp"
 
 namespace {
 
-// What is accepted must be a manifest that can be written, and must be read the same again.
+// What is accepted must be a manifest that can be written, and must be read the same again. Whether it fits a model is
+// looked at before anything is allocated for it, so that too must bear whatever it claims.
 void check(std::span<const std::byte> bytes) {
   const auto manifest = krul::parse_manifest(bytes);
   if (!manifest) {
@@ -27,6 +29,11 @@ void check(std::span<const std::byte> bytes) {
   }
   const auto again = krul::parse_manifest(krul::serialize(*manifest));
   if (!again || *again != *manifest) std::abort();
+  const krul::Geometry geometry{
+      .layers = manifest->layers, .kv_heads = 1, .head_dim = 4, .hidden = 8, .vocabulary = 64};
+  if (const auto status = krul::fits_model(*manifest, geometry); !status && status.error().message.empty())
+    std::abort();
+  (void)krul::ManifestOfFolder{"0123456789abcdef0123456789abcdef"}(*manifest);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
+#include <stdexcept>
 
 #include "krul/conversation/strategy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -136,6 +138,40 @@ TEST_CASE("damage in what is recomputed anyway does not matter") {
   const auto outcome = saved.restore_from_store({32, 16, 0, 0});
   CHECK(outcome.logits == saved.whole.logits);
   CHECK(outcome.report.reasons.empty());
+}
+
+/// A store of which a read ends in an exception.
+struct ThrowingStore : MemoryStore {
+  bool out_of_memory = false;
+  int reads = 0;
+  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+    if (++reads != 2) return MemoryStore::get(key, offset, to);
+    if (out_of_memory) throw std::bad_alloc();
+    throw std::runtime_error("the driver fell over");
+  }
+};
+
+TEST_CASE("what is thrown in the thread that reads costs its rows and nothing else") {
+  Saved saved;
+  for (const bool out_of_memory : {true, false}) {
+    ThrowingStore store{saved.store, out_of_memory};
+    const auto outcome = saved.restore_from(store, {0, 0, 0, 0});
+    CHECK(outcome.logits == saved.whole.logits);
+    CHECK(outcome.report.repaired_rows > 0);
+    REQUIRE(outcome.report.reasons.size() == 1);
+    CHECK(outcome.report.reasons.front().find(out_of_memory ? "no memory" : "fell over") != std::string::npos);
+    CHECK(outcome.report.damaged_blocks.empty() == out_of_memory);
+  }
+}
+
+TEST_CASE("a chunk that is whole but means nothing to this build is told as that, and saved again") {
+  Saved saved;
+  saved.manifest.chunks[2].codec = 0xee;
+  const auto outcome = saved.restore_from_store({0, 0, 0, 0});
+  CHECK(outcome.logits == saved.whole.logits);
+  REQUIRE(outcome.report.reasons.size() == 1);
+  CHECK(outcome.report.reasons.front().find("layer 0, block 2: whole, but") != std::string::npos);
+  CHECK(outcome.report.damaged_blocks == std::vector<std::size_t>{2});
 }
 
 TEST_CASE("when everything is damaged the whole history is recomputed once") {

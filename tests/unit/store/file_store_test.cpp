@@ -111,6 +111,67 @@ TEST_CASE("directories that cannot be a store: one clear sentence") {
         })) == 0);
 }
 
+TEST_CASE("opened for reading: needs no right to write, makes nothing, and refuses to write") {
+  const test::TemporaryDirectory directory;
+  const fs::path path = directory.path() / "store";
+  CHECK(FileStore::open(path, {.read_only = true}).error().code == ErrorCode::not_found);
+  CHECK(!fs::exists(path));
+  const auto bytes = some_bytes(10, 1);
+  REQUIRE(FileStore::open(path).value().put(segment_key, bytes));
+  fs::permissions(directory.path(), fs::perms(0755));
+  fs::permissions(path / folder_a / "segment-1-00112233", fs::perms(0444));
+  fs::permissions(path / folder_a, fs::perms(0555));
+  fs::permissions(path, fs::perms(0555));
+  CHECK(status_of(start_child([&] {
+          if (::geteuid() == 0 && ::seteuid(65534) != 0) return 0;
+          auto store = FileStore::open(path, {.read_only = true});
+          if (!store) return 1;
+          std::vector<std::byte> read(10);
+          if (!store->get(segment_key, 0, read) || read != bytes || store->size(segment_key) != 10) return 2;
+          if (store->list("") != std::vector{folder_a} || store->list(folder_a)->size() != 1) return 3;
+          if (!store->dead_writes().empty()) return 4;
+          const auto refused = [](const auto& result) {
+            return !result && result.error().message.find("for reading only") != std::string::npos;
+          };
+          if (!refused(store->put(segment_key, bytes)) || !refused(store->erase(segment_key))) return 5;
+          return refused(store->lock(folder_a)) ? 0 : 6;
+        })) == 0);
+  fs::permissions(path, fs::perms(0755));
+  fs::permissions(path / folder_a, fs::perms(0755));
+}
+
+TEST_CASE("what writers left behind who died is listed, and what is being written is not") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
+  CHECK(fixture.store.dead_writes().empty());
+  fs::create_directory(fixture.path / folder_b);
+  std::ofstream(fixture.path / folder_b / ".new-1-2") << "left behind";
+  std::ofstream(fixture.path / folder_a / ".new-alive") << "being written";
+  const int alive = ::open((fixture.path / folder_a / ".new-alive").c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(::flock(alive, LOCK_EX) == 0);
+  CHECK(fixture.store.dead_writes() == std::vector<std::string>{folder_b + "/.new-1-2"});
+  ::close(alive);
+  CHECK(fixture.store.dead_writes().size() == 2);
+  { const auto lock = fixture.store.lock(folder_b).value(); }
+  CHECK(names_in(fixture.path) == std::vector<std::string>{folder_a});
+}
+
+TEST_CASE("a limit on open files is told as that") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
+  CHECK(status_of(start_child([&] {
+          const rlimit limit{3, 3};
+          if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+          std::vector<std::byte> read(10);
+          const auto told = [](const Status& status) {
+            return !status && status.error().code == ErrorCode::io &&
+                   status.error().message.find("ulimit -n") != std::string::npos;
+          };
+          if (!told(fixture.store.get(segment_key, 0, read))) return 2;
+          return told(fixture.store.put(segment_key, read)) ? 0 : 3;
+        })) == 0);
+}
+
 TEST_CASE("a store whose directory vanishes says so") {
   Fixture fixture;
   REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));

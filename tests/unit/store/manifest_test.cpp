@@ -307,6 +307,30 @@ TEST_CASE("objects that no chunk refers to are forgotten") {
   CHECK_THROWS_AS(drop_unused_objects(manifest), PreconditionError);
 }
 
+TEST_CASE("there is always room for one more plan") {
+  Manifest manifest = some_manifest();
+  const auto plan = [](int number) { return SavePlanRecord{"krul", "int8", std::to_string(number)}; };
+  for (int i = 0; i < 300; ++i) {
+    const std::uint8_t index = enter_plan(manifest, plan(i));
+    CHECK(manifest.plans.at(index) == plan(i));
+    CHECK(enter_plan(manifest, plan(i)) == index);
+    REQUIRE(validate(manifest));
+  }
+  CHECK(manifest.plans.at(manifest.chunks[0].plan) == some_manifest().plans[0]);
+
+  // With 256 that are needed, one of the same codec stands for it; without one that is the caller's mistake.
+  manifest.plans.clear();
+  while (manifest.plans.size() < 256) manifest.plans.push_back(plan(static_cast<int>(manifest.plans.size())));
+  manifest.block = 1;
+  manifest.layers = 256;
+  manifest.rows = 1;
+  manifest.chunks.assign(256, manifest.chunks[0]);
+  for (std::size_t i = 0; i < 256; ++i) manifest.chunks[i].plan = static_cast<std::uint8_t>(i);
+  CHECK(manifest.plans.at(enter_plan(manifest, plan(1000))).codec == "int8");
+  CHECK(manifest.plans.size() == 256);
+  CHECK_THROWS_AS((void)enter_plan(manifest, {"krul", "another", ""}), PreconditionError);
+}
+
 TEST_CASE("asking for a chunk that is not there is the caller's mistake") {
   const Manifest manifest = some_manifest();
   CHECK(manifest.blocks() == 2);

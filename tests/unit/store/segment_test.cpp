@@ -76,6 +76,30 @@ TEST_CASE("saves append: closed blocks stay, the tail is written again, unused o
   CHECK(validate(manifest));
 }
 
+TEST_CASE("damaged blocks are replaced where they are, and all others stay") {
+  Manifest manifest;
+  manifest.conversation = "c";
+  manifest.layers = 2;
+  manifest.block = 4;
+  manifest.plans.emplace_back();
+  manifest.tokens.assign(20, 1);
+  enter_segment(manifest, some_segment({2, 0, 4}, 1), "segment-1-a", 16);
+  const Manifest first = manifest;
+  const SegmentWriter mended = some_segment({2, 4, 1, {0, 2}}, 50);
+  CHECK(mended.shape().count() == 3);
+  enter_segment(manifest, mended, "segment-2-b", 18);
+  REQUIRE(validate(manifest));
+  for (std::size_t layer = 0; layer < 2; ++layer) {
+    for (const std::size_t block : {1, 3}) CHECK(manifest.chunk(layer, block) == first.chunk(layer, block));
+    CHECK(manifest.chunk(layer, 0).hash == mended.records()[layer * 3].hash);
+    CHECK(manifest.chunk(layer, 2).hash == mended.records()[layer * 3 + 1].hash);
+    CHECK(manifest.chunk(layer, 4).hash == mended.records()[layer * 3 + 2].hash);
+  }
+  enter_segment(manifest, some_segment({2, 4, 1, {1, 3}}, 80), "segment-3-c", 18);
+  CHECK(manifest.objects == std::vector<std::string>{"segment-2-b", "segment-3-c"});
+  CHECK_THROWS_AS(enter_segment(manifest, some_segment({2, 4, 1, {4}}, 1), "segment-4-d", 18), PreconditionError);
+}
+
 TEST_CASE("segments that do not fit are the caller's mistake") {
   Manifest manifest = some_manifest();  // 2 layers, 6 rows in blocks of 4
   manifest.tokens.resize(40, 0);

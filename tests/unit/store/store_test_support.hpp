@@ -27,7 +27,7 @@ inline std::vector<std::byte> some_bytes(std::size_t count, std::uint32_t seed) 
 /// The chunks of all layers for some neighbouring blocks, of various lengths.
 inline SegmentWriter some_segment(SegmentShape shape, std::uint32_t seed) {
   SegmentWriter segment(shape);
-  for (std::size_t i = 0; i < shape.layers * shape.blocks; ++i)
+  for (std::size_t i = 0; i < shape.layers * shape.count(); ++i)
     segment.add(some_bytes(40 + 7 * i, seed + static_cast<std::uint32_t>(i)), 3, 0);
   return segment;
 }
