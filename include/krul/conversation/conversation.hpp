@@ -54,7 +54,8 @@ struct ConversationOptions {
 template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, Clock C = SteadyClock>
 class Conversation {
  public:
-  /// Holds the only right to write this conversation until it is destroyed, unless it is read only.
+  /// Holds the only right to write this conversation until it is destroyed, unless it is read only. It then also
+  /// finishes what a save or an erase left undone that was cut off.
   /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
   ///         options.recompute is not set, or the tokenizer differs, too), or the profile is another model's; corrupt
   ///         if nothing can be read of it any more
@@ -106,7 +107,8 @@ class Conversation {
   void append_pending(Token token) { tokens_.push_back(token); }
 
   /// Saves what is new. Closed blocks that are already saved are not written again, but those that were found damaged.
-  /// @return why nothing was saved; what was saved before is still there then
+  /// @return why it is not all done; what was saved before is still there then, unless the message says that the new
+  ///         state is in force
   Result<SaveReport> save() { return save(own_plan()); }
 
   /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
