@@ -46,7 +46,7 @@ void verify_chunks(S& store, const std::string& folder, const Manifest& manifest
       } else {
         bytes.resize(chunk.bytes);
         status = store.get(folder + "/" + manifest.objects[chunk.object], chunk.offset, bytes);
-        if (status) status = verify(bytes, chunk.hash, what);
+        if (status) status = verify(bytes, chunk.hash, "its chunk");
       }
       if (status) {
         report.bytes += chunk.bytes;
