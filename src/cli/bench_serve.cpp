@@ -22,7 +22,7 @@ class Side {
         costs_(costs),
         strategy_(std::move(strategy)),
         batch_(model.backend.make_batch()),
-        cache_(model.backend.make_cache(model.backend.geometry().context)),
+        cache_(model.backend.make_cache(std::min(model.backend.geometry().context, most_tokens))),
         logits_(model.backend.geometry().vocabulary) {}
 
   Json hello() {
@@ -65,6 +65,8 @@ class Side {
   }
 
  private:
+  static constexpr std::size_t most_tokens = 32768;  // room is not taken for whatever context a file declares
+
   static std::string word(std::istringstream& words) {
     std::string text;
     if (!(words >> text)) throw Failure({ErrorCode::invalid_argument, "the command lacks a word"});
@@ -74,7 +76,7 @@ class Side {
     const std::string text = word(words);
     char* end = nullptr;
     const unsigned long long value = std::strtoull(text.c_str(), &end, 10);
-    if (*end != '\0' || text[0] == '-' || value > model_.backend.geometry().context)
+    if (*end != '\0' || text[0] == '-' || value > cache_.capacity())
       throw Failure({ErrorCode::invalid_argument, "\"" + text + "\" is not a number of tokens within the context"});
     return value;
   }

@@ -25,6 +25,7 @@ struct ChatOptions {
   std::string conversation;
   std::string message;
   std::string strategy = "krul";
+  bool recompute = false;
 };
 
 /// The tokens of the whole conversation with the user's new message, up to where the reply begins.
@@ -69,8 +70,11 @@ struct Chat {
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
     return watch ? talk.advance(tokens, logits, *watch) : talk.advance(tokens, logits);
   }
-  Status append(Token token, std::span<float> logits) {
-    return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
+  /// False if the context is full; ends the program if the model fails.
+  bool append(Token token, std::span<float> logits) {
+    const Status ran = watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
+    if (!ran && ran.error().code != ErrorCode::too_large) throw Failure(ran.error());
+    return ran.has_value();
   }
   /// Saves while the user reads the reply and thinks.
   Status save(CpuModel& model) {
@@ -94,7 +98,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   if (!tool.json && (turn.report.bytes > 0 || !turn.report.reasons.empty()))
     tool.say("(" + describe(turn.report) + ")");
   const Reply reply = sample_reply(
-      model, options.reply, logits, [&](Token token) { return chat.append(token, logits).has_value(); },
+      model, options.reply, logits, [&](Token token) { return chat.append(token, logits); },
       show_on_terminal(model, tool));
   // The last token of a reply was shown but not run: it is run with the next prompt.
   if (reply.end) {
@@ -134,6 +138,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   conversation.profile = profile;
   conversation.codec = unwrap(row_codec_from_name(strategy.codec));
   conversation.strategy = std::string(strategy.name);
+  conversation.recompute = options.recompute;
   conversation.threads = model.backend.workers().threads();
   Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
             strategy,
@@ -182,12 +187,15 @@ void add_chat(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<ChatOptions>();
   auto* verb = program.add_subcommand("chat", "talk; each turn is saved, and a later start goes on");
   options->model.add_to(*verb);
+  options->model.add_context_to(*verb);
   options->profile.add_to(*verb);
   options->store.add_to(*verb);
   options->reply.add_to(*verb);
   verb->add_option("--conversation", options->conversation, "name of the conversation, any text")->required();
   verb->add_option("--message", options->message, "one message; without it, lines are read from standard input");
   verb->add_option("--strategy", options->strategy, "how it is stored and restored")->capture_default_str();
+  verb->add_flag("--recompute", options->recompute,
+                 "go on with a conversation that other weights saved: its tokens are run through this model");
   verb->callback([options, &tool] { chat(*options, tool); });
 }
 

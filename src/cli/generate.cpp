@@ -57,6 +57,7 @@ void add_generate(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<GenerateOptions>();
   auto* verb = program.add_subcommand("generate", "continue a prompt");
   options->model.add_to(*verb);
+  options->model.add_context_to(*verb);
   options->reply.add_to(*verb);
   verb->add_option("--prompt", options->prompt, "text to continue or to answer")->required();
   verb->add_flag("--raw", options->raw, "continue the text as it is, without the chat format");

@@ -3,6 +3,7 @@
 #include <exception>
 #include <iostream>
 
+#include "krul/core/finite.hpp"
 #include "krul/core/version.hpp"
 #include "revision.hpp"
 #include "verbs.hpp"
@@ -20,6 +21,10 @@ int main(int argc, char** argv) {
   for (const auto add :
        {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo, add_simulate, add_saved})
     add(program, tool);
+  const auto report = [&](const krul::Error& error) {
+    tool.say("krul: " + error.message);
+    if (tool.json) tool.print({{"error", {{"code", krul::name(error.code)}, {"message", error.message}}}});
+  };
   try {
     program.parse(argc, argv);
     tool.end_progress();
@@ -27,9 +32,9 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return program.exit(error);
   } catch (const Failure& failure) {
-    tool.say(std::string("krul: ") + failure.what());
-    if (tool.json)
-      tool.print({{"error", {{"code", krul::name(failure.error.code)}, {"message", failure.error.message}}}});
+    report(failure.error);
+  } catch (const krul::NotFiniteError& error) {
+    report({krul::ErrorCode::backend, error.what()});
   } catch (const std::bad_alloc&) {
     tool.say("krul: out of memory; use a shorter conversation or a smaller model");
   } catch (const std::exception& error) {

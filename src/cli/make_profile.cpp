@@ -49,7 +49,6 @@ std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const 
                           tool.progress(std::string(what) + ": " + std::to_string(done) + " of " + std::to_string(all));
                         });
   tool.progress("");
-  data.model = model.backend.identity().weights;
   data.notes =
       std::to_string(texts.size()) + " texts, " + std::to_string(tokens_looked_at(texts, settings)) + " tokens";
   auto profile = unwrap(Profile::create(std::move(data), model.backend.geometry()));

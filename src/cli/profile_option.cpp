@@ -1,6 +1,6 @@
 #include "profile_option.hpp"
 
-#include "krul/core/identity.hpp"
+#include "krul/compress/profile_belongs.hpp"
 
 namespace krul::cli {
 namespace {
@@ -10,11 +10,15 @@ Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path&
   if (!bytes) return propagate(bytes);
   auto data = parse_profile(std::as_bytes(std::span(*bytes)));
   if (!data) return propagate(data);
-  if (data->model != model.backend.identity().weights)
-    return fail(ErrorCode::identity_mismatch, file.string() +
-                                                  " was made for other weights: make a profile for this model "
-                                                  "with krul calibrate");
-  return Profile::create(std::move(*data), model.backend.geometry());
+  auto profile = Profile::create(std::move(*data), model.backend.geometry());
+  if (!profile) return profile;
+  if (auto status = belongs_to(**profile, model.backend.identity()); !status)
+    return fail(status.error().code, file.string() + ": " + status.error().message);
+  return profile;
+}
+
+std::filesystem::path profile_file_of(const std::string& weights) {
+  return cache_folder() / "profiles" / (weights + ".krulprofile");
 }
 
 }  // namespace
@@ -26,7 +30,8 @@ void ProfileOption::add_to(CLI::App& verb) {
 
 std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, const Tool& tool) const {
   if (!path.empty()) return unwrap(read_profile(path, model));
-  const auto file = profile_file(model);
+  auto file = profile_file(model);
+  if (!std::filesystem::exists(file)) file = profile_file_of(model.backend.identity().former_weights);
   if (!std::filesystem::exists(file)) return nullptr;
   auto profile = read_profile(file, model);
   if (profile) return *profile;
@@ -44,7 +49,7 @@ void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<con
 }
 
 std::filesystem::path profile_file(const LoadedModel& model) {
-  return cache_folder() / "profiles" / (model.backend.identity().weights + ".krulprofile");
+  return profile_file_of(model.backend.identity().weights);
 }
 
 }  // namespace krul::cli

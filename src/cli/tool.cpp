@@ -50,6 +50,11 @@ void ModelOptions::add_to(CLI::App& verb) {
       ->capture_default_str();
 }
 
+void ModelOptions::add_context_to(CLI::App& verb) {
+  verb.add_option("--context", context, "longest conversation in tokens; without it, as long as the model's file says")
+      ->check(CLI::PositiveNumber);
+}
+
 std::filesystem::path ModelOptions::file() const {
   if (!path.empty()) return path;
   const auto file = cache_folder() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -69,6 +74,7 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
   for (const auto known : {Precision::f32, Precision::bf16, Precision::int8})
     if (precision == name(known)) options.precision = known;
   options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
+  options.context = context;
   tool.progress("loading " + file.filename().string());
   auto model = unwrap(load_model(file, options));
   tool.progress("");

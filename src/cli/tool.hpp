@@ -56,8 +56,11 @@ struct ModelOptions {
   std::string kernels = "auto";
   std::string precision = "auto";
   std::string cache = "auto";
+  std::size_t context = 0;
 
   void add_to(CLI::App& verb);
+  /// --context, for verbs whose conversations have no other bound.
+  void add_context_to(CLI::App& verb);
   /// The file that is meant; ends the program if there is none.
   [[nodiscard]] std::filesystem::path file() const;
   [[nodiscard]] LoadedModel load(const Tool& tool) const;

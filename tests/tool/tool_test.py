@@ -13,6 +13,7 @@ import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -436,6 +437,55 @@ class Tool(unittest.TestCase):
             message = self.fails("generate", "--model", bad, "--prompt", "x")
             for word in words:
                 self.assertIn(word, message, name)
+
+    @unittest.skipIf("KRUL_TOOL_MODEL" in os.environ, "needs a file that ends in the output's norm")
+    def test_numbers_that_are_not_finite(self):
+        data = pathlib.Path(MODEL).read_bytes()
+        broken, text = self.store / "broken.gguf", self.store / "text"
+        text.write_text("The garden has four beds.")
+        talks = self.talks("talks.jsonl", 4)
+        for value in [float("nan"), float("inf")]:
+            broken.write_bytes(data[:-4] + struct.pack("<f", value))
+            for words in [["generate", "--prompt", "x", "--max-tokens", 4], ["score", "--text", text], ["score", "--text", text, "--raw"],
+                          ["chat", "--store", self.store / "talks", "--conversation", "t", "--message", "x"],
+                          ["evaluate", "--conversations", talks, "--history", 64, "--new", 16, "--strategies", "load-exact"],
+                          ["calibrate", "--conversations", talks, "--out", self.store / "profile"], ["calibrate", "--tokens", 2000],
+                          ["calibrate", "--conversations", talks, "--out", self.store / "profile", "--threads", 2]]:
+                _, errors = krul(*words, "--model", broken, expect=1)  # a first chat also says that it measures the machine
+                self.assertRegex(errors.strip().splitlines()[-1], "^krul: .*not finite")
+                self.assertEqual(krul_json(*words, "--model", broken, expect=1)["error"]["code"], "backend")
+        self.assertEqual(krul_json("list", "--store", self.store / "talks")["conversations"], [])
+        self.assertFalse((self.store / "profile").exists())
+
+    @unittest.skipIf("KRUL_TOOL_MODEL" in os.environ, "needs a file whose end is known")
+    def test_the_same_weights_are_the_same_model_and_others_may_recompute(self):
+        def talk(model, *words):
+            return ["chat", "--model", model, "--store", self.store, "--conversation", "a talk", "--max-tokens", 4, "--message", "And then?", *words]
+
+        self.say("A first message.")
+        data = pathlib.Path(MODEL).read_bytes()
+        renamed, other = self.store / "renamed.gguf", self.store / "other.gguf"
+        renamed.write_bytes(data.replace(b"Tiny llama", b"Tidy lemur"))
+        self.assertGreater(krul_json(*talk(renamed))["report"]["matched_tokens"], 10)
+        other.write_bytes(data[:-4] + struct.pack("<f", 1.5))
+        self.assertIn("--recompute", self.fails(*talk(other)))
+        went_on = krul_json(*talk(other, "--recompute"))
+        self.assertEqual(went_on["report"]["matched_tokens"], 0)
+        self.assertGreater(went_on["report"]["asked_tokens"], 30)
+        self.assertGreater(krul_json(*talk(other))["report"]["matched_tokens"], 30)
+        self.assertIn("--recompute", self.fails(*talk(MODEL)))
+
+    @unittest.skipIf("KRUL_TOOL_MODEL" in os.environ, "changes the context that the tiny model declares")
+    def test_a_context_that_is_declared_takes_no_memory(self):
+        data = pathlib.Path(MODEL).read_bytes()
+        key = data.index(b"llama.context_length") + len(b"llama.context_length") + 4
+        wide = self.store / "wide.gguf"
+        wide.write_bytes(data[:key] + struct.pack("<I", 1010000) + data[key + 4:])
+        words = ["chat", "--model", wide, "--store", self.store, "--conversation", "t", "--max-tokens", 2, "--message", "Hello."]
+        self.assertGreater(krul_json(*words)["tokens"], 5)
+        self.assertIn("context", self.fails(*words[:-1], "word " * 300, "--context", 100))
+        self.assertIn("1010000", self.fails(*words, "--context", 2000000))
+        self.assertIn("context", self.fails("generate", "--model", wide, "--prompt", "word " * 300, "--context", 100))
 
     def test_prompts_that_do_not_fit(self):
         self.assertIn("context", self.fails("generate", "--model", MODEL, "--prompt", "word " * 20000))
