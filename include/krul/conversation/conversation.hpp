@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -71,7 +72,7 @@ class Conversation {
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
   /// What was read to know what is saved.
   [[nodiscard]] std::uint64_t manifest_bytes() const noexcept { return manifest_bytes_; }
-  /// The live cache.
+  /// The live cache. Its rows may move whenever tokens are run: it grows.
   /// @throws PreconditionError if there is none
   [[nodiscard]] typename B::Cache& cache() {
     expects(cache_.has_value(), "Conversation: no live cache; call advance first");
@@ -163,11 +164,11 @@ class Conversation {
   Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
   /// Takes over what is saved, if it is this model's, or only its tokens if that is what the options say.
   Status take_over(LoadedManifest loaded, const std::string& id);
-  /// Tokens that a cache for so many gets room for: some more, so that it rarely grows, and what tokens do not need is
-  /// not asked for, whatever context a model declares.
+  /// Tokens that a cache for so many gets room for, whatever context a model declares: a power of two, so that it
+  /// rarely grows and caches of the same sizes come again, whose memory a backend may keep.
   [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
-    constexpr std::size_t piece = 1024;
-    return std::min(options_.capacity, (tokens + tokens / 4 + piece) / piece * piece);
+    constexpr std::size_t least = 1024, reply = 64;
+    return std::min(options_.capacity, std::bit_ceil(std::max(tokens + reply, least)));
   }
   void make_room(std::size_t tokens) {
     if (tokens > cache_->capacity()) cache_.emplace(grown_cache(*model_, *cache_, room_for(tokens)));

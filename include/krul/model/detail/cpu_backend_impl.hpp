@@ -142,7 +142,7 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, std::span<Cache* co
   const auto queries = batch.queries();
   state.by_tiles(rows, false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     const auto key_values = tile.key_values.template as<float>();
-    const typename State::RowsOf input{tile.input, count};
+    const typename State::RowsOf input{tile.input, count, layer};
     state.norm_rows(team, hidden.subspan(first * width), weights.attention_norm, weights.query_key_value, input);
     state.multiply(
         team, weights.query_key_value, input, 1, [&](PanelRange panels, RowRange rows_here, std::span<float> y) {
@@ -269,10 +269,11 @@ void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
   state.by_tiles(batch.rows(), false, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
     const auto hidden = all_hidden.subspan(first * width, count * width);
     team.rows(count, [&](std::size_t row, std::size_t) {
-      state.kernels.prepare(weights.output, attention.subspan((first + row) * query_width, query_width), 0,
-                            state.row_of(tile.input, row, query_width));
+      const auto attended = attention.subspan((first + row) * query_width, query_width);
+      state.require_finite_row(attended, layer);
+      state.kernels.prepare(weights.output, attended, 0, state.row_of(tile.input, row, query_width));
     });
-    const typename State::RowsOf input{tile.input, count};
+    const typename State::RowsOf input{tile.input, count, layer};
     state.add_product(team, weights.output, input, hidden);
 
     state.norm_rows(team, hidden, weights.mlp_norm, weights.gate_up, input);
@@ -288,7 +289,7 @@ void CpuBackend<K>::finish(std::size_t layer, Batch& batch) {
         }
       }
     });
-    state.add_product(team, weights.down, {tile.activated, count}, hidden);
+    state.add_product(team, weights.down, {tile.activated, count, layer}, hidden);
   });
 }
 
@@ -300,7 +301,7 @@ void CpuBackend<K>::logits(Batch& batch, RowRange rows, std::span<float> out) {
   expects(out.size() == rows.size() * vocabulary, "logits: the output is not [rows, vocabulary]");
   const auto hidden = batch.hidden().subspan(rows.begin * width, rows.size() * width);
   state.by_tiles(rows.size(), true, [&](std::size_t first, std::size_t count, const auto& team, auto& tile) {
-    const typename State::RowsOf input{tile.input, count};
+    const typename State::RowsOf input{tile.input, count, geometry().layers};
     state.norm_rows(team, hidden.subspan(first * width), state.output_norm, state.output, input);
     state.multiply(team, state.output, input, 1, [&](PanelRange panels, RowRange block, std::span<const float> y) {
       const std::size_t stride = panels.size() * panel_columns, begin = panels.begin * panel_columns,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/core/aligned_buffer.hpp"
+#include "krul/core/finite.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/model/attention.hpp"
 #include "krul/model/cpu_backend.hpp"
@@ -48,6 +49,7 @@ struct CpuBackend<K>::State {
   struct RowsOf {
     const AlignedBuffer& buffer;
     std::size_t count;
+    std::size_t layer;  ///< that they go into; the number of layers: into the logits
   };
 
   GgufFile file;
@@ -140,7 +142,18 @@ struct CpuBackend<K>::State {
     return {rows.data() + row * bytes, bytes};
   }
 
+  /// @throws NotFiniteError, naming the layer, unless the row is finite: int8 has no word for what is not, and would go
+  ///         on with something else
+  void require_finite_row(std::span<const float> row, std::size_t layer) const {
+    if (are_finite(row)) return;
+    throw NotFiniteError((layer < layers.size() ? "the numbers of layer " + std::to_string(layer)
+                                                : std::string("the numbers behind the last layer")) +
+                         " are not finite: the model's weights are damaged, or too large for this precision; try f32, "
+                         "or fetch the model anew");
+  }
+
   /// input = norm of the first `count` rows, for a product with a matrix.
+  /// @throws NotFiniteError if a norm is not finite
   template <class Team>
   void norm_rows(const Team& team, std::span<const float> hidden, std::span<const float> weight,
                  const typename K::Packed& packed, const RowsOf& input) {
@@ -148,6 +161,7 @@ struct CpuBackend<K>::State {
     team.rows(input.count, [&](std::size_t row, std::size_t worker) {
       const auto normed = rooms[worker].row.template as<float>().first(width);
       ops.rms_norm(hidden.subspan(row * width, width), weight, model.norm_epsilon, normed);
+      require_finite_row(normed, input.layer);
       kernels.prepare(packed, normed, 0, row_of(input.buffer, row, width));
     });
   }

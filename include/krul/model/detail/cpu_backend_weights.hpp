@@ -145,6 +145,9 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
         Status status;
         if (run.tensor != nullptr) {
           status = read_rows(*run.tensor, row, part);
+          if (status && !are_finite(part))
+            status = fail(ErrorCode::corrupt, "tensor " + std::string(run.tensor->name) + " of " + file.path() +
+                                                  " holds numbers that are not finite: fetch the model anew");
           if (status && four_bits) status = read_four_bit_rows(*run.tensor, row, part_blocks);
         } else {
           std::fill(part.begin(), part.end(), 0.0F);
