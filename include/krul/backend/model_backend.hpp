@@ -35,6 +35,9 @@ enum class KvWrite : std::uint8_t {
 /// depend on which other rows are in its batch, beyond the rounding that default_tolerance in backend/conformance.hpp
 /// states.
 ///
+/// What is not finite stays so: where activations are not, the logits of all rows that see them are not either, or a
+/// step throws NotFiniteError. Arithmetic that has no word for it, such as int8, has to look.
+///
 /// Two passes with different batches and caches may run at once in different threads.
 /// Not checkable here, checked by tests/conformance: project writes only its rows and, with KvWrite::missing, leaves
 /// present rows untouched; attend throws PreconditionError if a key that a row may see is not present; a pass in pieces

@@ -15,6 +15,7 @@
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/save.hpp"
+#include "krul/conversation/take_over.hpp"
 #include "krul/restore/cautious.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
@@ -34,8 +35,7 @@ struct ConversationOptions {
   StepScale step = {};                          ///< with a profile: how coarsely
   std::string strategy = "krul";                ///< recorded with what is saved
   std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;                     ///< most tokens of the live cache, which grows with what it holds; 0:
-                                                ///< the model's context
+  std::size_t capacity = 0;                     ///< most tokens of the live cache, which grows; 0: the model's context
   std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;          ///< that code and decode, unless the model lends its own team
   bool read_only = false;           ///< never saves, and needs no lock
@@ -121,9 +121,8 @@ class Conversation {
   /// Saves what is new as it is now, in a thread of its own that yields to all others: returns when the new rows are
   /// copied, and the conversation may go on. Where they are more than options.largest_copy, it saves before it returns.
   /// Whatever needs the saved state waits for the end of a save; so does the destructor.
-  /// @return       identity_mismatch, and nothing has begun, if the plan's profile is another model's; the error of the
-  ///               save before, if that was not asked for by finish_save: this one has begun then, and saves what that
-  ///               one could not
+  /// @return       identity_mismatch if the plan's profile is another model's: nothing has begun; the error of the save
+  ///               before, if that was not asked for by finish_save: this one has begun, and saves what that could not
   /// @throws       as save
   /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
   Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
@@ -162,10 +161,7 @@ class Conversation {
   }
 
   Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
-  /// Takes over what is saved, if it is this model's, or only its tokens if that is what the options say.
-  Status take_over(LoadedManifest loaded, const std::string& id);
-  /// Tokens that a cache for so many gets room for, whatever context a model declares: a power of two, so that it
-  /// rarely grows and caches of the same sizes come again, whose memory a backend may keep.
+  /// A cache grows with what it holds, whatever context a model declares, in powers of two: such sizes come again.
   [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
     constexpr std::size_t least = 1024, reply = 64;
     return std::min(options_.capacity, std::bit_ceil(std::max(tokens + reply, least)));
@@ -285,44 +281,23 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
   auto loaded = load_manifest(store, opened.folder_,
                               opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both,
                               ManifestOf{id, model.identity(), model.geometry()});
+  opened.manifest_ = new_manifest(model, std::move(id), opened.options_.block);
   if (loaded) {
-    if (auto status = opened.take_over(std::move(*loaded), id); !status) return propagate(status);
+    if (!opened.options_.read_only && differences(loaded->manifest.identity, model.identity()).empty())
+      finish_interrupted(store, opened.folder_, *loaded);
+    auto taken = take_over(std::move(*loaded), std::move(opened.manifest_), opened.options_.recompute);
+    if (!taken) return propagate(taken);
+    opened.manifest_ = std::move(taken->manifest);
+    opened.manifest_repair_ = std::move(taken->repaired);
+    opened.manifest_bytes_ = taken->bytes;
     opened.opened_s_ = seconds(opened.clock_.now() - start);
   } else if (loaded.error().code == ErrorCode::not_found) {
-    opened.manifest_ = new_manifest(model, std::move(id), opened.options_.block);
     // What an erase or a first save left behind that was cut off is no part of the new conversation.
     if (!opened.options_.read_only) static_cast<void>(collect_garbage(store, opened.folder_, opened.manifest_));
   } else {
     return propagate(loaded);
   }
   return opened;
-}
-
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Status Conversation<B, S, P, C>::take_over(LoadedManifest loaded, const std::string& id) {
-  Manifest& saved = loaded.manifest;
-  const auto differing = differences(saved.identity, model_->identity());
-  if (differing.empty() && !options_.read_only) finish_interrupted(*store_, folder_, loaded);
-  manifest_repair_ = std::move(loaded.repaired);
-  manifest_bytes_ = loaded.bytes;
-  if (differing.empty()) {
-    manifest_ = std::move(saved);
-    manifest_.identity = model_->identity();  // by its present name
-    return {};
-  }
-  const std::string refusal = "the saved conversation \"" + id + "\" belongs to another model: " + describe(differing);
-  if (saved.identity.tokenizer != model_->identity().tokenizer)
-    return fail(ErrorCode::identity_mismatch,
-                refusal + "; its tokens mean another text here: use its model, or begin another conversation");
-  if (!options_.recompute)
-    return fail(ErrorCode::identity_mismatch,
-                refusal + "; use its model, or have its " + std::to_string(saved.tokens.size()) +
-                    " tokens recomputed by this one: krul chat --recompute, ConversationOptions::recompute");
-  manifest_ = new_manifest(*model_, id, options_.block);
-  manifest_.generation = saved.generation;
-  manifest_.tokens = std::move(saved.tokens);
-  manifest_repair_ = "the saved rows are another model's: " + describe(differing) + "; its tokens are recomputed";
-  return {};
 }
 
 template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>

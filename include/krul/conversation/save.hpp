@@ -16,8 +16,8 @@
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/conversation/manifest_check.hpp"
+#include "krul/conversation/new_manifest.hpp"
 #include "krul/core/clock.hpp"
-#include "krul/core/version.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/stored_state.hpp"
 #include "krul/select/save_plan.hpp"
@@ -347,19 +347,6 @@ template <KvSource Cache, ConversationStore S, Clock C>
   static_cast<void>(collect_garbage(job.store, job.folder, manifest));
   report.seconds = seconds(job.clock.now() - start);
   return report;
-}
-
-/// The manifest of a conversation of which nothing is saved yet.
-/// @param block  tokens of a stored block
-template <ModelBackend B>
-[[nodiscard]] Manifest new_manifest(const B& model, std::string id, std::size_t block) {
-  Manifest manifest;
-  manifest.conversation = std::move(id);
-  manifest.identity = model.identity();
-  manifest.layers = model.geometry().layers;
-  manifest.block = static_cast<std::uint32_t>(block);
-  manifest.writer = krul_version;
-  return manifest;
 }
 
 /// What a conversation is saved as.

@@ -52,9 +52,9 @@ class CpuBackend {
   using Cache = HostKvCache;
   using Batch = HostLayerBatch;
 
-  /// Fails as DecoderFile::read; corrupt if there are more tokens than rows of the embedding; invalid_argument for more
-  /// than 1,024 threads or more context than the file says; too_large if memory does not suffice; backend if the
-  /// kernels refuse.
+  /// Fails as DecoderFile::read; corrupt if a matrix holds numbers that are not finite, naming it, or there are more
+  /// tokens than rows of the embedding; invalid_argument for more than 1,024 threads or more context than the file
+  /// says; too_large if memory does not suffice; backend if the kernels refuse.
   [[nodiscard]] static Result<CpuBackend> load(GgufFile file, K kernels, const CpuBackendOptions& options = {});
 
   CpuBackend(CpuBackend&&) noexcept;
@@ -78,7 +78,8 @@ class CpuBackend {
 
   /// @throws PreconditionError if the tokens are not as many as the rows or not in the vocabulary
   void embed(std::span<const Token> tokens, Batch& batch);
-  /// @throws PreconditionError if there is no such layer, or a row lies beyond the cache or the model's context
+  /// @throws PreconditionError if there is no such layer, or a row lies beyond the cache or the model's context;
+  ///         NotFiniteError, as finish and logits do, if what goes into a product is not finite
   void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
     Cache* const one = &cache;
     project(layer, batch, std::span(&one, 1), write);
