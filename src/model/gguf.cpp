@@ -201,6 +201,13 @@ void GgufFile::Unmap::operator()(const std::byte* mapping) const noexcept {
 }
 
 Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
+  auto file = open_one(path);
+  if (!file) return file;
+  if (const auto status = file->join_files(); !status) return propagate(status);
+  return file;
+}
+
+Result<GgufFile> GgufFile::open_one(const std::filesystem::path& path) {
   const auto name = path.string();
   const auto refused = [&](int error) {
     return fail(ErrorCode::io, name + " cannot be read: " + std::generic_category().message(error));
@@ -232,6 +239,11 @@ Result<GgufFile> GgufFile::open(const std::filesystem::path& path) {
 Result<GgufFile> GgufFile::from_memory(std::span<const std::byte> bytes, std::string path) {
   GgufFile file(bytes, std::move(path));
   if (const auto status = file.parse(); !status) return propagate(status);
+  const auto count = file.split_count();
+  if (!count) return propagate(count);
+  if (*count > 1)
+    return fail(ErrorCode::unsupported,
+                file.path_ + " is one of " + std::to_string(*count) + " parts of a model; open the first of its files");
   return file;
 }
 

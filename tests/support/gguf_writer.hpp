@@ -130,14 +130,7 @@ class GgufWriter {
   /// @param shape  fastest dimension first
   void add_tensor(std::string_view name, const std::vector<std::uint64_t>& shape, GgufType type,
                   std::span<const std::byte> blocks) {
-    tensors_.put(name);
-    tensors_.put(static_cast<std::uint32_t>(shape.size()));
-    for (const auto extent : shape) tensors_.put(extent);
-    tensors_.put(static_cast<std::uint32_t>(type));
-    data_.align(alignment_);
-    tensors_.put(static_cast<std::uint64_t>(data_.bytes().size()));
-    data_.put_raw(blocks);
-    ++tensor_count_;
+    tensors_.push_back({std::string(name), shape, type, {blocks.begin(), blocks.end()}});
   }
   /// The same from floats, coded as `type`.
   void add_tensor(std::string_view name, const std::vector<std::uint64_t>& shape, GgufType type,
@@ -145,20 +138,55 @@ class GgufWriter {
     add_tensor(name, shape, type, std::span<const std::byte>(quantize(type, values)));
   }
 
-  [[nodiscard]] std::vector<std::byte> bytes() const {
-    ByteWriter file;
-    file.put_raw("GGUF");
-    file.put(std::uint32_t{3});
-    file.put(tensor_count_);
-    file.put(entry_count_);
-    file.put_raw(entries_.bytes());
-    file.put_raw(tensors_.bytes());
-    file.align(alignment_);
-    file.put_raw(data_.bytes());
-    return file.bytes();
+  [[nodiscard]] std::vector<std::byte> bytes() const { return with_tensors(tensors_); }
+
+  /// The same as `count` files: the keys are in the first, tensors in all.
+  [[nodiscard]] std::vector<std::vector<std::byte>> split(std::uint16_t count) const {
+    std::vector<std::vector<std::byte>> files;
+    for (std::uint16_t i = 0; i < count; ++i) {
+      GgufWriter part = i == 0 ? *this : GgufWriter(alignment_);
+      part.set("split.no", i);
+      part.set("split.count", count);
+      part.set("split.tensors.count", static_cast<std::int32_t>(tensors_.size()));
+      const auto at = [&](std::size_t file) {
+        return tensors_.begin() + static_cast<std::ptrdiff_t>(file * tensors_.size() / count);
+      };
+      files.push_back(part.with_tensors({at(i), at(i + std::size_t{1})}));
+    }
+    return files;
   }
 
  private:
+  struct Tensor {
+    std::string name;
+    std::vector<std::uint64_t> shape;
+    GgufType type;
+    std::vector<std::byte> blocks;
+  };
+
+  [[nodiscard]] std::vector<std::byte> with_tensors(const std::vector<Tensor>& tensors) const {
+    ByteWriter heads, data;
+    for (const auto& tensor : tensors) {
+      heads.put(std::string_view(tensor.name));
+      heads.put(static_cast<std::uint32_t>(tensor.shape.size()));
+      for (const auto extent : tensor.shape) heads.put(extent);
+      heads.put(static_cast<std::uint32_t>(tensor.type));
+      data.align(alignment_);
+      heads.put(static_cast<std::uint64_t>(data.bytes().size()));
+      data.put_raw(tensor.blocks);
+    }
+    ByteWriter file;
+    file.put_raw("GGUF");
+    file.put(std::uint32_t{3});
+    file.put(static_cast<std::uint64_t>(tensors.size()));
+    file.put(entry_count_);
+    file.put_raw(entries_.bytes());
+    file.put_raw(heads.bytes());
+    file.align(alignment_);
+    file.put_raw(data.bytes());
+    return file.bytes();
+  }
+
   void begin_entry(std::string_view key, std::uint32_t kind) {
     entries_.put(key);
     entries_.put(kind);
@@ -173,11 +201,9 @@ class GgufWriter {
   }
 
   std::uint32_t alignment_;
-  std::uint64_t tensor_count_ = 0;
   std::uint64_t entry_count_ = 0;
   ByteWriter entries_;
-  ByteWriter tensors_;
-  ByteWriter data_;
+  std::vector<Tensor> tensors_;
 };
 
 /// @throws PreconditionError if the file cannot be written

@@ -27,8 +27,8 @@ struct TinyModel {
   bool tied = true;                  ///< no output.weight: the embedding serves as output, too
   GgufType weights = GgufType::f32;  ///< of the matrices: f32, f16, bf16, q8_0 or q4_1
   std::uint64_t seed = 1;
-  std::string biases = {};           ///< of attention, "qkv" or a part of it; qwen2 has all of them in any case
-  std::uint32_t rows_to_spare = 0;   ///< rows of the embedding that no token has
+  std::string biases = {};                ///< of attention, "qkv" or a part of it; qwen2 has all of them in any case
+  std::uint32_t rows_to_spare = 0;        ///< rows of the embedding that no token has
   std::vector<std::string> control = {};  ///< names of further control tokens
   std::optional<std::string> chat_template = {};      ///< none: ChatML's; "": the file has none
   std::optional<bool> add_bos = false, add_eos = {};  ///< none: the file does not say
@@ -106,7 +106,7 @@ struct TinyVocabulary {
 /// have a standard deviation of 1 / sqrt(columns) and norms lie near 1, so that activations stay near 1. The same
 /// options give the same bytes on every machine.
 /// @throws PreconditionError for options that no model can have
-[[nodiscard]] inline std::vector<std::byte> tiny_model(const TinyModel& options = {}) {
+[[nodiscard]] inline GgufWriter tiny_model_writer(const TinyModel& options = {}) {
   const bool llama = options.architecture == "llama";
   expects(llama || options.architecture == "qwen2", "tiny_model: the architecture is llama or qwen2");
   expects(options.kv_heads > 0 && options.heads % options.kv_heads == 0 && options.hidden % options.heads == 0,
@@ -209,7 +209,10 @@ struct TinyVocabulary {
         add_vector(block + "attn_" + part + ".bias", part == 'q' ? options.hidden : kv_rows, 0);
   }
   add_vector("output_norm.weight", options.hidden, 1);
-  return file.bytes();
+  return file;
+}
+[[nodiscard]] inline std::vector<std::byte> tiny_model(const TinyModel& options = {}) {
+  return tiny_model_writer(options).bytes();
 }
 
 }  // namespace krul::testing

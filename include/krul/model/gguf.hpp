@@ -32,21 +32,24 @@ struct GgufTensor {
   }
 };
 
-/// A model file in GGUF version 2 or 3, little-endian, mapped read-only: opening reads the header alone.
-/// All counts, lengths and offsets are checked against the file before they are used, so that an opened file is safe
-/// to read from; the values of tensors are not looked at. The file must not be shortened while it is open.
-/// Const use is safe from several threads.
+/// A model file, or the several files of one model, in GGUF version 2 or 3, little-endian, mapped read-only: opening
+/// reads the header alone. All counts, lengths and offsets are checked against the file before they are used, so that
+/// an opened file is safe to read from; the values of tensors are not looked at. The file must not be shortened while
+/// it is open. Const use is safe from several threads.
 class GgufFile {
  public:
   /// Fails with not_found; corrupt (not a GGUF file, or a damaged one); truncated; too_large; unsupported (a type of
   /// tensor that krul does not read, named); unsupported_version; invalid_argument (a directory); io.
+  /// Of a model that was split, `path` is the first file, as NAME-00001-of-00003.gguf, and the others lie beside it;
+  /// invalid_argument if it is another one, which names the first, or not named like this.
   /// @post every tensor's data lies inside the file and behind its header; names and keys are unique
   [[nodiscard]] static Result<GgufFile> open(const std::filesystem::path& path);
 
-  /// The same from bytes that the caller keeps alive and unchanged; `path` is what messages say.
+  /// The same from bytes that the caller keeps alive and unchanged; `path` is what messages say. unsupported if they
+  /// are a part of a model.
   [[nodiscard]] static Result<GgufFile> from_memory(std::span<const std::byte> bytes, std::string path);
 
-  /// In the order of the file.
+  /// In the order of the file, and of the files.
   [[nodiscard]] std::span<const GgufTensor> tensors() const noexcept { return tensors_; }
   /// The tensor of that name, or nullptr.
   [[nodiscard]] const GgufTensor* find(std::string_view name) const;
@@ -69,8 +72,10 @@ class GgufFile {
   /// A value as it lies in the file; none if there is no such key.
   [[nodiscard]] std::span<const std::byte> value_bytes(std::string_view key) const;
 
-  /// The whole file.
+  /// The whole file, the first of several.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  /// The files behind the first, where a model was split.
+  [[nodiscard]] std::span<const GgufFile> more_files() const noexcept { return more_files_; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
  private:
@@ -88,13 +93,17 @@ class GgufFile {
   };
 
   GgufFile(std::span<const std::byte> bytes, std::string path) : bytes_(bytes), path_(std::move(path)) {}
+  static Result<GgufFile> open_one(const std::filesystem::path& path);
   Status parse();
+  Status join_files();
+  Result<std::uint64_t> split_count() const;
   Result<Entry> entry(std::string_view key, bool array, std::string_view wanted) const;
   tl::unexpected<Error> wrong_kind(std::string_view key, std::string_view wanted) const;
 
   std::unique_ptr<const std::byte, Unmap> mapping_;
   std::span<const std::byte> bytes_;
   std::string path_;
+  std::vector<GgufFile> more_files_;
   std::vector<GgufTensor> tensors_;
   std::unordered_map<std::string_view, std::size_t> tensor_of_;
   std::unordered_map<std::string_view, Entry> entry_of_;
