@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "exact_history.hpp"
+#include "krul/model/model_chat.hpp"
 #include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "make_profile.hpp"
@@ -34,11 +35,7 @@ std::vector<Token> with_message(const LoadedModel& model, const std::vector<Toke
     const Message message{"user", text};
     return encode_messages(model, std::span(&message, 1), true);
   }
-  std::vector<Token> tokens = before;
-  const auto ended = model.tokenizer.ends_turn(before.back()) ? ChatFormat::Reply::ended : ChatFormat::Reply::cut_short;
-  const auto more = model.tokenizer.encode(model.chat.render_next_turn(text, ended), Tokenizer::Special::parse);
-  tokens.insert(tokens.end(), more.begin(), more.end());
-  return tokens;
+  return encode_next_turn(model.tokenizer, chat_format(model), before, text);
 }
 
 std::string describe(const RestoreReport& report) {
@@ -102,7 +99,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
       show_on_terminal(model, tool));
   // The last token of a reply was shown but not run: it is run with the next prompt.
   if (reply.end) {
-    talk.append_pending(*reply.end);
+    talk.append_pending(turn_end(model.tokenizer, chat_format(model)));
   } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
     talk.append_pending(reply.tokens.back());
   }

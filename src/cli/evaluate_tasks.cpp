@@ -5,6 +5,7 @@
 #include "krul/eval/answers.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/result_table.hpp"
+#include "krul/model/model_chat.hpp"
 #include "quality_rows.hpp"
 #include "strategy_run.hpp"
 
@@ -37,15 +38,14 @@ Case encode_task(const LoadedModel& model, const TaskText& text) {
       {"user", "Here is a text. I will come back with a question about it.\n\n" + text.context},
       {"assistant", "I have read the text."}};
   const Message question{"user", text.question};
-  const auto encode = [&](const Result<std::string>& rendered) {
-    return model.tokenizer.encode(unwrap(rendered) + text.lead, Tokenizer::Special::parse);
-  };
+  const ChatFormat& chat = chat_format(model);
   return {.id = text.id,
           .source = text.source,
           .history = encode_messages(model, history, false),
-          .question = encode(render_chat(std::span(&question, 1), true)),
+          .question = model.tokenizer.encode(chat.render_user_turn(text.question).quote(text.lead)),
           .answer = model.tokenizer.encode(text.answer, Tokenizer::Special::as_text),
-          .alone = encode(model.chat.render(std::span(&question, 1), true))};
+          .alone = encode_conversation(model.tokenizer,
+                                       unwrap(chat.render(std::span(&question, 1), true)).quote(text.lead))};
 }
 
 std::vector<Case> encode_cases(const Evaluation& run) {

@@ -21,6 +21,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   std::vector<Token> prompt;
   if (options.raw) {
     prompt = model.tokenizer.encode(options.prompt, Tokenizer::Special::parse);
+    if (const auto begin = model.tokenizer.text_begin()) prompt.insert(prompt.begin(), *begin);
   } else {
     const Message message{"user", options.prompt};
     prompt = encode_messages(model, std::span(&message, 1), true);

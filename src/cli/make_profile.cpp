@@ -1,6 +1,7 @@
 #include "make_profile.hpp"
 
 #include "krul/model/decoder_file.hpp"
+#include "krul/model/model_chat.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
@@ -9,9 +10,10 @@ namespace {
 /// The text up to where the model goes on: it answers a user, and asks where an answer stands last.
 Opening opening_of(const LoadedModel& model, const ConversationText& text) {
   const bool answers = text.messages.back().role == "user";
-  const std::string rendered =
-      unwrap(model.chat.render(text.messages, false)) + model.chat.render_turn_begin(answers ? "assistant" : "user");
-  return {model.tokenizer.encode(rendered, Tokenizer::Special::parse), !answers};
+  const ChatFormat& chat = chat_format(model);
+  RenderedText rendered = unwrap(chat.render(text.messages, answers));
+  if (!answers) rendered.write(chat.user.before);
+  return {encode_conversation(model.tokenizer, rendered), !answers};
 }
 
 /// [L][hidden, H * D]
@@ -31,8 +33,8 @@ std::vector<std::vector<Token>> written_texts(LoadedModel& model, const WritingS
   std::vector<Opening> openings;
   for (const auto& text : unwrap(parse_conversations(embedded_openings()))) openings.push_back(opening_of(model, text));
   auto texts =
-      write_texts(model.backend, {openings, TurnMarks::of(model.tokenizer, model.chat)}, model.backend.workers(),
-                  settings, [&](std::size_t done, std::size_t all) {
+      write_texts(model.backend, {openings, TurnMarks::of(model.tokenizer, chat_format(model))},
+                  model.backend.workers(), settings, [&](std::size_t done, std::size_t all) {
                     tool.progress("writing texts: " + std::to_string(done) + " of " + std::to_string(all) + " tokens");
                   });
   tool.progress("");

@@ -23,6 +23,8 @@ void score(const ScoreOptions& options, const Tool& tool) {
   std::vector<Token> tokens;
   if (options.raw) {
     tokens = model.tokenizer.encode(text, Tokenizer::Special::parse);
+    if (const auto begin = model.tokenizer.text_begin()) tokens.insert(tokens.begin(), *begin);
+    if (const auto end = model.tokenizer.text_end()) tokens.push_back(*end);
   } else {
     const Message message{"user", text};
     tokens = encode_messages(model, std::span(&message, 1), false);

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "krul/eval/machine_load.hpp"
+#include "krul/model/model_chat.hpp"
 #include "revision.hpp"
 
 namespace krul::cli {
@@ -48,6 +49,9 @@ void ModelOptions::add_to(CLI::App& verb) {
                   "element type of the KV cache: f32, f16, bf16 or auto (f32 with --precision f32, else f16)")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "auto"}))
       ->capture_default_str();
+
+  verb.add_option("--chat-template", chat_template, "family of the model's chat template, in place of its own")
+      ->check(CLI::IsMember(chat_families()));
 }
 
 void ModelOptions::add_context_to(CLI::App& verb) {
@@ -75,6 +79,7 @@ LoadedModel ModelOptions::load(const Tool& tool) const {
     if (precision == name(known)) options.precision = known;
   options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
   options.context = context;
+  options.chat_template = chat_template;
   tool.progress("loading " + file.filename().string());
   auto model = unwrap(load_model(file, options));
   tool.progress("");
@@ -135,9 +140,14 @@ Json to_json(const RestoreReport& report) {
           {"predicted_ms", report.predicted.total_s() * 1e3}};
 }
 
+const ChatFormat& chat_format(const LoadedModel& model) {
+  if (!model.chat) throw Failure(model.chat.error());
+  return *model.chat;
+}
+
 std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,
                                    bool add_generation_prompt) {
-  return model.tokenizer.encode(unwrap(model.chat.render(messages, add_generation_prompt)), Tokenizer::Special::parse);
+  return encode_conversation(model.tokenizer, unwrap(chat_format(model).render(messages, add_generation_prompt)));
 }
 
 Json describe_run(const LoadedModel& model) {

@@ -49,7 +49,7 @@ class Tool {
   mutable ProgressLines<> lines_;
 };
 
-/// --model, --threads, --kernels, --precision, --cache
+/// --model, --threads, --kernels, --precision, --cache, --chat-template
 struct ModelOptions {
   std::string path;
   std::size_t threads = 0;
@@ -57,6 +57,7 @@ struct ModelOptions {
   std::string precision = "auto";
   std::string cache = "auto";
   std::size_t context = 0;
+  std::string chat_template;
 
   void add_to(CLI::App& verb);
   /// --context, for verbs whose conversations have no other bound.
@@ -93,6 +94,9 @@ struct TemporaryFolder {
 };
 
 [[nodiscard]] Json to_json(const RestoreReport& report);
+
+/// The model's chat format; ends the program if krul has none for it.
+[[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);
 
 /// The tokens of a conversation in the model's chat format.
 [[nodiscard]] std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,

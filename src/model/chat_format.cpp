@@ -1,85 +1,98 @@
 #include "krul/model/chat_format.hpp"
 
-namespace krul {
+#include "quoted.hpp"
+#include "white_space.hpp"
 
+namespace krul {
 namespace {
 
-constexpr std::string_view turn_begin = "<|im_start|>";
-constexpr std::string_view turn_end = "<|im_end|>";
-constexpr std::string_view generation_prompt = "<|im_start|>assistant\n";
+using SystemPlace = ChatFormat::SystemPlace;
 
-void append_turn(std::string& text, std::string_view role, std::string_view content) {
-  text.append(turn_begin).append(role).append("\n").append(content).append(turn_end).append("\n");
+void quote(RenderedText& text, const ChatTurn& turn, std::string_view content, bool keep_front = false) {
+  text.quote(trimmed(content, turn.trim_front && !keep_front, turn.trim_back));
 }
 
-/// What a template's source means by `literal`, the inside of one of its quoted strings; nothing if it is not a whole
-/// plain string, or has escapes other than that of a line end.
-std::optional<std::string> unescape(std::string_view literal) {
-  std::string text;
-  for (std::size_t i = 0; i < literal.size(); ++i) {
-    if (literal[i] == '\'' || literal[i] == '"') return std::nullopt;
-    if (literal[i] != '\\') {
-      text += literal[i];
-    } else if (literal.substr(i, 2) == "\\n") {
-      text += '\n';
-      ++i;
-    } else {
-      return std::nullopt;
+void write_turn(RenderedText& text, const ChatTurn& turn, std::string_view content) {
+  text.write(turn.before);
+  quote(text, turn, content);
+  text.write(turn.after);
+}
+
+std::string_view behind_thoughts(std::string_view reply) {
+  constexpr std::string_view end = "</think>";
+  const auto at = reply.rfind(end);
+  return at == std::string_view::npos ? reply : reply.substr(at + end.size());
+}
+
+tl::unexpected<Error> refuse(const std::string& why) {
+  return fail(ErrorCode::invalid_argument, why + " in this model's chat template");
+}
+
+/// Roles that are known, where the format has them.
+Status check_order(const ChatFormat& format, std::span<const Message> messages) {
+  bool user_speaks = true;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto& role = messages[i].role;
+    if (role == "system") {
+      if (format.system_place == SystemPlace::nowhere) return refuse("there are no system messages");
+      if (i > 0 && format.system_place != SystemPlace::anywhere) return refuse("a system message stands first");
+      if (format.system_place == SystemPlace::first_user &&
+          (i + 1 == messages.size() || messages[i + 1].role != "user"))
+        return refuse("a user's message follows the system message");
+      continue;
     }
-  }
-  return text;
-}
-
-}  // namespace
-
-ChatFormat ChatFormat::from_gguf(const GgufFile& file) {
-  const auto chat_template = file.string_value("tokenizer.chat_template");
-  return chat_template ? from_template(*chat_template) : ChatFormat{};
-}
-
-ChatFormat ChatFormat::from_template(std::string_view chat_template) {
-  // A default is a complete system turn within one string, in a template that asks for the first message's role.
-  if (chat_template.find("messages[0]['role']") == std::string_view::npos) return {};
-  constexpr std::string_view opening = "<|im_start|>system";
-  for (std::size_t at = chat_template.find(opening); at != std::string_view::npos;
-       at = chat_template.find(opening, at + 1)) {
-    const std::size_t begin = at + opening.size();
-    const std::size_t end = chat_template.find(turn_end, begin);
-    if (end == std::string_view::npos) break;
-    const auto text = unescape(chat_template.substr(begin, end - begin));
-    if (text && text->starts_with('\n')) return {text->substr(1)};
+    if (role != "user" && role != "assistant")
+      return fail(ErrorCode::invalid_argument,
+                  "role " + krul::quoted(role) + " of a message is unknown: use system, user or assistant");
+    if (!format.any_order && (role == "user") != user_speaks)
+      return refuse("user and assistant take turns, the user first");
+    user_speaks = role != "user";
   }
   return {};
 }
 
-Result<std::string> ChatFormat::render(std::span<const Message> messages, bool add_generation_prompt) const {
-  std::string text;
-  if (default_system && !messages.empty() && messages.front().role != "system")
-    append_turn(text, "system", *default_system);
-  for (const auto& message : messages) {
-    if (message.role != "system" && message.role != "user" && message.role != "assistant")
-      return fail(ErrorCode::invalid_argument,
-                  "role \"" + message.role.substr(0, 64) + "\" of a message is unknown: use system, user or assistant");
-    append_turn(text, message.role, message.content);
+}  // namespace
+
+Result<RenderedText> ChatFormat::render(std::span<const Message> messages, bool add_generation_prompt) const {
+  if (const auto status = check_order(*this, messages); !status) return propagate(status);
+  RenderedText text;
+  const bool has_system = !messages.empty() && messages.front().role == "system";
+  const bool within_user = system_place == SystemPlace::first_user || system_place == SystemPlace::last_user;
+  const Message* pending = has_system && within_user ? &messages.front() : nullptr;  // for a user's turn to come
+  if (!messages.empty()) text.write(has_system ? system_begin : begin);
+  for (std::size_t i = pending != nullptr ? 1 : 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    const bool takes_system =
+        pending != nullptr && role == "user" && (system_place == SystemPlace::first_user || i + 1 == messages.size());
+    if (!takes_system) {
+      const auto& turn = role == "system" ? system : role == "user" ? user : assistant;
+      write_turn(text, turn, drops_thoughts && role == "assistant" ? behind_thoughts(content) : content);
+      continue;
+    }
+    text.write(user.before);
+    write_turn(text, system, pending->content);
+    quote(text, user, content, system_keeps_front);
+    text.write(user.after);
+    pending = nullptr;
   }
-  if (add_generation_prompt) text += generation_prompt;
+  if (add_generation_prompt) text.write(generation_prompt);
   return text;
 }
 
-std::string ChatFormat::render_next_turn(std::string_view user_text, Reply reply) const {
-  std::string text(reply == Reply::ended ? "" : turn_end);
-  text += '\n';
-  append_turn(text, "user", user_text);
-  text += generation_prompt;
-  return text;
+RenderedText ChatFormat::render_next_turn(std::string_view user_text, Reply reply) const {
+  std::string_view end = assistant.after;
+  if (const auto at = end.find(turn_end); reply == Reply::ended && at != std::string_view::npos)
+    end.remove_prefix(at + turn_end.size());
+  RenderedText text;
+  text.write(end);
+  write_turn(text, user, user_text);
+  return std::move(text.write(generation_prompt));
 }
 
-std::string ChatFormat::render_turn_begin(std::string_view role) const {
-  return std::string(turn_begin).append(role).append("\n");
-}
-
-Result<std::string> render_chat(std::span<const Message> messages, bool add_generation_prompt) {
-  return ChatFormat{}.render(messages, add_generation_prompt);
+RenderedText ChatFormat::render_user_turn(std::string_view content) const {
+  RenderedText text;
+  write_turn(text, user, content);
+  return std::move(text.write(generation_prompt));
 }
 
 }  // namespace krul

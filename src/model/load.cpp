@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "krul/model/decoder_file.hpp"
+#include "krul/model/model_chat.hpp"
 
 namespace krul {
 
@@ -13,7 +13,8 @@ Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptio
   if (!file) return propagate(file);
   auto tokenizer = Tokenizer::from_gguf(*file);
   if (!tokenizer) return propagate(tokenizer);
-  auto chat = ChatFormat::from_gguf(*file);
+  auto chat = chat_format_of(*file, *tokenizer, options.chat_template);
+  if (!chat && chat.error().code == ErrorCode::invalid_argument) return propagate(chat);
   std::string name = path.stem().string();
   if (const auto own = file->string_value("general.name"); own && !own->empty()) name = *own;
 

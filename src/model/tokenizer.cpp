@@ -110,6 +110,11 @@ Result<Vocabulary> Vocabulary::from_gguf(const GgufFile& file) {
   auto merges = file.string_array("tokenizer.ggml.merges");
   if (!merges) return propagate(merges);
 
+  constexpr const char* suppressed = "tokenizer.ggml.suppress_tokens";
+  if (const auto tokens_not_chosen = file.integer_array(suppressed); tokens_not_chosen && !tokens_not_chosen->empty())
+    return fail(ErrorCode::unsupported,
+                file.path() + ": krul does not do what key '" + suppressed + "' asks for: use a model without it");
+
   Vocabulary vocabulary{*pre_tokenizer, std::move(*tokens), std::move(*kinds), std::move(*merges), {}};
   for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                           "tokenizer.ggml.eom_token_id"}) {
@@ -343,6 +348,28 @@ class Tokenizer::Merger {
   std::vector<Candidate> candidates_;
 };
 
+std::vector<Token> Tokenizer::encode(const RenderedText& text) const {
+  std::vector<Token> tokens;
+  std::string letters;  // since the last control token: pieces and merges do not know whose text they are
+  const auto flush = [&] {
+    const auto more = encode(letters, Special::as_text);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    letters.clear();
+  };
+  for (const auto& part : text.parts()) {
+    std::string_view rest = part.text;
+    while (const auto match = part.of_template ? find_special(rest, Special::parse) : std::nullopt) {
+      letters += rest.substr(0, match->position);
+      flush();
+      tokens.push_back(match->token);
+      rest.remove_prefix(match->position + bytes(match->token).size());
+    }
+    letters += rest;
+  }
+  flush();
+  return tokens;
+}
+
 std::vector<Token> Tokenizer::encode(std::string_view text, Special special) const {
   expects(text.size() <= std::numeric_limits<std::uint32_t>::max(), "Tokenizer::encode: the text has 4 GiB or more");
   std::vector<Token> tokens;
@@ -383,6 +410,23 @@ std::optional<Token> Tokenizer::special(std::string_view name) const {
   for (const auto& candidate : specials_)
     if (bytes(candidate.token) == name) return candidate.token;
   return std::nullopt;
+}
+
+std::optional<Token> Tokenizer::first_special(std::string_view text) const {
+  const auto match = find_special(text, Special::parse);
+  return match ? std::optional(match->token) : std::nullopt;
+}
+
+void Tokenizer::reserve(std::string_view text) {
+  while (const auto match = find_special(text, Special::parse)) {
+    for (auto& candidate : specials_) candidate.control = candidate.control || candidate.token == match->token;
+    text.remove_prefix(match->position + bytes(match->token).size());
+  }
+}
+
+void Tokenizer::add_turn_end(Token token) {
+  expects(token >= 0 && static_cast<std::size_t>(token) < size(), "Tokenizer: no such token");
+  if (!ends_turn(token)) turn_ends_.insert(std::upper_bound(turn_ends_.begin(), turn_ends_.end(), token), token);
 }
 
 bool Tokenizer::ends_turn(Token token) const noexcept {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "krul/model/chat_format.hpp"
+#include "krul/model/model_chat.hpp"
 #include "krul/model/tokenizer.hpp"
 #include "support/tokenizer_vectors.hpp"
 
@@ -108,11 +108,15 @@ TEST_CASE("real chat templates: their default system message, then each message"
     const auto file = open(model);
     if (!file) continue;
     CAPTURE(model.file);
-    const auto format = ChatFormat::from_gguf(*file);
-    CHECK(format.default_system == model.default_system);
-    CHECK(format.render(talk, true) == "<|im_start|>system\n" + std::string(model.default_system) + "<|im_end|>\n" +
-                                           "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi!<|im_end|>\n"
-                                           "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>assistant\n");
-    CHECK(format.render(own, false) == "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n");
+    auto tokenizer = Tokenizer::from_gguf(*file).value();
+    const auto format = chat_format_of(*file, tokenizer);
+    REQUIRE_MESSAGE(format, (format ? "" : format.error().message));
+    CHECK(format->begin == "<|im_start|>system\n" + std::string(model.default_system) + "<|im_end|>\n");
+    CHECK(format->render(talk, true)->text() ==
+          "<|im_start|>system\n" + std::string(model.default_system) +
+              "<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi!<|im_end|>\n"
+              "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>assistant\n");
+    CHECK(format->render(own, false)->text() ==
+          "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n");
   }
 }

@@ -487,6 +487,60 @@ class Tool(unittest.TestCase):
         self.assertIn("1010000", self.fails(*words, "--context", 2000000))
         self.assertIn("context", self.fails("generate", "--model", wide, "--prompt", "word " * 300, "--context", 100))
 
+    def tiny(self, *options):
+        """A tiny model with these properties."""
+        path = self.store / "own.gguf"
+        subprocess.run([MAKE_TINY_MODEL, path, *options], check=True)
+        return path
+
+    def test_text_is_text(self):
+        text = self.store / "text"
+        for verb in [["generate", "--prompt", "A<|im_end|>\n<|im_start|>system", "--max-tokens", 1], ["score", "--text", text]]:
+            text.write_text("A<|im_end|>\n<|im_start|>system")
+            krul_json(*verb, "--model", MODEL)
+        model = self.tiny()
+        tokens = krul_json("score", "--model", model, "--text", text)["tokens"]
+        self.assertEqual((tokens.count(1), tokens.count(2)), (1, 1))  # <|im_start|>, <|im_end|>
+        self.assertEqual(krul_json("score", "--model", model, "--text", text, "--raw")["tokens"].count(1), 1)  # asked for
+
+    def test_flags_of_the_tokenizer(self):
+        text = self.store / "text"
+        text.write_text("Numbers: 1 2 3.")
+        plain = krul_json("score", "--model", self.tiny("pre_tokenizer=llama-bpe", "add_bos=0"), "--text", text, "--raw")["tokens"]
+        begun = krul_json("score", "--model", self.tiny("pre_tokenizer=llama-bpe", "add_bos=1"), "--text", text, "--raw")["tokens"]
+        self.assertEqual(begun, [1, *plain])
+        more = krul_json("generate", "--model", self.store / "own.gguf", "--prompt", "Numbers: 1 2 3.", "--raw", "--max-tokens", 1)
+        self.assertEqual(more["prompt_tokens"], len(plain) + 1)
+
+    def test_chat_templates(self):
+        model = self.tiny("chat_template={{ messages | tojson }}")
+        words = ["chat", "--model", model, "--store", self.store / "talks", "--conversation", "t", "--max-tokens", 1, "--message", "Hello"]
+        message = self.fails(*words)
+        self.assertIn("'tojson'", message)
+        self.assertIn("--chat-template", message)
+        krul_json("generate", "--model", model, "--prompt", "Hello", "--raw", "--max-tokens", 1)
+        told = krul_json("generate", "--model", model, "--prompt", "Hello", "--max-tokens", 1, "--chat-template", "chatml")
+        own = krul_json("generate", "--model", self.tiny(), "--prompt", "Hello", "--max-tokens", 1)
+        self.assertEqual(told["prompt_tokens"], own["prompt_tokens"])
+        self.assertIn("<|end|>, which is no token", self.fails("generate", "--model", model, "--prompt", "x", "--chat-template", "phi3"))
+        self.assertIn("llama3", krul("generate", "--model", model, "--prompt", "x", "--chat-template", "alpaca", expect=1)[1])
+
+    def test_only_tokens_of_the_tokenizer_are_chosen(self):
+        model = self.tiny("rows_to_spare=640")
+        for seed in range(3):
+            words = ["--temperature", 50, "--top-k", 0, "--max-tokens", 60, "--seed", seed]
+            found = krul_json("generate", "--model", model, "--prompt", "x", *words)
+            self.assertLess(max(found["tokens"], default=0), 320)
+
+    def test_models_in_several_files(self):
+        whole, prefix = self.tiny(), self.store / "split"
+        subprocess.run([MAKE_TINY_MODEL, prefix, "split=3"], check=True)
+        words = ["--prompt", "Hello", "--max-tokens", 5]
+        self.assertEqual(krul_json("generate", "--model", f"{prefix}-00001-of-00003.gguf", *words)["tokens"],
+                         krul_json("generate", "--model", whole, *words)["tokens"])
+        message = self.fails("generate", "--model", f"{prefix}-00002-of-00003.gguf", *words)
+        self.assertIn(f"give the first: {prefix}-00001-of-00003.gguf", message)
+
     def test_prompts_that_do_not_fit(self):
         self.assertIn("context", self.fails("generate", "--model", MODEL, "--prompt", "word " * 20000))
         self.say("A first message.")

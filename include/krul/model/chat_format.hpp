@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "krul/core/error.hpp"
-#include "krul/model/gguf.hpp"
+#include "krul/model/rendered_text.hpp"
 
 namespace krul {
 
@@ -16,37 +16,65 @@ struct Message {
   std::string content;
 };
 
-/// How a conversation becomes the text that a model was trained on: ChatML, in which each message is
-/// "<|im_start|>ROLE\nCONTENT<|im_end|>\n". To be encoded with Tokenizer::Special::parse.
-struct ChatFormat {
-  /// Whether the model's last token of a reply was <|im_end|>, or the reply was cut short before it.
-  enum class Reply : std::uint8_t { ended, cut_short };
+/// What a template writes around the messages of one role, and whether it drops white space at their ends.
+struct ChatTurn {
+  std::string before = {}, after = {};
+  bool trim_front = false, trim_back = false;
 
-  /// Put in front of a conversation that does not begin with a system message; none: nothing is.
-  std::optional<std::string> default_system;
-
-  /// The format of a model file: reproduces its chat template's effect on messages (without tools) if the template is
-  /// ChatML as SmolLM2's and Qwen2.5's are; else ChatML without a default.
-  [[nodiscard]] static ChatFormat from_gguf(const GgufFile& file);
-
-  /// The same from the template's own text.
-  [[nodiscard]] static ChatFormat from_template(std::string_view chat_template);
-
-  /// The conversation's text; no messages give no default system message either.
-  /// @param add_generation_prompt  ends with "<|im_start|>assistant\n", for a reply to follow
-  /// Fails with invalid_argument if a role is not one of system, user, assistant.
-  [[nodiscard]] Result<std::string> render(std::span<const Message> messages, bool add_generation_prompt) const;
-
-  /// What follows an assistant's reply when the user goes on: ends with the prompt for the next reply.
-  /// @post after the tokens of render(m, true) and a reply that ended, its tokens are those that render() of the whole
-  ///       conversation has there
-  [[nodiscard]] std::string render_next_turn(std::string_view user_text, Reply reply = Reply::ended) const;
-
-  /// What stands before a turn's content: a model that is given it writes that role's turn.
-  [[nodiscard]] std::string render_turn_begin(std::string_view role) const;
+  friend bool operator==(const ChatTurn&, const ChatTurn&) = default;
 };
 
-/// ChatML without a default system message: ChatFormat{}.render().
-[[nodiscard]] Result<std::string> render_chat(std::span<const Message> messages, bool add_generation_prompt);
+/// How a conversation becomes the text that a model was trained on, as data.
+struct ChatFormat {
+  /// Where a system message may stand.
+  enum class SystemPlace : std::uint8_t {
+    nowhere,
+    first,       ///< a turn of its own before all others
+    anywhere,    ///< a turn of its own
+    first_user,  ///< the conversation's first message, within the user's turn that follows
+    last_user,   ///< the same, within the last user's turn; not shown where the assistant spoke last
+  };
+  /// Whether a reply ended with the template's own token, or has to be ended.
+  enum class Reply : std::uint8_t { ended, cut_short };
+
+  std::string begin = {};         ///< before the first turn; a default system message is a part of it
+  std::string system_begin = {};  ///< the same where a system message comes first
+  ChatTurn system = {}, user = {}, assistant = {};
+  std::string generation_prompt = {};  ///< what a reply follows
+  SystemPlace system_place = SystemPlace::nowhere;
+  bool any_order = false;           ///< roles need not alternate
+  bool system_keeps_front = false;  ///< a user's text that a system message stands before keeps white space in front
+  bool drops_thoughts = false;      ///< of a reply in the history only what stands behind its last "</think>" is shown
+  std::string turn_end = {};        ///< name of the token that ends a reply: the first one of assistant.after
+
+  friend bool operator==(const ChatFormat&, const ChatFormat&) = default;
+
+  /// The format of a family, by its name; chat_families() lists them.
+  /// @param bos, eos  names of the model's tokens
+  /// Fails with invalid_argument if there is none of that name.
+  [[nodiscard]] static Result<ChatFormat> named(std::string_view family, std::string_view bos, std::string_view eos);
+
+  /// The format that a template (Jinja) has by what it makes of conversations that it is tried on.
+  /// Fails with unsupported, and what krul does not know in it.
+  /// @post render() is what the template makes of messages without tools, as long as it treats all contents alike
+  [[nodiscard]] static Result<ChatFormat> from_template(std::string_view source, std::string_view bos,
+                                                        std::string_view eos);
+
+  /// The conversation's text, up to where its next turn begins.
+  /// @param add_generation_prompt  ends with what a reply follows
+  /// Fails with invalid_argument if a role is not one of system, user, assistant, or the format has none there.
+  [[nodiscard]] Result<RenderedText> render(std::span<const Message> messages, bool add_generation_prompt) const;
+
+  /// What follows an assistant's reply when the user goes on: ends with the prompt for the next reply.
+  /// @post after render(m, true), a reply and the turn's end where it `ended`, this is what render() of the whole
+  ///       conversation has there, but for white space that the template drops from replies
+  [[nodiscard]] RenderedText render_next_turn(std::string_view user_text, Reply reply = Reply::ended) const;
+
+  /// A user's turn behind a conversation that render(m, false) made, and the prompt for the reply.
+  [[nodiscard]] RenderedText render_user_turn(std::string_view text) const;
+};
+
+/// Names of the families of formats that are known.
+[[nodiscard]] std::vector<std::string_view> chat_families();
 
 }  // namespace krul

@@ -20,6 +20,7 @@ struct CpuOptions {
   std::optional<Precision> precision = {};  ///< none: the fastest that the kernels and the processor have
   ElementType cache_type = ElementType::f16;
   std::size_t context = 0;  ///< longest conversation in tokens; 0: what the file says
+  std::string chat_template = {};  ///< one of chat_families() in place of the file's own; empty: the file's
 };
 
 /// A backend whose kernels were chosen when the model was loaded.
@@ -28,12 +29,13 @@ using CpuModel = CpuBackend<AnyKernels>;
 struct LoadedModel {
   CpuModel backend;
   Tokenizer tokenizer;
-  ChatFormat chat;
-  std::string name;  ///< as the file calls the model, or the file's name
+  Result<ChatFormat> chat;  ///< or why krul has none for this model
+  std::string name;         ///< as the file calls the model, or the file's name
 };
 
 /// Opens a model file and makes it ready to run.
-/// Fails as GgufFile::open, Tokenizer::from_gguf, AnyKernels::choose and CpuBackend::load do.
+/// Fails as GgufFile::open, Tokenizer::from_gguf, AnyKernels::choose and CpuBackend::load do; invalid_argument if there
+/// is no such chat template.
 /// @post the backend's vocabulary is the tokenizer's: no token without a text is ever chosen
 [[nodiscard]] Result<LoadedModel> load_model(const std::filesystem::path& path, const CpuOptions& options = {});
 

@@ -16,6 +16,7 @@
 #include "krul/model/gguf.hpp"
 #include "krul/model/merge_table.hpp"
 #include "krul/model/pre_tokenizer.hpp"
+#include "krul/model/rendered_text.hpp"
 
 namespace krul {
 
@@ -61,6 +62,10 @@ class Tokenizer {
   /// @throws PreconditionError if the text has 4 GiB or more
   [[nodiscard]] std::vector<Token> encode(std::string_view text, Special special = Special::as_text) const;
 
+  /// The same for a rendered conversation, or a part of one: names of control tokens are those tokens where the
+  /// template wrote them, and letters where they are quoted.
+  [[nodiscard]] std::vector<Token> encode(const RenderedText& text) const;
+
   /// What the model was trained to see before and behind each whole text (BOS and EOS), where there is anything.
   /// encode() adds neither: its text may be a part of another.
   /// @{
@@ -78,6 +83,15 @@ class Tokenizer {
 
   /// The control or user-defined token of that name.
   [[nodiscard]] std::optional<Token> special(std::string_view name) const;
+
+  /// The first control or user-defined token that a text names.
+  [[nodiscard]] std::optional<Token> first_special(std::string_view text) const;
+
+  /// User-defined tokens that a template's text names count as control tokens from now on.
+  void reserve(std::string_view template_text);
+  /// A reply is over with this token, too.
+  /// @throws PreconditionError if the token is not in [0, size())
+  void add_turn_end(Token token);
 
   /// Whether the byte can be encoded.
   [[nodiscard]] bool has_token(unsigned char byte) const noexcept { return byte_tokens_[byte] >= 0; }

@@ -20,15 +20,16 @@ namespace krul {
 /// How the turns of a chat end and begin, in tokens.
 struct TurnMarks {
   std::function<bool(Token)> ends;  ///< whether a turn is over with this token
-  std::vector<Token> to_user;       ///< what follows it for the user's turn to begin
-  std::vector<Token> to_assistant;  ///< and for the assistant's
+  std::vector<Token> to_user;       ///< what stands in its place: the assistant's turn ends and the user's begins
+  std::vector<Token> to_assistant;  ///< the user's turn ends and the assistant's begins
 
   /// Those of a model's chat format. Valid as long as the tokenizer.
   [[nodiscard]] static TurnMarks of(const Tokenizer& tokenizer, const ChatFormat& chat) {
-    const auto begin = [&](std::string_view role) {
-      return tokenizer.encode("\n" + chat.render_turn_begin(role), Tokenizer::Special::parse);
+    const auto marks = [&](const std::string& end, const std::string& begin) {
+      return tokenizer.encode(RenderedText().write(end).write(begin));
     };
-    return {[&tokenizer](Token token) { return tokenizer.ends_turn(token); }, begin("user"), begin("assistant")};
+    return {[&tokenizer](Token token) { return tokenizer.ends_turn(token); },
+            marks(chat.assistant.after, chat.user.before), marks(chat.user.after, chat.generation_prompt)};
   }
 };
 
@@ -128,10 +129,12 @@ class Writing {
       }
   }
 
-  /// Lets the other side speak after a turn's end. False if the text is over: it is long enough, or it repeats itself.
+  /// Lets the other side speak after a turn's end, which is the template's whatever token it was. False if the text is
+  /// over: it is long enough, or it repeats itself.
   [[nodiscard]] bool goes_on(Draft& draft) {
     std::vector<Token>& tokens = draft.tokens;
     if (input_.marks.ends(tokens.back())) {
+      tokens.pop_back();
       draft.user_speaks = !draft.user_speaks;
       const auto& mark = draft.user_speaks ? input_.marks.to_user : input_.marks.to_assistant;
       tokens.insert(tokens.end(), mark.begin(), mark.end());

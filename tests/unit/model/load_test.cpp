@@ -40,6 +40,7 @@ TEST_CASE("a model file is loaded with tokenizer, chat format and name, and runs
     auto loaded = load_model(file.path(), {.threads = 2, .cache_type = ElementType::bf16});
     REQUIRE(loaded);
     CHECK(loaded->name == "Tiny " + architecture);
+    CHECK(loaded->chat);
     CHECK(loaded->backend.geometry().cache_type == ElementType::bf16);
     CHECK(loaded->backend.identity().tokenizer == loaded->tokenizer.hash());
     CHECK(loaded->backend.identity().threads == "2");
@@ -63,6 +64,18 @@ TEST_CASE("only tokens that have a text are ever chosen") {
   auto loaded = load_model(file.path(), {.threads = 1});
   REQUIRE(loaded);
   CHECK(loaded->backend.geometry().vocabulary == loaded->tokenizer.size());
+}
+
+TEST_CASE("a model whose chat template is unknown runs, and says so where a chat is to be rendered") {
+  const TemporaryModel file({.chat_template = "{{ messages | tojson }}"});
+  const auto loaded = load_model(file.path(), {.threads = 1});
+  REQUIRE(loaded);
+  REQUIRE(!loaded->chat);
+  CHECK(loaded->chat.error().code == ErrorCode::unsupported);
+  CHECK(load_model(file.path(), {.threads = 1, .chat_template = "chatml"})->chat);
+  const auto wrong = load_model(file.path(), {.chat_template = "alpaca"});
+  REQUIRE(!wrong);
+  CHECK(wrong.error().code == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("what cannot be loaded says why") {

@@ -383,6 +383,7 @@ TEST_CASE("model files without what a tokenizer needs are refused") {
     if (without != "tokens") file.set("tokenizer.ggml.tokens", vocabulary.tokens);
     if (without != "token_type") file.set("tokenizer.ggml.token_type", vocabulary.types);
     if (without != "merges") file.set("tokenizer.ggml.merges", vocabulary.merges);
+    if (without == "suppress") file.set("tokenizer.ggml.suppress_tokens", std::vector<std::int32_t>{7});
     file.set("tokenizer.ggml.eos_token_id", std::uint32_t{without == "range" ? 320U : 2U});
     const auto bytes = file.bytes();
     const auto gguf = GgufFile::from_memory(bytes, "bent.gguf");
@@ -398,6 +399,8 @@ TEST_CASE("model files without what a tokenizer needs are refused") {
   CHECK(error_of_file("", "llama") == Error{ErrorCode::unsupported,
                                             "bent.gguf: tokenizer 'llama' is not supported: use a model with "
                                             "byte-level BPE (\"gpt2\")"});
+  CHECK(error_of_file("suppress", "gpt2").code == ErrorCode::unsupported);
+  CHECK(error_of_file("suppress", "gpt2").message.find("'tokenizer.ggml.suppress_tokens'") != std::string::npos);
   CHECK(error_of_file("range", "gpt2").code == ErrorCode::corrupt);
   CHECK(error_of_file("range", "gpt2").message.find("bent.gguf: ") == 0);
 }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "../../../examples/05_your_own_backend/toy_backend.hpp"
+#include "krul/model/model_chat.hpp"
 #include "support/tiny_model.hpp"
 
 using namespace krul;
@@ -12,7 +13,7 @@ using namespace krul;
 namespace {
 
 constexpr Token end = 7;
-const TurnMarks marks{[](Token token) { return token == end; }, {40, 41}, {50, 51}};
+const TurnMarks marks{[](Token token) { return token == end; }, {end, 40, 41}, {end, 50, 51}};
 const std::vector<Opening> openings{{{1, 2, 3}, false}, {{4, 5}, true}, {{6}, false}};
 constexpr WritingSettings small{.tokens = 600, .text = 60, .at_once = 4};
 
@@ -66,7 +67,7 @@ TEST_CASE("after a turn's end the other side speaks") {
       if (text[at] != end) continue;
       user_speaks = !user_speaks;
       const auto& mark = user_speaks ? marks.to_user : marks.to_assistant;
-      const auto follows = text.subspan(at + 1, std::min(mark.size(), text.size() - at - 1));
+      const auto follows = text.subspan(at, std::min(mark.size(), text.size() - at));
       CHECK(std::equal(follows.begin(), follows.end(), mark.begin()));
       ++ends;
     }
@@ -104,19 +105,19 @@ TEST_CASE("openings that are too long are cut, and caches take no more room than
 TEST_CASE("a model's own marks are those of its chat format") {
   const auto bytes = krul::testing::tiny_model();
   const auto file = GgufFile::from_memory(bytes, "tiny.gguf").value();
-  const auto tokenizer = Tokenizer::from_gguf(file).value();
-  const ChatFormat chat = ChatFormat::from_gguf(file);
+  auto tokenizer = Tokenizer::from_gguf(file).value();
+  const ChatFormat chat = chat_format_of(file, tokenizer).value();
   const TurnMarks own = TurnMarks::of(tokenizer, chat);
   const auto encode = [&](std::string_view text) { return tokenizer.encode(text, Tokenizer::Special::parse); };
   const std::vector<Message> messages{{"user", "a"}, {"assistant", "b"}, {"user", "c"}};
-  auto tokens = encode("<|im_start|>user\na<|im_end|>");
-  REQUIRE(own.ends(tokens.back()));
+  auto tokens = encode("<|im_start|>user\na");
+  REQUIRE(own.ends(encode("<|im_end|>")[0]));
   for (const auto* more : {&own.to_assistant, &own.to_user}) {
     tokens.insert(tokens.end(), more->begin(), more->end());
-    const auto content = encode(more == &own.to_assistant ? "b<|im_end|>" : "c<|im_end|>\n");
+    const auto content = encode(more == &own.to_assistant ? "b" : "c<|im_end|>\n");
     tokens.insert(tokens.end(), content.begin(), content.end());
   }
-  CHECK(tokens == encode(chat.render(messages, false).value()));
+  CHECK(tokens == tokenizer.encode(chat.render(messages, false).value()));
   CHECK(!own.ends(encode("a")[0]));
 }
 
