@@ -63,15 +63,16 @@ TEST_CASE("unknown roles and orders that a template does not have are refused") 
   CHECK(error_of(named("chatml"), {{"user", "Hello"}, {"tool", "4"}}) ==
         Error{ErrorCode::invalid_argument, "role 'tool' of a message is unknown: use system, user or assistant"});
   const Message user{"user", "Hello"}, assistant{"assistant", "Hi"}, system{"system", "Be kind."};
-  for (const auto& [family, messages] :
+  for (const auto& wrong :
        {std::pair{"mistral-v1", std::vector{user, user}}, std::pair{"gemma", std::vector{assistant, user}},
         std::pair{"gemma", std::vector{system, user}}, std::pair{"llama2", std::vector{user, system, user}},
         std::pair{"llama2", std::vector{system}}, std::pair{"llama2", std::vector{system, assistant}},
         std::pair{"mistral-v3", std::vector{user, assistant, system}},
         std::pair{"deepseek-v3", std::vector{user, assistant, system, user}}}) {
-    CAPTURE(family);
-    CHECK(error_of(named(family), messages).code == ErrorCode::invalid_argument);
-    CHECK(error_of(named(family), messages).message.find("this model's chat template") != std::string::npos);
+    CAPTURE(wrong.first);
+    const auto error = error_of(named(wrong.first), wrong.second);
+    CHECK(error.code == ErrorCode::invalid_argument);
+    CHECK(error.message.find("this model's chat template") != std::string::npos);
   }
 }
 
