@@ -130,6 +130,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
         {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
   auto store = options.store.open();
   auto model = options.model.load(tool);
+  static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
   const auto profile = load_or_offer(options, strategy, model, tool);
   ConversationOptions conversation;
   conversation.profile = profile;
