@@ -1,10 +1,10 @@
 #include <cstdio>
 #include <memory>
-#include <sstream>
 
 #include "bench.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/eval/result_table.hpp"
+#include "number_option.hpp"
 #include "run_rounds.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
@@ -34,7 +34,7 @@ namespace {
 
 struct ForwardOptions {
   ModelOptions model;
-  std::string tokens = "512,1024";
+  std::vector<std::size_t> tokens{512, 1024};
   std::size_t count = 64;
   std::size_t context = 512;
   std::size_t rounds = 7;
@@ -42,19 +42,6 @@ struct ForwardOptions {
   bool phases = false;
   PatienceOption patience{bench_patience_s};
 };
-
-std::vector<std::size_t> numbers(const std::string& list) {
-  std::vector<std::size_t> found;
-  std::stringstream items(list);
-  for (std::string item; std::getline(items, item, ',');) {
-    char* end = nullptr;
-    const unsigned long long value = std::strtoull(item.c_str(), &end, 10);
-    if (*end != '\0' || item.empty() || item[0] == '-' || value == 0)
-      throw Failure({ErrorCode::invalid_argument, "\"" + item + "\" is not a number of tokens"});
-    found.push_back(value);
-  }
-  return found;
-}
 
 /// Rounds of `work` alone, which says what it took in seconds.
 /// @param what  it is, for people
@@ -65,7 +52,7 @@ eval::RoundsReport<double> rounds_alone(const Tool& tool, const std::string& wha
 }
 
 void bench_prefill(const ForwardOptions& options, const Tool& tool) {
-  const auto lengths = numbers(options.tokens);
+  const std::vector<std::size_t>& lengths = options.tokens;
   auto model = options.model.load(tool);
   if (options.phases) return bench_phases(model, {lengths, options.history, options.rounds, options.patience}, tool);
   const auto patience = options.patience.begin();
@@ -152,12 +139,15 @@ void add_bench(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<ForwardOptions>();
   auto* prefill_verb = bench->add_subcommand("prefill", "forward pass over many tokens at once");
   options->model.add_to(*prefill_verb);
-  prefill_verb->add_option("--tokens", options->tokens, "lengths, separated by commas")->capture_default_str();
+  prefill_verb->add_option("--tokens", options->tokens, "lengths, separated by commas")
+      ->delimiter(',')
+      ->check(between<std::size_t>(1, 1 << 20))
+      ->capture_default_str();
   prefill_verb->add_option("--rounds", options->rounds, "clean rounds")
-      ->check(CLI::Range(1, 1000))
+      ->check(between<std::size_t>(1, 1000))
       ->capture_default_str();
   prefill_verb->add_option("--context", options->history, "tokens in the cache before them")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(between<std::size_t>(0, 1 << 20))
       ->capture_default_str();
   prefill_verb->add_flag("--phases", options->phases,
                          "each part of a pass beside what arithmetic and memory of this machine allow");
@@ -166,11 +156,15 @@ void add_bench(CLI::App& program, Tool& tool) {
 
   auto* decode = bench->add_subcommand("decode", "forward pass token by token");
   options->model.add_to(*decode);
-  decode->add_option("--tokens", options->count, "tokens to run")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  decode->add_option("--context", options->context, "tokens in the cache before them")
-      ->check(CLI::Range(0, 1 << 20))
+  decode->add_option("--tokens", options->count, "tokens to run")
+      ->check(between<std::size_t>(1, 1 << 20))
       ->capture_default_str();
-  decode->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  decode->add_option("--context", options->context, "tokens in the cache before them")
+      ->check(between<std::size_t>(0, 1 << 20))
+      ->capture_default_str();
+  decode->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   options->patience.add_to(*decode);
   decode->callback([options, &tool] { bench_decode(*options, tool); });
 

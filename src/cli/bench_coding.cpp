@@ -5,6 +5,7 @@
 #include "coding_probe.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/eval/result_table.hpp"
+#include "number_option.hpp"
 #include "profile_option.hpp"
 #include "run_rounds.hpp"
 #include "verbs.hpp"
@@ -96,13 +97,15 @@ void add_bench_coding(CLI::App& bench, Tool& tool) {
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
   verb->add_option("--tokens", options->tokens, "tokens that are coded")
-      ->check(CLI::Range(64, 1 << 20))
+      ->check(between<std::size_t>(64, 1 << 20))
       ->capture_default_str();
   verb->add_option("--steps", options->steps, "codes of the step, separated by commas")
       ->delimiter(',')
-      ->check(CLI::Range(static_cast<int>(finest_step.code), static_cast<int>(coarsest_step.code)))
+      ->check(between<int>(finest_step.code, coarsest_step.code))
       ->capture_default_str();
-  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_coding(*options, tool); });
 }

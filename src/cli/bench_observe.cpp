@@ -11,6 +11,7 @@
 #include "krul/similarity/observe.hpp"
 #include "krul/similarity/sketched_gram.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "number_option.hpp"
 #include "run_rounds.hpp"
 #include "texts.hpp"
 
@@ -130,7 +131,8 @@ std::vector<MetricName> metric_names(const std::string& list) {
     MetricName metric{item};
     const auto slash = item.find('/');
     const std::string kind = item.substr(0, slash);
-    if (slash != std::string::npos) metric.every = std::strtoull(item.c_str() + slash + 1, nullptr, 10);
+    if (slash != std::string::npos)
+      metric.every = parse_number<std::size_t>(std::string_view(item).substr(slash + 1)).value_or(0);
     metric.exact = kind == "exact";
     if ((kind != "exact" && kind != "sketch") || metric.every == 0)
       throw Failure({ErrorCode::invalid_argument,
@@ -303,28 +305,30 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
   auto* verb = bench.add_subcommand("observe", "what gathering attention statistics costs, and how good estimates are");
   options->model.add_to(*verb);
   verb->add_option("--tokens", options->tokens, "tokens of the prefill")
-      ->check(CLI::Range(16, 1 << 20))
+      ->check(between<std::size_t>(16, 1 << 20))
       ->capture_default_str();
   verb->add_option("--decode", options->decoded, "decode steps after it")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(between<std::size_t>(1, 1 << 20))
       ->capture_default_str();
   verb->add_option("--metrics", options->metrics, "exact, sketch, or one of s rows: exact/16; separated by commas")
       ->capture_default_str();
   verb->add_option("--block-rows", options->rows,
                    "query rows that the exact metric takes at once; its memory grows with them")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(between<std::size_t>(1, 1 << 20))
       ->capture_default_str();
   verb->add_option("--negligible", options->negligible,
                    "256 keys that all get less are left out by the exact metric, but not in what it is compared with")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(between(0.0, 1.0))
       ->capture_default_str();
   verb->add_option("--data", options->data, "JSON-lines files of conversations; the program's own if there are none");
   verb->add_option("--texts", options->texts,
                    "texts on which estimates are compared with exact distances; the worst "
                    "rank correlation and the mean error are printed")
-      ->check(CLI::Range(1, 1000))
+      ->check(between<std::size_t>(1, 1000))
       ->capture_default_str();
-  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_observe(*options, tool); });
 }

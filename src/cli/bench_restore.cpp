@@ -11,10 +11,12 @@
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
+#include "number_option.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"
 #include "run_rounds.hpp"
+#include "temporary_folder.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -114,8 +116,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const auto patience = options.patience.begin();
   const eval::Patience for_costs(patience.share_s(links.size() + 1));
   if (options.calibrate)
-    save_machine_costs(measure_machine_costs(model, cache_folder() / "conversations", tool, for_costs),
-                       machine_costs_file(model));
+    save_machine_costs(measure_machine_costs(model, cache_folder(), tool, for_costs), machine_costs_file(model));
   const auto costs = machine_costs(model, tool, profile, for_costs);
   const auto resolve = [&](const LinkName& link) {
     return costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
@@ -125,13 +126,14 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
 
   const auto tokens = sample_tokens(model, options.tokens + options.prompt);
   const auto history = std::span(tokens).first(options.tokens);
-  const TemporaryFolder folder{cache_folder() / "bench" / std::to_string(::getpid())};
-  auto disk = unwrap(FileStore::open(folder.path));
+  const auto folder = unwrap(TemporaryFolder::make(cache_folder()));
+  auto disk = unwrap(FileStore::open(folder.path()));
   MemoryStore memory;
   tool.progress("computing " + std::to_string(options.tokens) + " tokens");
   const auto exact = prefill_exact(model.backend, history, 0, chosen);
 
   Json results = Json::array();
+  std::vector<std::pair<std::string, std::string>> traces;  // file, content
   RoundsNote note;
   Summary summary;
   eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
@@ -215,7 +217,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                  eval::cell(comparison.ratio) + (report.noisy ? " disturbed" : "")});
       if (!options.trace.empty()) {
         const auto file = options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(number) + ".json";
-        write_file(file, chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text));
+        traces.emplace_back(file, chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text));
       }
     }
   }
@@ -244,6 +246,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                 options.calibrate ? "measured at the start of this run" : "as kept; --calibrate measures them first",
                 note_on_costs(costs.rounds.disturbed).c_str());
   }
+  for (const auto& [file, trace] : traces) write_file(file, trace);
 }
 
 }  // namespace
@@ -253,15 +256,21 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   auto* verb = bench.add_subcommand("restore", "time to first token of a returning conversation");
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
-  verb->add_option("--tokens", options->tokens, "history")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  verb->add_option("--prompt", options->prompt, "new tokens")->check(CLI::Range(1, 1 << 16))->capture_default_str();
+  verb->add_option("--tokens", options->tokens, "history")
+      ->check(between<std::size_t>(1, 1 << 20))
+      ->capture_default_str();
+  verb->add_option("--prompt", options->prompt, "new tokens")
+      ->check(between<std::size_t>(1, 1 << 16))
+      ->capture_default_str();
   verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")
       ->capture_default_str();
   verb->add_option("--saved-for", options->saved_for, "the link that saves are planned for, if it is another one");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
   verb->add_option("--against", options->against, "the strategy whose time the others are compared with")
       ->capture_default_str();
-  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   verb->add_flag("--calibrate", options->calibrate, "measure the costs that predictions need first, and keep them");
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
   options->patience.add_to(*verb);

@@ -6,6 +6,7 @@
 #include "krul/conversation/conversation.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/store/memory_store.hpp"
+#include "number_option.hpp"
 #include "run_rounds.hpp"
 #include "verbs.hpp"
 
@@ -142,12 +143,14 @@ void add_bench_save(CLI::App& bench, Tool& tool) {
   auto* verb = bench.add_subcommand("save", "how much slower decoding is while a save goes on in the background");
   options->model.add_to(*verb);
   verb->add_option("--context", options->context, "tokens that are saved")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(between<std::size_t>(1, 1 << 20))
       ->capture_default_str();
   verb->add_option("--tokens", options->count, "tokens that are decoded beside it")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(between<std::size_t>(1, 1 << 20))
       ->capture_default_str();
-  verb->add_option("--rounds", options->rounds, "clean rounds")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "clean rounds")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_save(*options, tool); });
 }

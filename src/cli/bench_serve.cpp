@@ -224,7 +224,7 @@ void serve(const ServeOptions& options, const Tool& tool) {
   const auto costs = machine_costs(model, tool);
   Side side(model, costs, strategy);
   std::cout << side.hello().dump() << std::endl;
-  for (std::string line; std::getline(std::cin, line) && line != "quit";) {
+  for (std::string line; std::cout && std::getline(std::cin, line) && line != "quit";) {
     Json reply;
     try {
       reply = side.answer(line);

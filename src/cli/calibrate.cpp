@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <memory>
 
 #include "coding_probe.hpp"
+#include "escaped.hpp"
 #include "krul/conversation/strategy.hpp"
 #include "krul/core/clock.hpp"
 #include "machine_costs.hpp"
 #include "make_profile.hpp"
+#include "number_option.hpp"
 #include "profile_option.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
@@ -98,7 +101,7 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   std::printf("%zu texts, %zu tokens, %.0f s\n%zu columns for %zu values a token\n", texts.size(), tokens, taken_s,
               columns, 2 * model.backend.geometry().layers * model.backend.geometry().kv_values());
   std::printf("coding as krul-compact: %.0f us a token and core, decoding it: %.0f us\n%s: %s\n", speed.encode_us,
-              speed.decode_us, file.c_str(), human_bytes(static_cast<double>(bytes)).c_str());
+              speed.decode_us, escaped(file.string()).c_str(), human_bytes(static_cast<double>(bytes)).c_str());
 }
 
 }  // namespace
@@ -117,11 +120,15 @@ void add_calibrate(CLI::App& program, Tool& tool) {
                                "write the profile here; without it, where every verb looks for the model's");
   auto* if_missing = verb->add_flag("--if-missing", options->if_missing, "only if the model has no profile yet");
   verb->add_option("--without", options->without, "leave out conversations of these sources")->delimiter(',');
-  verb->add_option("--tokens", options->tokens, "stop after so many")->capture_default_str();
-  verb->add_option("--seed", options->seed, "the model writes other texts with another seed")->capture_default_str();
+  verb->add_option("--tokens", options->tokens, "stop after so many")
+      ->check(between<std::size_t>(1, 1 << 30))
+      ->capture_default_str();
+  verb->add_option("--seed", options->seed, "the model writes other texts with another seed")
+      ->check(between<std::uint64_t>(0, std::numeric_limits<std::uint64_t>::max()))
+      ->capture_default_str();
   verb->add_option("--groups", options->groups, "layers that are coded together: 2,4,8 means 2, 4, 8, 8, ...")
       ->delimiter(',')
-      ->check(CLI::Range(1, 4096));
+      ->check(between<std::size_t>(1, 4096));
   options->patience.add_to(*verb)->needs(machine);
   verb->add_flag("--no-features", options->no_features, "do not predict rows from their tokens");
   machine->excludes(conversations)->excludes(if_missing);

@@ -1,16 +1,24 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <initializer_list>
 #include <iostream>
 #include <memory>
 
+#include "conversation_names.hpp"
+#include "escaped.hpp"
 #include "exact_history.hpp"
+#include "interruption.hpp"
 #include "krul/model/model_chat.hpp"
 #include "krul/select/measured_step.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "make_profile.hpp"
 #include "profile_option.hpp"
+#include "standard_streams.hpp"
 #include "talk.hpp"
+#include "temporary_folder.hpp"
+#include "turns.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -27,6 +35,8 @@ struct ChatOptions {
   std::string message;
   std::string strategy = "krul";
   bool recompute = false;
+  std::string costs;             ///< "none", or a file; empty: those of this machine
+  std::string on_full = "stop";  ///< or "shift"
 };
 
 /// The tokens of the whole conversation with the user's new message, up to where the reply begins.
@@ -46,20 +56,15 @@ std::string describe(const RestoreReport& report) {
   char times[96];
   std::snprintf(times, sizeof times, "; first token after %.0f ms", report.total_s() * 1e3);
   text += times;
-  for (const auto& reason : report.reasons) text += "\n  " + reason;
+  for (const auto& reason : report.reasons) text += "\n  " + escaped(reason);
   return text;
 }
-
-struct TurnResult {
-  std::string reply;
-  RestoreReport report;
-};
 
 /// A talk, and what its strategy has to know to save it.
 struct Chat {
   Talk talk;
   Strategy strategy;
-  Costs costs;                                          ///< of the restore that saves are planned for
+  std::optional<Costs> costs;                           ///< of the restore that saves are planned for
   std::shared_ptr<const Profile> profile;               ///< of the model; may be none
   std::optional<TokenwiseSimilarityEstimator<>> watch;  ///< if the strategy looks at attention
   std::optional<StepScale> step;                        ///< once it was measured: a save may still be under way
@@ -67,11 +72,8 @@ struct Chat {
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
     return watch ? talk.advance(tokens, logits, *watch) : talk.advance(tokens, logits);
   }
-  /// False if the context is full; ends the program if the model fails.
-  bool append(Token token, std::span<float> logits) {
-    const Status ran = watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
-    if (!ran && ran.error().code != ErrorCode::too_large) throw Failure(ran.error());
-    return ran.has_value();
+  Status append(Token token, std::span<float> logits) {
+    return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
   }
   /// Saves while the user reads the reply and thinks.
   Status save(CpuModel& model) {
@@ -84,28 +86,135 @@ struct Chat {
   }
 };
 
+/// What a save that did not come to its end means for a turn: it may be in force all the same.
+std::string describe_unsaved(const std::string& turn, const Error& error) {
+  const bool in_force = error.message.starts_with("saved, but ");
+  return "krul: " + turn + (in_force ? " is " : " is not saved: ") + escaped(error.message);
+}
+
+/// An error as people may read it: a conversation has a name, its folder is nobody's business.
+Error told(Error error, const Chat& chat) {
+  error.message = with_id(std::move(error.message), chat.talk.folder(), chat.talk.manifest().conversation);
+  return error;
+}
+
+/// Leaves out the oldest turns of a conversation that is too long for the context, where that is wanted.
+class Room {
+ public:
+  Room(const LoadedModel& model, const ChatOptions& options)
+      : model_(model),
+        shifts_(options.on_full == "shift"),
+        context_(model.backend.geometry().context),
+        for_reply_(std::min(options.reply.max_tokens, context_ / 4)) {}
+
+  /// The conversation with a new message, with room for a reply if that can be had.
+  [[nodiscard]] std::vector<Token> for_message(std::vector<Token> tokens) {
+    if (tokens.size() + for_reply_ <= context_) return tokens;
+    return shortened(tokens, {context_ - for_reply_, context_}).value_or(std::move(tokens));
+  }
+  /// The conversation with a reply that has filled the context, with room to go on; nothing if there is none.
+  [[nodiscard]] std::optional<std::vector<Token>> for_more(std::span<const Token> tokens) {
+    return shortened(tokens, {context_ - for_reply_ / 2, context_ - 1});
+  }
+
+  /// Tokens that were left out.
+  [[nodiscard]] std::size_t left_out() const noexcept { return left_out_; }
+
+ private:
+  /// To the first of the lengths that can be reached.
+  std::optional<std::vector<Token>> shortened(std::span<const Token> tokens, std::initializer_list<std::size_t> most) {
+    if (!shifts_) return std::nullopt;
+    std::vector<std::size_t> users;
+    for (const TalkTurn& turn : find_turns(tokens, model_.tokenizer, chat_format(model_)))
+      if (turn.role == "user") users.push_back(turn.begin);
+    for (const std::size_t length : most)
+      if (auto found = without_oldest(tokens, users, length)) {
+        left_out_ += found->left_out;
+        return std::move(found->tokens);
+      }
+    return std::nullopt;
+  }
+
+  const LoadedModel& model_;
+  bool shifts_;
+  std::size_t context_, for_reply_;
+  std::size_t left_out_ = 0;
+};
+
+struct TurnResult {
+  std::string reply;
+  RestoreReport report;
+  Ended ended = Ended::stop;
+  std::size_t left_out = 0;        ///< tokens of the oldest turns
+  std::optional<Error> not_saved;  ///< what a save failed with: of this turn, or of the one before
+};
+
+/// What a reader of the reply has to know of it.
+void say_of_reply(const TurnResult& turn, const ChatOptions& options, const Tool& tool) {
+  if (turn.left_out > 0)
+    tool.say("(the context is full: " + std::to_string(turn.left_out) + " tokens of the oldest turns were left out)");
+  if (turn.ended == Ended::context)
+    tool.say(std::string("(the context is full: the reply was cut") +
+             (options.on_full == "stop" ? "; --on-full shift goes on without the oldest turns)" : ")"));
+  if (turn.ended == Ended::interrupted) tool.say("(interrupted: what was shown is saved as it is)");
+}
+
+/// The reply to a prompt that was run; its tokens are part of the talk afterwards.
+Result<Reply> reply_to(const LoadedModel& model, Chat& chat, const ReplyOptions& options, std::span<float> logits,
+                       const ReplySteps& shown, Room& room) {
+  ReplySteps steps = shown;
+  steps.next = [&](Token token) -> Status {
+    auto run = chat.append(token, logits);
+    if (run || run.error().code != ErrorCode::too_large) return run;
+    std::vector<Token> all = chat.talk.tokens();
+    all.push_back(token);
+    const auto shorter = room.for_more(all);
+    if (!shorter) return run;
+    if (chat.watch) chat.watch.emplace(model.backend.geometry());
+    const auto again = chat.advance(*shorter, logits);
+    if (!again) return propagate(again);
+    return {};
+  };
+  auto reply = sample_reply(model, options, logits, steps);
+  if (!reply) return reply;
+  // What was shown but not run, and the token that ended the turn, are run with the next prompt.
+  if (!reply->last_was_run) chat.talk.append_pending(reply->tokens.back());
+  if (reply->end) chat.talk.append_pending(turn_end(model.tokenizer, chat_format(model)));
+  return reply;
+}
+
 TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options, const std::string& text,
-                     const Tool& tool) {
+                     const ReplySteps& shown, const Tool& tool) {
   Talk& talk = chat.talk;
   const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
-  const auto tokens = with_message(model, before, text);
+  Room room(model, options);
+  const auto tokens = room.for_message(with_message(model, before, text));
+  if (room.left_out() > 0 && chat.watch) chat.watch.emplace(model.backend.geometry());
   std::vector<float> logits(model.backend.geometry().vocabulary);
+  auto report = chat.advance(tokens, logits);
+  if (!report) {
+    if (report.error().code == ErrorCode::too_large && options.on_full == "stop")
+      report.error().message += ", or leave out the oldest turns with --on-full shift";
+    throw Failure(told(report.error(), chat));
+  }
   TurnResult turn;
-  turn.report = unwrap(chat.advance(tokens, logits));
+  turn.report = std::move(*report);
   if (!tool.json && (turn.report.bytes > 0 || !turn.report.reasons.empty()))
     tool.say("(" + describe(turn.report) + ")");
-  const Reply reply = sample_reply(
-      model, options.reply, logits, [&](Token token) { return chat.append(token, logits); },
-      show_on_terminal(model, tool));
-  // The last token of a reply was shown but not run: it is run with the next prompt.
-  if (reply.end) {
-    talk.append_pending(turn_end(model.tokenizer, chat_format(model)));
-  } else if (!reply.tokens.empty() && talk.tokens().size() < tokens.size() + reply.tokens.size()) {
-    talk.append_pending(reply.tokens.back());
+  auto reply = reply_to(model, chat, options.reply, logits, shown, room);
+  if (!reply) {
+    talk.drop();  // half a turn is none
+    throw Failure(told(reply.error(), chat));
   }
-  unwrap(chat.save(model.backend));
-  turn.reply = model.tokenizer.decode(reply.tokens);
-  if (!tool.json) std::printf("\n");
+  turn.reply = model.tokenizer.decode(reply->tokens);
+  turn.ended = reply->ended;
+  turn.left_out = room.left_out();
+  // The reply was shown: whatever happens now is told beside it.
+  try {
+    if (const auto saved = chat.save(model.backend); !saved) turn.not_saved = told(saved.error(), chat);
+  } catch (const Failure& failure) {
+    turn.not_saved = told(failure.error, chat);
+  }
   return turn;
 }
 
@@ -123,13 +232,35 @@ std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, const S
   return make_profile(model, written_texts(model, {}, tool), {}, profile_file(model), tool);
 }
 
-void chat(const ChatOptions& options, const Tool& tool) {
+/// What restores and saves are planned for, if it is known.
+std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const WantedCosts& wanted,
+                               const Tool& tool) {
+  std::optional<MachineCosts> machine;
+  if (options.costs.empty()) machine = quick_machine_costs(model, wanted, tool);
+  if (!options.costs.empty() && options.costs != "none") machine = read_machine_costs(options.costs);
+  if (!machine) return std::nullopt;
+  return machine->costs({"disk", LinkName::Kind::disk}, wanted.strategy, model.backend.geometry());
+}
+
+/// The element type of the cache that a conversation was saved with; empty if nothing is saved.
+std::string saved_cache_type(FileStore& store, const std::string& id) {
+  const auto loaded = load_manifest(store, unwrap(conversation_folder(id)), ManifestCopies::first_valid);
+  constexpr std::string_view field = " cache=";
+  const std::string geometry = loaded ? loaded->manifest.identity.geometry : "";
+  const auto at = geometry.rfind(field);
+  return at == std::string::npos ? "" : geometry.substr(at + field.size());
+}
+
+/// The model, with the cache that the conversation was saved with unless another one is asked for.
+LoadedModel load_for(const ChatOptions& options, const std::string& saved_cache, const Tool& tool) {
+  ModelOptions model = options.model;
+  if (model.cache == "auto" && element_type_from(saved_cache)) model.cache = saved_cache;
+  return model.load(tool);
+}
+
+Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store, const std::string& saved_cache,
+               const Tool& tool) {
   const auto strategy = unwrap(strategy_named(options.strategy));
-  if (strategy.stored_as != StoredAs::keys_and_values)
-    throw Failure(
-        {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
-  auto store = options.store.open();
-  auto model = options.model.load(tool);
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
   const auto profile = load_or_offer(options, strategy, model, tool);
   ConversationOptions conversation;
@@ -138,45 +269,137 @@ void chat(const ChatOptions& options, const Tool& tool) {
   conversation.strategy = std::string(strategy.name);
   conversation.recompute = options.recompute;
   conversation.threads = model.backend.workers().threads();
-  Chat chat{unwrap(Talk::open(model.backend, store, options.conversation, conversation, strategy.policy)),
-            strategy,
-            {},
-            profile,
-            {},
-            {}};
+  auto talk = Talk::open(model.backend, store, options.conversation, conversation, strategy.policy);
+  if (!talk && talk.error().code == ErrorCode::identity_mismatch && !saved_cache.empty() &&
+      saved_cache != name(model.backend.geometry().cache_type))
+    talk.error().message += "; --cache " + saved_cache + " is what it was saved with";
+  if (!talk)
+    talk.error().message =
+        with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
+  Chat chat{unwrap(std::move(talk)), strategy, {}, profile, {}, {}};
   chat.step = remembered_step(chat.talk.manifest().plans, strategy.step.value_or(StepScale{}));
-  const auto costs = machine_costs(model, tool, profile);
-  chat.costs = costs.costs({"disk", LinkName::Kind::disk}, strategy, model.backend.geometry());
-  chat.talk.plan_for(chat.costs);
+  chat.costs = costs_for(options, model, {strategy, profile, options.store.folder()}, tool);
+  if (chat.costs) chat.talk.plan_for(*chat.costs);
   if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());
+  return chat;
+}
 
-  if (!options.message.empty()) {
-    const auto turn = take_turn(model, chat, options, options.message, tool);
-    const auto saved = unwrap(chat.talk.finish_save());
-    say_if_missing(profile, std::span(&strategy, 1), tool);
-    if (tool.json)
-      tool.print({{"reply", turn.reply},
-                  {"report", to_json(turn.report)},
-                  {"saved",
-                   {{"generation", saved.generation},
-                    {"rows", saved.rows},
-                    {"new_rows", saved.new_rows},
-                    {"bytes", saved.bytes}}},
-                  {"tokens", chat.talk.tokens().size()},
-                  {"run", describe_run(model)}});
-    return;
+/// One message and its reply, with --json as an object. Ends the program if the turn is not saved.
+void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const Tool& tool) {
+  const Interruption interruption;
+  ReplyWriter writer(model.tokenizer, tool);
+  auto turn = take_turn(
+      model, chat, options, options.message,
+      {{}, [&](Token token) { return writer.show(token); }, [&] { return interruption.signal() != 0; }}, tool);
+  writer.end();
+  const auto saved = chat.talk.finish_save();
+  if (!saved) turn.not_saved = told(saved.error(), chat);
+  if (!tool.json) say_of_reply(turn, options, tool);
+  say_if_missing(chat.profile, std::span(&chat.strategy, 1), tool);
+  if (turn.not_saved) tool.say(describe_unsaved("this turn", *turn.not_saved));
+  if (tool.json) {
+    Json object = {{"reply", turn.reply}, {"ended", name(turn.ended)}, {"left_out_tokens", turn.left_out}};
+    object["report"] = to_json(turn.report);
+    object["saved"] = nullptr;
+    if (turn.not_saved) {
+      object["error"] = {{"code", krul::name(turn.not_saved->code)}, {"message", turn.not_saved->message}};
+    } else {
+      object["saved"] = {{"generation", saved->generation},
+                         {"rows", saved->rows},
+                         {"new_rows", saved->new_rows},
+                         {"bytes", saved->bytes}};
+    }
+    object["tokens"] = chat.talk.tokens().size();
+    object["run"] = describe_run(model);
+    tool.print(object);
   }
-  if (tool.json) throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  say_if_missing(profile, std::span(&strategy, 1), tool);
+  if (interruption.signal() != 0) throw CLI::RuntimeError(128 + interruption.signal());
+  if (turn.not_saved) throw CLI::RuntimeError(1);
+}
+
+/// Lines of standard input and their replies. What goes wrong with one of them is told, and the next one may follow.
+class Dialogue {
+ public:
+  Dialogue(const ChatOptions& options, LoadedModel& model, Chat& chat, const Tool& tool)
+      : options_(options), model_(model), chat_(chat), tool_(tool) {}
+
+  /// Ends the program if something was not answered, or in the end not saved.
+  void run() {
+    for (std::string line; next_line(line);) answer(line);
+    const auto saved = chat_.talk.finish_save();
+    if (!saved) tool_.say("krul: not all turns are saved: " + escaped(told(saved.error(), chat_).message));
+    if (interruption_.signal() != 0) throw CLI::RuntimeError(128 + interruption_.signal());
+    if (!saved || unanswered_) throw CLI::RuntimeError(1);
+  }
+
+ private:
+  bool next_line(std::string& line) {
+    if (interruption_.signal() != 0 || !flush_standard_output()) return false;
+    if (terminal_) {
+      std::printf("> ");
+      std::fflush(stdout);
+      interruption_.wait_for(STDIN_FILENO);
+      if (interruption_.signal() != 0) return false;
+    }
+    return std::getline(std::cin, line) && !line.empty() && interruption_.signal() == 0;
+  }
+
+  void answer(const std::string& line) {
+    // By now the user has read the last reply: its save has ended, or is waited for by the next one.
+    if (!chat_.talk.saving())
+      if (const auto saved = chat_.talk.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
+    ReplyWriter writer(model_.tokenizer, tool_);
+    try {
+      const auto turn = take_turn(
+          model_, chat_, options_, line,
+          {{}, [&](Token token) { return writer.show(token); }, [&] { return interruption_.signal() != 0; }}, tool_);
+      writer.end();
+      say_of_reply(turn, options_, tool_);
+      if (turn.not_saved) say_not_saved(*turn.not_saved);
+    } catch (const Failure& failure) {
+      unanswered_ = true;
+      writer.end();
+      tool_.say("krul: " + escaped(failure.what()));
+    }
+    if (terminal_ && interruption_.signal() == SIGINT) {
+      // A second Ctrl-C would end this wait; none can lose what the first one left.
+      static_cast<void>(chat_.talk.finish_save());
+      interruption_.rearm();
+    }
+  }
+
+  void say_not_saved(const Error& error) const {
+    tool_.say(describe_unsaved("the last turn", error) + " (the next save tries again)");
+  }
+
+  const ChatOptions& options_;
+  LoadedModel& model_;
+  Chat& chat_;
+  const Tool& tool_;
+  Interruption interruption_;
+  bool terminal_ = isatty(STDIN_FILENO) != 0;
+  bool unanswered_ = false;
+};
+
+void chat(const ChatOptions& options, const Tool& tool) {
+  const auto strategy = unwrap(strategy_named(options.strategy));
+  if (strategy.stored_as != StoredAs::keys_and_values)
+    throw Failure(
+        {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
+  if (tool.json && options.message.empty())
+    throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
+  auto store = options.store.open();
+  TemporaryFolder::sweep(options.store.folder());
+  const auto saved_cache = saved_cache_type(store, options.conversation);
+  auto model = load_for(options, saved_cache, tool);
+  auto chat = open_chat(options, model, store, saved_cache, tool);
+  if (!options.message.empty()) return answer(options, model, chat, tool);
+  say_if_missing(chat.profile, std::span(&strategy, 1), tool);
   if (!chat.talk.saved_tokens().empty())
-    tool.say("(conversation \"" + options.conversation + "\" goes on after " +
+    tool.say("(conversation \"" + escaped(options.conversation) + "\" goes on after " +
              std::to_string(chat.talk.saved_tokens().size()) + " tokens)");
-  const bool terminal = isatty(STDIN_FILENO);
-  if (terminal) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
-  for (std::string line;
-       (terminal ? (std::printf("> "), std::fflush(stdout)) : 0), std::getline(std::cin, line) && !line.empty();)
-    take_turn(model, chat, options, line, tool);
-  unwrap(chat.talk.finish_save());
+  if (isatty(STDIN_FILENO)) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
+  Dialogue(options, model, chat, tool).run();
 }
 
 }  // namespace
@@ -194,6 +417,13 @@ void add_chat(CLI::App& program, Tool& tool) {
   verb->add_option("--strategy", options->strategy, "how it is stored and restored")->capture_default_str();
   verb->add_flag("--recompute", options->recompute,
                  "go on with a conversation that other weights saved: its tokens are run through this model");
+  verb->add_option("--costs", options->costs,
+                   "what restores are planned with: none, or a file of krul calibrate --machine; without it, this "
+                   "machine is measured once");
+  verb->add_option("--on-full", options->on_full,
+                   "when the context is full: stop, or shift: go on without the oldest turns")
+      ->check(CLI::IsMember({"stop", "shift"}))
+      ->capture_default_str();
   verb->callback([options, &tool] { chat(*options, tool); });
 }
 

@@ -11,14 +11,17 @@
 #include <set>
 
 #include "bench.hpp"
+#include "escaped.hpp"
 #include "exact_history.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/sampling.hpp"
+#include "number_option.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"
 #include "run_rounds.hpp"
+#include "temporary_folder.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
 
@@ -330,7 +333,7 @@ void print_table(const Json& results) {
                            {"rounds", "", Align::left}});
   for (const auto& row : results) {
     const auto difference = row.at("first_difference");
-    table.add({row.at("conversation").get<std::string>(), std::to_string(row.at("history").get<std::size_t>()),
+    table.add({escaped(row.at("conversation").get<std::string>()), std::to_string(row.at("history").get<std::size_t>()),
                row.at("link").get<std::string>(), row.at("strategy").get<std::string>(),
                eval::cell(row.at("ttft_ms").get<double>(), 0), eval::cell(row.at("predicted_ms").get<double>(), 0),
                human_bytes(row.at("bytes").get<double>()), human_bytes(row.at("stored_bytes").get<double>()),
@@ -347,15 +350,15 @@ void demo(const DemoOptions& options, const Tool& tool) {
   unwrap(parse_links(options.links));
   auto texts = load_conversations(options.conversations);
   if (texts.size() > options.count) texts.resize(options.count);
-  const TemporaryFolder folder{cache_folder() / "demo" / std::to_string(::getpid())};
-  Json job = {{"store", (folder.path / "store").string()}, {"cases", Json::array()}};
+  const auto folder = unwrap(TemporaryFolder::make(cache_folder()));
+  Json job = {{"store", (folder.path() / "store").string()}, {"cases", Json::array()}};
   {
     auto model = options.model.load(tool);
-    auto store = unwrap(FileStore::open(folder.path / "store", {.durability = Durability::none}));
+    auto store = unwrap(FileStore::open(folder.path() / "store", {.durability = Durability::none}));
     const auto profile = ProfileOption{}.load(model, tool);
     say_if_missing(profile, demo_strategies(), tool);
     const eval::Patience for_costs(patience.share_s(2));
-    const Saving saving{model, store, folder.path, profile, machine_costs(model, tool, profile, for_costs)};
+    const Saving saving{model, store, folder.path(), profile, machine_costs(model, tool, profile, for_costs)};
     for (const auto& text : texts) {
       tool.progress("computing and saving " + text.id);
       const DemoCase item = compute_and_save(saving, text, options);
@@ -364,12 +367,13 @@ void demo(const DemoOptions& options, const Tool& tool) {
         tool.progress("");
         std::printf(
             "%s: %zu tokens saved and dropped. The user returns: \"%s\"\nwithout any saving the reply begins: %s\n\n",
-            text.id.c_str(), item.history, text.next.c_str(), model.tokenizer.decode(item.reference).c_str());
+            escaped(text.id).c_str(), item.history, escaped(text.next).c_str(),
+            escaped(model.tokenizer.decode(item.reference), Lines::many).c_str());
         std::fflush(stdout);
       }
     }
   }
-  const auto job_file = folder.path / "job.json";
+  const auto job_file = folder.path() / "job.json";
   write_file(job_file, job.dump());
   if (!tool.json) {
     std::printf("a second process restores them under every strategy:\n");
@@ -401,9 +405,11 @@ void add_demo(CLI::App& program, Tool& tool) {
                    "links, separated by commas: 50MB/s, disk, memory, or 1.3x: where recomputing takes so many times "
                    "as long as loading")
       ->capture_default_str();
-  verb->add_option("--count", options->count, "conversations")->check(CLI::Range(1, 1000))->capture_default_str();
+  verb->add_option("--count", options->count, "conversations")
+      ->check(between<std::size_t>(1, 1000))
+      ->capture_default_str();
   verb->add_option("--continuation", options->continuation, "greedy tokens that are compared")
-      ->check(CLI::Range(2, 1024))
+      ->check(between<std::size_t>(2, 1024))
       ->capture_default_str();
   options->patience.add_to(*verb);
   verb->add_option("--restore-job", options->job)->group("");

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "csv.hpp"
+#include "number_option.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -55,15 +56,16 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
 void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   run.tool.progress("");
   say_if_missing(run.profile, run.strategies, run.tool);
-  if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
-  if (!run.tool.json) {
+  if (run.tool.json) {
+    Json object = {{"strategies", result.strategies}};
+    object.update(result.more);
+    object.update({{"link", run.link.text}, {"run", describe_run(run.model)}});
+    run.tool.print(object);
+  } else {
     std::printf("%s", result.table.c_str());
-    return;
   }
-  Json object = {{"strategies", result.strategies}};
-  object.update(result.more);
-  object.update({{"link", run.link.text}, {"run", describe_run(run.model)}});
-  run.tool.print(object);
+  // Last: what was measured is shown even if the file cannot be written.
+  if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
 }
 
 namespace {
@@ -119,28 +121,29 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
           "and quality")
       ->delimiter(',')
-      ->check(CLI::Range(-127, 127));
+      ->check(between(-127, 127));
   verb->add_option("--history", options->history, "tokens that are saved and restored")
-      ->check(CLI::Range(2, 1 << 20))
+      ->check(between<std::size_t>(2, 1 << 20))
       ->capture_default_str();
   verb->add_option("--new", options->fresh, "tokens of new input after them")
-      ->check(CLI::Range(2, 4096))
+      ->check(between<std::size_t>(2, 4096))
       ->capture_default_str();
   verb->add_option("--limit", options->limit, "conversations or tasks of each source; 0 means all")
+      ->check(between<std::size_t>(0, 1 << 30))
       ->capture_default_str();
   auto* turns = verb->add_option("--turns", options->turns,
                                  "cut history and new input into so many turns; save and restore after each of them")
-                    ->check(CLI::Range(2, 1000));
+                    ->check(between<std::size_t>(2, 1000));
   auto* greedy = verb->add_option("--greedy", options->greedy,
                                   "instead of the quality of predictions: tokens until the greedy text after the new "
                                   "input differs from the exact state's, of so many")
-                     ->check(CLI::Range(1, 4096));
+                     ->check(between<std::size_t>(1, 4096));
   verb->add_flag("--rewrite", options->rewrite, "with --turns: code all rows again after each turn, to measure drift")
       ->needs(turns);
   verb->add_option("--last-turn", options->last_turn,
                    "with --turns: tokens of the last one, so that it is the same for any number of turns before it")
       ->needs(turns)
-      ->check(CLI::Range(2, 4096));
+      ->check(between<std::size_t>(2, 4096));
   verb->add_option("--precisions", options->precisions,
                    "instead of strategies: how far each precision's predictions are from those of --precision")
       ->delimiter(',')

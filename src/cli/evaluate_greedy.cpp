@@ -2,6 +2,7 @@
 #include <string>
 
 #include "all_runs.hpp"
+#include "escaped.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
@@ -56,7 +57,8 @@ std::string greedy_table(const Json& rows, const EvaluateOptions& options) {
                            {"never differs", "%"}});
   for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].get<double>(); };
-    table.add({name, data, cell(value("conversations"), 0), cell(value("ratio_to_f16"), 2), cell(value("same_mean"), 1),
+    table.add({name, escaped(data), cell(value("conversations"), 0), cell(value("ratio_to_f16"), 2),
+               cell(value("same_mean"), 1),
                cell(value("same_q1"), 0) + " " + cell(value("same_median"), 0) + " " + cell(value("same_q3"), 0),
                cell(100 * value("never_differs"), 0)});
   });

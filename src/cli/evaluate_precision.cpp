@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "escaped.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
@@ -40,7 +41,7 @@ std::string precision_table(const Json& rows, const std::string& reference) {
                            {"top-1"}});
   for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].get<double>(); };
-    table.add({name, data, cell(value("conversations"), 0), cell(value("delta_nll"), 4), cell(value("kl"), 5),
+    table.add({name, escaped(data), cell(value("conversations"), 0), cell(value("delta_nll"), 4), cell(value("kl"), 5),
                cell(value("kl_p95"), 5), cell(value("kl_worst"), 5), cell(value("top1"), 3)});
   });
   return table.text() + "\nagainst " + reference + "\n";

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "all_runs.hpp"
+#include "escaped.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
@@ -78,7 +79,7 @@ std::string quality_table(const Json& rows, const EvaluateOptions& options) {
                            {"benefit", "kept"}});
   for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].is_null() ? std::nan("") : row[key].get<double>(); };
-    table.add({name, data, cell(value("conversations"), 0), cell(value("bytes_per_token"), 0),
+    table.add({name, escaped(data), cell(value("conversations"), 0), cell(value("bytes_per_token"), 0),
                cell(value("ratio_to_f16"), 2), cell(value("delta_nll"), 4), cell(value("kl"), 5),
                cell(value("kl_p95"), 5),
                cell(value("kl_q1"), 5) + " " + cell(value("kl_median"), 5) + " " + cell(value("kl_q3"), 5),

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <string>
 
+#include "escaped.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/answers.hpp"
 #include "krul/eval/by_source.hpp"
@@ -116,10 +117,10 @@ std::string tasks_table(const Json& rows) {
                            {"match", "without"}});
   for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
     const auto value = [&](const char* key) { return row[key].is_null() ? std::nan("") : row[key].get<double>(); };
-    table.add({name, data, cell(value("counted"), 0) + " of " + cell(value("tasks"), 0), cell(value("ratio_to_f16"), 2),
-               cell(value("loglik_exact"), 3), cell(value("loglik"), 3), cell(value("loglik_without"), 3),
-               cell(100 * value("relative_difference"), 2), cell(value("benefit"), 4), cell(value("match_exact"), 2),
-               cell(value("match"), 2), cell(value("match_without"), 2)});
+    table.add({name, escaped(data), cell(value("counted"), 0) + " of " + cell(value("tasks"), 0),
+               cell(value("ratio_to_f16"), 2), cell(value("loglik_exact"), 3), cell(value("loglik"), 3),
+               cell(value("loglik_without"), 3), cell(100 * value("relative_difference"), 2), cell(value("benefit"), 4),
+               cell(value("match_exact"), 2), cell(value("match"), 2), cell(value("match_without"), 2)});
   });
   return table.text() + "\nlog-likelihood of the gold answer; a task counts if the exact state makes it at least " +
          cell(eval::TaskRule{}.least_gain) + " nats a token likelier than no history does\n";

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "bench.hpp"
+#include "interruption.hpp"
 #include "krul/backend/forward.hpp"
 #include "talk.hpp"
 #include "verbs.hpp"
@@ -28,28 +29,32 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   }
   if (prompt.empty()) throw Failure({ErrorCode::invalid_argument, "the prompt has no tokens"});
   expect_fits(model, prompt.size());
-  const std::size_t room = std::min(model.backend.geometry().context, prompt.size() + options.reply.max_tokens);
+  const std::size_t context = model.backend.geometry().context;
+  const std::size_t room = std::min(context, prompt.size() + options.reply.max_tokens);
   auto cache = model.backend.make_cache(room);
   auto batch = model.backend.make_batch();
   std::vector<float> logits(model.backend.geometry().vocabulary);
   prefill(model.backend, cache, batch, prompt, logits);
-  const auto reply = sample_reply(
-      model, options.reply, logits,
-      [&](Token token) {
-        if (cache.length() == room) return false;
-        forward(model.backend, cache, batch, std::span(&token, 1), logits);
-        return true;
-      },
-      show_on_terminal(model, tool));
-  if (tool.json) {
+  const Interruption interruption;
+  ReplyWriter writer(model.tokenizer, tool);
+  const auto run = [&](Token token) -> Status {
+    if (cache.length() == room) return fail(ErrorCode::too_large, "the context is full");
+    forward(model.backend, cache, batch, std::span(&token, 1), logits);
+    return {};
+  };
+  const auto reply = unwrap(
+      sample_reply(model, options.reply, logits,
+                   {run, [&](Token token) { return writer.show(token); }, [&] { return interruption.signal() != 0; }}));
+  writer.end();
+  if (tool.json)
     tool.print({{"tokens", reply.tokens},
                 {"text", model.tokenizer.decode(reply.tokens)},
                 {"prompt_tokens", prompt.size()},
-                {"ended", reply.end.has_value()},
+                {"ended", name(reply.ended)},
                 {"run", describe_run(model)}});
-  } else {
-    std::printf("\n");
-  }
+  else if (reply.ended == Ended::context)
+    tool.say("(the context of " + std::to_string(context) + " tokens is full: the text was cut there)");
+  if (interruption.signal() != 0) throw CLI::RuntimeError(128 + interruption.signal());
 }
 
 }  // namespace

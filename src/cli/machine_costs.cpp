@@ -1,11 +1,11 @@
 #include "machine_costs.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <iterator>
 
+#include "affordable_history.hpp"
+#include "escaped.hpp"
 #include "krul/compress/chunk_coding.hpp"
 #include "krul/eval/measure_costs.hpp"
 #include "krul/select/fixed_pairs.hpp"
@@ -14,6 +14,7 @@
 #include "krul/store/memory_store.hpp"
 #include "page_cache.hpp"
 #include "run_rounds.hpp"
+#include "temporary_folder.hpp"
 
 namespace krul::cli {
 namespace {
@@ -28,23 +29,41 @@ std::string profile_key(const std::string& profile, StepScale step) {
 
 using Restores = std::vector<std::vector<eval::TimedRestore>>;
 
+/// Whether each restore is run once in any case, or none more is begun once patience has run out.
+enum class Measuring : std::uint8_t { at_least_once, in_time };
+
+/// Patience ran out before all was measured.
+struct OutOfTime {};
+
 /// Runs restores in rounds, so that a slow minute of the machine meets all alike; rounds in which others were at work
 /// are repeated while patience lasts.
 class RestoreRounds {
  public:
-  RestoreRounds(const Tool& tool, const eval::Patience<>& patience) : tool_(tool), patience_(patience) {}
+  RestoreRounds(const Tool& tool, const eval::Patience<>& patience, Measuring measuring = Measuring::at_least_once)
+      : tool_(tool), patience_(patience), measuring_(measuring) {}
+
+  /// Throws OutOfTime if nothing more is to be begun.
+  void expect_time() const {
+    if (measuring_ == Measuring::in_time && patience_.share_s() <= 0) throw OutOfTime{};
+  }
 
   /// @param what    is measured, for people
   /// @param shares  of what is left of patience: this measurement may take one of them
   /// @return        [alternatives, restores of the rounds that count]
   [[nodiscard]] Restores run(const std::string& what,
                              std::span<const eval::Alternative<eval::TimedRestore>> alternatives, std::size_t shares) {
-    auto report = run_rounds(tool_, "measuring " + what, alternatives,
-                             {.clean_rounds = 3,
-                              .most_rounds = 5,
-                              .warm_up_rounds = 0,  // a cold round is no median of three
-                              .least_round_s = 0,
-                              .patience_s = patience_.share_s(shares)});
+    std::vector<eval::Alternative<eval::TimedRestore>> timely;
+    for (const auto& alternative : alternatives)
+      timely.push_back({alternative.name, [&] {
+                          expect_time();
+                          return alternative.measure();
+                        }});
+    auto report = run_rounds<eval::TimedRestore>(tool_, "measuring " + what, timely,
+                                                 {.clean_rounds = 3,
+                                                  .most_rounds = 5,
+                                                  .warm_up_rounds = 0,  // a cold round is no median of three
+                                                  .least_round_s = 0,
+                                                  .patience_s = patience_.share_s(shares)});
     note_.add(report);
     Restores restores(alternatives.size());
     for (auto& round : report.rounds)
@@ -59,6 +78,7 @@ class RestoreRounds {
  private:
   const Tool& tool_;
   const eval::Patience<>& patience_;
+  Measuring measuring_;
   RoundsNote note_;
 };
 
@@ -80,6 +100,7 @@ double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& me
                             std::size_t threads, std::size_t shares) {
   MemoryStore store;
   const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
+  rounds.expect_time();
   unwrap(meter.save(store, shape.history, coding.plan, threads));
   std::vector<double> row_s;
   const eval::Alternative<eval::TimedRestore> alternative{
@@ -207,22 +228,24 @@ std::filesystem::path machine_costs_file(const LoadedModel& model) {
   return cache_folder() / "costs" / (hexadecimal(checksum(std::as_bytes(std::span(what)))) + ".json");
 }
 
-MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder, const Tool& tool,
-                                   const eval::Patience<>& patience) {
-  const SteadyClock clock;
-  const TimePoint start = clock.now();
+namespace {
+
+/// All but how rows are decoded.
+/// @param prompt  tokens of a usual one
+/// @param place   the disk is measured in a folder below it
+MachineCosts measure_restores(LoadedModel& model, eval::CostMeter<CpuModel>& meter, std::size_t prompt,
+                              RestoreRounds& rounds, const std::filesystem::path& place) {
   MachineCosts costs;
   const std::size_t threads = model.backend.workers().threads();
-  const Geometry& geometry = model.backend.geometry();
-  RestoreRounds rounds(tool, patience);
-  eval::CostMeter<CpuModel> meter(model.backend);
-  const auto shapes = eval::calibration_shapes(meter.longest());
+  const auto shapes = eval::calibration_shapes(meter.longest(), prompt);
   const SavePlan plain = SavePlan::separate(Int8Codec{});
   const auto save_all = [&](auto& store) {
     std::size_t saved = 0;
     for (const auto& shape : shapes)
-      if (shape.history != std::exchange(saved, shape.history))
+      if (shape.history != std::exchange(saved, shape.history)) {
+        rounds.expect_time();
         unwrap(meter.save(store, shape.history, plain, threads));
+      }
   };
   MemoryStore memory;
   save_all(memory);
@@ -247,26 +270,28 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
          predict(report.plan, sizes, fitted).first_token_s + predict_opening_s(fitted, manifest_bytes)});
   }
 
-  {
-    const TemporaryFolder folder{store_folder / ("calibration-" + std::to_string(::getpid()))};
-    auto disk = unwrap(FileStore::open(folder.path));
-    save_all(disk);
-    alternatives.clear();
-    for (const auto& shape : shapes) {
-      if (shape.front > 0.2 || shape.prompt != 32) continue;
-      alternatives.push_back({"", [&meter, &disk, &folder, shape] {
-                                drop_from_page_cache(folder.path);
-                                return unwrap(meter.restore(disk, shape));
-                              }});
-      alternatives.push_back(restore_from(meter, memory, shape));
-    }
-    Restores from_disk, from_memory;
-    for (auto& repeated : rounds.run("restores from disk", alternatives, 2))
-      (from_disk.size() == from_memory.size() ? from_disk : from_memory).push_back(std::move(repeated));
-    costs.disk = eval::fit_link(from_disk);
-    costs.disk.core_s_per_byte = costs.memory.core_s_per_byte + eval::extra_core_s_per_byte(from_disk, from_memory);
+  const auto folder = unwrap(TemporaryFolder::make(place));
+  auto disk = unwrap(FileStore::open(folder.path()));
+  save_all(disk);
+  alternatives.clear();
+  for (const auto& shape : shapes) {
+    if (shape.front > 0.2 || shape.prompt != prompt) continue;
+    alternatives.push_back({"", [&meter, &disk, &folder, shape] {
+                              drop_from_page_cache(folder.path());
+                              return unwrap(meter.restore(disk, shape));
+                            }});
+    alternatives.push_back(restore_from(meter, memory, shape));
   }
+  Restores from_disk, from_memory;
+  for (auto& repeated : rounds.run("restores from disk", alternatives, 2))
+    (from_disk.size() == from_memory.size() ? from_disk : from_memory).push_back(std::move(repeated));
+  costs.disk = eval::fit_link(from_disk);
+  costs.disk.core_s_per_byte = costs.memory.core_s_per_byte + eval::extra_core_s_per_byte(from_disk, from_memory);
+  return costs;
+}
 
+/// The codings of rows that need no profile.
+std::vector<NamedPlan> plain_codings(const Geometry& geometry) {
   std::vector<NamedPlan> codings;
   for (const AnyRowCodec& codec : AnyRowCodec::all())
     codings.push_back({std::string(codec.name()), SavePlan::separate(codec)});
@@ -274,8 +299,44 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   merged.pair_coding = {SlerpMerge{}, F16Codec{}};
   for (std::size_t layer = 0; layer + 1 < geometry.layers; layer += 2) merged.pairs.push_back({layer, layer + 1});
   codings.push_back({"merged", merged});
+  return codings;
+}
+
+/// How a profile's coding is named among plans; nothing without one.
+std::string profile_name(const std::shared_ptr<const Profile>& profile) {
+  return profile ? std::string(profile_prefix) + profile->hash() : std::string();
+}
+
+/// Those of the codings that are not among the costs yet.
+std::vector<NamedPlan> missing_from(const MachineCosts& costs, std::vector<NamedPlan> codings) {
+  std::erase_if(codings, [&](const NamedPlan& coding) { return costs.decode_row_s.contains(coding.name); });
+  return codings;
+}
+
+void measure_codings(MachineCosts& costs, std::span<const NamedPlan> codings, RestoreRounds& rounds,
+                     eval::CostMeter<CpuModel>& meter, std::size_t threads) {
   for (std::size_t i = 0; i < codings.size(); ++i)
     costs.decode_row_s[codings[i].name] = measure_decode_row_s(rounds, meter, codings[i], threads, codings.size() - i);
+}
+
+/// Tokens of the history that codings alone are measured with.
+constexpr std::size_t coding_history = 1024;
+
+}  // namespace
+
+MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& place, const Tool& tool,
+                                   const eval::Patience<>& patience) {
+  const SteadyClock clock;
+  const TimePoint start = clock.now();
+  const Geometry& geometry = model.backend.geometry();
+  const auto history = MeasuredHistory::for_context(geometry.context);
+  if (history.longest == 0)
+    throw Failure({ErrorCode::unsupported, "a context of " + std::to_string(geometry.context) +
+                                               " tokens is too short to measure restores with: 64 are needed"});
+  RestoreRounds rounds(tool, patience);
+  eval::CostMeter<CpuModel> meter(model.backend, history.longest);
+  MachineCosts costs = measure_restores(model, meter, history.prompt, rounds, place);
+  measure_codings(costs, plain_codings(geometry), rounds, meter, model.backend.workers().threads());
   costs.rounds = rounds.note();
   costs.measured_s = seconds(clock.now() - start);
   tool.progress("");
@@ -294,8 +355,8 @@ MachineCosts read_machine_costs(const std::filesystem::path& file) {
 }
 
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file) {
+  static_cast<void>(make_private_folders(file.parent_path()));
   std::error_code error;
-  std::filesystem::create_directories(file.parent_path(), error);
   const auto temporary = file.string() + ".new";
   std::ofstream out(temporary);
   out << to_json(costs).dump(2) << "\n";
@@ -308,53 +369,118 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 
 namespace {
 
-/// The kept costs, or measured now (and kept) if there are none.
-MachineCosts costs_of_machine(LoadedModel& model, const Tool& tool, const eval::Patience<>& patience) {
-  const auto file = machine_costs_file(model);
-  if (std::filesystem::exists(file)) {
-    const auto text = read_text(file);
-    const auto json = Json::parse(text.value_or(""), nullptr, false);
-    try {
-      if (auto costs = json.is_discarded() ? std::nullopt : costs_from(json)) return std::move(*costs);
-    } catch (const nlohmann::json::exception&) {
-      // Damaged or of an older version: measured again below.
-    }
+/// None if there are none, or they are damaged or of an older version.
+std::optional<MachineCosts> kept_costs(const LoadedModel& model) {
+  const auto text = read_text(machine_costs_file(model));
+  const auto json = Json::parse(text.value_or(""), nullptr, false);
+  try {
+    if (!json.is_discarded()) return costs_from(json);
+  } catch (const nlohmann::json::exception&) {
+    // Measured again.
   }
-  tool.say("measuring this machine once (krul calibrate --machine does it again)");
-  const auto costs = measure_machine_costs(model, cache_folder() / "conversations", tool, patience);
-  save_machine_costs(costs, file);
-  return costs;
+  return std::nullopt;
 }
 
-/// Sets the profile that strategies code by. What decoding takes is measured once and kept.
-void measure_profile_costs(MachineCosts& costs, LoadedModel& model, const std::shared_ptr<const Profile>& profile,
-                           RestoreRounds& rounds) {
-  if (!profile) return;
-  costs.profile = std::string(profile_prefix) + profile->hash();
-  std::map<std::string, SavePlan> unknown;
-  for (const Strategy& strategy : strategies())
-    if (strategy.step)
-      if (const auto key = profile_key(costs.profile, *strategy.step); !costs.decode_row_s.contains(key))
-        unknown.emplace(key, SavePlan::joint(profile, *strategy.step));
-  if (unknown.empty()) return;
-  constexpr std::size_t tokens = 1024;
-  eval::CostMeter<CpuModel> meter(model.backend, tokens);
-  std::size_t to_come = unknown.size();
-  for (const auto& [key, plan] : unknown)
-    costs.decode_row_s[key] =
-        measure_decode_row_s(rounds, meter, {key, plan}, model.backend.workers().threads(), to_come--);
-  costs.rounds.add(rounds.note());
-  save_machine_costs(costs, machine_costs_file(model));
+/// Keeps them for later starts, or says why that is not possible.
+void keep_costs(const MachineCosts& costs, const LoadedModel& model, const Tool& tool) {
+  try {
+    save_machine_costs(costs, machine_costs_file(model));
+  } catch (const Failure& failure) {
+    tool.say(std::string("(what was measured is not kept: ") + failure.what() + ")");
+  }
+}
+
+/// Seconds that the model takes for each of a few tokens, of fewer where it is slow.
+double row_s_of(CpuModel& model) {
+  constexpr double long_enough_s = 0.5;
+  constexpr std::size_t few = 16;
+  auto batch = model.make_batch();
+  for (std::size_t count = 1;; count *= 4) {
+    auto cache = model.make_cache(count);
+    const std::vector<Token> tokens(count);
+    const double taken_s =
+        eval::seconds_taken(SteadyClock{}, [&] { prefill(model, cache, batch, std::span<const Token>(tokens), {}); });
+    if (taken_s > long_enough_s || count == few) return taken_s / static_cast<double>(count);
+  }
+}
+
+/// How a strategy codes rows.
+std::vector<NamedPlan> codings_wanted(const WantedCosts& wanted, const Geometry& geometry) {
+  std::vector<NamedPlan> codings;
+  if (const Strategy& strategy = wanted.strategy; wanted.profile && strategy.step)
+    codings.push_back(
+        {profile_key(profile_name(wanted.profile), *strategy.step), SavePlan::joint(wanted.profile, *strategy.step)});
+  for (NamedPlan& coding : plain_codings(geometry))
+    if (coding.name == wanted.strategy.codec || (coding.name == "merged" && wanted.strategy.pairs != PairChoice::none))
+      codings.push_back(std::move(coding));
+  return codings;
+}
+
+/// Adds to the costs, which may be none, what is wanted and missing.
+/// Throws OutOfTime if that is not possible in time; what was measured until then is among the costs.
+void measure_quickly(std::optional<MachineCosts>& costs, LoadedModel& model, const WantedCosts& wanted,
+                     const Tool& tool) {
+  const SteadyClock clock;
+  const TimePoint start = clock.now();
+  const eval::Patience patience(first_start_s);
+  RestoreRounds rounds(tool, patience, Measuring::in_time);
+  const std::size_t context = model.backend.geometry().context;
+  auto history = MeasuredHistory::for_context(context);
+  if (history.longest > 0) history = MeasuredHistory::for_time(row_s_of(model.backend), patience.share_s(), context);
+  if (history.longest == 0) throw OutOfTime{};
+  eval::CostMeter<CpuModel> meter(model.backend, costs ? std::min(history.longest, coding_history) : history.longest);
+  if (!costs) costs = measure_restores(model, meter, history.prompt, rounds, wanted.place);
+  measure_codings(*costs, missing_from(*costs, codings_wanted(wanted, model.backend.geometry())), rounds, meter,
+                  model.backend.workers().threads());
+  costs->rounds.add(rounds.note());
+  costs->measured_s += seconds(clock.now() - start);
 }
 
 }  // namespace
 
+std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const WantedCosts& wanted, const Tool& tool) {
+  auto costs = kept_costs(model);
+  if (!costs || !missing_from(*costs, codings_wanted(wanted, model.backend.geometry())).empty()) {
+    tool.say("(measuring this machine once, in " + std::to_string(static_cast<int>(first_start_s)) +
+             " s at most; --costs none goes without, krul calibrate --machine takes its time)");
+    try {
+      measure_quickly(costs, model, wanted, tool);
+    } catch (const OutOfTime&) {
+      tool.say("(it cannot be measured so fast: what is missing is not planned for)");
+    } catch (const Failure& failure) {
+      tool.say(std::string("(it cannot be measured, so restores are not planned: ") + failure.what() + ")");
+    }
+    tool.progress("");
+    if (costs) keep_costs(*costs, model, tool);
+  }
+  if (costs) costs->profile = profile_name(wanted.profile);
+  return costs;
+}
+
 MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile,
                            const eval::Patience<>& patience) {
-  MachineCosts costs = costs_of_machine(model, tool, patience);
+  auto costs = kept_costs(model);
+  if (!costs) {
+    tool.say("measuring this machine once (krul calibrate --machine does it again)");
+    costs = measure_machine_costs(model, cache_folder(), tool, patience);
+    keep_costs(*costs, model, tool);
+  }
+  costs->profile = profile_name(profile);
+  auto codings = plain_codings(model.backend.geometry());
+  std::map<std::string, SavePlan> joint;  // strategies may share a step
+  if (profile)
+    for (const Strategy& strategy : strategies())
+      if (strategy.step)
+        joint.emplace(profile_key(costs->profile, *strategy.step), SavePlan::joint(profile, *strategy.step));
+  for (auto& [name, plan] : joint) codings.push_back({name, std::move(plan)});
+  codings = missing_from(*costs, std::move(codings));
+  if (codings.empty()) return *costs;
   RestoreRounds rounds(tool, patience);
-  measure_profile_costs(costs, model, profile, rounds);
-  return costs;
+  eval::CostMeter<CpuModel> meter(model.backend, coding_history);
+  measure_codings(*costs, codings, rounds, meter, model.backend.workers().threads());
+  costs->rounds.add(rounds.note());
+  keep_costs(*costs, model, tool);
+  return *costs;
 }
 
 std::string note_on_costs(bool disturbed) {
@@ -365,8 +491,7 @@ std::string note_on_costs(bool disturbed) {
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const PatienceOption& patience,
                        const Tool& tool) {
   auto model = which.load(tool);
-  const auto folder = store.path.empty() ? cache_folder() / "conversations" : std::filesystem::path(store.path);
-  const auto costs = measure_machine_costs(model, folder, tool, patience.begin());
+  const auto costs = measure_machine_costs(model, store.folder(), tool, patience.begin());
   const auto file = machine_costs_file(model);
   save_machine_costs(costs, file);
   if (tool.json) {
@@ -393,7 +518,7 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
     worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));
   std::printf("explains the %zu kinds of restores that were measured within %.0f %%; took %.1f s\n",
               costs.explained.size(), worst * 100, costs.measured_s);
-  std::printf("%skept in %s\n", costs.rounds.text().c_str(), file.c_str());
+  std::printf("%skept in %s\n", costs.rounds.text().c_str(), escaped(file.string()).c_str());
 }
 
 }  // namespace krul::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,12 +42,15 @@ struct MachineCosts {
                                   std::size_t prompt) const;
 };
 
+/// What a first start may take to measure a machine, in seconds.
+inline constexpr double first_start_s = 30;
+
 /// The file that holds the costs of this model, its kernels and threads.
 [[nodiscard]] std::filesystem::path machine_costs_file(const LoadedModel& model);
 
-/// Measures on this machine; the disk's part in `store_folder`. Takes seconds, where others are busy as long as
-/// patience lasts.
-[[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& store_folder,
+/// Measures on this machine; the disk's part in a folder below `place`. Takes seconds, where others are busy as long as
+/// patience lasts. Ends the program if the model's context is too short for it.
+[[nodiscard]] MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::path& place,
                                                  const Tool& tool, const eval::Patience<>& patience);
 
 /// The costs in a file that save_machine_costs wrote; ends the program if it is none.
@@ -54,11 +58,24 @@ struct MachineCosts {
 
 void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& file);
 
-/// The kept costs, or measured now (and kept) if there are none.
+/// The kept costs; what is missing is measured now, and kept where that is possible.
 /// @param profile  that strategies code by; what decoding takes is measured once and kept; may be none
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool,
                                          const std::shared_ptr<const Profile>& profile = {},
                                          const eval::Patience<>& patience = eval::Patience(calibration_patience_s));
+
+/// What a talk has to know of the machine.
+struct WantedCosts {
+  const Strategy& strategy;
+  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
+  std::filesystem::path place;             ///< the disk is measured in a folder below it
+};
+
+/// The kept costs; what of them is missing is measured now, in first_start_s seconds at most, and kept where that is
+/// possible.
+/// @return nothing, and says why, if they cannot be measured so fast, or here
+[[nodiscard]] std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const WantedCosts& wanted,
+                                                              const Tool& tool);
 
 /// A line to stand beneath predictions from costs that were measured while others kept the machine busy; else nothing.
 [[nodiscard]] std::string note_on_costs(bool disturbed);

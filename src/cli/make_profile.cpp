@@ -2,6 +2,7 @@
 
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
+#include "temporary_folder.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
@@ -55,8 +56,7 @@ std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const 
       std::to_string(texts.size()) + " texts, " + std::to_string(tokens_looked_at(texts, settings)) + " tokens";
   auto profile = unwrap(Profile::create(std::move(data), model.backend.geometry()));
   const auto bytes = serialize(profile->data());
-  std::error_code ignored;
-  if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), ignored);
+  if (file.has_parent_path()) unwrap(make_private_folders(file.parent_path()));
   write_file(file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   return profile;
 }

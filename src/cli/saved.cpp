@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "escaped.hpp"
 #include "krul/conversation/give_up_damaged.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/eval/result_table.hpp"
@@ -78,20 +79,20 @@ void list(const SavedOptions& options, const Tool& tool) {
     if (!loaded) {
       if (loaded.error().code != ErrorCode::not_found) {
         conversations.push_back({{"folder", folder}, {"error", loaded.error().message}});
-        table.add({"(damaged) " + folder, "-", "-", "-", loaded.error().message});
+        table.add({"(damaged) " + folder, "-", "-", "-", escaped(loaded.error().message)});
       }
       continue;
     }
     const Manifest& manifest = loaded->manifest;
     conversations.push_back(summary(manifest));
-    table.add({manifest.conversation, std::to_string(manifest.tokens.size()),
+    table.add({escaped(manifest.conversation), std::to_string(manifest.tokens.size()),
                human_bytes(static_cast<double>(stored_bytes(manifest))), std::to_string(manifest.generation),
                local_time(manifest.saved_unix_s)});
   }
   if (tool.json) {
     tool.print({{"conversations", conversations}});
   } else if (conversations.empty()) {
-    std::printf("no conversations in %s\n", store.path().c_str());
+    std::printf("no conversations in %s\n", escaped(store.path().string()).c_str());
   } else {
     std::printf("%s", table.text().c_str());
   }
@@ -135,16 +136,17 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   std::printf(
       "conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved "
       "%s by %s\n",
-      manifest.conversation.c_str(), folder.c_str(), manifest.tokens.size(), manifest.rows, manifest.block,
-      static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
-      manifest.writer.c_str());
+      escaped(manifest.conversation).c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
+      manifest.block, static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
+      escaped(manifest.writer).c_str());
   std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n",
-              identity.architecture.c_str(), identity.weights.c_str(), identity.geometry.c_str(),
-              identity.kernels.c_str(), identity.threads.c_str(), identity.processor.c_str());
+              escaped(identity.architecture).c_str(), escaped(identity.weights).c_str(),
+              escaped(identity.geometry).c_str(), escaped(identity.kernels).c_str(), escaped(identity.threads).c_str(),
+              escaped(identity.processor).c_str());
   std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(stored_bytes(manifest))).c_str(),
               manifest.objects.size());
-  for (const auto& [plan, chunks] : by_plan) std::printf("  chunks     %zu by %s\n", chunks, plan.c_str());
-  if (!loaded.repaired.empty()) std::printf("  note       %s\n", loaded.repaired.c_str());
+  for (const auto& [plan, chunks] : by_plan) std::printf("  chunks     %zu by %s\n", chunks, escaped(plan).c_str());
+  if (!loaded.repaired.empty()) std::printf("  note       %s\n", escaped(loaded.repaired).c_str());
 }
 
 /// What verify found of one folder. Whatever goes wrong there, the others are looked at as well.
@@ -221,10 +223,10 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
                              {"leftovers", found.leftovers}});
     if (tool.json) continue;
     tool.progress("");
-    std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : id.c_str(), found.state().c_str());
-    for (const auto& problem : problems) std::printf("  %s\n", problem.c_str());
+    std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : escaped(id).c_str(), found.state().c_str());
+    for (const auto& problem : problems) std::printf("  %s\n", escaped(problem).c_str());
     for (const auto& name : found.leftovers)
-      std::printf("  %s was left behind by a save or an erase that was cut off\n", name.c_str());
+      std::printf("  %s was left behind by a save or an erase that was cut off\n", escaped(name).c_str());
   }
   tool.progress("");
   const bool ok = !damaged && !unfinished;

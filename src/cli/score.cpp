@@ -59,8 +59,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
   }
   tool.progress("");
-  if (logits_out.is_open() && !logits_out.flush())
-    throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
+  logits_out.flush();
 
   double sum = 0;
   for (const double value : log_probabilities) sum -= value;
@@ -73,6 +72,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll,
                 std::exp(nll));
   }
+  if (!logits_out) throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
 }
 
 }  // namespace

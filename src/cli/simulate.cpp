@@ -4,10 +4,12 @@
 #include <memory>
 #include <sstream>
 
+#include "escaped.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/simulate/paper_figures.hpp"
 #include "links.hpp"
 #include "machine_costs.hpp"
+#include "number_option.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -152,8 +154,8 @@ void simulate_once(const SimulateOptions& options, const Simulated& simulated, c
     return;
   }
   std::printf("simulated: %s on %s, link %.2f GB/s, %zu tokens of history, %zu of prompt\n\n%s",
-              std::string(scene.shape.name).c_str(), simulated.hardware.c_str(), scene.costs.link.bytes_per_s / 1e9,
-              scene.history, scene.prompt, table.text().c_str());
+              std::string(scene.shape.name).c_str(), escaped(simulated.hardware).c_str(),
+              scene.costs.link.bytes_per_s / 1e9, scene.history, scene.prompt, table.text().c_str());
 }
 
 /// The paper's numbers beside simulated ones, at the fitted and at the nominal link.
@@ -199,9 +201,6 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
 }
 
 void run(const SimulateOptions& options, const Tool& tool) {
-  if (options.prompt == 0) throw Failure({ErrorCode::invalid_argument, "--prompt is at least 1"});
-  if (options.tokens > 1'000'000 || options.prompt > 1'000'000)
-    throw Failure({ErrorCode::too_large, "--tokens and --prompt are at most 1000000"});
   if (options.fit) return simulate_fit(options, tool);
   Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
   if (!options.link.empty() && options.link != "fitted")
@@ -247,17 +246,27 @@ void add_simulate(CLI::App& program, Tool& tool) {
       "--link", options->link,
       "in place of the hardware's: a rate such as 9GB/s, 1.3x, or fitted; with --costs also disk or memory");
   verb->add_option("--costs", options->costs, "file of krul calibrate --machine, in place of --hardware");
-  verb->add_option("--tokens", options->tokens, "history")->capture_default_str();
-  verb->add_option("--prompt", options->prompt, "new tokens")->capture_default_str();
+  verb->add_option("--tokens", options->tokens, "history")
+      ->check(between<std::size_t>(0, 1'000'000))
+      ->capture_default_str();
+  verb->add_option("--prompt", options->prompt, "new tokens")
+      ->check(between<std::size_t>(1, 1'000'000))
+      ->capture_default_str();
   verb->add_option("--strategies", options->strategies, "some of them, separated by commas");
   verb->add_flag("--fit", options->fit, "the paper's numbers beside simulated ones");
-  verb->add_option("--ratio", options->ratio, "fit this ratio of full recompute to full load, not the paper's 1.48");
+  verb->add_option("--ratio", options->ratio, "fit this ratio of full recompute to full load, not the paper's 1.48")
+      ->check(between(0.0, 1e9, Low::excluded));
   verb->add_option("--trace", options->traces, "replay arrivals: Mooncake .jsonl, Azure .csv, kv-cache-tester .json");
   verb->add_option("--load", options->loads,
                    "shares of the conversations, separated by commas; above 1: all, so many times as fast")
+      ->delimiter(',')
+      ->check(between(0.0, 1e6, Low::excluded))
       ->capture_default_str();
-  verb->add_option("--host-memory", options->host_gb, "GB for saved conversations")->capture_default_str();
+  verb->add_option("--host-memory", options->host_gb, "GB for saved conversations")
+      ->check(between(0.0, 1e9))
+      ->capture_default_str();
   verb->add_option("--device-memory", options->device_gb, "GB for K and V; 0: 90 % of the device, less the weights")
+      ->check(between(0.0, 1e9))
       ->capture_default_str();
   verb->add_flag("--map", options->map, "which mechanism pays where");
   verb->add_option("--csv", options->csv, "with --map: write all cells to this file");

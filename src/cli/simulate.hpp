@@ -22,7 +22,7 @@ struct SimulateOptions {
   bool fit = false;
   double ratio = 0;  ///< recompute over load that is fitted; 0: the paper's
   std::vector<std::string> traces;
-  std::string loads = "0.05,0.1,0.2";
+  std::vector<double> loads{0.05, 0.1, 0.2};
   double host_gb = 128;
   double device_gb = 0;  ///< 0: the accelerator's, less the weights
   bool map = false;

@@ -1,5 +1,6 @@
 #include <cstdio>
 
+#include "escaped.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/simulate/payoff.hpp"
 #include "simulate.hpp"
@@ -65,21 +66,21 @@ void simulate_map(const SimulateOptions& options, const Simulated& simulated, co
     text += std::string("\nrows stored as ") + name + "; columns: the link, bytes a second\n\n" + table.text();
   }
   tool.progress("");
-  if (!options.csv.empty()) write_file(options.csv, csv);
   if (tool.json) {
     tool.print({{"hardware", simulated.hardware},
                 {"geometry", scene.shape.name},
                 {"tokens", scene.history},
                 {"prompt", scene.prompt},
                 {"results", rows}});
-    return;
+  } else {
+    std::printf("simulated: %s on %s, %zu tokens of history, %zu of prompt\n", std::string(scene.shape.name).c_str(),
+                escaped(simulated.hardware).c_str(), scene.history, scene.prompt);
+    std::printf("a cell: what wins, and how many times sooner than the better of R and L in the same coding\n");
+    for (const Mechanism& mechanism : mechanisms)
+      std::printf("%c %s  ", mechanism.letter, std::string(mechanism.name).c_str());
+    std::printf("\n%s", text.c_str());
   }
-  std::printf("simulated: %s on %s, %zu tokens of history, %zu of prompt\n", std::string(scene.shape.name).c_str(),
-              simulated.hardware.c_str(), scene.history, scene.prompt);
-  std::printf("a cell: what wins, and how many times sooner than the better of R and L in the same coding\n");
-  for (const Mechanism& mechanism : mechanisms)
-    std::printf("%c %s  ", mechanism.letter, std::string(mechanism.name).c_str());
-  std::printf("\n%s", text.c_str());
+  if (!options.csv.empty()) write_file(options.csv, csv);
 }
 
 }  // namespace krul::cli

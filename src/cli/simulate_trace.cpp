@@ -1,11 +1,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <numbers>
-#include <sstream>
 
+#include "escaped.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/simulate/server.hpp"
@@ -146,19 +145,6 @@ Server server_of(const SimulateOptions& options, const Simulated& simulated) {
           .decode_token_s = layers * (costs.layer.attend_pair_s + costs.layer.attend_key_s)};
 }
 
-std::vector<double> parse_loads(const std::string& text) {
-  std::vector<double> loads;
-  std::stringstream list(text);
-  for (std::string item; std::getline(list, item, ',');) {
-    char* end = nullptr;
-    loads.push_back(std::strtod(item.c_str(), &end));
-    if (*end != 0 || !(loads.back() > 0) || !std::isfinite(loads.back()))
-      throw Failure({ErrorCode::invalid_argument, "--load is a list of numbers above zero, such as 0.5,1,2"});
-  }
-  if (loads.empty()) throw Failure({ErrorCode::invalid_argument, "--load is empty"});
-  return loads;
-}
-
 /// Below 1: that share of the conversations, spread evenly over their numbers, with their own pauses. Above 1: all of
 /// them, so many times as fast.
 std::vector<Job> at_load(const std::vector<Job>& jobs, double load) {
@@ -199,7 +185,6 @@ std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files
 }
 
 void simulate_trace(const SimulateOptions& options, const Simulated& simulated, const Tool& tool) {
-  const auto loads = parse_loads(options.loads);
   const auto arrivals = read_traces(options.traces);
   const Server server = server_of(options, simulated);
   Json rows = Json::array();
@@ -216,7 +201,7 @@ void simulate_trace(const SimulateOptions& options, const Simulated& simulated, 
   for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
     tool.progress("simulating " + std::string(strategy.name));
     const auto jobs = jobs_of(arrivals, simulated, strategy);
-    for (const double load : loads) {
+    for (const double load : options.loads) {
       const auto loaded = at_load(jobs, load);
       const Replay replayed = replay(loaded, server);
       std::vector<double> waits, returning;
@@ -270,7 +255,7 @@ void simulate_trace(const SimulateOptions& options, const Simulated& simulated, 
   }
   std::printf(
       "simulated: %zu requests, %s on %s, link %.2f GB/s, %.0f GB for saved conversations, room for %.0f tokens\n\n%s",
-      arrivals.size(), std::string(simulated.base.shape.name).c_str(), simulated.hardware.c_str(),
+      arrivals.size(), std::string(simulated.base.shape.name).c_str(), escaped(simulated.hardware).c_str(),
       simulated.base.costs.link.bytes_per_s / 1e9, options.host_gb, server.device_tokens, table.text().c_str());
 }
 

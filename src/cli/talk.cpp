@@ -1,45 +1,88 @@
 #include "talk.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <limits>
+
+#include "escaped.hpp"
+#include "number_option.hpp"
 
 namespace krul::cli {
 
 void ReplyOptions::add_to(CLI::App& verb) {
-  verb.add_option("--max-tokens", max_tokens, "longest reply")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  verb.add_option("--max-tokens", max_tokens, "longest reply")
+      ->check(between<std::size_t>(1, 1 << 20))
+      ->capture_default_str();
   verb.add_option("--temperature", sampling.temperature, "0 always takes the most likely token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(between(0.0, 100.0))
       ->capture_default_str();
-  verb.add_option("--top-k", sampling.top_k, "sample among so many tokens; 0 means all")->capture_default_str();
+  verb.add_option("--top-k", sampling.top_k, "sample among so many tokens; 0 means all")
+      ->check(between<std::size_t>(0, 1 << 30))
+      ->capture_default_str();
   verb.add_option("--top-p", sampling.top_p, "sample among the tokens that make up this probability")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(between(0.0, 1.0, Low::excluded))
       ->capture_default_str();
-  verb.add_option("--seed", sampling.seed, "the same seed gives the same text")->capture_default_str();
+  verb.add_option("--seed", sampling.seed, "the same seed gives the same text")
+      ->check(between<std::uint64_t>(0, std::numeric_limits<std::uint64_t>::max()))
+      ->capture_default_str();
 }
 
-Reply sample_reply(const LoadedModel& model, const ReplyOptions& options, std::span<float> logits,
-                   const std::function<bool(Token)>& next, const std::function<void(Token)>& show) {
+std::string_view name(Ended ended) {
+  constexpr std::string_view names[] = {"stop", "length", "context", "interrupted", "output"};
+  return names[static_cast<std::size_t>(ended)];
+}
+
+Result<Reply> sample_reply(const LoadedModel& model, const ReplyOptions& options, std::span<float> logits,
+                           const ReplySteps& steps) {
   Sampler sampler(options.sampling);
   Reply reply;
-  while (reply.tokens.size() < options.max_tokens) {
+  const auto cut = [&](Ended why) {
+    reply.ended = why;
+    return reply;
+  };
+  while (true) {
+    if (steps.interrupted()) return cut(Ended::interrupted);
     const Token token = sampler(logits);
     if (model.tokenizer.ends_turn(token)) {
       reply.end = token;
-      break;
+      return reply;
     }
     reply.tokens.push_back(token);
-    show(token);
-    if (reply.tokens.size() == options.max_tokens || !next(token)) break;
+    reply.last_was_run = false;
+    if (!steps.show(token)) return cut(Ended::output);
+    if (reply.tokens.size() == options.max_tokens) return cut(Ended::length);
+    if (const auto run = steps.next(token); !run) {
+      if (run.error().code != ErrorCode::too_large) return propagate(run);
+      return cut(Ended::context);
+    }
+    reply.last_was_run = true;
   }
-  return reply;
 }
 
-std::function<void(Token)> show_on_terminal(const LoadedModel& model, const Tool& tool) {
-  return [&](Token token) {
-    if (tool.json) return;
-    const auto bytes = model.tokenizer.bytes(token);
-    std::fwrite(bytes.data(), 1, bytes.size(), stdout);
-    std::fflush(stdout);
-  };
+ReplyWriter::ReplyWriter(const Tokenizer& tokenizer, const Tool& tool)
+    : tokenizer_(tokenizer), silent_(tool.json), escapes_(isatty(STDOUT_FILENO) != 0) {}
+
+bool ReplyWriter::show(Token token) {
+  if (silent_) return true;
+  pending_ += tokenizer_.bytes(token);
+  const std::size_t whole = escapes_ ? whole_characters(pending_) : pending_.size();
+  write(std::string_view(pending_).substr(0, whole));
+  pending_.erase(0, whole);
+  return std::fflush(stdout) == 0 && !std::ferror(stdout);
+}
+
+void ReplyWriter::end() {
+  if (silent_) return;
+  write(pending_);
+  pending_.clear();
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void ReplyWriter::write(std::string_view text) {
+  const std::string shown = escapes_ ? escaped(text, Lines::many) : std::string(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
 }
 
 }  // namespace krul::cli

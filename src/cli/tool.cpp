@@ -8,17 +8,20 @@
 #include <iostream>
 #include <sstream>
 
+#include "escaped.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
+#include "number_option.hpp"
 #include "revision.hpp"
+#include "temporary_folder.hpp"
 
 namespace krul::cli {
 
 void Tool::progress(const std::string& text) const {
   if (isatty(STDERR_FILENO)) {
-    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    std::fprintf(stderr, "\r\033[K%s", escaped(text).c_str());
   } else if (!text.empty()) {
-    if (const auto line = lines_.report(text)) std::fprintf(stderr, "%s\n", line->c_str());
+    if (const auto line = lines_.report(escaped(text))) std::fprintf(stderr, "%s\n", line->c_str());
   }
 }
 
@@ -29,16 +32,23 @@ void Tool::end_progress() const {
 
 void Tool::say(const std::string& text) const {
   end_progress();
-  std::fprintf(stderr, "%s\n", text.c_str());
+  std::fprintf(stderr, "%s\n", escaped(text, Lines::many).c_str());
 }
 
 void Tool::print(const Json& object) const {
+  has_printed_ = true;
   std::cout << object.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
 }
 
-void ModelOptions::add_to(CLI::App& verb) {
+void ModelOptions::add_file_to(CLI::App& verb) {
   verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
-  verb.add_option("--threads", threads, "cores to use; 0 means all")->capture_default_str();
+}
+
+void ModelOptions::add_to(CLI::App& verb) {
+  add_file_to(verb);
+  verb.add_option("--threads", threads, "cores to use; 0 means all")
+      ->check(between<std::size_t>(0, 4096))
+      ->capture_default_str();
   verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn, krul or auto")
       ->check(CLI::IsMember({"eigen", "onednn", "krul", "auto"}))
       ->capture_default_str();
@@ -91,8 +101,14 @@ void StoreOptions::add_to(CLI::App& verb) {
       ->default_str((cache_folder() / "conversations").string());
 }
 
+std::filesystem::path StoreOptions::folder() const {
+  return path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path);
+}
+
 FileStore StoreOptions::open(FileStoreOptions how) const {
-  return unwrap(FileStore::open(path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path), how));
+  // What is wrong with it is told when the store is opened.
+  if (how.create && folder().has_parent_path()) static_cast<void>(make_private_folders(folder().parent_path()));
+  return unwrap(FileStore::open(folder(), how));
 }
 
 std::filesystem::path cache_folder() {

@@ -17,7 +17,7 @@ namespace krul::cli {
 
 using Json = nlohmann::ordered_json;
 
-/// Ends the program: one line on standard error (and a JSON object with --json), exit code 1.
+/// Ends the verb: one line on standard error (and a JSON object with --json), exit code 1.
 struct Failure : std::runtime_error {
   explicit Failure(Error why) : std::runtime_error(why.message), error(std::move(why)) {}
   Error error;
@@ -35,18 +35,21 @@ class Tool {
  public:
   bool json = false;
 
-  /// How far a verb is, on standard error. On a terminal the next state overwrites it and "" removes it; anywhere else
-  /// it becomes a line, one in ten seconds.
+  /// How far a verb is, escaped, on standard error. On a terminal the next state overwrites it and "" removes it;
+  /// anywhere else it becomes a line, one in ten seconds.
   void progress(const std::string& text) const;
   /// The verb has ended: what a log lacks of its progress.
   void end_progress() const;
-  /// A line for people on standard error.
+  /// A line or several for people on standard error, escaped but for line feeds.
   void say(const std::string& text) const;
   /// The verb's result: one JSON object on standard output.
   void print(const Json& object) const;
+  /// Whether there was one.
+  [[nodiscard]] bool has_printed() const noexcept { return has_printed_; }
 
  private:
   mutable ProgressLines<> lines_;
+  mutable bool has_printed_ = false;
 };
 
 /// --model, --threads, --kernels, --precision, --cache, --chat-template
@@ -62,6 +65,8 @@ struct ModelOptions {
   void add_to(CLI::App& verb);
   /// --context, for verbs whose conversations have no other bound.
   void add_context_to(CLI::App& verb);
+  /// --model alone
+  void add_file_to(CLI::App& verb);
   /// The file that is meant; ends the program if there is none.
   [[nodiscard]] std::filesystem::path file() const;
   [[nodiscard]] LoadedModel load(const Tool& tool) const;
@@ -72,6 +77,9 @@ struct StoreOptions {
   std::string path;
 
   void add_to(CLI::App& verb);
+  /// The folder that is meant.
+  [[nodiscard]] std::filesystem::path folder() const;
+  /// With all that lies above it, if it is to be made: mode 0700.
   [[nodiscard]] FileStore open(FileStoreOptions how = {}) const;
 };
 
@@ -83,15 +91,6 @@ struct StoreOptions {
 
 /// Ends the program if not all of it can be written.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
-
-/// A folder that goes, with all that is in it, when this does.
-struct TemporaryFolder {
-  std::filesystem::path path;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
 
 [[nodiscard]] Json to_json(const RestoreReport& report);
 

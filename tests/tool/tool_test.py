@@ -10,9 +10,11 @@ import pathlib
 import pty
 import random
 import re
+import resource
 import select
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -383,6 +385,399 @@ class Tool(unittest.TestCase):
                 told.append((tokens, generation))
         answer = self.say("The last message.")
         self.assertEqual(answer["report"]["matched_tokens"] > 0, bool(told))
+
+    # What was shown is not lost, and what is said is true
+
+    def test_output_that_cannot_be_written(self):
+        """A full device and a closed pipe are errors for every verb that prints, in both forms, also at the last flush."""
+        self.say("A first message.")
+        text, talks = self.store / "text", self.talks("talks.jsonl", 1)
+        text.write_text("Some text.")
+        model, store = ["--model", MODEL], ["--store", self.store]
+        verbs = [["chat", *model, *store, "--conversation", "b", "--max-tokens", 3, "--message", "x"], ["generate", *model, "--prompt", "x", "--max-tokens", 3],
+                 ["score", *model, "--text", text], ["bench", "prefill", *model, "--tokens", 16, "--rounds", 1, "--patience", 0],
+                 ["evaluate", *model, "--conversations", talks, "--history", 64, "--new", 16, "--strategies", "load-exact"],
+                 ["list", *store], ["inspect", "a talk", *store], ["verify", *store], ["show", "a talk", *model, *store], ["simulate"]]
+        for verb in [*verbs, *([*verb, "--json"] for verb in verbs), ["--help"], ["chat", "--help"], ["--version"]]:
+            with open("/dev/full", "w") as full:
+                self.is_told(verb, full)
+            reader, writer = os.pipe()
+            os.close(reader)
+            with os.fdopen(writer, "w") as closed:
+                self.is_told(verb, closed)
+        done = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', KRUL, "list", *map(str, store)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("a talk", krul("list", *store)[0])  # and nothing was written into the store instead
+
+    def is_told(self, words, output):
+        done = subprocess.run([KRUL, *map(str, words)], stdout=output, stderr=subprocess.PIPE, text=True, errors="replace", env=ENVIRONMENT, timeout=300)
+        self.assertEqual(done.returncode, 1, (words, done.stderr))
+        self.assertIn("krul: standard output cannot be written", done.stderr, words)
+
+    def test_a_reply_nobody_reads_any_more_is_saved_as_far_as_it_came(self):
+        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.with_context(1 << 16))
+        chat.stdout.read(10)
+        chat.stdout.close()
+        self.assertEqual(chat.wait(timeout=300), 1)
+        self.assertIn("standard output cannot be written", chat.stderr.read())
+        self.assertTrue(self.shown().startswith("x"))
+
+    def with_context(self, context):
+        """The model with another length of context; as it is, if its file has no such number where it is looked for."""
+        data, key = pathlib.Path(MODEL).read_bytes(), b"llama.context_length" + struct.pack("<I", 4)
+        if data.count(key) != 1:
+            return MODEL
+        file, at = self.store.with_suffix(f".{context}.gguf"), data.index(key) + len(key)
+        file.write_bytes(data[:at] + struct.pack("<I", context) + data[at + 4:])
+        return file
+
+    def chat(self, *words, model=MODEL, small=False):
+        """A chat that goes on while the test looks; it can write files of 100 bytes only if small is set."""
+        def prepare():
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore them
+            if small:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        chat = subprocess.Popen([KRUL, *map(str, ["chat", "--model", model, "--store", self.store, "--conversation", "t", *words])], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=ENVIRONMENT, preexec_fn=prepare)
+        self.addCleanup(lambda: [chat.poll() is None and chat.kill(), chat.wait(), *(file.close() for file in (chat.stdin, chat.stdout, chat.stderr))])
+        return chat
+
+    def shown(self, id="t"):
+        """What the user said last, and the reply."""
+        turns = krul_json("show", id, "--model", MODEL, "--store", self.store)["turns"]
+        self.assertEqual([turn["role"] for turn in turns[-2:]], ["user", "assistant"])
+        return turns[-2]["content"] + turns[-1]["content"]
+
+    def test_figures_are_shown_although_their_file_cannot_be_written(self):
+        text, talks = self.store / "text", self.talks("talks.jsonl", 1)
+        text.write_text("Some text.")
+        for words, key in ((["evaluate", "--model", MODEL, "--conversations", talks, "--history", 64, "--new", 16, "--strategies", "load-exact", "--csv", "/dev/full"], "strategies"),
+                           (["score", "--model", MODEL, "--text", text, "--logits", "/dev/full"], "nll"),
+                           (["simulate", "--map", "--geometry", "smollm2-135m", "--hardware", "zen4x2-disk", "--tokens", 256, "--csv", "/dev/full"], "results")):
+            self.assertIn(key, krul_json(*words, expect=1))
+            shown, errors = krul(*words, expect=1)
+            self.assertTrue(shown)
+            self.assertIn("cannot write /dev/full", errors)
+
+    def test_a_full_disk_loses_no_reply(self):
+        self.say("x")  # costs are known
+        expected = krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "u", "--message", "Hello.", "--max-tokens", 8)["reply"]
+        chat = self.chat("--message", "Hello.", "--max-tokens", 8, small=True)
+        reply, errors = chat.communicate(timeout=300)
+        self.assertEqual((chat.returncode, reply), (1, expected + "\n"))
+        self.assertIn("krul: this turn is not saved: ", errors)
+        chat = self.chat("--message", "Hello.", "--max-tokens", 8, "--json", small=True)
+        told = json.loads(chat.communicate(timeout=300)[0])
+        self.assertEqual((chat.returncode, told["reply"], told["saved"], told["error"]["code"]), (1, expected, None, "no_space"))
+        self.assertNotIn("t", [entry["id"] for entry in krul_json("list", "--store", self.store)["conversations"]])
+
+    def test_a_talk_goes_on_after_a_full_disk(self):
+        self.say("x")
+        for room, code in ((100, 1), (-1, 0)):
+            chat = self.chat("--max-tokens", 4, small=True)
+            chat.stdin.write("One.\n")
+            chat.stdin.flush()
+            chat.stdout.readline()
+            resource.prlimit(chat.pid, resource.RLIMIT_FSIZE, (room, -1))  # there may be room again
+            replies, errors = chat.communicate("Two.\nThree.\n", timeout=300)
+            self.assertEqual(chat.returncode, code, errors)
+            self.assertGreaterEqual(replies.count("\n"), 2)
+            self.assertIn("not saved" if code else "", errors)
+        self.assertEqual(krul_json("inspect", "t", "--store", self.store)["id"], "t")
+        self.assertTrue(self.shown().startswith("Three."))
+
+    def test_an_interrupted_reply_is_a_turn_that_was_cut(self):
+        model = self.with_context(1 << 16)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            chat = self.chat("--max-tokens", 100000, "--message", f"By {number}.", model=model)
+            begin = chat.stdout.read(3)
+            chat.send_signal(number)
+            rest, errors = chat.communicate(timeout=300)
+            self.assertEqual(chat.returncode, 128 + number, errors)
+            self.assertIn("interrupted", errors)
+            shown = self.shown()
+            self.assertTrue(shown.startswith(f"By {number}."))
+            self.assertGreater(len(shown), len(f"By {number}."))
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+        again = self.chat("--max-tokens", 2, "--message", "And on.", "--json", model=model)
+        told = json.loads(again.communicate(timeout=300)[0])
+        self.assertEqual((again.returncode, told["ended"], told["report"]["reasons"]), (0, "length", []))
+
+    def test_an_interrupted_reply_in_json(self):
+        words = ["--max-tokens", 100000, "--message", "x", "--json", "--costs", "none"]
+        model, wait_s, code = self.with_context(1 << 16), 0.1, -signal.SIGINT
+        while code == -signal.SIGINT:  # the model was still being loaded
+            chat = self.chat(*words, model=model)
+            time.sleep(wait_s)
+            chat.send_signal(signal.SIGINT)
+            output, code, wait_s = chat.communicate(timeout=300)[0], chat.returncode, 2 * wait_s
+        told = json.loads(output)
+        self.assertEqual((code, told["ended"], told["saved"]["generation"]), (128 + signal.SIGINT, "interrupted", 1))
+
+    def test_a_second_interrupt_ends_at_once(self):
+        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.with_context(1 << 16))
+        chat.stdout.read(3)
+        for _ in range(20):  # the first ones may come while it still looks
+            chat.send_signal(signal.SIGINT)
+        chat.wait(timeout=300)
+        self.assertIn(chat.returncode, (-signal.SIGINT, 128 + signal.SIGINT))
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+
+    def test_an_interrupted_terminal_chat_goes_on(self):
+        terminal, end = pty.openpty()
+        chat = subprocess.Popen([KRUL, *map(str, ["chat", "--model", self.with_context(1 << 16), "--store", self.store, "--conversation", "t", "--max-tokens", "100000", "--costs", "none",
+                                 "--strategy", "load-f16"])], stdin=end, stdout=end, stderr=end, env=ENVIRONMENT, start_new_session=True,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        os.close(end)
+        shown = b""
+
+        def read_until(text):
+            nonlocal shown
+            while text not in shown:
+                self.assertTrue(select.select([terminal], [], [], 60)[0], shown)
+                shown += os.read(terminal, 4096)
+            shown = shown[shown.index(text) + len(text):]
+        for _ in range(2):
+            read_until(b"> ")
+            os.write(terminal, b"Hello.\n")
+            read_until(b"Hello.\r\n")
+            while len(shown) < 8:
+                shown += os.read(terminal, 4096)
+            chat.send_signal(signal.SIGINT)
+            read_until(b"(interrupted")
+        read_until(b"> ")
+        chat.send_signal(signal.SIGINT)  # at the prompt: the end
+        self.assertEqual(chat.wait(timeout=60), 128 + signal.SIGINT)
+        os.close(terminal)
+        self.assertEqual(len(krul_json("show", "t", "--model", MODEL, "--store", self.store)["turns"]), 4)
+
+    def test_why_a_reply_ended(self):
+        self.assertEqual(self.say("x")["ended"], "length")
+        told = krul_json("generate", "--model", MODEL, "--prompt", "x", "--threads", 1, "--max-tokens", 100000)
+        self.assertIn(told["ended"], ("context", "stop"))
+        if told["ended"] == "context":
+            self.assertIn("is full", krul("generate", "--model", MODEL, "--prompt", "x", "--threads", 1, "--max-tokens", 100000)[1])
+
+    def test_a_full_context(self):
+        """By default the reply is cut, and that is told; with shift, the oldest turns go."""
+        words = ["--max-tokens", 100000, "--threads", 1, "--conversation", "full"]
+        full = krul_json("chat", "--model", MODEL, "--store", self.store, "--message", "The first.", *words)
+        if full["ended"] == "stop":
+            self.skipTest("this model ends its reply")
+        self.assertEqual(full["ended"], "context")
+        said = ["chat", "--model", MODEL, "--store", self.store, "--message", "The second.", *words[4:]]
+        self.assertIn("--on-full shift", self.fails(*said))
+        self.assertIn("full", krul("chat", "--model", MODEL, "--store", self.store, "--conversation", "again", "--threads", 1, "--max-tokens", 100000, "--message", "x")[1])
+        shifted = krul_json(*said, "--max-tokens", 5, "--on-full", "shift")
+        self.assertGreater(shifted["left_out_tokens"], 100)
+        self.assertEqual(shifted["ended"], "length")
+        self.assertTrue(self.shown("full").startswith("The second."))
+        self.assertNotIn("The first.", krul_json("show", "full", "--model", MODEL, "--store", self.store)["text"])
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+        self.assertIn("context", self.fails(*said[:6], "word " * 20000, *said[7:], "--on-full", "shift"))
+
+    def test_a_context_that_is_full_in_the_middle_of_a_reply(self):
+        """With shift, the turns before this one go; what is left is what the model has seen."""
+        for attempt in range(10):  # until a reply does not end by itself
+            chat = ["chat", "--model", MODEL, "--store", self.store, "--conversation", attempt, "--on-full", "shift", "--threads", 1]
+            krul_json(*chat, "--message", "The first.", "--max-tokens", 5)
+            told, errors = krul(*chat, "--message", f"Go on, {attempt}.", "--max-tokens", 100000)
+            if "left out" in errors:
+                break
+        else:
+            self.skipTest("this model ends its replies")
+        self.assertIn("is full: the reply was cut", errors)  # once it was alone
+        shown = krul_json("show", attempt, "--model", MODEL, "--store", self.store)
+        self.assertEqual([turn["role"] for turn in shown["turns"] if turn["role"] != "system"], ["user", "assistant"])
+        self.assertEqual(shown["turns"][-2]["content"], f"Go on, {attempt}.")
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+        again = krul_json(*chat, "--message", "Once more.", "--max-tokens", 5)
+        self.assertGreater(again["left_out_tokens"], 0)
+
+    def test_a_conversation_is_shown(self):
+        replies = [self.say(text)["reply"] for text in ("First.", "Second\nline.")]
+        told = krul_json("show", "a talk", "--model", MODEL, "--store", self.store)
+        turns = [turn for turn in told["turns"] if turn["role"] != "system"]
+        self.assertEqual([turn["role"] for turn in turns], ["user", "assistant"] * 2)
+        self.assertEqual([turn["content"] for turn in turns[::2]], ["First.", "Second\nline."])
+        self.assertEqual([turn["content"] for turn in turns[1::2]], [reply.removeprefix("\n") for reply in replies])
+        self.assertIn("Second\nline.", told["text"])
+        text = krul("show", "a talk", "--model", MODEL, "--store", self.store)[0]
+        self.assertIn("user: First.\n", text)
+        self.assertIn("nothing is saved under", self.fails("show", "another", "--model", MODEL, "--store", self.store))
+        self.assertIn("no such directory", self.fails("show", "a talk", "--model", MODEL, "--store", self.store / "nowhere"))
+        self.assertFalse((self.store / "nowhere").exists())
+
+    # Usage
+
+    VERBS = ["chat", "generate", "score", "calibrate", "evaluate", "bench prefill", "bench decode", "bench restore", "bench coding", "bench save", "bench observe",
+             "bench serve", "simulate", "demo", "list", "inspect", "verify", "erase", "show"]
+
+    def options(self, verb, kinds):
+        """The verb's options whose values are of these kinds, as its help names them."""
+        for line in krul(*verb.split(), "--help")[0].splitlines():
+            if found := re.match(r"\s+(--[\w-]+)(?:,--[\w-]+)* (%s)\b" % "|".join(kinds), line):
+                yield found[1], found[2]
+
+    def is_usage(self, words, option):
+        """One line that names the option, in JSON as well."""
+        done = subprocess.run([KRUL, *words, "--json"], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+        self.assertEqual(done.returncode, 1, (words, done.stdout, done.stderr))
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        error = json.loads(done.stdout)["error"]
+        self.assertEqual(error["code"], "invalid_argument")
+        self.assertIn(option, error["message"])
+        return error["message"]
+
+    def test_numbers_out_of_range_are_answered_with_the_range(self):
+        seen = 0
+        for verb in self.VERBS:
+            for option, kind in self.options(verb, ["UINT", "INT", "FLOAT"]):
+                bad = ["nan", "inf", "-inf", "1e400", "99999999999999999999999", "one", "", " ", "1x"]
+                bad += ["-1"] if kind == "UINT" else ["1e300"] if kind == "FLOAT" else ["1000000"]
+                for value in bad:
+                    message = self.is_usage([*verb.split(), f"{option}={value}"], option)
+                    self.assertTrue("no number in its range: " in message or "empty" in message, message)
+                    seen += 1
+        self.assertGreater(seen, 300)
+        for words in (["generate", "--top-p", "0"], ["calibrate", "--tokens", "0"], ["chat", "--max-tokens", "0"], ["simulate", "--prompt", "0"], ["bench", "prefill", "--tokens", "64,0"],
+                      ["simulate", "--load", "1,nan"], ["evaluate", "--limit=-1"], ["generate", "--temperature=-0.5"], ["generate", "--seed", "18446744073709551616"]):
+            self.assertIn("no number in its range: ", self.is_usage(words, [word for word in words if word.startswith("--")][-1].split("=")[0]))
+
+    def test_no_value_may_be_empty(self):
+        for verb in self.VERBS:
+            for option, _ in self.options(verb, ["TEXT", "UINT", "INT", "FLOAT"]):
+                for words in ([option, ""], [option + "="]):
+                    self.is_usage([*verb.split(), *words], option)
+        self.is_usage(["inspect", ""], "conversation")
+
+    def test_other_mistakes_are_one_line_and_json_as_well(self):
+        self.is_usage(["dance"], "dance")
+        self.is_usage([], "subcommand")
+        self.is_usage(["chat"], "--conversation")
+        self.is_usage(["generate", "--prompt", "x", "--precision", "f64"], "--precision")
+        self.is_usage(["list", "--\x1b[2J"], "argument")
+
+    def test_names_and_texts_cannot_command_the_terminal(self):
+        name = "one\ntwo\x1b[2J\u202e"
+        shown = "one\\ntwo\\x1b[2J\\u202e"
+        chat = ["chat", "--model", MODEL, "--store", self.store, "--conversation", name, "--max-tokens", 3, "--message"]
+        krul(*chat, "say \x1b]0;title\x07")
+        found = [krul("list", "--store", self.store), krul("inspect", name, "--store", self.store), krul("show", name, "--model", MODEL, "--store", self.store),
+                 krul(*chat[:-1], "--cache", "f32", "--message", "x", expect=1), krul("inspect", name + "!", "--store", self.store, expect=1),
+                 krul("show", name + "!", "--model", MODEL, "--store", self.store, expect=1), krul("verify", "--store", self.store),
+                 krul("generate", "--model", "no\x1b[2Jmodel", "--prompt", "x", expect=1)]
+        talks = self.store / "talks.jsonl"
+        talks.write_text("".join(json.dumps({"id": name, "source": source, "messages": [{"role": "user", "content": "beans and squash " * 20}]}) + "\n" for source in (name, "b")))
+        found.append(krul("evaluate", "--model", MODEL, "--conversations", talks, "--history", 64, "--new", 16, "--strategies", "load-exact"))
+        found.append(krul("demo", "--model", MODEL, "--conversations", talks, "--count", 1, "--continuation", 2, "--links", "memory", "--patience", 0))
+        for words in found:
+            for text in words:
+                self.assertNotRegex(text, "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
+        for text in (found[0][0], found[1][0], found[3][1], found[8][0], found[9][0]):
+            self.assertIn(shown, text)
+        self.assertIn("\\x1b]0;title\\x07", found[2][0])
+        self.assertEqual(krul_json("list", "--store", self.store)["conversations"][0]["id"], name)
+
+    def test_messages_name_conversations_not_folders(self):
+        self.say("x")
+        folder = next(entry for entry in self.store.iterdir() if len(entry.name) == 32)
+        shutil.move(folder, self.store / "elsewhere")
+        folder.write_text("in its place")
+        message = self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--message", "x")
+        self.assertNotIn(folder.name, message)
+        self.assertIn("a talk", message)
+
+    # The first start
+
+    def first(self, *words, **environment):
+        """A chat where nothing is known of the machine."""
+        env = {key: value for key, value in os.environ.items() if key not in ("KRUL_CACHE", "XDG_CACHE_HOME")} | {key: str(value) for key, value in environment.items()}
+        return subprocess.run([KRUL, *map(str, ["chat", "--model", MODEL, "--conversation", "t", "--max-tokens", "2", "--message", "x", *words])],
+                              capture_output=True, text=True, errors="replace", env=env, timeout=300)
+
+    def test_a_first_start_is_told_bounded_and_private(self):
+        home = self.store / "home"
+        begin = time.monotonic()
+        done = self.first(HOME=home)
+        self.assertLess(time.monotonic() - begin, 60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("measuring this machine once", done.stderr)
+        self.assertIn("--costs none", done.stderr)
+        for folder in (home / ".cache", home / ".cache" / "krul", home / ".cache" / "krul" / "conversations"):
+            self.assertEqual(stat.S_IMODE(folder.stat().st_mode), 0o700, folder)
+        self.assertEqual([len(entry.name) for entry in (home / ".cache" / "krul" / "conversations").iterdir()], [32])
+        self.assertEqual(len(list((home / ".cache" / "krul" / "costs").iterdir())), 1)
+        self.assertNotIn("measuring", self.first(HOME=home).stderr)
+        self.assertNotIn("measuring", self.first("--strategy", "krul-codec", HOME=home).stderr)
+        nested = self.store / "a" / "b"
+        self.assertEqual(self.first("--store", nested, HOME=home).returncode, 0)
+        self.assertEqual([stat.S_IMODE(folder.stat().st_mode) for folder in (nested, nested.parent)], [0o700] * 2)
+
+    def test_costs_can_be_left_out_or_given(self):
+        home, store = self.store / "home", self.store / "talks"
+        done = self.first("--costs", "none", "--store", store, HOME=home)
+        self.assertEqual((done.returncode, "measuring" in done.stderr, home.exists()), (0, False, False), done.stderr)
+        file = krul_json("calibrate", "--machine", "--model", MODEL, "--patience", 0)["file"]
+        done = self.first("--costs", file, "--store", store, HOME=home)
+        self.assertEqual((done.returncode, "measuring" in done.stderr, home.exists()), (0, False, False), done.stderr)
+        done = self.first("--costs", store / "nothing", "--store", store, HOME=home)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("nothing", done.stderr)
+        for strategy in ("recompute", "partial", "krul-paper", "krul-small", "cake", "minicache", "pyramid"):
+            done = self.first("--costs", "none", "--store", store, "--strategy", strategy, HOME=home)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_a_store_of_ones_own_wants_no_home(self):
+        for home in ("/proc/nobody", MODEL):
+            done = self.first("--store", self.store / "talks", HOME=home)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("is not kept", done.stderr)
+        self.assertEqual([len(entry.name) for entry in (self.store / "talks").iterdir()], [32])
+
+    def test_a_killed_first_start_leaves_nothing_for_long(self):
+        home, left = self.store / "home", []
+        for attempt in range(20):
+            chat = subprocess.Popen([KRUL, "chat", "--model", MODEL, "--conversation", "t", "--max-tokens", "2", "--message", "x"], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL, env={**ENVIRONMENT, "KRUL_CACHE": str(home)})
+            while chat.poll() is None and not (left := list(home.glob("conversations/.*"))):
+                time.sleep(0.001)
+            chat.kill()
+            chat.wait()
+            if left:
+                break
+            shutil.rmtree(home)
+        self.assertTrue(left and left[0].exists())
+        self.assertEqual(krul_json("list", env={**ENVIRONMENT, "KRUL_CACHE": str(home)})["conversations"], [])
+        krul("chat", "--model", MODEL, "--conversation", "t", "--max-tokens", "2", "--message", "x", "--costs", "none", env={**ENVIRONMENT, "KRUL_CACHE": str(home)})
+        self.assertEqual(list(home.glob("conversations/.*")), [])
+
+    def test_a_first_start_with_little_context(self):
+        """Measures with what fits; with too little of it, goes on without."""
+        for context in (300, 160, 64, 40):
+            small = self.with_context(context)
+            if small == MODEL:
+                self.skipTest("a model of another architecture")
+            for words in ([], ["--strategy", "partial"], ["--strategy", "krul-paper"]):
+                env = {**ENVIRONMENT, "KRUL_CACHE": str(self.store / f"cache{context}{len(words)}")}
+                told, errors = krul("chat", "--model", small, "--store", self.store / str(context), "--conversation", "t", "--max-tokens", 2, "--message", "x", "--json",
+                                    *words, "--on-full", "shift", env=env)
+                self.assertIn(json.loads(told)["ended"], ("length", "stop", "context"))
+                self.assertEqual("cannot be measured" in errors, context < 64, errors)
+        self.assertIn("64", self.fails("calibrate", "--machine", "--model", self.with_context(40)))
+
+    def test_the_saved_type_of_the_cache_is_taken(self):
+        self.say("A first message.")
+        answer = self.say("And a second.", "--precision", "f32")
+        self.assertGreater(answer["report"]["matched_tokens"], 0)
+        self.assertEqual(answer["run"]["cache"], "f16")
+        krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--message", "x", "--max-tokens", 2, "--cache", "bf16")
+        again = krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--message", "y", "--max-tokens", 2)
+        self.assertEqual(again["run"]["cache"], "bf16")
+        for cache in ("f32", "f16"):
+            self.assertIn("--cache bf16", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--message", "y", "--cache", cache))
 
     # Simulation
 

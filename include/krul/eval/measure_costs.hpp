@@ -114,11 +114,12 @@ class CostMeter {
 };
 
 /// The shapes that costs of computing are learnt from: fronts and prompts of several lengths over several histories.
-[[nodiscard]] inline std::vector<RestoreShape> calibration_shapes(std::size_t longest) {
+/// @param usual  tokens of most prompts; one is four times as long, behind a quarter of the longest history
+[[nodiscard]] inline std::vector<RestoreShape> calibration_shapes(std::size_t longest, std::size_t usual = 32) {
   const std::size_t middle = std::max<std::size_t>(longest / 4, 1), little = std::max<std::size_t>(longest / 16, 1);
-  return {{little, 1, 32},    {little, 0, 32},     {middle, 1, 32},       {middle, 0.5, 32},
-          {middle, 0.25, 32}, {middle, 0.125, 32}, {middle, 0, 1},        {middle, 0, 32},
-          {middle, 0, 128},   {longest, 0, 32},    {longest, 0.0625, 32}, {longest, 0.25, 32}};
+  return {{little, 1, usual},     {little, 0, usual},     {middle, 1, usual},       {middle, 0.5, usual},
+          {middle, 0.25, usual},  {middle, 0.125, usual}, {middle, 0, 1},           {middle, 0, usual},
+          {middle, 0, 4 * usual}, {longest, 0, usual},    {longest, 0.0625, usual}, {longest, 0.25, usual}};
 }
 
 /// What a layer took in one restore: times in the median over the layers but the last, which runs fewer rows.

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace krul::cli {
+
+/// The decimal number that a text holds, and nothing else: neither NaN, nor infinity, nor what its type cannot hold.
+template <class Number>
+requires std::integral<Number> || std::floating_point<Number>
+[[nodiscard]] std::optional<Number> parse_number(std::string_view text) {
+  Number value{};
+  const char* const end = text.data() + text.size();
+  const auto [read, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || read != end) return std::nullopt;
+  if constexpr (std::floating_point<Number>)
+    if (!std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+/// Whether the lower bound of a range belongs to it.
+enum class Low : std::uint8_t { included, excluded };
+
+/// What every option with a number is checked with: numbers from `low` to `high` pass, any other text is answered with
+/// the range, which the help shows, too.
+template <class Number>
+[[nodiscard]] CLI::Validator between(Number low, Number high, Low bound = Low::included) {
+  const auto written = [](Number number) {
+    char text[32];
+    return std::string(text, std::to_chars(text, text + sizeof text, number).ptr);
+  };
+  const std::string range = bound == Low::included ? written(low) + " to " + written(high)
+                                                   : "above " + written(low) + ", at most " + written(high);
+  const auto check = [=](std::string& text) -> std::string {
+    const auto number = parse_number<Number>(text);
+    if (!number || *number > high || *number < low || (bound == Low::excluded && *number == low))
+      return "\"" + text + "\" is no number in its range: " + range;
+    if constexpr (std::integral<Number>) text = written(*number);  // a leading 0 makes nothing octal
+    return {};
+  };
+  return CLI::Validator(check, range);
+}
+
+}  // namespace krul::cli

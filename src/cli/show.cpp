@@ -1,0 +1,61 @@
+#include <cstdio>
+#include <memory>
+
+#include "escaped.hpp"
+#include "krul/model/gguf.hpp"
+#include "krul/store/conversation_key.hpp"
+#include "krul/store/manifest_store.hpp"
+#include "turns.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct ShowOptions {
+  ModelOptions model;
+  StoreOptions store;
+  std::string id;
+};
+
+void show(const ShowOptions& options, const Tool& tool) {
+  auto store = options.store.open({.create = false});
+  const auto loaded = load_manifest(store, unwrap(conversation_folder(options.id)), ManifestCopies::first_valid);
+  if (!loaded && loaded.error().code == ErrorCode::not_found)
+    throw Failure({ErrorCode::not_found, "nothing is saved under \"" + options.id + "\"; krul list shows what is"});
+  const Manifest& manifest = unwrap(loaded).manifest;
+  // The weights are of no use here.
+  const auto file = unwrap(GgufFile::open(options.model.file()));
+  const auto tokenizer = unwrap(Tokenizer::from_gguf(file));
+  if (tokenizer.hash() != manifest.identity.tokenizer)
+    throw Failure({ErrorCode::identity_mismatch, "\"" + options.id +
+                                                     "\" was held with a model of another tokenizer; give that "
+                                                     "model's file as --model"});
+  const std::span<const Token> tokens(manifest.tokens);
+  const auto turns = find_turns(tokens, tokenizer, ChatFormat::from_gguf(file));
+  Json all = Json::array();
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const std::size_t end = i + 1 < turns.size() ? turns[i + 1].begin : tokens.size();
+    const std::string content = content_of(tokens.subspan(turns[i].text, end - turns[i].text), tokenizer);
+    all.push_back({{"role", turns[i].role}, {"content", content}});
+    if (!tool.json)
+      std::printf("%s%s: %s\n", i == 0 ? "" : "\n", std::string(turns[i].role).c_str(),
+                  escaped(content, Lines::many).c_str());
+  }
+  if (tool.json)
+    tool.print({{"id", options.id}, {"tokens", tokens.size()}, {"turns", all}, {"text", tokenizer.decode(tokens)}});
+  else if (turns.empty())
+    std::printf("%s\n", escaped(tokenizer.decode(tokens), Lines::many).c_str());
+}
+
+}  // namespace
+
+void add_show(CLI::App& program, Tool& tool) {
+  auto options = std::make_shared<ShowOptions>();
+  auto* verb = program.add_subcommand("show", "the text of a saved conversation");
+  options->model.add_file_to(*verb);
+  options->store.add_to(*verb);
+  verb->add_option("conversation", options->id, "the conversation's id")->required();
+  verb->callback([options, &tool] { show(*options, tool); });
+}
+
+}  // namespace krul::cli

@@ -1,0 +1,50 @@
+#include "turns.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace krul::cli {
+
+std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
+  struct Mark {
+    std::string_view role;
+    std::vector<Token> tokens;
+  };
+  std::vector<Mark> marks;
+  for (const std::string_view role : {"system", "user", "assistant"}) {
+    marks.push_back({role, tokenizer.encode(chat.render_turn_begin(role), Tokenizer::Special::parse)});
+    // Its end may have been joined with how the content begins.
+    if (marks.back().tokens.size() > 1) marks.back().tokens.pop_back();
+  }
+  std::vector<TalkTurn> turns;
+  for (std::size_t at = 0; at < tokens.size(); ++at)
+    for (const Mark& mark : marks) {
+      const auto rest = tokens.subspan(at);
+      if (mark.tokens.empty() || rest.size() < mark.tokens.size()) continue;
+      if (std::ranges::equal(rest.first(mark.tokens.size()), mark.tokens))
+        turns.push_back({mark.role, at, at + mark.tokens.size()});
+    }
+  return turns;
+}
+
+std::string content_of(std::span<const Token> turn, const Tokenizer& tokenizer) {
+  const auto end = std::ranges::find_if(turn, [&](Token token) { return tokenizer.ends_turn(token); });
+  std::string text = tokenizer.decode(turn.first(static_cast<std::size_t>(end - turn.begin())));
+  if (text.starts_with('\n')) text.erase(0, 1);
+  return text;
+}
+
+std::optional<Shortened> without_oldest(std::span<const Token> tokens, std::span<const std::size_t> users,
+                                        std::size_t most) {
+  for (std::size_t turn = 1; turn < users.size(); ++turn) {
+    const std::size_t left_out = users[turn] - users[0];
+    if (tokens.size() - left_out > most) continue;
+    Shortened shortened{{tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(users[0])}, left_out};
+    const auto rest = tokens.subspan(users[turn]);
+    shortened.tokens.insert(shortened.tokens.end(), rest.begin(), rest.end());
+    return shortened;
+  }
+  return std::nullopt;
+}
+
+}  // namespace krul::cli
