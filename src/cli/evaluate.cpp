@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 
+#include "bench.hpp"
 #include "csv.hpp"
 #include "number_option.hpp"
 #include "verbs.hpp"
@@ -74,6 +75,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
   auto strategies = unwrap(strategies_named(options.strategies));
   auto model = options.model.load(tool);
+  if (options.tasks.empty()) expect_fits(model, options.history + options.fresh + options.greedy);
   if (!options.precisions.empty()) {
     Evaluation run{options, tool, {}, link, std::move(model), {}, {}};
     return evaluate_precision(run);

@@ -1,5 +1,7 @@
 #include "make_profile.hpp"
 
+#include <algorithm>
+
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
 #include "temporary_folder.hpp"
@@ -45,6 +47,10 @@ std::vector<std::vector<Token>> written_texts(LoadedModel& model, const WritingS
 std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const std::vector<Token>> texts,
                                             const CalibrationSettings& settings, const std::filesystem::path& file,
                                             const Tool& tool) {
+  constexpr std::size_t shortest = 64;  // tokens; a shorter text is not looked at
+  if (std::ranges::none_of(texts, [](const auto& text) { return text.size() >= shortest; }))
+    throw Failure({ErrorCode::invalid_argument, "a profile needs a text of " + std::to_string(shortest) +
+                                                    " tokens at least: give longer conversations"});
   const auto outputs = output_matrices(model);
   ProfileData data =
       calibrate_profile(model.backend, {texts, outputs}, model.backend.workers(), settings,

@@ -768,6 +768,16 @@ class Tool(unittest.TestCase):
                 self.assertEqual("cannot be measured" in errors, context < 64, errors)
         self.assertIn("64", self.fails("calibrate", "--machine", "--model", self.with_context(40)))
 
+    def test_what_does_not_fit_is_told(self):
+        """Neither a short context nor short texts are internal errors."""
+        talks, small = self.store / "talks.jsonl", self.with_context(40)
+        talks.write_text(json.dumps({"id": "t", "messages": [{"role": "user", "content": "x"}]}) + "\n")
+        self.assertIn("64 tokens", self.fails("calibrate", "--model", MODEL, "--conversations", talks, "--out", self.store / "p"))
+        for words in (["evaluate"], ["evaluate", "--history", 30, "--new", 8, "--greedy", 8], ["evaluate", "--precisions", "f32"], ["bench", "prefill"], ["bench", "decode"],
+                      ["bench", "restore"], ["bench", "save"], ["bench", "observe"], ["generate", "--prompt", "word " * 50]):
+            if small != MODEL:
+                self.assertIn("context of 40", self.fails(*words, "--model", small))
+
     def test_the_saved_type_of_the_cache_is_taken(self):
         self.say("A first message.")
         answer = self.say("And a second.", "--precision", "f32")
