@@ -3,6 +3,7 @@
 
 #include "escaped.hpp"
 #include "krul/model/gguf.hpp"
+#include "krul/model/model_chat.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "turns.hpp"
@@ -18,24 +19,26 @@ struct ShowOptions {
 };
 
 void show(const ShowOptions& options, const Tool& tool) {
-  auto store = options.store.open({.create = false});
+  auto store = options.store.open({.create = false, .read_only = true});
   const auto loaded = load_manifest(store, unwrap(conversation_folder(options.id)), ManifestCopies::first_valid);
   if (!loaded && loaded.error().code == ErrorCode::not_found)
     throw Failure({ErrorCode::not_found, "nothing is saved under \"" + options.id + "\"; krul list shows what is"});
   const Manifest& manifest = unwrap(loaded).manifest;
   // The weights are of no use here.
   const auto file = unwrap(GgufFile::open(options.model.file()));
-  const auto tokenizer = unwrap(Tokenizer::from_gguf(file));
+  auto tokenizer = unwrap(Tokenizer::from_gguf(file));
   if (tokenizer.hash() != manifest.identity.tokenizer)
     throw Failure({ErrorCode::identity_mismatch, "\"" + options.id +
                                                      "\" was held with a model of another tokenizer; give that "
                                                      "model's file as --model"});
   const std::span<const Token> tokens(manifest.tokens);
-  const auto turns = find_turns(tokens, tokenizer, ChatFormat::from_gguf(file));
+  const auto chat = unwrap(chat_format_of(file, tokenizer, options.model.chat_template));
+  const auto turns = find_turns(tokens, tokenizer, chat);
   Json all = Json::array();
   for (std::size_t i = 0; i < turns.size(); ++i) {
     const std::size_t end = i + 1 < turns.size() ? turns[i + 1].begin : tokens.size();
-    const std::string content = content_of(tokens.subspan(turns[i].text, end - turns[i].text), tokenizer);
+    const auto& format = turns[i].role == "system" ? chat.system : turns[i].role == "user" ? chat.user : chat.assistant;
+    const std::string content = content_of(tokens.subspan(turns[i].text, end - turns[i].text), tokenizer, format);
     all.push_back({{"role", turns[i].role}, {"content", content}});
     if (!tool.json)
       std::printf("%s%s: %s\n", i == 0 ? "" : "\n", std::string(turns[i].role).c_str(),

@@ -11,11 +11,14 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
     std::vector<Token> tokens;
   };
   std::vector<Mark> marks;
-  for (const std::string_view role : {"system", "user", "assistant"}) {
-    marks.push_back({role, tokenizer.encode(chat.render_turn_begin(role), Tokenizer::Special::parse)});
+  const auto add_mark = [&](std::string_view role, const std::string& text) {
+    marks.push_back({role, tokenizer.encode(text, Tokenizer::Special::parse)});
     // Its end may have been joined with how the content begins.
     if (marks.back().tokens.size() > 1) marks.back().tokens.pop_back();
-  }
+  };
+  add_mark("system", chat.system.before);
+  add_mark("user", chat.user.before);
+  add_mark("assistant", chat.assistant.before.empty() ? chat.user.after : chat.assistant.before);
   std::vector<TalkTurn> turns;
   for (std::size_t at = 0; at < tokens.size(); ++at)
     for (const Mark& mark : marks) {
@@ -27,9 +30,10 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
   return turns;
 }
 
-std::string content_of(std::span<const Token> turn, const Tokenizer& tokenizer) {
-  const auto end = std::ranges::find_if(turn, [&](Token token) { return tokenizer.ends_turn(token); });
-  std::string text = tokenizer.decode(turn.first(static_cast<std::size_t>(end - turn.begin())));
+std::string content_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatTurn& format) {
+  const auto end = std::ranges::find_if(tokens, [&](Token token) { return tokenizer.ends_turn(token); });
+  std::string text = tokenizer.decode(tokens.first(static_cast<std::size_t>(end - tokens.begin())));
+  if (!format.after.empty() && text.ends_with(format.after)) text.erase(text.size() - format.after.size());
   if (text.starts_with('\n')) text.erase(0, 1);
   return text;
 }

@@ -20,12 +20,14 @@ struct TalkTurn {
   std::size_t text = 0;   ///< the first token of its content
 };
 
-/// The turns of a conversation, in order, by the tokens that begin them in the model's chat format.
+/// The turns of a conversation, in order, by the tokens that begin them in the model's chat format: those of the role,
+/// or, where nothing stands before a reply, those that end what it answers.
 [[nodiscard]] std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
                                                const ChatFormat& chat);
 
-/// What the turn says, without the tokens that end it.
-[[nodiscard]] std::string content_of(std::span<const Token> turn, const Tokenizer& tokenizer);
+/// What a turn says, without what its format writes around it.
+/// @param tokens  from the first token of its content to the next turn's
+[[nodiscard]] std::string content_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatTurn& format);
 
 /// A conversation without its oldest turns.
 struct Shortened {
