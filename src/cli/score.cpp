@@ -50,7 +50,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     const std::size_t count = std::min(piece, tokens.size() - begin);
     const auto rows = std::span(logits).first(count * vocabulary);
     forward(model.backend, cache, batch, std::span(tokens).subspan(begin, count), rows);
-    if (logits_out)
+    if (logits_out.is_open())
       logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
     for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
       const eval::NextToken next(rows.subspan(row * vocabulary, vocabulary));
@@ -59,7 +59,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
   }
   tool.progress("");
-  logits_out.flush();
+  if (logits_out.is_open()) logits_out.flush();
 
   double sum = 0;
   for (const double value : log_probabilities) sum -= value;

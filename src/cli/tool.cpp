@@ -66,7 +66,7 @@ void ModelOptions::add_to(CLI::App& verb) {
 
 void ModelOptions::add_context_to(CLI::App& verb) {
   verb.add_option("--context", context, "longest conversation in tokens; without it, as long as the model's file says")
-      ->check(CLI::PositiveNumber);
+      ->check(between<std::size_t>(1, 1 << 30));
 }
 
 std::filesystem::path ModelOptions::file() const {

@@ -13,6 +13,8 @@
 #include "krul/backend/grown_cache.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
+#include "krul/conversation/conversation_options.hpp"
+#include "krul/conversation/detail/observed_turn.hpp"
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/conversation/take_over.hpp"
@@ -21,28 +23,10 @@
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"
-#include "krul/similarity/observe.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 
 namespace krul {
-
-/// How a conversation is kept and brought back.
-struct ConversationOptions {
-  AnyRowCodec codec{Int8Codec{}};               ///< for rows that are saved from now on; rows already saved keep theirs
-  std::shared_ptr<const Profile> profile = {};  ///< of the model: codes rows in groups of layers in place of the codec,
-                                                ///< and reads those that were; without it they are recomputed
-  StepScale step = {};                          ///< with a profile: how coarsely
-  std::string strategy = "krul";                ///< recorded with what is saved
-  std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;                     ///< most tokens of the live cache, which grows; 0: the model's context
-  std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
-  std::size_t threads = 1;          ///< that code and decode, unless the model lends its own team
-  bool read_only = false;           ///< never saves, and needs no lock
-  bool recompute = false;  ///< of a state that other weights saved, take the tokens and compute their rows anew
-                           ///< where they are needed; what is saved stays as it is until the next save
-  std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
-};
 
 /// One conversation: its live cache while it is active, its saved state while it is not.
 ///
@@ -176,46 +160,6 @@ class Conversation {
   Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits, O& observer);
   template <AttentionObserver O>
   Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits, O& observer);
-
-  /// Tells an observer what is new to it, and the statistics of what is not.
-  template <AttentionObserver O>
-  void begin_observing(O& observer, std::size_t matched, bool was_restored) const {
-    if constexpr (TokenwiseObserver<O>) {
-      if constexpr (requires(const AttentionStatistics& statistics) { observer.load(statistics); }) {
-        const auto saved = parse_attention_statistics(manifest_.statistics);
-        if (was_restored && matched == manifest_.rows && saved && saved->layers == model_->geometry().layers &&
-            saved->query_heads == model_->geometry().query_heads)
-          observer.load(*saved);
-      }
-      observer.observe_from(static_cast<Position>(matched));
-    }
-  }
-  /// How many of the new tokens go through the model at once.
-  template <AttentionObserver O>
-  [[nodiscard]] static std::size_t tokens_at_once(const O& observer, std::size_t count, std::size_t rows) {
-    if constexpr (TokenwiseObserver<O>) return std::min(count, std::max(rows, observer.block_rows()));
-    return count;
-  }
-  /// Runs tokens behind the cache's end, in pieces that suit the observer.
-  template <AttentionObserver O>
-  void run(typename B::Cache& cache, std::span<const Token> tokens, std::span<float> logits, O& observer) {
-    auto batch = model_->make_batch();
-    if constexpr (TokenwiseObserver<O>) {
-      observed_prefill(*model_, cache, batch, tokens, logits, observer);
-    } else {
-      prefill(*model_, cache, batch, tokens, logits);
-    }
-  }
-
-  template <AttentionObserver O>
-  using ObserverOf = std::conditional_t<std::same_as<O, NullObserver>, NullObserver, ObserverRef<O>>;
-  template <AttentionObserver O>
-  static ObserverOf<O> observer_of(O& observer) {
-    if constexpr (std::same_as<O, NullObserver>)
-      return {};
-    else
-      return {&observer};
-  }
 
   /// How to restore token by token, if that is what the policy wants.
   std::optional<TokenSplit> token_split(const RestoreSizes& sizes) const {
@@ -355,9 +299,9 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
-  begin_observing(observer, report.matched, false);
+  detail::begin_observing(observer, report.matched, model_->geometry(), {});
   make_room(tokens.size());
-  run(*cache_, tokens.subspan(report.matched), logits, observer);
+  detail::run_observed(*model_, *cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.cores_s = seconds(clock_.now() - start);
   return report;
 }
@@ -373,16 +317,18 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   typename B::Cache fresh = model_->make_cache(room_for(tokens.size()));
   RestoreReport report;
   TimePoint prepared = start;
-  begin_observing(observer, matched, true);
+  detail::begin_observing(
+      observer, matched, model_->geometry(),
+      matched == manifest_.rows ? std::span<const std::byte>(manifest_.statistics) : std::span<const std::byte>{});
   if (matched == 0) {
-    run(fresh, tokens, logits, observer);
+    detail::run_observed(*model_, fresh, tokens, logits, observer);
     report.cores_s = seconds(clock_.now() - start);
   } else {
     // An observer may want fewer rows at once than the prompt has; the rest follows behind the restore.
-    const std::size_t prompt = tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
+    const std::size_t prompt = detail::tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
     const std::span<float> unwanted = end == tokens.size() ? logits : logits.first(model_->geometry().vocabulary);
     const RestoreSizes sizes = restore_sizes(manifest_, matched, prompt);
-    const RestoreJob<B, S, C, ObserverOf<O>> job{
+    const RestoreJob<B, S, C, detail::ObserverOf<O>> job{
         .model = *model_,
         .store = *store_,
         .cache = fresh,
@@ -395,7 +341,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
         .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
         .profile = options_.profile,
         .clock = clock_,
-        .observer = observer_of(observer)};
+        .observer = detail::observer_of(observer)};
     const auto split = token_split(sizes);
     prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);
@@ -405,7 +351,7 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
       report.predicted = predict(job.plan, sizes, *options_.costs);
       report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
     }
-    if (end < tokens.size()) run(fresh, tokens.subspan(end), logits, observer);
+    if (end < tokens.size()) detail::run_observed(*model_, fresh, tokens.subspan(end), logits, observer);
   }
   for (const std::string& profile : missing_profiles(manifest_, matched, options_.profile.get()))
     report.reasons.push_back("rows were coded with " + profile +

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+
+#include "krul/backend/forward.hpp"
+#include "krul/core/geometry.hpp"
+#include "krul/core/tokens.hpp"
+#include "krul/similarity/attention_statistics.hpp"
+#include "krul/similarity/observe.hpp"
+
+namespace krul::detail {
+
+// A turn of a conversation with an observer of attention, or with none.
+
+/// Tells an observer that it sees tokens from `matched` on, and what was seen of those before.
+/// @param statistics  as they were saved with them; empty if none were, or they are of other tokens
+template <AttentionObserver O>
+void begin_observing(O& observer, std::size_t matched, const Geometry& geometry,
+                     std::span<const std::byte> statistics) {
+  if constexpr (TokenwiseObserver<O>) {
+    if constexpr (requires(const AttentionStatistics& seen) { observer.load(seen); }) {
+      const auto saved = parse_attention_statistics(statistics);
+      if (saved && saved->layers == geometry.layers && saved->query_heads == geometry.query_heads)
+        observer.load(*saved);
+    }
+    observer.observe_from(static_cast<Position>(matched));
+  }
+}
+
+/// How many of the new tokens go through the model at once.
+template <AttentionObserver O>
+[[nodiscard]] std::size_t tokens_at_once(const O& observer, std::size_t count, std::size_t rows) {
+  if constexpr (TokenwiseObserver<O>) return std::min(count, std::max(rows, observer.block_rows()));
+  return count;
+}
+
+/// Runs tokens behind the cache's end, in pieces that suit the observer.
+template <ModelBackend B, AttentionObserver O>
+void run_observed(B& model, typename B::Cache& cache, std::span<const Token> tokens, std::span<float> logits,
+                  O& observer) {
+  auto batch = model.make_batch();
+  if constexpr (TokenwiseObserver<O>) {
+    observed_prefill(model, cache, batch, tokens, logits, observer);
+  } else {
+    prefill(model, cache, batch, tokens, logits);
+  }
+}
+
+template <AttentionObserver O>
+using ObserverOf = std::conditional_t<std::same_as<O, NullObserver>, NullObserver, ObserverRef<O>>;
+
+template <AttentionObserver O>
+[[nodiscard]] ObserverOf<O> observer_of(O& observer) {
+  if constexpr (std::same_as<O, NullObserver>)
+    return {};
+  else
+    return {&observer};
+}
+
+}  // namespace krul::detail
