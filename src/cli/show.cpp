@@ -56,6 +56,7 @@ void add_show(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<ShowOptions>();
   auto* verb = program.add_subcommand("show", "the text of a saved conversation");
   options->model.add_file_to(*verb);
+  options->model.add_template_to(*verb);
   options->store.add_to(*verb);
   verb->add_option("conversation", options->id, "the conversation's id")->required();
   verb->callback([options, &tool] { show(*options, tool); });

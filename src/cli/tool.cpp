@@ -44,6 +44,11 @@ void ModelOptions::add_file_to(CLI::App& verb) {
   verb.add_option("--model", path, "GGUF file; without it, the one that scripts/fetch_models brought");
 }
 
+void ModelOptions::add_template_to(CLI::App& verb) {
+  verb.add_option("--chat-template", chat_template, "family of the model's chat template, in place of its own")
+      ->check(CLI::IsMember(chat_families()));
+}
+
 void ModelOptions::add_to(CLI::App& verb) {
   add_file_to(verb);
   verb.add_option("--threads", threads, "cores to use; 0 means all")
@@ -60,8 +65,7 @@ void ModelOptions::add_to(CLI::App& verb) {
       ->check(CLI::IsMember({"f32", "f16", "bf16", "auto"}))
       ->capture_default_str();
 
-  verb.add_option("--chat-template", chat_template, "family of the model's chat template, in place of its own")
-      ->check(CLI::IsMember(chat_families()));
+  add_template_to(verb);
 }
 
 void ModelOptions::add_context_to(CLI::App& verb) {

@@ -67,6 +67,8 @@ struct ModelOptions {
   void add_context_to(CLI::App& verb);
   /// --model alone
   void add_file_to(CLI::App& verb);
+  /// --chat-template alone
+  void add_template_to(CLI::App& verb);
   /// The file that is meant; ends the program if there is none.
   [[nodiscard]] std::filesystem::path file() const;
   [[nodiscard]] LoadedModel load(const Tool& tool) const;

@@ -16,9 +16,14 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
     // Its end may have been joined with how the content begins.
     if (marks.back().tokens.size() > 1) marks.back().tokens.pop_back();
   };
-  add_mark("system", chat.system.before);
+  const std::string& reply = chat.assistant.before.empty() ? chat.user.after : chat.assistant.before;
+  const auto is_of_letters = [&](const std::string& text) {
+    return tokenizer.encode(text, Tokenizer::Special::parse) == tokenizer.encode(text, Tokenizer::Special::as_text);
+  };
+  if (is_of_letters(chat.user.before) || is_of_letters(reply)) return {};
+  if (!is_of_letters(chat.system.before)) add_mark("system", chat.system.before);
   add_mark("user", chat.user.before);
-  add_mark("assistant", chat.assistant.before.empty() ? chat.user.after : chat.assistant.before);
+  add_mark("assistant", reply);
   std::vector<TalkTurn> turns;
   for (std::size_t at = 0; at < tokens.size(); ++at)
     for (const Mark& mark : marks) {

@@ -21,7 +21,8 @@ struct TalkTurn {
 };
 
 /// The turns of a conversation, in order, by the tokens that begin them in the model's chat format: those of the role,
-/// or, where nothing stands before a reply, those that end what it answers.
+/// or, where nothing stands before a reply, those that end what it answers. None where a role begins with letters
+/// alone: what people write may hold the same letters.
 [[nodiscard]] std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
                                                const ChatFormat& chat);
 

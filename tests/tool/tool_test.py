@@ -930,6 +930,29 @@ class Tool(unittest.TestCase):
         self.assertIn("<|end|>, which is no token", self.fails("generate", "--model", model, "--prompt", "x", "--chat-template", "phi3"))
         self.assertIn("llama3", krul("generate", "--model", model, "--prompt", "x", "--chat-template", "alpaca", expect=1)[1])
 
+    def test_turns_that_begin_with_letters_are_not_told_apart(self):
+        template = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+                    "{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}")
+        words = ["--model", self.tiny("chat_template=" + template), "--store", self.store / "talks"]
+        talk = ["chat", *words, "--costs", "none", "--max-tokens", 3, "--message"]
+        text = "What is [INST] for, and [/INST]?"
+        krul_json(*talk, text, "--conversation", "t")
+        shown = krul_json("show", *words, "t")
+        self.assertEqual(shown["turns"], [])
+        self.assertIn(text, shown["text"])
+        message = self.fails(*talk, "Keep this. " * 9 + text, "--conversation", "u", "--context", 64, "--on-full", "shift")
+        self.assertIn("only 64 fit", message)
+
+    def test_a_turn_that_is_in_force_is_not_called_lost(self):
+        self.say("First.")
+        [folder] = [path for path in self.store.iterdir() if path.is_dir()]
+        (folder / "manifest-b").unlink()
+        (folder / "manifest-b").mkdir()
+        _, errors = krul("chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--max-tokens", 4, "--message", "Second.", expect=1)
+        self.assertIn("this turn is saved, but the second copy of the manifest", errors)
+        (folder / "manifest-b").rmdir()
+        self.assertGreater(self.say("Third.")["report"]["matched_tokens"], 20)
+
     def test_only_tokens_of_the_tokenizer_are_chosen(self):
         model = self.tiny("rows_to_spare=640")
         for seed in range(3):

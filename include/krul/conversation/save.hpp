@@ -239,7 +239,7 @@ tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, 
                                            Error why) {
   const auto in_force = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
   const bool none = !in_force && in_force.error().code == ErrorCode::not_found;
-  if (in_force && in_force->manifest == next) {
+  if (in_force && in_force->manifest.generation == next.generation) {  // under the lock nobody else writes
     why.message =
         "saved, but the second copy of the manifest is still that of the save before, and nothing old is "
         "erased until a save succeeds: " +

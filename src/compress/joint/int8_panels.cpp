@@ -43,15 +43,14 @@ Int8Panels Int8Panels::rounded(std::size_t depth, std::size_t columns, std::span
                                std::span<const float> offsets) {
   expects(values.size() == depth * columns && offsets.size() == columns,
           "Int8Panels: the values are not [depth, columns], or the offsets not [columns]");
-  std::vector<float> largest(columns);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    largest[i % columns] = std::max(largest[i % columns], std::abs(values[i]));
+  std::vector<float> most(columns);
+  for (std::size_t i = 0; i < values.size(); ++i) most[i % columns] = std::max(most[i % columns], std::abs(values[i]));
   std::vector<std::int8_t> steps(values.size());
   for (std::size_t i = 0; i < values.size(); ++i)
-    if (const float most = largest[i % columns]; most > 0)
-      steps[i] = static_cast<std::int8_t>(std::nearbyint(values[i] / most * 127));
+    if (const float of_column = most[i % columns]; of_column > 0)
+      steps[i] = static_cast<std::int8_t>(std::nearbyint(values[i] / of_column * 127));
   Int8Panels panels(depth, columns, steps);
-  for (std::size_t column = 0; column < columns; ++column) panels.scales_[column] = largest[column] / 127;
+  for (std::size_t column = 0; column < columns; ++column) panels.scales_[column] = most[column] / 127;
   std::copy(offsets.begin(), offsets.end(), panels.offsets_.begin());
   return panels;
 }
