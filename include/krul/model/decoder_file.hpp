@@ -59,8 +59,8 @@ struct DecoderFile {
 /// @throws PreconditionError as read_rows, or if the tensor's type has no such blocks
 [[nodiscard]] Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span<FourBitBlock> out);
 
-/// XXH3-128 of the whole file, of several files that of their hashes; 32 hexadecimal digits: what named the weights in an
-/// Identity before weights_identity did.
+/// XXH3-128 of the whole file, of several files that of their hashes; 32 hexadecimal digits: what named the weights in
+/// an Identity before weights_identity did.
 [[nodiscard]] std::string weights_hash(const GgufFile& file);
 
 }  // namespace krul

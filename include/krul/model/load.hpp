@@ -19,7 +19,7 @@ struct CpuOptions {
   KernelChoice kernels = KernelChoice::automatic;
   std::optional<Precision> precision = {};  ///< none: the fastest that the kernels and the processor have
   ElementType cache_type = ElementType::f16;
-  std::size_t context = 0;  ///< longest conversation in tokens; 0: what the file says
+  std::size_t context = 0;         ///< longest conversation in tokens; 0: what the file says
   std::string chat_template = {};  ///< one of chat_families() in place of the file's own; empty: the file's
 };
 
