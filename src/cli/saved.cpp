@@ -43,18 +43,6 @@ FileStore open_for_reading(const SavedOptions& options) {
   return options.store.open({.create = false, .read_only = true});
 }
 
-Failure nothing_saved(const std::string& id) {
-  return Failure({ErrorCode::not_found, "nothing is saved under \"" + id + "\"; krul list shows what is"});
-}
-
-/// Names of files that writers left in a folder who died while they wrote.
-std::vector<std::string> dead_writes_in(FileStore& store, const std::string& folder) {
-  std::vector<std::string> names;
-  for (const std::string& key : store.dead_writes())
-    if (key.starts_with(folder + "/")) names.push_back(key.substr(folder.size() + 1));
-  return names;
-}
-
 Json summary(const Manifest& manifest) {
   return {{"id", manifest.conversation},
           {"tokens", manifest.tokens.size()},
@@ -181,7 +169,7 @@ Verified verify_folder(FileStore& store, const std::string& folder) {
     found.report = fail(ErrorCode::corrupt, std::string("it cannot be read: ") + error.what());
   }
   if (found.report) found.leftovers = found.report->leftovers;
-  for (std::string& name : dead_writes_in(store, folder)) found.leftovers.push_back(std::move(name));
+  for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
   return found;
 }
 
@@ -246,7 +234,7 @@ void erase(const SavedOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false});
   const auto folder = folder_of(options.id);
   // Whatever is there can be erased: a damaged conversation, and what an erase left that was cut off.
-  if (unwrap(store.list(folder)).empty() && dead_writes_in(store, folder).empty()) throw nothing_saved(options.id);
+  if (unwrap(store.list(folder)).empty() && store.dead_writes(folder).empty()) throw nothing_saved(options.id);
   const auto lock = unwrap(store.lock(folder));
   unwrap(erase_conversation(store, folder));
   if (tool.json) tool.print({{"erased", options.id}});

@@ -21,8 +21,7 @@ struct ShowOptions {
 void show(const ShowOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false, .read_only = true});
   const auto loaded = load_manifest(store, unwrap(conversation_folder(options.id)), ManifestCopies::first_valid);
-  if (!loaded && loaded.error().code == ErrorCode::not_found)
-    throw Failure({ErrorCode::not_found, "nothing is saved under \"" + options.id + "\"; krul list shows what is"});
+  if (!loaded && loaded.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
   const Manifest& manifest = unwrap(loaded).manifest;
   // The weights are of no use here.
   const auto file = unwrap(GgufFile::open(options.model.file()));

@@ -181,6 +181,10 @@ Json describe_run(const LoadedModel& model) {
           {"revision", revision()}};
 }
 
+Failure nothing_saved(const std::string& id) {
+  return Failure({ErrorCode::not_found, "nothing is saved under \"" + id + "\"; krul list shows what is"});
+}
+
 std::string human_bytes(double bytes) {
   char text[32];
   if (bytes >= 1e6) {

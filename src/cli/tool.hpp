@@ -96,6 +96,9 @@ void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 [[nodiscard]] Json to_json(const RestoreReport& report);
 
+/// What verbs say of an id that is not there.
+[[nodiscard]] Failure nothing_saved(const std::string& id);
+
 /// The model's chat format; ends the program if krul has none for it.
 [[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);
 

@@ -7,18 +7,15 @@
 
 #include "krul/core/finite.hpp"
 #include "krul/core/half.hpp"
+#include "plausible.hpp"
 
 namespace krul {
 namespace {
 
-constexpr float largest_value = 65504;         // of f16; what a row may hold, and a step may change
+using detail::all_below, detail::largest_value;
+
 constexpr float largest_factor = 1e9F;         // of weights and predictions, either way
 constexpr float longest_column = 1 + 0x1p-6F;  // 1, rounded to bf16 or int8
-
-/// Written so that NaN fails, too.
-bool all_below(std::span<const float> values, float limit) {
-  return std::all_of(values.begin(), values.end(), [&](float value) { return std::abs(value) <= limit; });
-}
 
 /// What is wrong with a tensor; nothing if all is well.
 std::string wrong_with(const TensorTransform& tensor, const Profile::Tensor& packed) {

@@ -1,13 +1,12 @@
 #include "krul/model/decoder_file.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <initializer_list>
 #include <unordered_set>
 
+#include "content_hash.hpp"
 #include "decoder_keys.hpp"
 #include "krul/model/dequantize.hpp"
 #include "quoted.hpp"
@@ -200,16 +199,9 @@ Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span
 }
 
 std::string weights_hash(const GgufFile& file) {
-  const auto digits = [](const void* bytes, std::size_t size) -> std::string {
-    const XXH128_hash_t hash = XXH3_128bits(bytes, size);
-    char text[33];
-    std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
-                  static_cast<unsigned long long>(hash.low64));
-    return text;
-  };
-  std::string all = digits(file.bytes().data(), file.bytes().size());
-  for (const auto& more : file.more_files()) all += digits(more.bytes().data(), more.bytes().size());
-  return file.more_files().empty() ? all : digits(all.data(), all.size());
+  std::string all = content_hash(file.bytes());
+  for (const auto& more : file.more_files()) all += content_hash(more.bytes());
+  return file.more_files().empty() ? all : content_hash(all);
 }
 
 }  // namespace krul

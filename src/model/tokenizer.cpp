@@ -1,10 +1,9 @@
 #include "krul/model/tokenizer.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <limits>
 
+#include "content_hash.hpp"
 #include "quoted.hpp"
 
 namespace krul {
@@ -83,14 +82,7 @@ std::string hash_of(const Vocabulary& vocabulary) {
   add_number(vocabulary.merges.size());
   for (const auto merge : vocabulary.merges) add_text(merge);
 
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(content.data(), content.size()));
-  std::string text;
-  for (const unsigned char byte : canonical.digest) {
-    text += "0123456789abcdef"[byte >> 4];
-    text += "0123456789abcdef"[byte & 15];
-  }
-  return text;
+  return content_hash(content);
 }
 
 }  // namespace

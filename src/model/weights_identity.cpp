@@ -1,7 +1,5 @@
 #include "krul/model/weights_identity.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -9,15 +7,10 @@
 #include <map>
 #include <vector>
 
+#include "content_hash.hpp"
+
 namespace krul {
 namespace {
-
-std::string hexadecimal_of(XXH128_hash_t hash) {
-  char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
-  return text;
-}
 
 /// Said by the geometry and the tensors' shapes already.
 bool is_said_elsewhere(std::string_view key) {
@@ -44,7 +37,7 @@ std::string meaning_of(const GgufFile& file, std::string_view key) {
   if (const auto integers = file.integer_array(key)) {
     for (const auto value : *integers) text += std::to_string(value) + ",";
   } else if (!bytes.empty()) {
-    text = hexadecimal_of(XXH3_128bits(bytes.data(), bytes.size()));
+    text = content_hash(bytes);
   }
   return text;
 }
@@ -72,7 +65,7 @@ std::map<std::string, std::string> meaning_of_tensors(const GgufFile& file) {
   for (const GgufTensor& tensor : file.tensors()) {
     std::string text = std::to_string(static_cast<std::uint32_t>(tensor.type));
     for (const auto extent : tensor.shape) text += "," + std::to_string(extent);
-    text += " " + hexadecimal_of(XXH3_128bits(tensor.data.data(), tensor.data.size()));
+    text += " " + content_hash(tensor.data);
     meaning[std::string(tensor.name)] = std::move(text);
   }
   const auto embedding = meaning.find("token_embd.weight"), output = meaning.find("output.weight");
@@ -92,7 +85,7 @@ std::string weights_identity(const GgufFile& file, std::string_view architecture
   };
   add(meaning_of_keys(file, architecture));
   add(meaning_of_tensors(file));
-  return hexadecimal_of(XXH3_128bits(content.data(), content.size()));
+  return content_hash(content);
 }
 
 }  // namespace krul

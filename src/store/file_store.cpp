@@ -449,9 +449,14 @@ std::vector<std::string> FileStore::dead_writes() {
   });
   std::sort(folders.begin(), folders.end());
   for (const std::string& folder : folders)
-    if (const Descriptor opened = open_folder(*directory_, folder); opened.is_open())
-      for (const std::string& name : dead_temporaries(opened.get())) keys.push_back(folder + "/" + name);
+    for (const std::string& name : dead_writes(folder)) keys.push_back(folder + "/" + name);
   return keys;
+}
+
+std::vector<std::string> FileStore::dead_writes(const std::string& folder) {
+  expects(is_store_folder(folder), "FileStore::dead_writes: not a folder");
+  const Descriptor opened = open_folder(*directory_, folder);
+  return opened.is_open() ? dead_temporaries(opened.get()) : std::vector<std::string>{};
 }
 
 FileStore::Lock::~Lock() {

@@ -66,6 +66,9 @@ class FileStore {
   /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the
   /// folder's lock removes them.
   [[nodiscard]] std::vector<std::string> dead_writes();
+  /// Names of those of one folder; none if there is no such folder.
+  /// @throws PreconditionError if `folder` is not one
+  [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder);
   [[nodiscard]] StoreCapabilities capabilities() const noexcept {
     return {.durable = options_.durability == Durability::full, .shared = true};
   }

@@ -92,8 +92,8 @@ struct JointLoops {
                    MutableFloats as_coded);
   /// The rotary embedding, or its inverse.
   void (*turn)(const TurnedHeads& heads, bool back);
-  /// to += sign * values; each [n].
-  void (*add)(float* to, const float* values, float sign, std::size_t n);
+  /// to -= values; each [n].
+  void (*subtract)(float* to, const float* values, std::size_t n);
 };
 
 /// There is a specialisation for each level that has code of its own.

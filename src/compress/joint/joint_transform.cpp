@@ -177,7 +177,7 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
         const auto row = values.subspan(token * stride + layer * width, width);
         to_float(geometry.cache_type, bytes.subspan((token + apart) * row_bytes, row_bytes), row);
         if (side.keys) rotation.turn_back(token, row, geometry.head_dim);
-        loops.add(row.data(), &side.tensor.mean[layer * width], -1, width);
+        loops.subtract(row.data(), &side.tensor.mean[layer * width], width);
       }
     }
     detail::multiply_heads(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride},

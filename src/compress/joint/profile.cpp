@@ -1,12 +1,12 @@
 #include "krul/compress/joint/profile.hpp"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
 
+#include "../plausible.hpp"
 #include "head_products.hpp"
 #include "krul/compress/profile_numbers.hpp"
 #include "krul/core/byte_io.hpp"
@@ -166,16 +166,12 @@ std::vector<float> unweighted(const std::vector<float>& rows, std::span<const fl
   return result;
 }
 
-/// Whether rows [scales.size(), n], each times its scale, are no larger than a half can hold, or NaN.
-bool are_plausible(std::span<const float> rows, std::span<const float> scales) {
-  constexpr float largest_half = 65504;
+/// all_below of rows [scales.size(), n], each times its scale.
+bool all_scaled_below(std::span<const float> rows, std::span<const float> scales, float limit) {
   const std::size_t n = rows.size() / std::max<std::size_t>(scales.size(), 1);
   for (std::size_t i = 0; i < rows.size(); ++i)
-    if (!(std::abs(rows[i] * scales[i / n]) <= largest_half)) return false;
+    if (!(std::abs(rows[i] * scales[i / n]) <= limit)) return false;
   return true;
-}
-bool are_plausible(std::span<const float> values) {
-  return are_plausible(values, std::array{1.0F});
 }
 
 Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, std::size_t head_dim,
@@ -203,7 +199,8 @@ Result<Profile::Tensor> pack(const TensorTransform& from, std::size_t blocks, st
   to.wide_synthesis = unweighted(to.wide, unweights, head_dim);
   const auto synthesis =
       unweighted(std::vector<float>(from.narrow_basis.begin(), from.narrow_basis.end()), unweights, head_dim);
-  if (!are_plausible(to.wide_synthesis) || !are_plausible(synthesis, to.scales))
+  if (!detail::all_below(to.wide_synthesis, detail::largest_value) ||
+      !all_scaled_below(synthesis, to.scales, detail::largest_value))
     return damaged("a step moves a value by more than a cache holds");
   to.synthesis = Int8Panels::rounded(to.scales.size(), n, synthesis, to.mean);
   to.prediction_scales = from.prediction_scales;

@@ -223,10 +223,10 @@ void turn(const TurnedHeads& heads, bool back) {
   }
 }
 
-void add(float* to, const float* values, float sign, std::size_t n) {
+void subtract(float* to, const float* values, std::size_t n) {
   std::size_t i = 0;
-  for (; i + lane_count <= n; i += lane_count) store(load(to + i) + load(values + i) * sign, to + i);
-  for (; i < n; ++i) to[i] += values[i] * sign;
+  for (; i + lane_count <= n; i += lane_count) store(load(to + i) - load(values + i), to + i);
+  for (; i < n; ++i) to[i] -= values[i];
 }
 
 constexpr JointLoops loops{.level = InstructionLevel::KRUL_LEVEL,
@@ -237,7 +237,7 @@ constexpr JointLoops loops{.level = InstructionLevel::KRUL_LEVEL,
                            .dequantise = dequantise,
                            .quantise = quantise,
                            .turn = turn,
-                           .add = add};
+                           .subtract = subtract};
 
 }  // namespace
 

@@ -150,6 +150,9 @@ TEST_CASE("what writers left behind who died is listed, and what is being writte
   const int alive = ::open((fixture.path / folder_a / ".new-alive").c_str(), O_RDONLY | O_CLOEXEC);
   REQUIRE(::flock(alive, LOCK_EX) == 0);
   CHECK(fixture.store.dead_writes() == std::vector<std::string>{folder_b + "/.new-1-2"});
+  CHECK(fixture.store.dead_writes(folder_b) == std::vector<std::string>{".new-1-2"});
+  CHECK(fixture.store.dead_writes(std::string(32, 'e')).empty());
+  CHECK_THROWS_AS((void)fixture.store.dead_writes("no folder"), PreconditionError);
   ::close(alive);
   CHECK(fixture.store.dead_writes().size() == 2);
   { const auto lock = fixture.store.lock(folder_b).value(); }

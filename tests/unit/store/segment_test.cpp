@@ -44,13 +44,23 @@ TEST_CASE("a segment's name is legal and depends on generation and content") {
   CHECK(one.name(UINT64_MAX).size() == 8 + 20 + 1 + 8);
 }
 
-TEST_CASE("saves append: closed blocks stay, the tail is written again, unused objects are forgotten") {
+namespace {
+
+/// Of 20 tokens of which nothing is saved: two layers, blocks of four, one plan.
+Manifest empty_manifest() {
   Manifest manifest;
   manifest.conversation = "c";
   manifest.layers = 2;
   manifest.block = 4;
   manifest.plans.emplace_back();
   manifest.tokens.assign(20, 1);
+  return manifest;
+}
+
+}  // namespace
+
+TEST_CASE("saves append: closed blocks stay, the tail is written again, unused objects are forgotten") {
+  Manifest manifest = empty_manifest();
   enter_segment(manifest, some_segment({2, 0, 2}, 1), "segment-1-a", 6);  // block 0, and half of block 1
   const Manifest first = manifest;
   REQUIRE(validate(first));
@@ -77,12 +87,7 @@ TEST_CASE("saves append: closed blocks stay, the tail is written again, unused o
 }
 
 TEST_CASE("damaged blocks are replaced where they are, and all others stay") {
-  Manifest manifest;
-  manifest.conversation = "c";
-  manifest.layers = 2;
-  manifest.block = 4;
-  manifest.plans.emplace_back();
-  manifest.tokens.assign(20, 1);
+  Manifest manifest = empty_manifest();
   enter_segment(manifest, some_segment({2, 0, 4}, 1), "segment-1-a", 16);
   const Manifest first = manifest;
   const SegmentWriter mended = some_segment({2, 4, 1, {0, 2}}, 50);
