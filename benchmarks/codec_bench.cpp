@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/reference/row_codec.hpp"
 
 namespace {
@@ -92,7 +92,7 @@ struct TwoLayers {
   std::vector<MutableKvRows> write() { return {{rows[0], rows[1]}, {rows[2], rows[3]}}; }
 };
 
-void encode_pair(benchmark::State& state, const ChunkCoding& coding) {
+void encode_pair(benchmark::State& state, const AnyChunkCoder& coding) {
   const TwoLayers layers;
   const auto group = layers.read();
   for (auto _ : state)
@@ -101,7 +101,7 @@ void encode_pair(benchmark::State& state, const ChunkCoding& coding) {
   state.SetBytesProcessed(static_cast<std::int64_t>(4 * rows * geometry().kv_row_bytes()) * state.iterations());
 }
 
-void decode_pair(benchmark::State& state, const ChunkCoding& coding) {
+void decode_pair(benchmark::State& state, const AnyChunkCoder& coding) {
   TwoLayers layers;
   const auto from = layers.read();
   const auto to = layers.write();
@@ -127,14 +127,14 @@ BENCHMARK_CAPTURE(decode, int4, AnyRowCodec(Int4Codec{}));
 BENCHMARK_CAPTURE(encode, bf16, AnyRowCodec(Bf16Codec{}));
 BENCHMARK_CAPTURE(encode, int8, AnyRowCodec(Int8Codec{}));
 BENCHMARK_CAPTURE(encode, int4, AnyRowCodec(Int4Codec{}));
-BENCHMARK_CAPTURE(decode_pair, separate_f16, ChunkCoding(Separate{}, F16Codec{}));
-BENCHMARK_CAPTURE(decode_pair, merge_f16, ChunkCoding(SlerpMerge{}, F16Codec{}));
-BENCHMARK_CAPTURE(decode_pair, reuse_f16, ChunkCoding(DirectReuse{}, F16Codec{}));
-BENCHMARK_CAPTURE(decode_pair, separate_int8, ChunkCoding(Separate{}, Int8Codec{}));
-BENCHMARK_CAPTURE(decode_pair, merge_int8, ChunkCoding(SlerpMerge{}, Int8Codec{}));
-BENCHMARK_CAPTURE(encode_pair, separate_int8, ChunkCoding(Separate{}, Int8Codec{}));
-BENCHMARK_CAPTURE(encode_pair, merge_f16, ChunkCoding(SlerpMerge{}, F16Codec{}));
-BENCHMARK_CAPTURE(encode_pair, merge_int8, ChunkCoding(SlerpMerge{}, Int8Codec{}));
+BENCHMARK_CAPTURE(decode_pair, separate_f16, LayerPairCompressor(Separate{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, merge_f16, LayerPairCompressor(SlerpMerge{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, reuse_f16, LayerPairCompressor(DirectReuse{}, F16Codec{}));
+BENCHMARK_CAPTURE(decode_pair, separate_int8, LayerPairCompressor(Separate{}, Int8Codec{}));
+BENCHMARK_CAPTURE(decode_pair, merge_int8, LayerPairCompressor(SlerpMerge{}, Int8Codec{}));
+BENCHMARK_CAPTURE(encode_pair, separate_int8, LayerPairCompressor(Separate{}, Int8Codec{}));
+BENCHMARK_CAPTURE(encode_pair, merge_f16, LayerPairCompressor(SlerpMerge{}, F16Codec{}));
+BENCHMARK_CAPTURE(encode_pair, merge_int8, LayerPairCompressor(SlerpMerge{}, Int8Codec{}));
 
 }  // namespace
 

@@ -5,8 +5,11 @@ endif()
 set(krul_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/krul)
 
 install(TARGETS krul EXPORT krulTargets FILE_SET HEADERS)
+if(KRUL_BUILD_STATE)
+  install(TARGETS krul_state_library EXPORT krulTargets)
+endif()
 if(KRUL_BUILD_RUNTIME)
-  install(TARGETS krul_runtime krul_onednn EXPORT krulTargets)
+  install(TARGETS krul_model_library krul_eval_library krul_runtime krul_onednn EXPORT krulTargets)
 endif()
 configure_package_config_file(cmake/krulConfig.cmake.in ${PROJECT_BINARY_DIR}/krulConfig.cmake
                               INSTALL_DESTINATION ${krul_package_dir})

@@ -18,7 +18,7 @@ endif()
 add_custom_target(krul_levels)
 
 # krul_level_sources(model LEVELS portable avx2 SOURCES a.cpp): compiles each file for each of the levels that this build
-# has, with KRUL_LEVEL as the level's name, into krul::runtime.
+# has, with KRUL_LEVEL as the level's name, into the folder's library.
 function(krul_level_sources folder)
   cmake_parse_arguments(arg "" "" "LEVELS;SOURCES" ${ARGN})
   foreach(level IN LISTS krul_built_levels)
@@ -35,7 +35,8 @@ function(krul_level_sources folder)
       # GCC 12's own AVX-512 header trips warnings of its own when its intrinsics are inlined.
       target_compile_options(${target} PRIVATE ${krul_flags_${level}}
                              "$<$<CXX_COMPILER_ID:GNU>:-Wno-psabi;-Wno-uninitialized;-Wno-maybe-uninitialized>")
-      target_sources(krul_runtime PRIVATE $<TARGET_OBJECTS:${target}>)
+      get_target_property(library krul_${folder} KRUL_LIBRARY)
+      target_sources(${library} PRIVATE $<TARGET_OBJECTS:${target}>)
       add_dependencies(krul_levels ${target})
       set_property(GLOBAL APPEND PROPERTY krul_level_objects $<TARGET_OBJECTS:${target}>)
     endif()

@@ -1,20 +1,24 @@
 #include <cstdio>
 #include <krul/krul.hpp>
 
-int main(int, char** arguments) {
-  auto model = krul::load_model(arguments[1]).value();  // a GGUF file
-  krul::MemoryStore store;                              // or krul::FileStore::open("folder").value()
+using krul::or_throw;
+
+int main(int count, char** arguments) try {
+  if (count != 2) return std::fputs("usage: minimal MODEL.gguf\n", stderr), 1;
+  auto model = or_throw(krul::load_model(arguments[1]));
+  krul::MemoryStore store;  // or or_throw(krul::FileStore::open("folder"))
   std::vector<float> logits(model.backend.geometry().vocabulary);
   auto tokens = model.tokenizer.encode("The garden has four beds. Beans climb in the first, squash fills the second.");
   {
-    auto talk = krul::open_conversation(model.backend, store, "garden").value();
-    talk.advance(tokens, logits).value();  // runs the model
-    talk.save().value();
+    auto talk = or_throw(krul::open_conversation(model.backend, store, "garden"));
+    or_throw(talk.advance(tokens, logits));  // runs the model
+    or_throw(talk.save());
   }  // the KV cache is gone
-
   const auto more = model.tokenizer.encode(" What grows in the second bed?");
   tokens.insert(tokens.end(), more.begin(), more.end());
-  auto talk = krul::open_conversation(model.backend, store, "garden").value();
-  const krul::RestoreReport report = talk.advance(tokens, logits).value();  // restores, and runs what is new
+  auto talk = or_throw(krul::open_conversation(model.backend, store, "garden"));
+  const krul::RestoreReport report = or_throw(talk.advance(tokens, logits));  // restores, and runs what is new
   std::printf("%zu of %zu tokens came back from %zu bytes\n", report.matched, report.asked, std::size_t{report.bytes});
+} catch (const std::exception& error) {
+  return std::fprintf(stderr, "%s\n", error.what()), 1;
 }

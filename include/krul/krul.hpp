@@ -11,7 +11,6 @@
 #include "krul/compress/any_codec.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/core/version.hpp"
 #include "krul/model/load.hpp"
@@ -21,3 +20,4 @@
 #include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/throttled_store.hpp"
+#include "krul/strategy/catalogue.hpp"

@@ -7,10 +7,11 @@
 #include <optional>
 
 #include "bench.hpp"
-#include "exact_history.hpp"
 #include "krul/eval/result_table.hpp"
+#include "krul/eval/save_history.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
@@ -75,7 +76,7 @@ class Summary {
 
 /// One measurement a strategy, over the link that is asked for.
 std::function<RestoreFigure()> measurement(const Returning& returning, FileStore& disk, MemoryStore& memory,
-                                           const Strategy& strategy, const LinkName& link, bool warm) {
+                                           const AnyStrategy& strategy, const LinkName& link, bool warm) {
   const auto nothing = [](auto&, const auto&) {};
   switch (link.kind) {
     case LinkName::Kind::disk:
@@ -108,11 +109,13 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
   std::optional<LinkName> saved_for;
   if (!options.saved_for.empty()) saved_for = unwrap(parse_link(options.saved_for));
-  const auto chosen = unwrap(strategies_named(options.strategies));
+  static_cast<void>(
+      unwrap(strategy::all_named(strategy::catalogue(), options.strategies)));  // before anything is loaded
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
-  say_if_missing(profile, chosen, tool);
+  const auto chosen = unwrap(strategy::all_named(strategy::catalogue(profile), options.strategies));
+  say_if_missing(chosen, tool);
   const auto patience = options.patience.begin();
   const eval::Patience for_costs(patience.share_s(links.size() + 1));
   if (options.calibrate)
@@ -130,7 +133,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto disk = unwrap(FileStore::open(folder.path()));
   MemoryStore memory;
   tool.progress("computing " + std::to_string(options.tokens) + " tokens");
-  const auto exact = prefill_exact(model.backend, history, 0, chosen);
+  const auto exact = eval::prefill_exact(model.backend, history, 0, chosen);
 
   Json results = Json::array();
   std::vector<std::pair<std::string, std::string>> traces;  // file, content
@@ -151,32 +154,28 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
     std::vector<std::uint64_t> stored;
     for (const auto& strategy : chosen) {
-      tool.progress("saving with " + std::string(strategy.name) + " for " + link.text);
-      Returning returning{model,
-                          costs.costs(link, strategy, model.backend.geometry()),
-                          saved_id("bench-", strategy, link),
-                          {},
-                          profile};
-      const HistorySave save{strategy, costs.costs(saved_for.value_or(link), strategy, model.backend.geometry()),
-                             returning.id, profile, history};
+      tool.progress("saving with " + strategy.name() + " for " + link.text);
+      Returning returning{
+          model, costs.costs(link, strategy, model.backend.geometry()), saved_id("bench-", strategy, link), {}};
+      const eval::HistorySave save{strategy, returning.id,
+                                   costs.costs(saved_for.value_or(link), strategy, model.backend.geometry())};
       if (link.kind == LinkName::Kind::disk) {
-        returning.tokens = save_history(model.backend, disk, exact, history, save);
+        returning.tokens = unwrap(save_history(model.backend, disk, exact, history, save)).tokens;
         stored.push_back(stored_bytes(disk, returning.id));
       } else {
-        returning.tokens = save_history(model.backend, memory, exact, history, save);
+        returning.tokens = unwrap(save_history(model.backend, memory, exact, history, save)).tokens;
         stored.push_back(stored_bytes(memory, returning.id));
       }
       returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(options.tokens),
                               tokens.end());
-      alternatives.push_back(
-          {std::string(strategy.name), measurement(returning, disk, memory, strategy, link, options.warm)});
+      alternatives.push_back({strategy.name(), measurement(returning, disk, memory, strategy, link, options.warm)});
     }
     const auto report = run_rounds<RestoreFigure>(tool, "restoring over " + link.text, alternatives,
                                                   rounds_of(options.rounds, patience.share_s(links.size() - number)));
     note.add(report);
     std::size_t baseline = 0;
     for (std::size_t i = 0; i < chosen.size(); ++i)
-      if (chosen[i].name == options.against) baseline = i;
+      if (chosen[i].name() == options.against) baseline = i;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       const auto milliseconds = [&](auto figure) { return 1e3 * eval::median(report.values(i, figure)); };
       const auto comparison = report.compare(i, baseline, &RestoreFigure::first_token_s);
@@ -189,7 +188,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
       const double opening = milliseconds([](const RestoreFigure& f) { return f.report.opening_s; });
       const std::size_t recomputed = last.recomputed_tokens();
       summary.add(ttft, predicted, bubble);
-      results.push_back({{"strategy", chosen[i].name},
+      results.push_back({{"strategy", chosen[i].name()},
                          {"link", link.text},
                          {"saved_for", saved_for.value_or(link).text},
                          {"ttft_ms", ttft},
@@ -206,18 +205,18 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                          {"rounds", report.rounds.size()},
                          {"discarded_rounds", report.discarded},
                          {"noisy", report.noisy},
-                         {"against", chosen[baseline].name},
+                         {"against", chosen[baseline].name()},
                          {"ratio", comparison.ratio.median},
                          {"ratio_low", comparison.ratio.interval.low},
                          {"ratio_high", comparison.ratio.interval.high},
                          {"ratio_coverage", comparison.ratio.interval.coverage}});
-      table.add({link.text, std::string(chosen[i].name), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
+      table.add({link.text, chosen[i].name(), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
                  eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)),
                  human_bytes(static_cast<double>(stored[i])), std::to_string(recomputed),
                  eval::cell(comparison.ratio) + (report.noisy ? " disturbed" : "")});
       if (!options.trace.empty()) {
-        const auto file = options.trace + "-" + std::string(chosen[i].name) + "-" + std::to_string(number) + ".json";
-        traces.emplace_back(file, chrome_trace(last.timeline, std::string(chosen[i].name) + " over " + link.text));
+        const auto file = options.trace + "-" + chosen[i].name() + "-" + std::to_string(number) + ".json";
+        traces.emplace_back(file, chrome_trace(last.timeline, chosen[i].name() + " over " + link.text));
       }
     }
   }

@@ -6,6 +6,7 @@
 
 #include "bench.hpp"
 #include "krul/model/sampling.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "page_cache.hpp"
 #include "restore_once.hpp"
 #include "revision.hpp"
@@ -17,7 +18,7 @@ namespace {
 /// krul's side of the line protocol in benchmarks/peer/README.md.
 class Side {
  public:
-  Side(LoadedModel& model, const MachineCosts& costs, Strategy strategy)
+  Side(LoadedModel& model, const MachineCosts& costs, AnyStrategy strategy)
       : model_(model),
         costs_(costs),
         strategy_(std::move(strategy)),
@@ -38,7 +39,7 @@ class Side {
             {"context", geometry.context},
             {"precision", model_.backend.identity().kernels},
             {"cache", name(geometry.cache_type)},
-            {"strategy", strategy_.name}};
+            {"strategy", strategy_.name()}};
   }
 
   Json answer(const std::string& line) {
@@ -142,10 +143,9 @@ class Side {
         unwrap(FileStore::open(folder, {.durability = Durability::none}));  // as the peer: not forced to the medium
     SaveReport report;
     const double taken = timed([&] {
-      report = unwrap(save_as(model_.backend, store, cache_, tokens,
-                              {.id = "peer",
-                               .plan = SavePlan::separate(unwrap(row_codec_from_name(strategy_.codec))),
-                               .threads = model_.backend.workers().threads()}));
+      report = unwrap(save_as(
+          model_.backend, store, cache_, tokens,
+          {.id = "peer", .plan = strategy_.needs().codings.front(), .threads = model_.backend.workers().threads()}));
     });
     return {{"ok", true}, {"seconds", taken}, {"tokens", history}, {"bytes", report.bytes}};
   }
@@ -154,7 +154,8 @@ class Side {
     auto store = unwrap(FileStore::open(folder));
     drop_from_page_cache(folder);
     const auto tokens = made_up(0, history + prompt);
-    const Returning returning{model_, costs_.costs({"disk", LinkName::Kind::disk}, strategy_.codec), "peer", tokens};
+    const Returning returning{
+        model_, costs_.costs({"disk", LinkName::Kind::disk}, strategy_, model_.backend.geometry()), "peer", tokens};
     Token first = 0;
     const auto figure = restore_once(returning, store, strategy_,
                                      [&](auto&, const std::vector<float>& logits) { first = krul::greedy(logits); });
@@ -207,7 +208,7 @@ class Side {
 
   LoadedModel& model_;
   const MachineCosts& costs_;
-  Strategy strategy_;
+  AnyStrategy strategy_;
   CpuModel::Batch batch_;
   CpuModel::Cache cache_;
   std::vector<float> logits_;
@@ -219,7 +220,7 @@ struct ServeOptions {
 };
 
 void serve(const ServeOptions& options, const Tool& tool) {
-  const auto strategy = unwrap(strategy_named(options.strategy));
+  const auto strategy = unwrap(strategy::named(strategy::catalogue(), options.strategy));
   auto model = options.model.load(tool);
   const auto costs = machine_costs(model, tool);
   Side side(model, costs, strategy);

@@ -7,8 +7,9 @@
 
 #include "coding_probe.hpp"
 #include "escaped.hpp"
-#include "krul/conversation/strategy.hpp"
 #include "krul/core/clock.hpp"
+#include "krul/strategy/catalogue/krul_codec.hpp"
+#include "krul/strategy/strategy_codings.hpp"
 #include "machine_costs.hpp"
 #include "make_profile.hpp"
 #include "number_option.hpp"
@@ -78,9 +79,10 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const std::span<const Token> sample(
       *std::max_element(texts.begin(), texts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
   const CodingProbe probe(model, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
-  CodingFigures speed = probe.run(step_of_compact);
+  const StepScale step = nominal_step(strategy::krul_compact(profile).needs());
+  CodingFigures speed = probe.run(step);
   for (int round = 0; round < 4; ++round) {
-    const CodingFigures again = probe.run(step_of_compact);
+    const CodingFigures again = probe.run(step);
     speed.encode_us = std::min(speed.encode_us, again.encode_us);
     speed.decode_us = std::min(speed.decode_us, again.decode_us);
   }

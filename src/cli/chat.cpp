@@ -8,11 +8,10 @@
 
 #include "conversation_names.hpp"
 #include "escaped.hpp"
-#include "exact_history.hpp"
 #include "interruption.hpp"
+#include "krul/conversation/conversation.hpp"
 #include "krul/model/model_chat.hpp"
-#include "krul/select/measured_step.hpp"
-#include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "make_profile.hpp"
 #include "profile_option.hpp"
 #include "standard_streams.hpp"
@@ -24,7 +23,7 @@
 namespace krul::cli {
 namespace {
 
-using Talk = Conversation<CpuModel, FileStore, AnyPolicy>;
+using Talk = Conversation<CpuModel, FileStore>;
 
 struct ChatOptions {
   ModelOptions model;
@@ -60,30 +59,10 @@ std::string describe(const RestoreReport& report) {
   return text;
 }
 
-/// A talk, and what its strategy has to know to save it.
+/// A talk, and how it is saved.
 struct Chat {
   Talk talk;
-  Strategy strategy;
-  std::optional<Costs> costs;                           ///< of the restore that saves are planned for
-  std::shared_ptr<const Profile> profile;               ///< of the model; may be none
-  std::optional<TokenwiseSimilarityEstimator<>> watch;  ///< if the strategy looks at attention
-  std::optional<StepScale> step;                        ///< once it was measured: a save may still be under way
-
-  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits) {
-    return watch ? talk.advance(tokens, logits, *watch) : talk.advance(tokens, logits);
-  }
-  Status append(Token token, std::span<float> logits) {
-    return watch ? talk.append(token, logits, *watch) : talk.append(token, logits);
-  }
-  /// Saves while the user reads the reply and thinks.
-  Status save(CpuModel& model) {
-    const AttentionStatistics statistics = watch ? watch->statistics() : AttentionStatistics{};
-    const auto plan =
-        plan_of(model, talk.cache(), statistics, talk.cache().length(),
-                {strategy, costs, {}, profile, std::span(talk.tokens()).first(talk.cache().length()), step});
-    step = step_in_setting(plan.settings);
-    return talk.save_in_background(plan, watch ? &statistics : nullptr);
-  }
+  AnyStrategy strategy;
 };
 
 /// What a save that did not come to its end means for a turn: it may be in force all the same.
@@ -164,14 +143,13 @@ Result<Reply> reply_to(const LoadedModel& model, Chat& chat, const ReplyOptions&
                        const ReplySteps& shown, Room& room) {
   ReplySteps steps = shown;
   steps.next = [&](Token token) -> Status {
-    auto run = chat.append(token, logits);
+    auto run = chat.talk.append(token, logits);
     if (run || run.error().code != ErrorCode::too_large) return run;
     std::vector<Token> all = chat.talk.tokens();
     all.push_back(token);
     const auto shorter = room.for_more(all);
     if (!shorter) return run;
-    if (chat.watch) chat.watch.emplace(model.backend.geometry());
-    const auto again = chat.advance(*shorter, logits);
+    const auto again = chat.talk.advance(*shorter, logits);
     if (!again) return propagate(again);
     return {};
   };
@@ -189,9 +167,8 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
   Room room(model, options);
   const auto tokens = room.for_message(with_message(model, before, text));
-  if (room.left_out() > 0 && chat.watch) chat.watch.emplace(model.backend.geometry());
   std::vector<float> logits(model.backend.geometry().vocabulary);
-  auto report = chat.advance(tokens, logits);
+  auto report = talk.advance(tokens, logits);
   if (!report) {
     if (report.error().code == ErrorCode::too_large && options.on_full == "stop")
       report.error().message += ", or leave out the oldest turns with --on-full shift";
@@ -211,7 +188,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   turn.left_out = room.left_out();
   // The reply was shown: whatever happens now is told beside it.
   try {
-    if (const auto saved = chat.save(model.backend); !saved) turn.not_saved = told(saved.error(), chat);
+    if (const auto saved = talk.save_in_background(); !saved) turn.not_saved = told(saved.error(), chat);
   } catch (const Failure& failure) {
     turn.not_saved = told(failure.error, chat);
   }
@@ -219,11 +196,11 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
 }
 
 /// The model's profile, made now if there is none and somebody on a terminal says yes.
-std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, const Strategy& strategy, LoadedModel& model,
-                                             const Tool& tool) {
+std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedModel& model, const Tool& tool) {
   auto profile = options.profile.load(model, tool);
   const bool asks = options.message.empty() && !tool.json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
-  if (profile || !strategy.step || !asks) return profile;
+  const auto strategy = unwrap(strategy::named(strategy::catalogue(profile), options.strategy));
+  if (!strategy.needs().profile_is_missing || !asks) return profile;
   std::fprintf(stderr,
                "This model has no profile yet; with one, conversations take some five times fewer bytes.\n"
                "Make it now? It takes minutes, once. [y/N] ");
@@ -260,27 +237,22 @@ LoadedModel load_for(const ChatOptions& options, const std::string& saved_cache,
 
 Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store, const std::string& saved_cache,
                const Tool& tool) {
-  const auto strategy = unwrap(strategy_named(options.strategy));
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
-  const auto profile = load_or_offer(options, strategy, model, tool);
-  ConversationOptions conversation;
-  conversation.profile = profile;
-  conversation.codec = unwrap(row_codec_from_name(strategy.codec));
-  conversation.strategy = std::string(strategy.name);
+  const auto profile = load_or_offer(options, model, tool);
+  const auto strategy = unwrap(strategy::named(strategy::catalogue(profile), options.strategy));
+  ConversationOptions conversation{.strategy = strategy, .codings = CodingSet(profile)};
   conversation.recompute = options.recompute;
   conversation.threads = model.backend.workers().threads();
-  auto talk = Talk::open(model.backend, store, options.conversation, conversation, strategy.policy);
+  auto talk = Talk::open(model.backend, store, options.conversation, conversation);
   if (!talk && talk.error().code == ErrorCode::identity_mismatch && !saved_cache.empty() &&
       saved_cache != name(model.backend.geometry().cache_type))
     talk.error().message += "; --cache " + saved_cache + " is what it was saved with";
   if (!talk)
     talk.error().message =
         with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
-  Chat chat{unwrap(std::move(talk)), strategy, {}, profile, {}, {}};
-  chat.step = remembered_step(chat.talk.manifest().plans, strategy.step.value_or(StepScale{}));
-  chat.costs = costs_for(options, model, {strategy, profile, options.store.folder()}, tool);
-  if (chat.costs) chat.talk.plan_for(*chat.costs);
-  if (strategy.observes_attention()) chat.watch.emplace(model.backend.geometry());
+  Chat chat{unwrap(std::move(talk)), strategy};
+  if (const auto costs = costs_for(options, model, {strategy, options.store.folder()}, tool))
+    chat.talk.plan_for(*costs);
   return chat;
 }
 
@@ -295,7 +267,7 @@ void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const To
   const auto saved = chat.talk.finish_save();
   if (!saved) turn.not_saved = told(saved.error(), chat);
   if (!tool.json) say_of_reply(turn, options, tool);
-  say_if_missing(chat.profile, std::span(&chat.strategy, 1), tool);
+  say_if_missing(std::span(&chat.strategy, 1), tool);
   if (turn.not_saved) tool.say(describe_unsaved("this turn", *turn.not_saved));
   if (tool.json) {
     Json object = {{"reply", turn.reply}, {"ended", name(turn.ended)}, {"left_out_tokens", turn.left_out}};
@@ -382,10 +354,11 @@ class Dialogue {
 };
 
 void chat(const ChatOptions& options, const Tool& tool) {
-  const auto strategy = unwrap(strategy_named(options.strategy));
-  if (strategy.stored_as != StoredAs::keys_and_values)
-    throw Failure(
-        {ErrorCode::unsupported, "strategy " + options.strategy + " keeps nothing that a talk could go on with"});
+  const Needs needs = unwrap(strategy::named(strategy::catalogue(), options.strategy)).needs();
+  if (needs.hidden_states || needs.key_masses || needs.predictability)
+    throw Failure({ErrorCode::unsupported,
+                   "strategy " + options.strategy +
+                       " is for one return of a conversation that was run from its beginning; choose another"});
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
   auto store = options.store.open();
@@ -394,7 +367,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   auto model = load_for(options, saved_cache, tool);
   auto chat = open_chat(options, model, store, saved_cache, tool);
   if (!options.message.empty()) return answer(options, model, chat, tool);
-  say_if_missing(chat.profile, std::span(&strategy, 1), tool);
+  say_if_missing(std::span(&chat.strategy, 1), tool);
   if (!chat.talk.saved_tokens().empty())
     tool.say("(conversation \"" + escaped(options.conversation) + "\" goes on after " +
              std::to_string(chat.talk.saved_tokens().size()) + " tokens)");

@@ -12,10 +12,11 @@
 
 #include "bench.hpp"
 #include "escaped.hpp"
-#include "exact_history.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
+#include "krul/eval/save_history.hpp"
 #include "krul/model/sampling.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
@@ -39,8 +40,10 @@ struct DemoOptions {
 };
 
 /// What the demo shows: the default beside what others do.
-std::vector<Strategy> demo_strategies() {
-  return unwrap(strategies_named("recompute,load-exact,load-f16,load-int8,minicache,partial,krul-paper,krul"));
+/// @param profile  of the model; may be none
+std::vector<AnyStrategy> demo_strategies(const std::shared_ptr<const Profile>& profile) {
+  return unwrap(strategy::all_named(strategy::catalogue(profile),
+                                    "recompute,load-exact,load-f16,load-int8,minicache,partial,krul-paper,krul"));
 }
 
 /// What the second process needs to know of one conversation.
@@ -92,9 +95,10 @@ DemoCase compute_and_save(const Saving& saving, const ConversationText& text, co
   expect_fits(model, item.tokens.size() + options.continuation);
 
   const std::size_t vocabulary = model.backend.geometry().vocabulary;
-  const auto shown = demo_strategies();
+  const auto shown = demo_strategies(saving.profile);
   const MachineCosts& costs = saving.costs;
-  auto exact = prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
+  auto exact =
+      eval::prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
   const auto links = unwrap(parse_links(options.links));
   std::set<std::string> saved;
   for (const auto& strategy : shown) {
@@ -103,10 +107,8 @@ DemoCase compute_and_save(const Saving& saving, const ConversationText& text, co
       const std::string id = saved_id(text.id + "-", strategy, link);
       if (!saved.insert(id).second) continue;
       const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      HistorySave save{strategy, costs.costs(rate, strategy, model.backend.geometry()), id, saving.profile, history,
-                       step};
-      if (!step) step = save.step = step_of(model.backend, exact.cache, save);
-      static_cast<void>(save_history(model.backend, saving.store, exact, history, save));
+      const eval::HistorySave save{strategy, id, costs.costs(rate, strategy, model.backend.geometry()), step};
+      step = unwrap(save_history(model.backend, saving.store, exact, history, save)).step;
     }
   }
   auto& cache = exact.cache;
@@ -178,7 +180,7 @@ Continuation compare(CpuModel& model, Talk& talk, const std::vector<float>& firs
   Continuation found;
   for (std::size_t i = 0; i < steps; ++i) {
     const auto row = [&](const std::vector<float>& all) {
-      return eval::NextToken(std::span(all).subspan(i * vocabulary, vocabulary));
+      return NextToken(std::span(all).subspan(i * vocabulary, vocabulary));
     };
     const auto exact = row(restored_case.reference), restored = row(logits);
     found.kl += exact.divergence_from(restored) / static_cast<double>(steps);
@@ -189,8 +191,8 @@ Continuation compare(CpuModel& model, Talk& talk, const std::vector<float>& firs
 
 /// A restore over a link. What is on disk is read from there, not from memory.
 template <class After>
-RestoreFigure restore_over(const LinkName& link, FileStore& store, const Returning& returning, const Strategy& strategy,
-                           After&& after) {
+RestoreFigure restore_over(const LinkName& link, FileStore& store, const Returning& returning,
+                           const AnyStrategy& strategy, After&& after) {
   if (link.kind == LinkName::Kind::rate) {
     auto throttled = behind_link(store, link);
     return restore_once(returning, throttled, strategy, after);
@@ -210,18 +212,18 @@ struct DemoResults {
 void measure(const Restoring& restoring, RestoredCase& restored_case, const LinkName& link, double patience_s,
              DemoResults& results) {
   const DemoCase& item = restored_case.item;
-  const auto shown = demo_strategies();
+  const auto shown = demo_strategies(restoring.profile);
   const Geometry& geometry = restoring.model.backend.geometry();
   const LinkName rate = restoring.costs.resolved(link, geometry, item.history, 32);
   std::vector<eval::Alternative<RestoreFigure>> alternatives;
   for (std::size_t i = 0; i < shown.size(); ++i) {
     const Returning returning{restoring.model, restoring.costs.costs(rate, shown[i], geometry),
-                              saved_id(item.id + "-", shown[i], link), item.tokens, restoring.profile};
+                              saved_id(item.id + "-", shown[i], link), item.tokens};
     const auto after = [&, id = returning.id](auto& talk, const std::vector<float>& first) {
       if (!restored_case.continuations.contains(id))
         restored_case.continuations[id] = compare(restoring.model.backend, talk, first, restored_case);
     };
-    alternatives.push_back({std::string(shown[i].name), [&, i, returning, after] {
+    alternatives.push_back({shown[i].name(), [&, i, returning, after] {
                               return restore_over(rate, restoring.store, returning, shown[i], after);
                             }});
   }
@@ -240,7 +242,7 @@ void measure(const Restoring& restoring, RestoredCase& restored_case, const Link
     const auto& [kl, first_difference] = restored_case.continuations.at(id);
     results.rows.push_back({{"conversation", item.id},
                             {"history", item.history},
-                            {"strategy", shown[i].name},
+                            {"strategy", shown[i].name()},
                             {"link", rate.text},
                             {"ttft_ms", middle->first_token_s * 1e3},
                             {"restore_ms", restore.first_token_s * 1e3},
@@ -356,7 +358,7 @@ void demo(const DemoOptions& options, const Tool& tool) {
     auto model = options.model.load(tool);
     auto store = unwrap(FileStore::open(folder.path() / "store", {.durability = Durability::none}));
     const auto profile = ProfileOption{}.load(model, tool);
-    say_if_missing(profile, demo_strategies(), tool);
+    say_if_missing(demo_strategies(profile), tool);
     const eval::Patience for_costs(patience.share_s(2));
     const Saving saving{model, store, folder.path(), profile, machine_costs(model, tool, profile, for_costs)};
     for (const auto& text : texts) {

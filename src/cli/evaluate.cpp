@@ -1,11 +1,12 @@
 #include "evaluate.hpp"
 
 #include <cstdio>
-#include <list>
 #include <memory>
 
 #include "bench.hpp"
 #include "csv.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
 #include "verbs.hpp"
 
@@ -56,7 +57,7 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
 
 void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
   run.tool.progress("");
-  say_if_missing(run.profile, run.strategies, run.tool);
+  say_if_missing(run.strategies, run.tool);
   if (run.tool.json) {
     Json object = {{"strategies", result.strategies}};
     object.update(result.more);
@@ -73,27 +74,26 @@ namespace {
 
 void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
-  auto strategies = unwrap(strategies_named(options.strategies));
+  static_cast<void>(
+      unwrap(strategy::all_named(strategy::catalogue(), options.strategies)));  // before anything is loaded
   auto model = options.model.load(tool);
   if (options.tasks.empty()) expect_fits(model, options.history + options.fresh + options.greedy);
   if (!options.precisions.empty()) {
-    Evaluation run{options, tool, {}, link, std::move(model), {}, {}};
+    Evaluation run{options, tool, {}, link, std::move(model), {}};
     return evaluate_precision(run);
   }
-  auto profile = options.profile.load(model, tool);
+  const auto profile = options.profile.load(model, tool);
+  auto strategies = unwrap(strategy::all_named(strategy::catalogue(profile), options.strategies));
   auto peers = options.peers.load(model, tool);
   auto costs = machine_costs(model, tool, profile);
   const auto rate = costs.resolved(link, model.backend.geometry(), options.history, options.fresh);
-  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs), std::move(profile)};
+  Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
   run.peers = std::move(peers);
-  std::list<std::string> names;  // strategies borrow theirs
-  for (const int code : options.steps) {
-    Strategy at_step = unwrap(strategy_named("krul-compact"));
-    at_step.name = names.emplace_back("step" + std::to_string(code));
-    at_step.step = StepScale{static_cast<std::int8_t>(code)};
-    at_step.kl = 0;
-    run.strategies.push_back(std::move(at_step));
-  }
+  for (const int code : options.steps)
+    run.strategies.push_back(strategy::CodedByProfile({.name = "step" + std::to_string(code),
+                                                       .without_profile = Int4Codec{},
+                                                       .step = {static_cast<std::int8_t>(code)}},
+                                                      profile));
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "krul/conversation/strategy.hpp"
+#include "krul/strategy/any_strategy.hpp"
 #include "machine_costs.hpp"
 #include "peer_options.hpp"
 #include "profile_option.hpp"
@@ -38,14 +38,13 @@ struct EvaluateOptions {
 struct Evaluation {
   const EvaluateOptions& options;
   const Tool& tool;
-  std::vector<Strategy> strategies;
+  std::vector<AnyStrategy> strategies;
   LinkName link;
   LoadedModel model;
   MachineCosts costs;
-  std::shared_ptr<const Profile> profile;   ///< may be none
   std::vector<eval::PeerCoder> peers = {};  ///< compared beside the strategies
 
-  [[nodiscard]] Costs costs_for(const Strategy& strategy) const {
+  [[nodiscard]] Costs costs_for(const AnyStrategy& strategy) const {
     return costs.costs(link, strategy, model.backend.geometry());
   }
   void progress(std::string_view what, std::size_t done, std::size_t all, const std::string& id) const {

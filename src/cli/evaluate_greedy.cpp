@@ -81,12 +81,13 @@ void evaluate_greedy(Evaluation& run) {
     run.progress("conversation", i, cases.size(), item.id);
     const auto prompt = item.fresh().first(std::min(item.fresh().size(), longest_prompt));
     const auto asked = std::span(item.all).first(item.history + prompt.size());
-    auto exact = prefill_exact(model, item.before(), prompt.size() + most, run.strategies);
-    const auto reference = go_on_from(model, exact.cache, prompt, most, run.model.tokenizer);
+    auto exact = eval::prefill_exact(model, item.before(), prompt.size() + most, run.strategies);
+    const auto reference = go_on_from(model, exact.cache, prompt, most, GreedyChoice(run.model.tokenizer));
     exact.cache.truncate(item.history);
     for_each_run(run, [&](std::size_t index, auto&& state) {
-      state.save(exact, item.before());
-      const auto difference = eval::first_difference(reference, state.go_on(asked, most, run.model.tokenizer));
+      unwrap(state.save(exact, item.before()));
+      const auto difference =
+          eval::first_difference(reference, unwrap(state.go_on(asked, most, GreedyChoice(run.model.tokenizer))));
       const auto bytes = static_cast<double>(state.stored_bytes()), rows = static_cast<double>(state.stored_rows());
       outcomes[index].totals.add(item.source, difference, most, bytes, rows);
       outcomes[index].by_conversation.push_back({{"id", item.id},

@@ -4,11 +4,11 @@
 
 #include "escaped.hpp"
 #include "evaluate.hpp"
+#include "going_on.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "quality_rows.hpp"
-#include "strategy_run.hpp"
 
 namespace krul::cli {
 namespace {
@@ -66,8 +66,9 @@ void evaluate_precision(Evaluation& run) {
     const auto tokens = std::span(all).first(std::min(run.options.history + fresh, all.size()));
     const auto reference = logits_of(exact, tokens, fresh);
     for (auto& candidate : candidates)
-      candidate.totals.add(cases[i].source, compare_rows(reference, logits_of(candidate.model.backend, tokens, fresh),
-                                                         tokens.last(fresh)));
+      candidate.totals.add(
+          cases[i].source,
+          eval::compare_rows(reference, logits_of(candidate.model.backend, tokens, fresh), tokens.last(fresh)));
   }
   Json rows = Json::array();
   for (const auto& candidate : candidates)

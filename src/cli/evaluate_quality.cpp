@@ -101,16 +101,17 @@ void evaluate_quality(Evaluation& run) {
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const CutText& item = cases[i];
     run.progress("conversation", i, cases.size(), item.id);
-    auto exact = prefill_exact(model, item.before(), item.fresh().size(), run.strategies);
+    auto exact = eval::prefill_exact(model, item.before(), item.fresh().size(), run.strategies);
     const auto reference = logits_after(model, exact.cache, item.fresh(), item.fresh().size());
     exact.cache.truncate(item.history);
-    auto empty = prefill_exact(model, {}, item.fresh().size());
+    auto empty = eval::prefill_exact(model, {}, item.fresh().size());
     const auto alone = logits_after(model, empty.cache, item.fresh(), item.fresh().size());
     for_each_run(run, [&](std::size_t index, auto&& state) {
-      state.save(exact, item.before());
-      const auto logits = state.resume(item.all, item.fresh().size());
+      unwrap(state.save(exact, item.before()));
+      const auto logits = unwrap(state.resume(item.all, item.fresh().size()));
       const auto bytes = static_cast<double>(state.stored_bytes()), stored = static_cast<double>(state.stored_rows());
-      outcomes[index].totals.add(item.source, compare_rows(reference, logits, item.fresh(), alone), bytes, stored);
+      outcomes[index].totals.add(item.source, eval::compare_rows(reference, logits, item.fresh(), alone), bytes,
+                                 stored);
       outcomes[index].bytes.push_back(bytes / stored);
     });
   }

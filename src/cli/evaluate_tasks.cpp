@@ -1,6 +1,7 @@
 #include <cmath>
 #include <string>
 
+#include "all_runs.hpp"
 #include "escaped.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/answers.hpp"
@@ -8,7 +9,6 @@
 #include "krul/eval/result_table.hpp"
 #include "krul/model/model_chat.hpp"
 #include "quality_rows.hpp"
-#include "strategy_run.hpp"
 
 namespace krul::cli {
 namespace {
@@ -95,7 +95,7 @@ Json tasks_figures(const TaskTotals& totals, double f16) {
 }
 
 struct TaskOutcome {
-  Strategy strategy;
+  AnyStrategy strategy;
   eval::BySource<TaskTotals> totals;
   Json by_task = Json::array();
 };
@@ -141,16 +141,16 @@ void evaluate_tasks(Evaluation& run) {
     const auto fresh = Case::asked(item.question, item.answer);
     const auto alone = Case::asked(item.alone, item.answer);
     const auto all = item.all();
-    auto exact = prefill_exact(model, item.history, fresh.size(), run.strategies);
+    auto exact = eval::prefill_exact(model, item.history, fresh.size(), run.strategies);
     eval::TaskScore score;
     score.exact = eval::score_answer(logits_after(model, exact.cache, fresh, rows), item.answer);
     exact.cache.truncate(item.history.size());
-    auto empty = prefill_exact(model, {}, alone.size());
+    auto empty = eval::prefill_exact(model, {}, alone.size());
     score.without = eval::score_answer(logits_after(model, empty.cache, alone, rows), item.answer);
     for (auto& outcome : outcomes) {
-      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile);
-      state.save(exact, item.history);
-      score.restored = eval::score_answer(state.resume(all, rows), item.answer);
+      StrategyRun state(model, outcome.strategy, run.costs_for(outcome.strategy));
+      unwrap(state.save(exact, item.history));
+      score.restored = eval::score_answer(unwrap(state.resume(all, rows)), item.answer);
       outcome.totals.add(item.source, score, state);
       outcome.by_task.push_back({{"id", item.id},
                                  {"source", item.source},
@@ -168,7 +168,7 @@ void evaluate_tasks(Evaluation& run) {
   const auto f16 = static_cast<double>(model.geometry().f16_token_bytes());
   Json rows = Json::array();
   for (const auto& outcome : outcomes) {
-    Json row = figures_by_source(outcome.strategy.name, outcome.totals,
+    Json row = figures_by_source(outcome.strategy.name(), outcome.totals,
                                  [f16](const TaskTotals& totals) { return tasks_figures(totals, f16); });
     row["by_task"] = outcome.by_task;
     rows.push_back(std::move(row));

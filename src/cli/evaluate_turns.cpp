@@ -1,12 +1,12 @@
 #include <memory>
 #include <string>
 
+#include "all_runs.hpp"
 #include "evaluate.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/turns.hpp"
 #include "quality_rows.hpp"
-#include "strategy_run.hpp"
 
 namespace krul::cli {
 namespace {
@@ -18,7 +18,7 @@ struct Turn {
 };
 
 struct TurnsOutcome {
-  Strategy strategy;
+  AnyStrategy strategy;
   std::vector<Turn> turns;  ///< [turns]; the first one has no history
 };
 
@@ -31,7 +31,7 @@ Json to_json(const TurnsOutcome& outcome, double f16) {
     row.update(quality_figures(found.quality));
     turns.push_back(std::move(row));
   }
-  return {{"name", outcome.strategy.name}, {"turns", turns}};
+  return {{"name", outcome.strategy.name()}, {"turns", turns}};
 }
 
 /// One row for each strategy and turn.
@@ -85,11 +85,10 @@ void evaluate_turns(Evaluation& run) {
   for (std::size_t i = 0; i < texts.size(); ++i) {
     run.progress("conversation", i, texts.size(), texts[i].id);
     const auto text = std::span(texts[i].tokens).first(std::min(longest, texts[i].tokens.size()));
-    auto exact = prefill_exact(model, {}, text.size());
+    auto exact = eval::prefill_exact(model, {}, text.size());
     std::vector<std::unique_ptr<StrategyRun>> states;
     for (const auto& outcome : outcomes)
-      states.push_back(
-          std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy), run.profile));
+      states.push_back(std::make_unique<StrategyRun>(model, outcome.strategy, run.costs_for(outcome.strategy)));
     const auto ranges =
         last > 0 ? eval::turns_before_last(text.size(), turns, last) : eval::equal_turns(text.size(), turns);
     for (std::size_t turn = 0; turn < turns; ++turn) {
@@ -97,9 +96,9 @@ void evaluate_turns(Evaluation& run) {
       const auto fresh = text.subspan(range.begin, range.size());
       const auto reference = logits_after(model, exact.cache, fresh, fresh.size());
       for (std::size_t s = 0; s < states.size(); ++s) {
-        const auto logits = states[s]->take_turn(text.first(range.end), fresh.size(), how);
+        const auto logits = unwrap(states[s]->take_turn(text.first(range.end), fresh.size(), how));
         Turn& found = outcomes[s].turns[turn];
-        found.quality.add(compare_rows(reference, logits, fresh));
+        found.quality.add(eval::compare_rows(reference, logits, fresh));
         found.bytes += static_cast<double>(states[s]->stored_bytes());
         found.tokens += static_cast<double>(states[s]->stored_rows());
       }

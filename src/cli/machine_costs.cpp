@@ -6,12 +6,10 @@
 
 #include "affordable_history.hpp"
 #include "escaped.hpp"
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/core/checksum.hpp"
 #include "krul/eval/measure_costs.hpp"
-#include "krul/select/fixed_pairs.hpp"
-#include "krul/select/strategy_selector.hpp"
-#include "krul/store/checksum.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "page_cache.hpp"
 #include "run_rounds.hpp"
 #include "temporary_folder.hpp"
@@ -21,11 +19,6 @@ namespace {
 
 /// Of the file with the costs; another one is measured again.
 constexpr int costs_version = 4;
-
-/// What the decoding of a profile's coding is called among the codecs.
-std::string profile_key(const std::string& profile, StepScale step) {
-  return profile + " step " + std::to_string(step.code);
-}
 
 using Restores = std::vector<std::vector<eval::TimedRestore>>;
 
@@ -88,15 +81,9 @@ eval::Alternative<eval::TimedRestore> restore_from(eval::CostMeter<CpuModel>& me
   return {"", [&meter, &store, shape] { return unwrap(meter.restore(store, shape)); }};
 }
 
-/// How rows are coded, and what that is called among the costs.
-struct NamedPlan {
-  std::string name;
-  SavePlan plan;
-};
-
 /// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
 /// @param shares  as RestoreRounds::run
-double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& meter, const NamedPlan& coding,
+double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& meter, const NamedCoding& coding,
                             std::size_t threads, std::size_t shares) {
   MemoryStore store;
   const eval::RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
@@ -182,30 +169,18 @@ std::optional<MachineCosts> costs_from(const Json& json) {
 
 }  // namespace
 
-Costs MachineCosts::costs(const LinkName& link, std::string_view codec) const {
-  Costs result{.link = {}, .layer = layer, .pass_s = pass_s, .open_s = open_s, .open_s_per_byte = open_s_per_byte};
-  const auto decode = decode_row_s.find(std::string(codec));
-  result.layer.decode_row_s = decode == decode_row_s.end() ? 0 : decode->second;
+Costs MachineCosts::costs(const LinkName& link, const AnyStrategy& strategy, const Geometry& geometry) const {
+  Costs result{.link = {},
+               .layer = with_decoding(layer, decode_row_s, strategy.needs(), geometry.layers),
+               .pass_s = pass_s,
+               .open_s = open_s,
+               .open_s_per_byte = open_s_per_byte};
   expects(link.kind != LinkName::Kind::relative, "MachineCosts: the relative link must be resolved first");
   if (link.kind == LinkName::Kind::rate) {
     // The link's bucket fills up while a request waits, so that requests one after another lose no time.
     result.link = {0, link.bytes_per_s, memory.core_s_per_byte};
   } else {
     result.link = link.kind == LinkName::Kind::disk ? disk : memory;
-  }
-  return result;
-}
-
-Costs MachineCosts::costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const {
-  Costs result = costs(link, strategy.codec);
-  const auto joint = strategy.step ? decode_row_s.find(profile_key(profile, *strategy.step)) : decode_row_s.end();
-  if (joint != decode_row_s.end()) result.layer.joint_row_s = joint->second;
-  const auto merged = decode_row_s.find("merged");
-  if (strategy.pairs != PairChoice::none && merged != decode_row_s.end()) {
-    const auto layers = static_cast<double>(geometry.layers);
-    const double share =
-        2 * static_cast<double>(StrategySelector<NoSharing>::pairs_for(geometry.layers, 0.75)) / layers;
-    result.layer.decode_row_s += share * (merged->second - result.layer.decode_row_s);
   }
   return result;
 }
@@ -290,30 +265,31 @@ MachineCosts measure_restores(LoadedModel& model, eval::CostMeter<CpuModel>& met
   return costs;
 }
 
-/// The codings of rows that need no profile.
-std::vector<NamedPlan> plain_codings(const Geometry& geometry) {
-  std::vector<NamedPlan> codings;
-  for (const AnyRowCodec& codec : AnyRowCodec::all())
-    codings.push_back({std::string(codec.name()), SavePlan::separate(codec)});
-  SavePlan merged = SavePlan::separate(F16Codec{});
-  merged.pair_coding = {SlerpMerge{}, F16Codec{}};
-  for (std::size_t layer = 0; layer + 1 < geometry.layers; layer += 2) merged.pairs.push_back({layer, layer + 1});
-  codings.push_back({"merged", merged});
+/// What strategies decode, each coding once.
+std::vector<NamedCoding> codings_of(std::span<const AnyStrategy> strategies, const Geometry& geometry) {
+  std::map<std::string, SavePlan> all;
+  for (const AnyStrategy& strategy : strategies)
+    for (NamedCoding& coding : codings_to_measure(strategy.needs(), geometry.layers))
+      all.emplace(std::move(coding.name), std::move(coding.plan));
+  std::vector<NamedCoding> codings;
+  for (auto& [name, plan] : all) codings.push_back({name, std::move(plan)});
   return codings;
 }
 
-/// How a profile's coding is named among plans; nothing without one.
-std::string profile_name(const std::shared_ptr<const Profile>& profile) {
-  return profile ? std::string(profile_prefix) + profile->hash() : std::string();
+/// All of the catalogue's.
+std::vector<NamedCoding> all_codings(const std::shared_ptr<const Profile>& profile, const Geometry& geometry) {
+  std::vector<AnyStrategy> strategies;
+  for (const auto& listed : strategy::catalogue(profile)) strategies.push_back(listed.strategy);
+  return codings_of(strategies, geometry);
 }
 
 /// Those of the codings that are not among the costs yet.
-std::vector<NamedPlan> missing_from(const MachineCosts& costs, std::vector<NamedPlan> codings) {
-  std::erase_if(codings, [&](const NamedPlan& coding) { return costs.decode_row_s.contains(coding.name); });
+std::vector<NamedCoding> missing_from(const MachineCosts& costs, std::vector<NamedCoding> codings) {
+  std::erase_if(codings, [&](const NamedCoding& coding) { return costs.decode_row_s.contains(coding.name); });
   return codings;
 }
 
-void measure_codings(MachineCosts& costs, std::span<const NamedPlan> codings, RestoreRounds& rounds,
+void measure_codings(MachineCosts& costs, std::span<const NamedCoding> codings, RestoreRounds& rounds,
                      eval::CostMeter<CpuModel>& meter, std::size_t threads) {
   for (std::size_t i = 0; i < codings.size(); ++i)
     costs.decode_row_s[codings[i].name] = measure_decode_row_s(rounds, meter, codings[i], threads, codings.size() - i);
@@ -336,7 +312,7 @@ MachineCosts measure_machine_costs(LoadedModel& model, const std::filesystem::pa
   RestoreRounds rounds(tool, patience);
   eval::CostMeter<CpuModel> meter(model.backend, history.longest);
   MachineCosts costs = measure_restores(model, meter, history.prompt, rounds, place);
-  measure_codings(costs, plain_codings(geometry), rounds, meter, model.backend.workers().threads());
+  measure_codings(costs, all_codings(nullptr, geometry), rounds, meter, model.backend.workers().threads());
   costs.rounds = rounds.note();
   costs.measured_s = seconds(clock.now() - start);
   tool.progress("");
@@ -404,18 +380,6 @@ double row_s_of(CpuModel& model) {
   }
 }
 
-/// How a strategy codes rows.
-std::vector<NamedPlan> codings_wanted(const WantedCosts& wanted, const Geometry& geometry) {
-  std::vector<NamedPlan> codings;
-  if (const Strategy& strategy = wanted.strategy; wanted.profile && strategy.step)
-    codings.push_back(
-        {profile_key(profile_name(wanted.profile), *strategy.step), SavePlan::joint(wanted.profile, *strategy.step)});
-  for (NamedPlan& coding : plain_codings(geometry))
-    if (coding.name == wanted.strategy.codec || (coding.name == "merged" && wanted.strategy.pairs != PairChoice::none))
-      codings.push_back(std::move(coding));
-  return codings;
-}
-
 /// Adds to the costs, which may be none, what is wanted and missing.
 /// Throws OutOfTime if that is not possible in time; what was measured until then is among the costs.
 void measure_quickly(std::optional<MachineCosts>& costs, LoadedModel& model, const WantedCosts& wanted,
@@ -430,8 +394,8 @@ void measure_quickly(std::optional<MachineCosts>& costs, LoadedModel& model, con
   if (history.longest == 0) throw OutOfTime{};
   eval::CostMeter<CpuModel> meter(model.backend, costs ? std::min(history.longest, coding_history) : history.longest);
   if (!costs) costs = measure_restores(model, meter, history.prompt, rounds, wanted.place);
-  measure_codings(*costs, missing_from(*costs, codings_wanted(wanted, model.backend.geometry())), rounds, meter,
-                  model.backend.workers().threads());
+  measure_codings(*costs, missing_from(*costs, codings_of(std::span(&wanted.strategy, 1), model.backend.geometry())),
+                  rounds, meter, model.backend.workers().threads());
   costs->rounds.add(rounds.note());
   costs->measured_s += seconds(clock.now() - start);
 }
@@ -440,7 +404,7 @@ void measure_quickly(std::optional<MachineCosts>& costs, LoadedModel& model, con
 
 std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const WantedCosts& wanted, const Tool& tool) {
   auto costs = kept_costs(model);
-  if (!costs || !missing_from(*costs, codings_wanted(wanted, model.backend.geometry())).empty()) {
+  if (!costs || !missing_from(*costs, codings_of(std::span(&wanted.strategy, 1), model.backend.geometry())).empty()) {
     tool.say("(measuring this machine once, in " + std::to_string(static_cast<int>(first_start_s)) +
              " s at most; --costs none goes without, krul calibrate --machine takes its time)");
     try {
@@ -453,7 +417,6 @@ std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const Wanted
     tool.progress("");
     if (costs) keep_costs(*costs, model, tool);
   }
-  if (costs) costs->profile = profile_name(wanted.profile);
   return costs;
 }
 
@@ -465,15 +428,7 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shar
     costs = measure_machine_costs(model, cache_folder(), tool, patience);
     keep_costs(*costs, model, tool);
   }
-  costs->profile = profile_name(profile);
-  auto codings = plain_codings(model.backend.geometry());
-  std::map<std::string, SavePlan> joint;  // strategies may share a step
-  if (profile)
-    for (const Strategy& strategy : strategies())
-      if (strategy.step)
-        joint.emplace(profile_key(costs->profile, *strategy.step), SavePlan::joint(profile, *strategy.step));
-  for (auto& [name, plan] : joint) codings.push_back({name, std::move(plan)});
-  codings = missing_from(*costs, std::move(codings));
+  const auto codings = missing_from(*costs, all_codings(profile, model.backend.geometry()));
   if (codings.empty()) return *costs;
   RestoreRounds rounds(tool, patience);
   eval::CostMeter<CpuModel> meter(model.backend, coding_history);

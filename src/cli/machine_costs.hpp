@@ -1,13 +1,13 @@
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "krul/conversation/strategy.hpp"
 #include "krul/core/costs.hpp"
 #include "krul/eval/patience.hpp"
+#include "krul/strategy/any_strategy.hpp"
+#include "krul/strategy/coding_costs.hpp"
 #include "links.hpp"
 #include "patience_option.hpp"
 #include "rounds_note.hpp"
@@ -23,20 +23,17 @@ struct MachineCosts {
     double measured_s = 0, explained_s = 0;
   };
 
-  LayerCosts layer;                            ///< without decode_row_s
-  double pass_s = 0;                           ///< seconds of everything outside the layers
-  double open_s = 0, open_s_per_byte = 0;      ///< as in Costs
-  std::map<std::string, double> decode_row_s;  ///< by codec, "merged", or profile and step: seconds per row and layer
+  LayerCosts layer;                        ///< without decode_row_s
+  double pass_s = 0;                       ///< seconds of everything outside the layers
+  double open_s = 0, open_s_per_byte = 0;  ///< as in Costs
+  DecodingTimes decode_row_s;
   LinkCosts disk, memory;
   double measured_s = 0;             ///< how long the measurement took
   RoundsNote rounds;                 ///< that it was measured in
   std::vector<Explained> explained;  ///< not kept
-  std::string profile;  ///< as a plan's record names it: what strategies code by, if they want one; not kept
 
-  /// What a planner needs for rows of one codec on one link.
-  [[nodiscard]] Costs costs(const LinkName& link, std::string_view codec) const;
-  /// The same for a strategy; of merged layers it knows how many there will be, not yet which.
-  [[nodiscard]] Costs costs(const LinkName& link, const Strategy& strategy, const Geometry& geometry) const;
+  /// What a planner has to know of a strategy's restores over a link.
+  [[nodiscard]] Costs costs(const LinkName& link, const AnyStrategy& strategy, const Geometry& geometry) const;
   /// A relative link as the rate that it means for a history and a prompt; other links as they are.
   [[nodiscard]] LinkName resolved(const LinkName& link, const Geometry& geometry, std::size_t history,
                                   std::size_t prompt) const;
@@ -66,9 +63,8 @@ void save_machine_costs(const MachineCosts& costs, const std::filesystem::path& 
 
 /// What a talk has to know of the machine.
 struct WantedCosts {
-  const Strategy& strategy;
-  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
-  std::filesystem::path place;             ///< the disk is measured in a folder below it
+  AnyStrategy strategy;
+  std::filesystem::path place;  ///< the disk is measured in a folder below it
 };
 
 /// The kept costs; what of them is missing is measured now, in first_start_s seconds at most, and kept where that is

@@ -3,8 +3,9 @@
 #include <span>
 #include <vector>
 
+#include "going_on.hpp"
+#include "krul/eval/exact_history.hpp"
 #include "krul/eval/peer_coder.hpp"
-#include "strategy_run.hpp"
 
 namespace krul::cli {
 
@@ -14,19 +15,20 @@ class PeerRun {
  public:
   PeerRun(CpuModel& model, const eval::PeerCoder& coder) : model_(&model), coder_(&coder) {}
 
-  void save(const ExactHistory& exact, std::span<const Token> history) {
+  Status save(const eval::ExactHistory<CpuModel>& exact, std::span<const Token> history) {
     rows_ = history.size();
     bytes_ = coder_->encode(model_->geometry(), eval::read_history(exact.cache, model_->geometry(), rows_));
+    return {};
   }
 
-  [[nodiscard]] std::vector<float> resume(std::span<const Token> tokens, std::size_t rows) {
+  [[nodiscard]] Result<std::vector<float>> resume(std::span<const Token> tokens, std::size_t rows) {
     auto cache = restored(tokens.size());
     return logits_after(*model_, cache, tokens.subspan(rows_), rows);
   }
 
-  [[nodiscard]] std::vector<Token> go_on(std::span<const Token> tokens, std::size_t most, const Tokenizer& tokenizer) {
+  [[nodiscard]] Result<std::vector<Token>> go_on(std::span<const Token> tokens, std::size_t most, GreedyChoice choose) {
     auto cache = restored(tokens.size() + most);
-    return go_on_from(*model_, cache, tokens.subspan(rows_), most, tokenizer);
+    return go_on_from(*model_, cache, tokens.subspan(rows_), most, std::move(choose));
   }
 
   [[nodiscard]] std::uint64_t stored_bytes() const { return bytes_.size(); }

@@ -39,13 +39,11 @@ std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, con
   return nullptr;
 }
 
-void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<const Strategy> strategies,
-                    const Tool& tool) {
-  if (profile) return;
-  for (const Strategy& strategy : strategies)
-    if (strategy.step)
-      tool.say(std::string(strategy.name) + ": there is no profile of this model, so rows are coded as " +
-               std::string(strategy.codec) + "; krul calibrate makes one in minutes");
+void say_if_missing(std::span<const AnyStrategy> strategies, const Tool& tool) {
+  for (const AnyStrategy& strategy : strategies)
+    if (const Needs needs = strategy.needs(); needs.profile_is_missing)
+      tool.say(strategy.name() + ": there is no profile of this model, so rows are coded as " +
+               needs.codings.front().coding.name() + "; krul calibrate makes one in minutes");
 }
 
 std::filesystem::path profile_file(const LoadedModel& model) {

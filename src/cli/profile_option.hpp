@@ -5,7 +5,7 @@
 #include <string>
 
 #include "krul/compress/joint/profile.hpp"
-#include "krul/conversation/strategy.hpp"
+#include "krul/strategy/any_strategy.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -21,8 +21,7 @@ struct ProfileOption {
 };
 
 /// Says which strategies code rows otherwise because there is no profile.
-void say_if_missing(const std::shared_ptr<const Profile>& profile, std::span<const Strategy> strategies,
-                    const Tool& tool);
+void say_if_missing(std::span<const AnyStrategy> strategies, const Tool& tool);
 
 /// Where `krul calibrate` keeps a model's profile, and every verb looks for it.
 [[nodiscard]] std::filesystem::path profile_file(const LoadedModel& model);

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
 #include "krul/store/throttled_store.hpp"
+#include "krul/strategy/any_strategy.hpp"
 #include "machine_costs.hpp"
 
 namespace krul::cli {
@@ -23,27 +23,25 @@ struct Returning {
   Costs costs;  ///< of the strategy on the link
   std::string id;
   std::vector<Token> tokens;  ///< what stands for the history, and the prompt
-  std::shared_ptr<const Profile> profile = {};
 };
 
 /// An id of its own for each strategy, and for each link that it saves otherwise for.
-[[nodiscard]] inline std::string saved_id(const std::string& prefix, const Strategy& strategy, const LinkName& link) {
-  return prefix + std::string(strategy.name) + (strategy.plans_for_costs() ? "-" + link.text : "");
+[[nodiscard]] inline std::string saved_id(const std::string& prefix, const AnyStrategy& strategy,
+                                          const LinkName& link) {
+  return prefix + strategy.name() + (strategy.needs().costs ? "-" + link.text : "");
 }
 
 /// Opens, restores, runs the prompt; then `after(conversation, logits)`, which is not timed.
 template <ConversationStore S, class After>
-RestoreFigure restore_once(const Returning& returning, S& store, const Strategy& strategy, After&& after) {
-  ConversationOptions options;
+RestoreFigure restore_once(const Returning& returning, S& store, const AnyStrategy& strategy, After&& after) {
+  ConversationOptions options{.strategy = strategy};
   options.read_only = true;
   options.threads = returning.model.backend.workers().threads();
   options.costs = returning.costs;
-  options.profile = returning.profile;
   std::vector<float> logits(returning.model.backend.geometry().vocabulary);
   const SteadyClock clock;
   const TimePoint start = clock.now();
-  auto talk = unwrap(Conversation<CpuModel, S, AnyPolicy>::open(returning.model.backend, store, returning.id, options,
-                                                                strategy.policy));
+  auto talk = unwrap(Conversation<CpuModel, S>::open(returning.model.backend, store, returning.id, options));
   RestoreFigure figure;
   figure.report = unwrap(talk.advance(returning.tokens, logits));
   figure.first_token_s = seconds(clock.now() - start);

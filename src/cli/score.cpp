@@ -53,7 +53,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     if (logits_out.is_open())
       logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
     for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
-      const eval::NextToken next(rows.subspan(row * vocabulary, vocabulary));
+      const NextToken next(rows.subspan(row * vocabulary, vocabulary));
       log_probabilities.push_back(next.log_probability(tokens[begin + row + 1]));
     }
     tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -20,6 +21,7 @@ constexpr std::string_view magic = "KRULMAN\n";
 constexpr std::size_t header_bytes = 20;  // magic, major, minor, length of the whole
 constexpr std::size_t record_bytes = 36;
 constexpr std::size_t most_plans = 256;
+constexpr std::size_t most_coders = 128;
 constexpr std::size_t smallest = header_bytes + sizeof(Checksum);
 
 enum class Section : std::uint32_t {
@@ -31,10 +33,11 @@ enum class Section : std::uint32_t {
   plans,
   chunks,
   origin,
-  statistics
+  statistics,
+  codings
 };
 constexpr std::uint32_t last_required = static_cast<std::uint32_t>(Section::origin);
-constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::statistics);
+constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::codings);
 
 // The texts of an identity, in the order in which they are stored.
 constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
@@ -70,6 +73,25 @@ class Reader : public ByteReader {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
 };
+
+/// What formats before 1.2 say of a plan in its texts.
+void derive_from_texts(SavePlanRecord& plan) {
+  if (plan.codec.starts_with(profile_prefix)) plan.profile = plan.codec.substr(profile_prefix.size());
+  constexpr std::string_view measured = "measured step ";
+  if (!plan.settings.starts_with(measured)) return;
+  int code = 0;
+  const char* const end = plan.settings.data() + plan.settings.size();
+  const auto [rest, error] = std::from_chars(plan.settings.data() + measured.size(), end, code);
+  if (error == std::errc{} && rest == end && code >= -127 && code <= 127)
+    plan.measured_step = static_cast<std::int8_t>(code);
+}
+
+/// Whether formats before 1.2 would be read as saying something else of a plan.
+bool needs_codings(const SavePlanRecord& plan) {
+  SavePlanRecord derived{plan.strategy, plan.codec, plan.settings};
+  derive_from_texts(derived);
+  return derived != plan;
+}
 
 tl::unexpected<Error> corrupt(const std::string& what) {
   return fail(ErrorCode::corrupt,
@@ -146,6 +168,18 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
       manifest.writer = reader.text();
       manifest.saved_unix_s = reader.number<std::uint64_t>();
       break;
+    case Section::codings:
+      for (SavePlanRecord& plan : manifest.plans) {
+        plan.profile = reader.text();
+        const auto has_step = reader.number<std::uint8_t>();
+        const auto step = static_cast<std::int8_t>(reader.number<std::uint8_t>());
+        if (has_step > 1 || (has_step == 0 && step != 0)) return corrupt("a plan's step is neither there nor missing");
+        if (has_step == 1) plan.measured_step = step;
+        const auto count = reader.number<std::uint32_t>();
+        if (count > most_coders) return corrupt("a plan names more than 128 coders");
+        for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) plan.coders.push_back(reader.text());
+      }
+      break;
     case Section::statistics: {
       if (reader.rest().size() > limits.statistics) return too_large("more statistics");
       const auto bytes = reader.take(reader.rest().size());
@@ -196,6 +230,11 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
   for (const auto field : identity_fields) too_long |= (manifest.identity.*field).size() > limits.text;
   for (const SavePlanRecord& plan : manifest.plans)
     for (const auto field : plan_fields) too_long |= (plan.*field).size() > limits.text;
+  for (const SavePlanRecord& plan : manifest.plans) {
+    too_long |= plan.profile.size() > limits.text;
+    for (const std::string& coder : plan.coders) too_long |= coder.size() > limits.text;
+    if (plan.coders.size() > most_coders) return corrupt("a plan names more than 128 coders");
+  }
   if (too_long) return too_large("a longer text");
 
   std::set<std::string_view> names;
@@ -227,8 +266,9 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.bytes().reserve(4096 + manifest.tokens.size() * sizeof(Token) + manifest.chunks.size() * record_bytes);
   writer.raw(magic);
   writer.number(manifest_major);
-  writer.number(manifest.statistics.empty() ? std::uint16_t{0}
-                                            : manifest_minor);  // the oldest version that says it all
+  const bool has_codings = std::any_of(manifest.plans.begin(), manifest.plans.end(), needs_codings);
+  // The oldest version that says it all.
+  writer.number(has_codings ? manifest_minor : static_cast<std::uint16_t>(manifest.statistics.empty() ? 0 : 1));
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});
 
@@ -270,6 +310,16 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
     writer.number(manifest.saved_unix_s);
   });
   if (!manifest.statistics.empty()) writer.section(Section::statistics, [&] { writer.raw(manifest.statistics); });
+  if (has_codings)
+    writer.section(Section::codings, [&] {
+      for (const SavePlanRecord& plan : manifest.plans) {
+        writer.text(plan.profile);
+        writer.number(static_cast<std::uint8_t>(plan.measured_step.has_value()));
+        writer.number(static_cast<std::uint8_t>(plan.measured_step.value_or(0)));
+        writer.number(static_cast<std::uint32_t>(plan.coders.size()));
+        for (const std::string& coder : plan.coders) writer.text(coder);
+      }
+    });
 
   writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
   const Checksum hash = checksum(writer.bytes());
@@ -312,6 +362,8 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
       return propagate(status);
   }
   if (expected != last_required + 1) return corrupt("a section is missing");
+  if (minor < 2)
+    for (SavePlanRecord& plan : manifest.plans) derive_from_texts(plan);
   if (const Status status = validate(manifest, limits); !status) return propagate(status);
   return manifest;
 }
@@ -334,8 +386,9 @@ std::uint8_t enter_plan(Manifest& manifest, const SavePlanRecord& plan) {
     plans = std::move(kept);
   }
   if (plans.size() == most_plans) {
-    const auto similar =
-        std::find_if(plans.begin(), plans.end(), [&](const auto& other) { return other.codec == plan.codec; });
+    const auto similar = std::find_if(plans.begin(), plans.end(), [&](const auto& other) {
+      return other.codec == plan.codec && other.profile == plan.profile && other.coders == plan.coders;
+    });
     expects(similar != plans.end(), "enter_plan: too many plans are in use");
     return index(similar);
   }

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../examples/05_your_own_backend/toy_backend.hpp"
+#include "../../examples/02_your_own_backend/toy_backend.hpp"
 #include "conformance/backend_suite.hpp"
 
 using krul::AttentionBlock;

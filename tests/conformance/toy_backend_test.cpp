@@ -1,4 +1,4 @@
-#include "../../examples/05_your_own_backend/toy_backend.hpp"
+#include "../../examples/02_your_own_backend/toy_backend.hpp"
 
 #include "conformance/backend_suite.hpp"
 

@@ -6,7 +6,7 @@
 
 #include "damaged_bytes.hpp"
 #include "krul/compress/joint_transform.hpp"
-#include "krul/store/checksum.hpp"
+#include "krul/core/checksum.hpp"
 #include "memory_limit.hpp"
 #include "support/profile_samples.hpp"
 

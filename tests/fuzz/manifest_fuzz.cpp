@@ -1,7 +1,7 @@
 // Feeds hostile bytes to parse_manifest. Built by hand, with clang:
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -Iinclude
-//           tests/fuzz/manifest_fuzz.cpp src/store/manifest.cpp src/store/checksum.cpp -o manifest_fuzz
+//           tests/fuzz/manifest_fuzz.cpp src/store/manifest.cpp src/core/checksum.cpp -o manifest_fuzz
 //   mkdir -p corpus && cp tests/vectors/manifest-1.0.bin corpus
 //   ./manifest_fuzz -max_total_time=60 -rss_limit_mb=512 corpus
 //

@@ -11,7 +11,7 @@ endfunction()
 
 file(REMOVE_RECURSE ${WORK})
 file(COPY ${SOURCE}/tests/install/consumer DESTINATION ${WORK})
-file(COPY ${SOURCE}/examples/05_your_own_backend/toy_backend.hpp DESTINATION ${WORK}/consumer)
+file(COPY ${SOURCE}/examples/02_your_own_backend/toy_backend.hpp DESTINATION ${WORK}/consumer)
 set(settings -DKRUL_FROM=${FROM} -DCMAKE_CXX_COMPILER=${CXX})
 if(FROM STREQUAL package)
   must_run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)

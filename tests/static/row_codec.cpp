@@ -11,15 +11,11 @@ struct CodecArchetype {
   CodecArchetype(const CodecArchetype&) = delete;
   CodecArchetype& operator=(const CodecArchetype&) = delete;
 
-  [[nodiscard]] std::byte id() const;
   [[nodiscard]] std::string_view name() const;
   [[nodiscard]] std::size_t bytes(const Geometry&, std::size_t) const;
   void encode(const Geometry&, std::span<const std::byte>, std::span<std::byte>) const;
   [[nodiscard]] Status decode(const Geometry&, std::span<const std::byte>, std::span<std::byte>) const;
   [[nodiscard]] double relative_error(krul::ElementType) const;
-};
-struct NumberedByInt : CodecArchetype {
-  [[nodiscard]] int id() const;
 };
 struct NamedByString : CodecArchetype {
   [[nodiscard]] std::string name() const;
@@ -40,7 +36,6 @@ struct NoError : CodecArchetype {
   void relative_error(krul::ElementType) const = delete;
 };
 static_assert(krul::RowCodec<CodecArchetype>);
-static_assert(!krul::RowCodec<NumberedByInt>);
 static_assert(!krul::RowCodec<NamedByString>);
 static_assert(!krul::RowCodec<BytesWithoutGeometry>);
 static_assert(!krul::RowCodec<EncodesFloats>);

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <string>
 
-#include "../examples/05_your_own_backend/toy_backend.hpp"
+#include "../examples/02_your_own_backend/toy_backend.hpp"
 
 namespace krul::test {
 

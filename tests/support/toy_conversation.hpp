@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../examples/05_your_own_backend/toy_backend.hpp"
+#include "../examples/02_your_own_backend/toy_backend.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/conversation/save.hpp"

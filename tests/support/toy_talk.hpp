@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "krul/conversation/conversation.hpp"
-#include "krul/conversation/strategy.hpp"
 #include "krul/conversation/verify.hpp"
+#include "krul/strategy/catalogue/load.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul::test {
@@ -17,17 +17,18 @@ inline std::vector<std::byte> toy_bytes(std::size_t count) {
 /// A conversation of the toy model that is kept in some store: exact rows, in blocks of 16 tokens.
 template <ConversationStore S>
 struct ToyTalk {
-  using Talk = Conversation<toy::Backend, S, AnyPolicy>;
+  using Talk = Conversation<toy::Backend, S>;
 
-  explicit ToyTalk(S& in) : store(in) {
-    options.codec = ExactCodec{};
-    options.block = 16;
+  explicit ToyTalk(S& in) : store(in) { options.block = 16; }
+
+  Talk open(AnyPolicy policy = FullLoad{}) {
+    options.strategy = strategy::by_layer("exact", ExactCodec{}, std::move(policy));
+    return Talk::open(model, store, "a talk", options).value();
   }
-
-  Talk open(AnyPolicy policy = FullLoad{}) { return Talk::open(model, store, "a talk", options, policy).value(); }
-  /// Opens it, runs the first `count` tokens and saves them.
+  /// Opens it, runs the first `count` tokens and saves them, as the strategy that was set says.
   Result<SaveReport> turn(std::size_t count) {
-    auto opened = Talk::open(model, store, "a talk", options, FullLoad{});
+    options.strategy = turns_by;
+    auto opened = Talk::open(model, store, "a talk", options);
     if (!opened) return propagate(opened);
     last = opened->advance(std::span(tokens).first(count), logits).value();
     return opened->save();
@@ -45,6 +46,7 @@ struct ToyTalk {
 
   S& store;
   toy::Backend model{ElementType::f32};
+  AnyStrategy turns_by = strategy::by_layer("exact", ExactCodec{});
   ConversationOptions options;
   std::vector<Token> tokens = toy_tokens(200);
   std::vector<float> logits = std::vector<float>(model.geometry().vocabulary);

@@ -13,6 +13,7 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/backend/hidden_states.hpp"
+#include "krul/backend/mean_divergence.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/calibrate/error_weights.hpp"
 #include "krul/calibrate/fit.hpp"
@@ -21,7 +22,6 @@
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/half.hpp"
-#include "krul/eval/mean_divergence.hpp"
 
 namespace krul {
 
@@ -211,7 +211,7 @@ class Calibration {
     batch.assign(fresh_positions(trial));
     std::copy(trial.inputs[first_layer].begin(), trial.inputs[first_layer].end(), batch.hidden().begin());
     for (std::size_t layer = first_layer; layer < geometry_.layers; ++layer) pass_layer(layer, batch, trial.cache);
-    return eval::mean_divergence(trial.logits, logits_of(batch, trial.cache), geometry_.vocabulary, workers_);
+    return mean_divergence(trial.logits, logits_of(batch, trial.cache), geometry_.vocabulary, workers_);
   }
 
   /// Noise of one size in the weighted space.
@@ -223,7 +223,7 @@ class Calibration {
     auto batch = model_.make_batch();
     std::vector<float> logits(trial.logits.size());
     prefill(model_, cache, batch, std::span(trial.tokens).subspan(trial.history), logits);
-    return eval::mean_divergence(trial.logits, logits, geometry_.vocabulary, workers_);
+    return mean_divergence(trial.logits, logits, geometry_.vocabulary, workers_);
   }
 
   /// By how much more than the weights say an error of K, or V, of each layer changes what the model predicts: noise of

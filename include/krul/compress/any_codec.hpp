@@ -5,6 +5,7 @@
 #include <string>
 #include <variant>
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/exact_codec.hpp"
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int4_codec.hpp"
@@ -22,9 +23,6 @@ class AnyRowCodec {
   requires(!std::same_as<Codec, AnyRowCodec> && std::constructible_from<Variant, Codec>) AnyRowCodec(Codec codec)
   noexcept : codec_(codec) {}
 
-  [[nodiscard]] std::byte id() const noexcept {
-    return std::visit([](const auto& codec) { return codec.id(); }, codec_);
-  }
   [[nodiscard]] std::string_view name() const noexcept {
     return std::visit([](const auto& codec) { return codec.name(); }, codec_);
   }
@@ -43,7 +41,7 @@ class AnyRowCodec {
     return std::visit([&](const auto& codec) { return codec.relative_error(type); }, codec_);
   }
 
-  /// One of each kind, in the order of their ids.
+  /// One of each kind, in the order of their numbers.
   [[nodiscard]] static std::array<AnyRowCodec, std::variant_size_v<Variant>> all() noexcept {
     return {ExactCodec{}, F16Codec{}, Bf16Codec{}, Int8Codec{}, Int4Codec{}};
   }
@@ -60,14 +58,14 @@ static_assert(RowCodec<AnyRowCodec>);
   return names;
 }
 
-/// The codec that a stored chunk names.
-/// @return unsupported if this build has no codec of that id
-[[nodiscard]] inline Result<AnyRowCodec> row_codec_from_id(std::byte id) {
+/// One of krul's codecs, by the number that coding_numbers.hpp gives it.
+/// @return unsupported if this build has no codec of that number
+[[nodiscard]] inline Result<AnyRowCodec> row_codec_from_number(unsigned number) {
   for (const auto& codec : AnyRowCodec::all())
-    if (codec.id() == id) return codec;
-  return fail(ErrorCode::unsupported, "row codec number " + std::to_string(std::to_integer<unsigned>(id)) +
-                                          " is unknown; this build has " + row_codec_names() +
-                                          ": use a newer krul or save again");
+    if (number > 0 && number <= row_codecs_by_number.size() && codec.name() == row_codecs_by_number[number - 1])
+      return codec;
+  return fail(ErrorCode::unsupported, "row codec number " + std::to_string(number) + " is unknown; this build has " +
+                                          row_codec_names() + ": use a newer krul or save again");
 }
 
 /// @return unsupported if there is no codec of that name

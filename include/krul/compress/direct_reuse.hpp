@@ -31,7 +31,7 @@ class DirectReuse {
     expects(settings.share_keys || settings.share_values, "DirectReuse: share K, V or both, or use Separate");
   }
 
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 2; }
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return sharings_by_number[2]; }
   /// The first layer of a group is the shallower one.
   [[nodiscard]] constexpr std::size_t layers() const noexcept { return 2; }
   /// Holds for all settings.

@@ -9,7 +9,6 @@ namespace krul {
 /// The cache's own bytes: what is loaded is bit-identical to what was saved, NaN payloads included.
 class ExactCodec {
  public:
-  [[nodiscard]] std::byte id() const noexcept { return std::byte{1}; }
   [[nodiscard]] std::string_view name() const noexcept { return "exact"; }
   [[nodiscard]] std::size_t bytes(const Geometry& geometry, std::size_t rows) const noexcept {
     return rows * geometry.kv_row_bytes();

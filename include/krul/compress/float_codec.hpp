@@ -17,7 +17,6 @@ namespace krul {
 template <ElementType Stored>
 requires(Stored != ElementType::f32) class FloatCodec {
  public:
-  [[nodiscard]] std::byte id() const noexcept { return std::byte{Stored == ElementType::f16 ? 2 : 3}; }
   [[nodiscard]] std::string_view name() const noexcept { return krul::name(Stored); }
   [[nodiscard]] std::size_t bytes(const Geometry& geometry, std::size_t rows) const noexcept {
     return rows * geometry.kv_values() * size_of(Stored);

@@ -28,7 +28,6 @@ namespace krul {
 /// @source the signed peak and the groups of 32 are those of ggml's Q4_0 (second-hand); the form of the peak: ours
 class Int4Codec {
  public:
-  [[nodiscard]] std::byte id() const noexcept { return std::byte{5}; }
   [[nodiscard]] std::string_view name() const noexcept { return "int4"; }
   [[nodiscard]] std::size_t bytes(const Geometry& geometry, std::size_t rows) const noexcept {
     const std::size_t whole = geometry.head_dim / detail::int4_group, rest = geometry.head_dim % detail::int4_group;

@@ -23,7 +23,6 @@ namespace krul {
 /// zeros. Where the peak of a two-byte type is subnormal, half the smallest subnormal adds to the error bound.
 class Int8Codec {
  public:
-  [[nodiscard]] std::byte id() const noexcept { return std::byte{4}; }
   [[nodiscard]] std::string_view name() const noexcept { return "int8"; }
   [[nodiscard]] std::size_t bytes(const Geometry& geometry, std::size_t rows) const noexcept {
     return rows * geometry.kv_heads * (peak_bytes + geometry.head_dim);

@@ -8,6 +8,8 @@
 
 #include "krul/backend/kv_rows.hpp"
 #include "krul/compress/block_context.hpp"
+#include "krul/compress/chunk_coder.hpp"
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/joint/profile.hpp"
 #include "krul/core/error.hpp"
 
@@ -42,8 +44,7 @@ class JointTransform {
     expects(profile_ != nullptr && group_ < profile_->data().groups.size(), "JointTransform: no such group");
   }
 
-  static constexpr std::uint8_t sharing_id = 4;
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return sharing_id; }
+  [[nodiscard]] std::string name() const { return std::string(sharings_by_number[joint_coding >> 4]); }
   /// 0 without a profile.
   [[nodiscard]] std::size_t layers() const noexcept { return profile_ ? profile_->data().groups[group_].layers : 0; }
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
@@ -74,5 +75,6 @@ class JointTransform {
   std::size_t group_ = 0;
   StepScale step_;
 };
+static_assert(ChunkCoder<JointTransform>);
 
 }  // namespace krul

@@ -2,10 +2,13 @@
 
 #include <concepts>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "krul/backend/kv_rows.hpp"
+#include "krul/compress/chunk_coder.hpp"
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/exact_codec.hpp"
 #include "krul/compress/row_codec.hpp"
 
@@ -14,7 +17,7 @@ namespace krul {
 /// What the layers of a group share when their K and V are coded: turns the same T tokens of all of them into one
 /// chunk, through a RowCodec for what is left to code.
 ///
-///   id()                                   a number below 16 that names the sharing in a stored chunk; never reused
+///   name()                                 names the sharing where it is stored, as RowCodec's name() does
 ///   layers()                               layers of a group, >= 1
 ///   largest_bytes(codec, geometry, rows)   no chunk of so many tokens is longer
 ///   encode(codec, geometry, group)         group [layers()] -> the chunk
@@ -26,7 +29,7 @@ template <class S>
 concept SharingPolicy = requires(const S& sharing, const ExactCodec& codec, const Geometry& geometry, std::size_t rows,
                                  std::span<const KvRows> read, std::span<const MutableKvRows> write,
                                  std::span<const std::byte> from) {
-  { sharing.id() } -> std::same_as<std::uint8_t>;
+  { sharing.name() } -> std::same_as<std::string_view>;
   { sharing.layers() } -> std::same_as<std::size_t>;
   { sharing.largest_bytes(codec, geometry, rows) } -> std::same_as<std::size_t>;
   { sharing.encode(codec, geometry, read) } -> std::same_as<std::vector<std::byte>>;
@@ -36,7 +39,7 @@ concept SharingPolicy = requires(const S& sharing, const ExactCodec& codec, cons
 /// Nothing is shared: each layer is coded by itself, its K rows, then its V rows.
 class Separate {
  public:
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 0; }
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return sharings_by_number[0]; }
   [[nodiscard]] constexpr std::size_t layers() const noexcept { return 1; }
   template <RowCodec Codec>
   [[nodiscard]] std::size_t largest_bytes(const Codec& codec, const Geometry& geometry, std::size_t rows) const {
@@ -74,6 +77,11 @@ class LayerPairCompressor {
   explicit LayerPairCompressor(Sharing sharing = {}, Codec codec = {})
       : sharing_(std::move(sharing)), codec_(std::move(codec)) {}
 
+  /// "int8" where nothing is shared, "slerp+f16" and the like otherwise.
+  [[nodiscard]] std::string name() const {
+    const std::string codec(codec_.name());
+    return sharing_.name() == sharings_by_number[0] ? codec : std::string(sharing_.name()) + "+" + codec;
+  }
   [[nodiscard]] std::size_t layers() const { return sharing_.layers(); }
   [[nodiscard]] const Sharing& sharing() const noexcept { return sharing_; }
   [[nodiscard]] const Codec& codec() const noexcept { return codec_; }
@@ -85,7 +93,8 @@ class LayerPairCompressor {
   /// @param group  [layers()], each [T, G, D] with the same T
   /// @post   at most largest_bytes(T) bytes
   /// @throws PreconditionError if a length does not fit
-  [[nodiscard]] std::vector<std::byte> encode(const Geometry& geometry, std::span<const KvRows> group) const {
+  [[nodiscard]] std::vector<std::byte> encode(const Geometry& geometry, std::span<const KvRows> group,
+                                              const BlockContext& = {}) const {
     expects_rows(geometry, group);
     return sharing_.encode(codec_, geometry, group);
   }
@@ -98,8 +107,8 @@ class LayerPairCompressor {
   /// @param group  [layers()], each [T, G, D] with the same T; holds no meaning after a failure
   /// @return corrupt if the chunk is not one of T tokens
   /// @throws PreconditionError if a length of `group` does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
-                std::span<const MutableKvRows> group) const {
+  Status decode(const Geometry& geometry, std::span<const std::byte> chunk, std::span<const MutableKvRows> group,
+                const BlockContext& = {}) const {
     expects_rows(geometry, group);
     return sharing_.decode(codec_, geometry, chunk, group);
   }
@@ -122,5 +131,6 @@ class LayerPairCompressor {
   [[no_unique_address]] Sharing sharing_;
   Codec codec_;
 };
+static_assert(ChunkCoder<LayerPairCompressor<>>);
 
 }  // namespace krul

@@ -18,7 +18,7 @@ namespace krul {
 /// @source splitting planes of bytes: ZipNN, arXiv:2411.05239 (second-hand)
 class Packed {
  public:
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 5; }
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return sharings_by_number[5]; }
   [[nodiscard]] constexpr std::size_t layers() const noexcept { return 1; }
   template <RowCodec Codec>
   [[nodiscard]] std::size_t largest_bytes(const Codec& codec, const Geometry& geometry, std::size_t rows) const {

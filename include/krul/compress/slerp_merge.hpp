@@ -53,7 +53,7 @@ class SlerpMerge {
     expects(settings.merge_keys || settings.merge_values, "SlerpMerge: merge K, V or both, or use Separate");
   }
 
-  [[nodiscard]] constexpr std::uint8_t id() const noexcept { return 1; }
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return sharings_by_number[1]; }
   /// The first layer of a group is the shallower one.
   [[nodiscard]] constexpr std::size_t layers() const noexcept { return 2; }
   /// Holds for all settings.

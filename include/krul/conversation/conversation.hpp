@@ -18,13 +18,16 @@
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/conversation/take_over.hpp"
-#include "krul/restore/cautious.hpp"
+#include "krul/restore/any_policy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
+#include "krul/strategy/gather.hpp"
+#include "krul/strategy/strategy_codings.hpp"
 
 namespace krul {
 
@@ -36,7 +39,7 @@ namespace krul {
 ///   append   one more token: decode
 ///   save     appends what is new to the saved state; afterwards drop() may free the cache
 ///   save_in_background, finish_save   the same beside the next turn
-template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy, Clock C = SteadyClock>
+template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 class Conversation {
  public:
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only. It then also
@@ -44,8 +47,7 @@ class Conversation {
   /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
   ///         options.recompute is not set, or the tokenizer differs, too), or the profile is another model's; corrupt
   ///         if nothing can be read of it any more
-  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, P policy = {},
-                                   C clock = {});
+  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, C clock = {});
 
   /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
   /// A save that still goes on does not count.
@@ -63,6 +65,9 @@ class Conversation {
     return *cache_;
   }
 
+  /// Of the attention in the whole conversation, as it is saved with it; null if the strategy looks at none.
+  [[nodiscard]] const AttentionStatistics* statistics() { return watch_ ? &watch_->statistics() : nullptr; }
+
   /// Plans restores for these costs from now on.
   void plan_for(const Costs& costs) { options_.costs = costs; }
 
@@ -75,9 +80,9 @@ class Conversation {
   /// tokens
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
 
-  /// The same under the eyes of an observer of attention, such as a TokenwiseSimilarityEstimator: it sees every new
-  /// row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are loaded
-  /// into it first, if it can load them.
+  /// The same under the eyes of an observer of attention of the caller's, in the place of the strategy's: it sees every
+  /// new row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are
+  /// loaded into it first, if it can load them.
   template <TokenwiseObserver O>
   Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
 
@@ -85,16 +90,30 @@ class Conversation {
   /// @param logits  [vocabulary]
   /// @return        too_large if the cache is full; backend if the model's numbers are not finite. The token was not
   ///                taken then
-  template <AttentionObserver O = NullObserver>
-  Status append(Token token, std::span<float> logits, O&& observer = {});
+  Status append(Token token, std::span<float> logits) {
+    return watch_ ? append(token, logits, *watch_) : append(token, logits, NullObserver{});
+  }
+  template <AttentionObserver O>
+  Status append(Token token, std::span<float> logits, O&& observer);
 
   /// A token that ends the reply: kept with the conversation, run with the next prompt.
   void append_pending(Token token) { tokens_.push_back(token); }
 
-  /// Saves what is new. Closed blocks that are already saved are not written again, but those that were found damaged.
+  /// What the strategy makes of the conversation as it is now. Gathers what it needs; what is measured of the
+  /// conversation is measured once and remembered with what is saved.
+  /// @return unsupported if the strategy needs what only a run from the beginning has; backend if a row is not finite;
+  ///         what the strategy says
+  /// @throws PreconditionError without a live cache
+  Result<SavePlan> plan();
+
+  /// Saves what is new, as the strategy plans it. Closed blocks that are already saved are not written again, but those
+  /// that were found damaged.
   /// @return why it is not all done; what was saved before is still there then, unless the message says that the new
-  ///         state is in force
-  Result<SaveReport> save() { return save(own_plan()); }
+  ///         state is in force. Among else as plan
+  Result<SaveReport> save() {
+    const auto planned = plan();
+    return planned ? save(*planned, statistics()) : propagate(planned);
+  }
 
   /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
   /// are forgotten.
@@ -110,7 +129,10 @@ class Conversation {
   /// @throws       as save
   /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
   Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
-  Status save_in_background() { return save_in_background(own_plan()); }
+  Status save_in_background() {
+    const auto planned = plan();
+    return planned ? save_in_background(*planned, statistics()) : propagate(planned);
+  }
 
   /// Waits for a save in the background and says how it ended; without one, how the last one did.
   Result<SaveReport> finish_save();
@@ -125,20 +147,17 @@ class Conversation {
   }
 
  private:
-  Conversation(B& model, S& store, ConversationOptions options, P policy, C clock)
+  Conversation(B& model, S& store, ConversationOptions options, C clock)
       : model_(&model),
         store_(&store),
         options_(std::move(options)),
-        scheduler_(std::move(policy)),
+        needs_(options_.strategy.needs()),
+        codings_(with_codings_of(needs_, options_.codings)),
+        scheduler_(options_.strategy.restore_policy()),
         clock_(std::move(clock)) {
     if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
   }
 
-  /// What the options say of how rows are stored.
-  [[nodiscard]] SavePlan own_plan() const {
-    return options_.profile ? SavePlan::joint(options_.profile, options_.step, options_.strategy)
-                            : SavePlan::separate(options_.codec, options_.strategy);
-  }
   /// The first token of the first block that a save has to code.
   [[nodiscard]] std::size_t first_to_code(const SavePlan& plan) {
     return first_token_to_code(manifest_, plan, cache().length(), unchanged_, damaged_blocks_);
@@ -163,9 +182,7 @@ class Conversation {
 
   /// How to restore token by token, if that is what the policy wants.
   std::optional<TokenSplit> token_split(const RestoreSizes& sizes) const {
-    if constexpr (TokenOrderPolicy<P>)
-      if (options_.costs) return scheduler_.policy().split(sizes, *options_.costs);
-    return std::nullopt;
+    return options_.costs ? scheduler_.policy().split(sizes, *options_.costs) : std::nullopt;
   }
 
   RestorePlan plan_restore(const RestoreSizes& sizes) const {
@@ -187,9 +204,13 @@ class Conversation {
   B* model_;
   S* store_;
   ConversationOptions options_;
-  RestorationScheduler<P> scheduler_;
+  Needs needs_;  ///< of the strategy
+  CodingSet codings_;
+  RestorationScheduler<AnyPolicy> scheduler_;
   C clock_;
-  std::unique_ptr<Workers> workers_;  ///< none if the model lends its own
+  std::unique_ptr<Workers> workers_;                     ///< none if the model lends its own
+  std::optional<TokenwiseSimilarityEstimator<>> watch_;  ///< if the strategy looks at attention
+  std::optional<StepScale> step_;                        ///< once it was measured: a save may still be under way
   std::optional<typename S::Lock> lock_;
   std::string folder_;
   Manifest manifest_;  ///< as saved; generation 0 if nothing is
@@ -205,12 +226,12 @@ class Conversation {
   std::optional<BackgroundSave<S, C>> background_;  ///< last: it works on what is above
 };
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& store, std::string id,
-                                                                ConversationOptions options, P policy, C clock) {
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<Conversation<B, S, C>> Conversation<B, S, C>::open(B& model, S& store, std::string id,
+                                                          ConversationOptions options, C clock) {
   expects(options.block > 0 && options.threads > 0, "Conversation: block and threads of at least one");
   const TimePoint start = clock.now();
-  Conversation opened(model, store, std::move(options), std::move(policy), std::move(clock));
+  Conversation opened(model, store, std::move(options), std::move(clock));
   const auto folder = conversation_folder(id);
   if (!folder) return propagate(folder);
   opened.folder_ = *folder;
@@ -219,8 +240,8 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
     if (!lock) return propagate(lock);
     opened.lock_.emplace(std::move(*lock));
   }
-  if (opened.options_.profile)
-    if (auto status = belongs_to(*opened.options_.profile, model.identity()); !status) return propagate(status);
+  if (opened.codings_.profile())
+    if (auto status = belongs_to(*opened.codings_.profile(), model.identity()); !status) return propagate(status);
   if (opened.options_.capacity == 0) opened.options_.capacity = model.geometry().context;
   auto loaded = load_manifest(store, opened.folder_,
                               opened.options_.read_only ? ManifestCopies::first_valid : ManifestCopies::both,
@@ -241,26 +262,29 @@ Result<Conversation<B, S, P, C>> Conversation<B, S, P, C>::open(B& model, S& sto
   } else {
     return propagate(loaded);
   }
+  opened.step_ = remembered_step(opened.manifest_.plans, nominal_step(opened.needs_));
   return opened;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<RestoreReport> Conversation<B, S, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
   NullObserver nobody;
-  return advance_with(tokens, logits, nobody);
+  if (!needs_.attention) return advance_with(tokens, logits, nobody);
+  if (!watch_ || !cache_) watch_.emplace(model_->geometry());
+  return advance_with(tokens, logits, *watch_);
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C>
 template <TokenwiseObserver O>
-Result<RestoreReport> Conversation<B, S, P, C>::advance(std::span<const Token> tokens, std::span<float> logits,
-                                                        O& observer) {
+Result<RestoreReport> Conversation<B, S, C>::advance(std::span<const Token> tokens, std::span<float> logits,
+                                                     O& observer) {
   return advance_with(tokens, logits, observer);
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C>
 template <AttentionObserver O>
-Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Token> tokens, std::span<float> logits,
-                                                             O& observer) {
+Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token> tokens, std::span<float> logits,
+                                                          O& observer) {
   expects(!tokens.empty(), "Conversation: advance needs tokens");
   expects(!logits.empty() && logits.size() % model_->geometry().vocabulary == 0,
           "Conversation: logits hold no whole rows");
@@ -288,14 +312,16 @@ Result<RestoreReport> Conversation<B, S, P, C>::advance_with(std::span<const Tok
   return report;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C>
 template <AttentionObserver O>
-Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const Token> tokens, std::span<float> logits,
-                                                              O& observer) {
+Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token> tokens, std::span<float> logits,
+                                                           O& observer) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   RestoreReport report;
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
+  if (watch_ && report.matched < cache_->length() / 2)
+    watch_.emplace(model_->geometry());  // most of what it saw is gone
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
@@ -306,10 +332,10 @@ Result<RestoreReport> Conversation<B, S, P, C>::continue_live(std::span<const To
   return report;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C>
 template <AttentionObserver O>
-Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits,
-                                                              O& observer) {
+Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token> tokens, std::span<float> logits,
+                                                           O& observer) {
   const TimePoint start = clock_.now();
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   const std::size_t common = common_prefix(tokens, manifest_.tokens);
@@ -338,8 +364,8 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
         .plan = plan_restore(sizes),
         .tokens = tokens.first(end),
         .logits = unwanted,
-        .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, options_.profile.get()),
-        .profile = options_.profile,
+        .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, codings_),
+        .codings = codings_,
         .clock = clock_,
         .observer = detail::observer_of(observer)};
     const auto split = token_split(sizes);
@@ -353,9 +379,9 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
     }
     if (end < tokens.size()) detail::run_observed(*model_, fresh, tokens.subspan(end), logits, observer);
   }
-  for (const std::string& profile : missing_profiles(manifest_, matched, options_.profile.get()))
-    report.reasons.push_back("rows were coded with " + profile +
-                             ", which is not at hand: recomputed; give krul that profile");
+  for (const std::string& coding : missing_codings(manifest_, matched, codings_))
+    report.reasons.push_back("rows were coded with " + coding + ", which is not at hand: recomputed; give krul that " +
+                             (coding.starts_with(profile_prefix) ? "profile" : "coder"));
   if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
   if (auto unused = describe_unused(manifest_.rows, common, tokens.size())) report.reasons.push_back(*unused);
   damaged_blocks_ = report.damaged_blocks;
@@ -367,9 +393,9 @@ Result<RestoreReport> Conversation<B, S, P, C>::restore_saved(std::span<const To
   return report;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
+template <ModelBackend B, ConversationStore S, Clock C>
 template <AttentionObserver O>
-Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&& observer) {
+Status Conversation<B, S, C>::append(Token token, std::span<float> logits, O&& observer) {
   expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
   if (cache_->length() == options_.capacity)
     return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
@@ -384,8 +410,8 @@ Status Conversation<B, S, P, C>::append(Token token, std::span<float> logits, O&
   return {};
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<SaveReport> Conversation<B, S, C>::save(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   static_cast<void>(finish_save());  // what it could not save is saved now
   auto saved = save_once(plan, statistics);
@@ -401,8 +427,8 @@ Result<SaveReport> Conversation<B, S, P, C>::save(const SavePlan& plan, const At
   return saved;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<SaveReport> Conversation<B, S, P, C>::save_once(const SavePlan& plan, const AttentionStatistics* statistics) {
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<SaveReport> Conversation<B, S, C>::save_once(const SavePlan& plan, const AttentionStatistics* statistics) {
   const TokenFeatures features =
       features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code(plan));
   const SaveJob<typename B::Cache, S, C> job{.store = *store_,
@@ -422,8 +448,8 @@ Result<SaveReport> Conversation<B, S, P, C>::save_once(const SavePlan& plan, con
   return saved;
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
+template <ModelBackend B, ConversationStore S, Clock C>
+Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   expects_valid(plan, model_->geometry().layers);
   expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
@@ -454,8 +480,8 @@ Status Conversation<B, S, P, C>::save_in_background(const SavePlan& plan, const 
   return {};
 }
 
-template <ModelBackend B, ConversationStore S, RestorePolicy P, Clock C>
-Result<SaveReport> Conversation<B, S, P, C>::finish_save() {
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<SaveReport> Conversation<B, S, C>::finish_save() {
   if (background_) {
     auto ended = std::move(*background_);
     background_.reset();
@@ -466,11 +492,41 @@ Result<SaveReport> Conversation<B, S, P, C>::finish_save() {
   return background_report_;
 }
 
+template <ModelBackend B, ConversationStore S, Clock C>
+Result<SavePlan> Conversation<B, S, C>::plan() {
+  if (needs_.hidden_states || needs_.key_masses || needs_.predictability)
+    return fail(ErrorCode::unsupported, "strategy " + options_.strategy.name() +
+                                            " needs what only a run from the beginning has: save with a plan of your "
+                                            "own, or choose another strategy");
+  try {
+    const auto rows = std::span<const Token>(tokens_).first(cache().length());
+    const LiveConversation<typename B::Cache> live{.cache = cache(),
+                                                   .tokens = rows,
+                                                   .workers = workers(),
+                                                   .statistics = statistics(),
+                                                   .step = step_,
+                                                   .costs = options_.costs,
+                                                   .block = manifest_.block};
+    auto planned = options_.strategy.plan(gather_evidence(*model_, needs_, live));
+    if (planned && planned->measured_step) step_ = planned->measured_step;
+    return planned;
+  } catch (const NotFiniteError& error) {
+    return fail(ErrorCode::backend, error.what());
+  }
+}
+
 /// Conversation::open with the types taken from the arguments.
-template <ModelBackend B, ConversationStore S, RestorePolicy P = DefaultPolicy>
-[[nodiscard]] Result<Conversation<B, S, P>> open_conversation(B& model, S& store, std::string id,
-                                                              ConversationOptions options = {}, P policy = {}) {
-  return Conversation<B, S, P>::open(model, store, std::move(id), std::move(options), std::move(policy));
+template <ModelBackend B, ConversationStore S>
+[[nodiscard]] Result<Conversation<B, S>> open_conversation(B& model, S& store, std::string id,
+                                                           ConversationOptions options = {}) {
+  return Conversation<B, S>::open(model, store, std::move(id), std::move(options));
+}
+/// The same under a strategy, in the place of the options'.
+template <ModelBackend B, ConversationStore S, Strategy Chosen>
+[[nodiscard]] Result<Conversation<B, S>> open_conversation(B& model, S& store, std::string id, Chosen strategy,
+                                                           ConversationOptions options = {}) {
+  options.strategy = std::move(strategy);
+  return Conversation<B, S>::open(model, store, std::move(id), std::move(options));
 }
 
 }  // namespace krul

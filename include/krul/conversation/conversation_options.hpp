@@ -1,26 +1,22 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
-#include <string>
 
-#include "krul/compress/any_codec.hpp"
-#include "krul/compress/int8_codec.hpp"
-#include "krul/compress/joint/profile.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/core/costs.hpp"
+#include "krul/strategy/any_strategy.hpp"
+#include "krul/strategy/catalogue/krul.hpp"
 
 namespace krul {
 
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
-  AnyRowCodec codec{Int8Codec{}};               ///< for rows that are saved from now on; rows already saved keep theirs
-  std::shared_ptr<const Profile> profile = {};  ///< of the model: codes rows in groups of layers in place of the codec,
-                                                ///< and reads those that were; without it they are recomputed
-  StepScale step = {};                          ///< with a profile: how coarsely
-  std::string strategy = "krul";                ///< recorded with what is saved
-  std::size_t block = 64;                       ///< tokens of a stored block; a saved conversation keeps its own
-  std::size_t capacity = 0;                     ///< most tokens of the live cache, which grows; 0: the model's context
+  AnyStrategy strategy = strategy::krul();  ///< for rows that are saved from now on, and for restores
+  CodingSet codings = {};           ///< beside the strategy's own: what saved rows may have been coded by. Rows of what
+                                    ///< is in neither are recomputed
+  std::size_t block = 64;           ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t capacity = 0;         ///< most tokens of the live cache, which grows; 0: the model's context
   std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
   std::size_t threads = 1;          ///< that code and decode, unless the model lends its own team
   bool read_only = false;           ///< never saves, and needs no lock

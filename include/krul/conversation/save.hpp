@@ -13,6 +13,7 @@
 #include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
+#include "krul/compress/joint_transform.hpp"
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/conversation/manifest_check.hpp"
@@ -20,13 +21,13 @@
 #include "krul/core/clock.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/stored_state.hpp"
-#include "krul/select/save_plan.hpp"
 #include "krul/similarity/attention_statistics.hpp"
 #include "krul/store/compaction.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/store/segment.hpp"
 #include "krul/store/shared_chunks.hpp"
+#include "krul/strategy/save_plan.hpp"
 
 namespace krul {
 
@@ -73,7 +74,8 @@ class BlockEncoder {
   BlockEncoder(const SaveJob<Cache, S, C>& job, const Manifest& manifest, std::size_t first_block)
       : job_(job),
         block_(manifest.block),
-        shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block} {
+        shape_{manifest.layers, first_block, (job.cache.length() + block_ - 1) / block_ - first_block},
+        record_(job.plan.record()) {
     for (const std::size_t block : job.damaged_blocks)
       if (block < first_block) shape_.damaged.push_back(block);
     for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
@@ -88,9 +90,9 @@ class BlockEncoder {
     const auto& groups = job.plan.profile->data().groups;
     codings_.reserve(2 * groups.size());
     for (std::size_t i = 0; i < groups.size(); ++i) {
-      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.recent.step(job.plan.step)), ExactCodec{});
-      const ChunkCoding& recent = codings_.back();
-      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.step), ExactCodec{});
+      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.recent.step(job.plan.step)));
+      const AnyChunkCoder& recent = codings_.back();
+      codings_.emplace_back(JointTransform(job.plan.profile, i, job.plan.step));
       std::vector<std::size_t> layers(groups[i].layers);
       std::iota(layers.begin(), layers.end(), groups[i].first_layer);
       enter({std::move(layers), &codings_.back(), &recent});
@@ -148,7 +150,7 @@ class BlockEncoder {
   }
   [[nodiscard]] std::uint8_t coding_id(std::size_t layer, std::size_t i) const {
     if (is_hidden(layer)) return hidden_states_coding;
-    return is_grouped(layer, i) ? group_of_[layer].coding->id() : job_.plan.coding.id();
+    return coding_number(is_grouped(layer, i) ? *group_of_[layer].coding : job_.plan.coding, record_);
   }
 
   [[nodiscard]] std::vector<std::byte> encode_block(std::size_t layer, std::size_t i) const {
@@ -172,7 +174,7 @@ class BlockEncoder {
                            " is too large for two bytes a value: store K and V instead");
     return chunk;
   }
-  [[nodiscard]] const ChunkCoding& coding_of(std::size_t layer, TokenRange tokens) const {
+  [[nodiscard]] const AnyChunkCoder& coding_of(std::size_t layer, TokenRange tokens) const {
     const auto& [layers, coding, recent] = group_of_[layer];
     return recent && job_.plan.recent.include(tokens.end, job_.cache.length()) ? *recent : *coding;
   }
@@ -187,11 +189,12 @@ class BlockEncoder {
   std::vector<std::size_t> unstored_;  ///< [L] leading tokens that the manifest leaves out
   struct Group {
     std::vector<std::size_t> layers;  ///< ascending
-    const ChunkCoding* coding = nullptr;
-    const ChunkCoding* recent = nullptr;  ///< of recent rows, if that is another
+    const AnyChunkCoder* coding = nullptr;
+    const AnyChunkCoder* recent = nullptr;  ///< of recent rows, if that is another
   };
-  std::vector<ChunkCoding> codings_;  ///< of a profile's groups: of recent rows, and of others
-  std::vector<Group> group_of_;       ///< [L] the layers that are coded with this one, itself among them
+  std::vector<AnyChunkCoder> codings_;  ///< of a profile's groups: of recent rows, and of others
+  SavePlanRecord record_;               ///< names the coders
+  std::vector<Group> group_of_;         ///< [L] the layers that are coded with this one, itself among them
 };
 
 /// @return backend if a row is not finite
@@ -268,8 +271,8 @@ tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, 
   for (std::size_t block = closed; block-- > 0;) {
     const std::size_t end = (block + 1) * saved.block;
     const ChunkRecord& chunk = saved.chunks[(saved.layers - 1) * saved.blocks() + block];
-    const bool was_fine =
-        plan.recent.include(end, saved.rows) && chunk.is_stored() && saved.plans[chunk.plan].codec == plan.codec_name();
+    const bool was_fine = plan.recent.include(end, saved.rows) && chunk.is_stored() &&
+                          saved.plans[chunk.plan].profile == plan.profile->hash();
     if (!was_fine) break;
     if (!plan.recent.include(end, rows)) first = block;
   }
@@ -317,8 +320,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {
-    const SavePlanRecord record{job.plan.strategy, job.plan.codec_name(), job.plan.settings};
-    const std::uint8_t plan = enter_plan(next, record);
+    const std::uint8_t plan = enter_plan(next, job.plan.record());
     const std::size_t first_block = first_block_to_code(manifest, job.plan, rows, unchanged);
     const auto segment = detail::encode_segment(job, next, first_block, plan);
     if (!segment) return propagate(segment);

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <type_traits>
 #include <utility>
 
 namespace krul {
@@ -67,6 +68,20 @@ using Status = Result<void>;
 template <class T>
 [[nodiscard]] tl::unexpected<Error> propagate(const Result<T>& result) {
   return tl::unexpected<Error>(result.error());
+}
+
+/// An error as an exception: what() is its sentence.
+struct ResultError : std::runtime_error {
+  explicit ResultError(Error why) : std::runtime_error(why.message), error(std::move(why)) {}
+  Error error;
+};
+
+/// The value of a result, for programs that end at the first error.
+/// @throws ResultError if there is none
+template <class T>
+T or_throw(Result<T> result) {
+  if (!result) throw ResultError(std::move(result.error()));
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 
 /// A caller's mistake: fix the call. Never caused by data.

@@ -11,11 +11,13 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
+#include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/restore/cost_fit.hpp"
 #include "krul/restore/uniform_split.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue/load.hpp"
 
 namespace krul::eval {
 
@@ -79,11 +81,11 @@ class CostMeter {
   [[nodiscard]] Result<TimedRestore> restore(S& store, const RestoreShape& shape,
                                              const std::shared_ptr<const Profile>& profile = {}) {
     ConversationOptions options;
-    options.profile = profile;
+    options.strategy = strategy::by_layer("calibration", ExactCodec{}, UniformSplit(shape.front));
+    options.codings = CodingSet(profile);
     options.read_only = true;
     options.costs = Costs{};
-    auto talk = Conversation<B, S, UniformSplit, C>::open(model_, store, id_of(shape.history), options,
-                                                          UniformSplit(shape.front), clock_);
+    auto talk = Conversation<B, S, C>::open(model_, store, id_of(shape.history), options, clock_);
     if (!talk) return propagate(talk);
     expects(shape.history > 0 && talk->manifest().rows == shape.history, "CostMeter: save that history first");
     logits_.resize(model_.geometry().vocabulary);

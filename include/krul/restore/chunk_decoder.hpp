@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "krul/backend/owned_kv_rows.hpp"
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/link_lane.hpp"
+#include "krul/restore/stored_state.hpp"
 #include "krul/store/shared_chunks.hpp"
 
 namespace krul {
@@ -30,9 +31,9 @@ struct BrokenRows {
   Cause cause = Cause::damaged;
 };
 
-/// What chunks of a profile's groups need beside their bytes.
+/// What chunks need beside their bytes.
 struct ChunkSupport {
-  std::shared_ptr<const Profile> profile = {};
+  CodingSet codings = {};
   TokenFeatures features = {};  ///< of the manifest's rows, if the profile asks for them
 };
 
@@ -122,8 +123,9 @@ class ChunkDecoder {
 
   template <KvCache Cache>
   bool decode_chunk(Chunk& chunk, Cache& cache) const {
-    const auto coding = ChunkCoding::from_id(manifest_.chunk(chunk.layers.front(), chunk.block).codec, support_.profile,
-                                             chunk.layers.front());
+    const std::size_t shallowest = chunk.layers.front();
+    const auto coding =
+        support_.codings.find(stored_coding(manifest_, manifest_.chunk(shallowest, chunk.block), shallowest));
     if (!coding || coding->layers() != chunk.layers.size()) return false;
     const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
     const TokenRange tokens = tokens_of(chunk.block);
@@ -174,23 +176,21 @@ class ChunkDecoder {
   ChunkSupport support_;
 };
 
-/// Whether a model may take over what a manifest describes, decoded with this profile.
+/// Whether a model may take over what a manifest describes, decoded with these codings.
 /// @return identity_mismatch, naming what differs
 template <ModelBackend B>
-[[nodiscard]] Status can_decode(const B& model, const Manifest& manifest,
-                                const std::shared_ptr<const Profile>& profile) {
+[[nodiscard]] Status can_decode(const B& model, const Manifest& manifest, const CodingSet& codings) {
   if (const auto differing = differences(manifest.identity, model.identity()); !differing.empty())
     return fail(ErrorCode::identity_mismatch,
                 "the saved state belongs to another model: " + describe(differing) + "; recompute its tokens");
-  return profile ? belongs_to(*profile, model.identity()) : Status{};
+  return codings.profile() ? belongs_to(*codings.profile(), model.identity()) : Status{};
 }
 
-/// What a restore's chunks need: the profile, and the features of the stored tokens if it asks for them.
+/// What a restore's chunks need: the codings, and the features of the stored tokens if a profile asks for them.
 template <ModelBackend B>
-[[nodiscard]] ChunkSupport decoding_support(B& model, const std::shared_ptr<const Profile>& profile,
-                                            const Manifest& manifest) {
-  if (!profile || profile->data().features == 0) return {profile, {}};
-  return {profile, token_features(model, std::span(manifest.tokens).first(manifest.rows))};
+[[nodiscard]] ChunkSupport decoding_support(B& model, const CodingSet& codings, const Manifest& manifest) {
+  if (!codings.profile() || codings.profile()->data().features == 0) return {codings, {}};
+  return {codings, token_features(model, std::span(manifest.tokens).first(manifest.rows))};
 }
 
 }  // namespace krul

@@ -15,10 +15,10 @@
 #include <utility>
 #include <vector>
 
+#include "krul/core/checksum.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/restore/read_requests.hpp"
 #include "krul/restore/timeline.hpp"
-#include "krul/store/checksum.hpp"
 #include "krul/store/conversation_store.hpp"
 
 namespace krul {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "krul/compress/joint_transform.hpp"
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/restore/restore_plan.hpp"
 #include "krul/store/shared_chunks.hpp"
 
@@ -24,11 +24,6 @@ struct ReadRequest {
   std::uint64_t offset = 0;        ///< bytes
   std::uint64_t bytes = 0;
 };
-
-/// Whether a coding is that of a profile's groups.
-[[nodiscard]] constexpr bool is_joint(std::uint8_t codec) noexcept {
-  return codec >> 4 == JointTransform::sharing_id;
-}
 
 /// The largest request for chunks of a coding.
 [[nodiscard]] constexpr std::uint64_t most_request_bytes(std::uint8_t codec) noexcept {

@@ -34,9 +34,9 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  LostBlocks lost_blocks = {};                  ///< recomputed in every layer
-  std::size_t readers = 1;                      ///< reads under way at once
-  std::shared_ptr<const Profile> profile = {};  ///< for rows that were coded with one; without it they are recomputed
+  LostBlocks lost_blocks = {};  ///< recomputed in every layer
+  std::size_t readers = 1;      ///< reads under way at once
+  CodingSet codings = {};       ///< what rows were coded by; rows of what is not among them are recomputed
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
@@ -72,7 +72,7 @@ class Restoration {
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(geometry_, job.manifest, plan_, decoding_support(job.model, job.profile, job.manifest)),
+        decoder_(geometry_, job.manifest, plan_, decoding_support(job.model, job.codings, job.manifest)),
         broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;
@@ -349,7 +349,7 @@ class Restoration {
 
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job) {
-  if (auto status = can_decode(job.model, job.manifest, job.profile); !status) return propagate(status);
+  if (auto status = can_decode(job.model, job.manifest, job.codings); !status) return propagate(status);
   try {
     return detail::Restoration<B, S, C, O>(job).run();
   } catch (const NotFiniteError&) {

@@ -30,7 +30,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   expects(job.tokens.size() == history + job.plan.prompt && job.tokens.size() <= job.cache.capacity() &&
               job.cache.length() == 0,
           "restore_by_tokens: needs an empty cache that is large enough, and all tokens");
-  if (auto status = can_decode(job.model, job.manifest, job.profile); !status) return propagate(status);
+  if (auto status = can_decode(job.model, job.manifest, job.codings); !status) return propagate(status);
   const TimePoint start = job.clock.now();
   RestoreReport report;
   report.asked = job.tokens.size();
@@ -46,7 +46,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
-  ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.profile, job.manifest));
+  ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.codings, job.manifest));
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
                       read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.readers);
   auto batch = job.model.make_batch();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "krul/backend/hidden_states.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/restore/read_requests.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
@@ -52,26 +53,37 @@ namespace krul {
   return sizes;
 }
 
-/// Which plans of a manifest coded rows with another profile than this one, or none.
-[[nodiscard]] inline std::vector<bool> plans_without_profile(const Manifest& manifest, const Profile* profile) {
-  std::vector<bool> without;
-  for (const SavePlanRecord& plan : manifest.plans)
-    without.push_back(plan.codec.starts_with(profile_prefix) &&
-                      (profile == nullptr || plan.codec != std::string(profile_prefix) + profile->hash()));
-  return without;
+/// How a chunk of a manifest was coded.
+[[nodiscard]] inline StoredCoding stored_coding(const Manifest& manifest, const ChunkRecord& chunk,
+                                                std::size_t first_layer = 0) {
+  return {chunk.codec, manifest.plans[chunk.plan].coders, first_layer};
 }
 
-/// The names of other profiles than this one that coded some of the first `history` tokens, each once.
-[[nodiscard]] inline std::vector<std::string> missing_profiles(const Manifest& manifest, std::size_t history,
-                                                               const Profile* profile) {
-  const std::vector<bool> unreadable = plans_without_profile(manifest, profile);
+/// What a stored chunk wants that is not among the codings: "profile 0123..." or a coder's name; empty if all is there,
+/// or nobody has it.
+[[nodiscard]] inline std::string missing_coding(const Manifest& manifest, const ChunkRecord& chunk,
+                                                const CodingSet& codings) {
+  const SavePlanRecord& plan = manifest.plans[chunk.plan];
+  if (is_joint(chunk.codec)) {
+    const bool there = codings.profile() && codings.profile()->hash() == plan.profile;
+    return there ? std::string() : std::string(profile_prefix) + plan.profile;
+  }
+  if (chunk.codec < first_foreign_coding) return {};
+  const auto coder = codings.find(stored_coding(manifest, chunk));
+  const bool wanted = !coder && coder.error().code == ErrorCode::not_found;
+  return wanted ? plan.coders[chunk.codec - first_foreign_coding] : std::string();
+}
+
+/// What chunks of the first `history` tokens want that is not among the codings, each name once.
+[[nodiscard]] inline std::vector<std::string> missing_codings(const Manifest& manifest, std::size_t history,
+                                                              const CodingSet& codings) {
   std::vector<std::string> names;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer)
     for (std::size_t block = 0; block * manifest.block < history; ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
-      if (!chunk.is_stored() || !unreadable[chunk.plan]) continue;
-      const std::string& name = manifest.plans[chunk.plan].codec;
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      if (!chunk.is_stored()) continue;
+      const std::string name = missing_coding(manifest, chunk, codings);
+      if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   return names;
 }
@@ -79,16 +91,15 @@ namespace krul {
 /// Blocks that are known not to be loaded before anything is read, ascending.
 struct LostBlocks {
   std::vector<std::size_t> all;   ///< recomputed in every layer
-  std::vector<std::size_t> gone;  ///< those of them that are damaged; the others only want a profile
+  std::vector<std::size_t> gone;  ///< those of them that are damaged; the others only want a profile or a coder
 };
 
 /// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, one in an
-/// object that is gone or too short, or one that needs another profile. Asks the store once per object; one whose size
-/// it cannot tell now is taken to be there.
+/// object that is gone or too short, or one that nothing at hand decodes. Asks the store once per object; one whose
+/// size it cannot tell now is taken to be there.
 template <ConversationStore S>
 [[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
-                                     const Profile* profile = nullptr) {
-  const std::vector<bool> unreadable = plans_without_profile(manifest, profile);
+                                     const CodingSet& codings = CodingSet()) {
   std::vector<std::uint64_t> there;
   for (const auto& object : manifest.objects) {
     const auto size = store.size(folder + "/" + object);
@@ -101,15 +112,15 @@ template <ConversationStore S>
   for (std::size_t layer = 0; layer < manifest.layers; ++layer)
     fronts.push_back(unstored_front(manifest, layer, history));
   for (std::size_t block = 0; block < blocks; ++block) {
-    bool gone = false, wants_profile = false;
+    bool gone = false, wants_coding = false;
     for (std::size_t layer = 0; layer < manifest.layers && !gone; ++layer) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       if (block * manifest.block < fronts[layer]) continue;
       gone = !chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object];
-      wants_profile = wants_profile || (!gone && unreadable[chunk.plan]);
+      wants_coding = wants_coding || (!gone && !missing_coding(manifest, chunk, codings).empty());
     }
     if (gone) lost.gone.push_back(block);
-    if (gone || wants_profile) lost.all.push_back(block);
+    if (gone || wants_coding) lost.all.push_back(block);
   }
   return lost;
 }

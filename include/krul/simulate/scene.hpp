@@ -5,9 +5,9 @@
 #include <span>
 
 #include "krul/restore/predict.hpp"
-#include "krul/select/paper_allocation.hpp"
 #include "krul/simulate/device_costs.hpp"
 #include "krul/simulate/shared_layers.hpp"
+#include "krul/strategy/paper_allocation.hpp"
 
 namespace krul::simulate {
 

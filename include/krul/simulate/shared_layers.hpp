@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "krul/core/error.hpp"
-#include "krul/select/fixed_pairs.hpp"
-#include "krul/select/layer_pair.hpp"
+#include "krul/strategy/fixed_pairs.hpp"
+#include "krul/strategy/layer_pair.hpp"
 
 namespace krul::simulate {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "krul/restore/restoration_scheduler.hpp"
-#include "krul/select/hidden_state_split.hpp"
 #include "krul/simulate/scene.hpp"
+#include "krul/strategy/hidden_state_split.hpp"
 
 namespace krul::simulate {
 
@@ -22,15 +22,6 @@ struct Outcome {
   double stored_bytes = 0;      ///< kept while the conversation is idle
   double recomputed_share = 0;  ///< of the rows of all layers
 };
-
-/// The paper's split, made when the conversation is saved and its next prompt is not known.
-struct BalancedPyramid {
-  [[nodiscard]] std::vector<std::size_t> prefix(RestoreSizes sizes, const Costs& costs) const {
-    sizes.prompt = 1;
-    return balanced_pyramid(sizes, costs);
-  }
-};
-static_assert(RestorePolicy<BalancedPyramid>);
 
 /// One of the planner's policies, predicted; what it recomputes is not stored.
 template <RestorePolicy Policy>
@@ -162,9 +153,9 @@ struct SimulatedStrategy {
       {"pyramid", "the recomputed share falls linearly with depth, nothing merged",
        [](const Scene& scene) { return two_byte_rows(scene, Pyramid{}); }},
       {"krul-paper", "the pairs of minicache, and a pyramid whose two parts take equally long (Eq. 1)",
-       [](const Scene& scene) { return merged_rows(scene, adjacent_pairs(scene.shape.layers), BalancedPyramid{}); }},
+       [](const Scene& scene) { return merged_rows(scene, adjacent_pairs(scene.shape.layers), BalancedPyramid{1}); }},
       {"krul-paper-distant", "the same with as many pairs (l, l + 3L/8)",
-       [](const Scene& scene) { return merged_rows(scene, distant_pairs(scene.shape.layers), BalancedPyramid{}); }},
+       [](const Scene& scene) { return merged_rows(scene, distant_pairs(scene.shape.layers), BalancedPyramid{1}); }},
       {"krul-2x", "ours: int8, the planner's best schedule",
        [](const Scene& scene) { return coded_rows(scene, scene.int8); }},
       {"krul-8x", "ours: joint coding at 8 times, the planner's best schedule",

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "krul/core/checksum.hpp"
 #include "krul/core/error.hpp"
-#include "krul/store/checksum.hpp"
 
 namespace krul {
 

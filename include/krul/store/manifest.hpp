@@ -2,14 +2,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "krul/core/checksum.hpp"
 #include "krul/core/error.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/core/tokens.hpp"
-#include "krul/store/checksum.hpp"
 
 namespace krul {
 
@@ -19,21 +21,26 @@ struct ChunkRecord {
   std::uint32_t object = 0;  ///< index into Manifest::objects
   std::uint64_t offset = 0;  ///< first byte in the object
   std::uint32_t bytes = 0;
-  std::uint8_t codec = 0;  ///< ChunkCoding::id(), or hidden_states_coding
+  std::uint8_t codec = 0;  ///< number of the coding: see compress/coding_numbers.hpp, or hidden_states_coding
   std::uint8_t plan = 0;   ///< index into Manifest::plans
   Checksum hash{};         ///< of the bytes
   [[nodiscard]] bool is_stored() const noexcept { return bytes != 0; }
   friend bool operator==(const ChunkRecord&, const ChunkRecord&) = default;
 };
 
-/// How some chunks came about. Recorded for people and tools; decoding needs the chunk's codec only, and the profile
-/// that `codec` names where it begins with "profile ".
+/// How some chunks came about. The first three are for people; the others say what decoding and later saves need.
 struct SavePlanRecord {
-  std::string strategy;  ///< "krul", "load-int8", ...
-  std::string codec;     ///< name of the codec, for messages where its id is not known
-  std::string settings;  ///< whatever else the strategy wants to remember
+  std::string strategy = {};                      ///< "krul", "load-int8", ...
+  std::string codec = {};                         ///< of single layers; or profile_prefix and the profile's hash
+  std::string settings = {};                      ///< "pairs 3+7"
+  std::string profile = {};                       ///< hash of the profile that coded groups of layers; empty: none did
+  std::optional<std::int8_t> measured_step = {};  ///< code of the step that was measured for the conversation
+  std::vector<std::string> coders = {};           ///< names of the chunks' codecs from 128 on, at most 128
   friend bool operator==(const SavePlanRecord&, const SavePlanRecord&) = default;
 };
+
+/// How a record's codec begins where a profile coded the rows. Formats before 1.2 said it in no other way.
+inline constexpr std::string_view profile_prefix = "profile ";
 
 /// All that is known of a saved conversation but the chunks themselves.
 struct Manifest {
@@ -74,7 +81,7 @@ struct ManifestLimits {
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
 inline constexpr std::uint16_t manifest_minor =
-    1;  ///< newest that is written, where 0 would not do; newer ones are read
+    2;  ///< newest that is written, where an older one would not do; newer ones are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});

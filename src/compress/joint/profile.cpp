@@ -10,9 +10,9 @@
 #include "head_products.hpp"
 #include "krul/compress/profile_numbers.hpp"
 #include "krul/core/byte_io.hpp"
+#include "krul/core/checksum.hpp"
 #include "krul/core/half.hpp"
 #include "krul/core/identity.hpp"
-#include "krul/store/checksum.hpp"
 
 namespace krul {
 namespace {

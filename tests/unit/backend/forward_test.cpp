@@ -3,7 +3,7 @@
 #include <krul/backend/conformance/pass.hpp>
 #include <krul/backend/forward.hpp>
 
-#include "../../../examples/05_your_own_backend/toy_backend.hpp"
+#include "../../../examples/02_your_own_backend/toy_backend.hpp"
 
 using krul::PreconditionError;
 using krul::Token;

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "../examples/05_your_own_backend/toy_backend.hpp"
+#include "../examples/02_your_own_backend/toy_backend.hpp"
 #include "krul/backend/forward.hpp"
 #include "support/toy_conversation.hpp"
 

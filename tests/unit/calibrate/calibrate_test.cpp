@@ -4,6 +4,7 @@
 
 #include "krul/compress/joint/recent_rows.hpp"
 #include "krul/store/faulty_store.hpp"
+#include "support/coded_by.hpp"
 #include "support/poisoned_backend.hpp"
 #include "support/toy_conversation.hpp"
 #include "support/toy_profile.hpp"
@@ -26,7 +27,7 @@ TEST_CASE("a calibrated profile meets the divergence that was asked for, on toke
     MemoryStore store;
     const std::vector<Token> before(tokens.begin(), tokens.begin() + 150);
     {
-      auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+      auto talk = open_conversation(model, store, "talk", test::coded_by(profile)).value();
       std::vector<float> logits(model.geometry().vocabulary);
       REQUIRE(talk.advance(before, logits));
       REQUIRE(talk.save());
@@ -34,15 +35,15 @@ TEST_CASE("a calibrated profile meets the divergence that was asked for, on toke
       CHECK(talk.manifest().chunk(1, 0) == talk.manifest().chunk(3, 0));
     }
     std::vector<float> logits(rows * vocabulary);
-    auto talk = open_conversation(model, store, "talk", {.profile = profile, .read_only = true}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(profile), {.read_only = true}).value();
     const auto report = talk.advance(tokens, logits).value();
     CHECK(report.matched == 150);
     CHECK(report.repaired_rows == 0);
     CHECK(report.loaded_rows == 150 * model.geometry().layers);
     double sum = 0;
     for (std::size_t row = 0; row < rows; ++row)
-      sum += eval::NextToken(std::span(whole).subspan(row * vocabulary, vocabulary))
-                 .divergence_from(eval::NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
+      sum += NextToken(std::span(whole).subspan(row * vocabulary, vocabulary))
+                 .divergence_from(NextToken(std::span(logits).subspan(row * vocabulary, vocabulary)));
     // The target holds on average over the trials; other tokens may take a few times as much.
     CHECK(sum / rows < 5e-4);
   }
@@ -56,13 +57,13 @@ TEST_CASE("without the profile rows are recomputed, not guessed") {
   const auto whole = test::run_through(model, tokens);
   MemoryStore store;
   {
-    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(profile)).value();
     std::vector<float> logits(model.geometry().vocabulary);
     REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 100), logits));
     REQUIRE(talk.save());
   }
   for (const auto& given : {std::shared_ptr<const Profile>{}, other}) {
-    auto talk = open_conversation(model, store, "talk", {.profile = given, .read_only = true}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(given), {.read_only = true}).value();
     std::vector<float> logits(model.geometry().vocabulary);
     const auto report = talk.advance(tokens, logits).value();
     CHECK(report.loaded_rows == 0);
@@ -80,7 +81,7 @@ TEST_CASE("turns append: the newest blocks are coded finely, all others keep the
   std::size_t settled = 0;  // blocks that were not the newest ones at the last save
   for (const std::size_t length : {70, 140, 150, 220, 221, 400}) {
     CAPTURE(length);
-    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(profile)).value();
     std::vector<float> logits(model.geometry().vocabulary);
     REQUIRE(talk.advance(toy_tokens(length, 3), logits));
     const auto report = talk.save().value();
@@ -105,14 +106,14 @@ TEST_CASE("a damaged chunk of a group is repaired in all its layers") {
   MemoryStore store;
   const auto tokens = toy_tokens(330, 4);
   {
-    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(profile)).value();
     std::vector<float> logits(model.geometry().vocabulary);
     REQUIRE(talk.advance(std::vector<Token>(tokens.begin(), tokens.begin() + 320), logits));
     REQUIRE(talk.save());
     const auto& chunk = talk.manifest().chunk(1, 1);
     test::flip_byte(store, talk.folder() + "/" + talk.manifest().objects[chunk.object], chunk.offset + chunk.bytes / 2);
   }
-  auto talk = open_conversation(model, store, "talk", {.profile = profile, .read_only = true}).value();
+  auto talk = open_conversation(model, store, "talk", test::coded_by(profile), {.read_only = true}).value();
   std::vector<float> logits(model.geometry().vocabulary);
   CHECK(talk.advance(tokens, logits).value().repaired_rows == 3 * 64);
 }

@@ -7,10 +7,10 @@
 #include <fstream>
 #include <iterator>
 
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/core/byte_io.hpp"
+#include "krul/core/checksum.hpp"
 #include "krul/similarity/detail/mix.hpp"
-#include "krul/store/checksum.hpp"
 #include "support/profile_samples.hpp"
 
 using namespace krul;
@@ -71,7 +71,7 @@ struct Rows {
 /// One way to code, and what it is given.
 struct Case {
   std::string name;
-  ChunkCoding coding;
+  AnyChunkCoder coding;
   Rows rows;
   Position first = 0;
 };
@@ -85,16 +85,16 @@ std::vector<Case> cases(const std::shared_ptr<const Profile>& profile) {
     geometry.head_dim = 72;  // whole vectors and a rest, whole groups and a rest
     const std::string of_type = " of " + std::string(name(type));
     for (const auto& codec : AnyRowCodec::all()) {
-      all.push_back({std::string(codec.name()) + of_type, {Separate{}, codec}, Rows(geometry, 9, 1, 0)});
-      all.push_back({"merged " + std::string(codec.name()) + of_type, {SlerpMerge{}, codec}, Rows(geometry, 9, 2, 0)});
+      all.push_back(
+          {std::string(codec.name()) + of_type, LayerPairCompressor(Separate{}, codec), Rows(geometry, 9, 1, 0)});
+      all.push_back({"merged " + std::string(codec.name()) + of_type, LayerPairCompressor(SlerpMerge{}, codec),
+                     Rows(geometry, 9, 2, 0)});
     }
     for (const auto pairs : {RotaryPairs::interleaved, RotaryPairs::halves})
       for (const int step : {-20, 0, 7})
         for (const Position first : {0, 200})
-          all.push_back({"joint" + of_type,
-                         {JointTransform(profile, 0, StepScale{static_cast<std::int8_t>(step)}), AnyRowCodec{}},
-                         Rows(profile_geometry(type, pairs), 45, 2, features),
-                         first});
+          all.push_back({"joint" + of_type, JointTransform(profile, 0, StepScale{static_cast<std::int8_t>(step)}),
+                         Rows(profile_geometry(type, pairs), 45, 2, features), first});
   }
   return all;
 }

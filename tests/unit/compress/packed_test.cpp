@@ -2,7 +2,7 @@
 
 #include <random>
 
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "support/codec_checks.hpp"
 
 using namespace krul;
@@ -23,13 +23,14 @@ TEST_CASE("packed rows are those of the codec alone, for every codec and type") 
         const Bytes keys = kv_rows(kv_families[0], geometry, rows, random()),
                     values = kv_rows(kv_families[1], geometry, rows, random());
         const KvRows group[] = {{keys, values}};
-        const ChunkCoding packed(Packed{}, codec), plain(Separate{}, codec);
+        const AnyChunkCoder packed = LayerPairCompressor(Packed{}, codec),
+                            plain = LayerPairCompressor(Separate{}, codec);
         const auto chunk = packed.encode(geometry, group);
         CHECK(chunk.size() <= packed.largest_bytes(geometry, rows));
         Bytes back[4];
         for (Bytes& each : back) each.resize(keys.size());
         const MutableKvRows to[] = {{back[0], back[1]}}, expected[] = {{back[2], back[3]}};
-        const auto found = ChunkCoding::from_id(packed.id());
+        const auto found = CodingSet().find({krul_coding_number(packed.name()).value()});
         REQUIRE(found);
         REQUIRE(found->decode(geometry, chunk, to));
         REQUIRE(plain.decode(geometry, plain.encode(geometry, group), expected));
@@ -42,7 +43,7 @@ TEST_CASE("rows that look alike take less room") {
   const Geometry geometry = kv_geometry(ElementType::f16);
   const Bytes rows = kv_rows(kv_families[0], geometry, 64, 3);
   const KvRows group[] = {{rows, rows}};
-  CHECK(ChunkCoding(Packed{}, ExactCodec{}).encode(geometry, group).size() <
+  CHECK(LayerPairCompressor(Packed{}, ExactCodec{}).encode(geometry, group).size() <
         0.9 * 2 * static_cast<double>(rows.size()));
 }
 
@@ -50,7 +51,7 @@ TEST_CASE("damaged packed chunks are refused or decode to something, and nothing
   const Geometry geometry = kv_geometry(ElementType::f16, 1, 16);
   Bytes keys = kv_rows(kv_families[0], geometry, 20, 3), values = keys;
   const KvRows group[] = {{keys, values}};
-  const ChunkCoding coding(Packed{}, ExactCodec{});
+  const LayerPairCompressor coding(Packed{}, ExactCodec{});
   const auto chunk = coding.encode(geometry, group);
   const MutableKvRows to[] = {{keys, values}};
   for (std::size_t length = 0; length < chunk.size(); ++length)

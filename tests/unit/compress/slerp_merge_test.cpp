@@ -3,7 +3,7 @@
 #include <numbers>
 #include <set>
 
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/reference/forward.hpp"
 #include "krul/reference/merge.hpp"
 #include "support/codec_checks.hpp"
@@ -24,7 +24,7 @@ struct Pair {
 Bytes merged_chunk(const Geometry& geometry, const Pair& keys, const Pair& values, const Settings& settings,
                    const AnyRowCodec& codec) {
   const KvRows group[] = {{keys.shallower, values.shallower}, {keys.deeper, values.deeper}};
-  return ChunkCoding(SlerpMerge(settings), codec).encode(geometry, group);
+  return LayerPairCompressor(SlerpMerge(settings), codec).encode(geometry, group);
 }
 
 struct DecodedPair {
@@ -39,7 +39,7 @@ DecodedPair read_chunk(const Geometry& geometry, std::span<const std::byte> chun
   for (Bytes* rows : {&back.keys.shallower, &back.keys.deeper, &back.values.shallower, &back.values.deeper})
     rows->assign(tokens * geometry.kv_row_bytes(), std::byte{0x5a});
   const MutableKvRows group[] = {{back.keys.shallower, back.values.shallower}, {back.keys.deeper, back.values.deeper}};
-  const auto coding = ChunkCoding::from_id(ChunkCoding(SlerpMerge{}, codec).id());
+  const auto coding = CodingSet().find({krul_coding_number(LayerPairCompressor(SlerpMerge{}, codec).name()).value()});
   REQUIRE(coding);
   back.status = coding->decode(geometry, chunk, group);
   return back;
@@ -209,7 +209,7 @@ TEST_CASE("merging agrees with its twin for every row codec") {
     for (const AnyRowCodec& codec : AnyRowCodec::all()) {
       CAPTURE(codec.name());
       const auto chunk = merged_chunk(all.geometry, all.pair, all.pair, all.settings, codec);
-      REQUIRE(chunk.size() <= ChunkCoding(SlerpMerge{}, codec).largest_bytes(all.geometry, case_tokens));
+      REQUIRE(chunk.size() <= LayerPairCompressor(SlerpMerge{}, codec).largest_bytes(all.geometry, case_tokens));
       const auto retained = retained_keys(chunk, case_tokens);
       const Pair back = merged_and_back(all.geometry, all.pair, all.settings, codec);
       for (std::size_t token = 0; token < case_tokens; ++token) {

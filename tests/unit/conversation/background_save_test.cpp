@@ -7,6 +7,7 @@
 
 #include "krul/conversation/verify.hpp"
 #include "krul/store/faulty_store.hpp"
+#include "krul/strategy/catalogue/load.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {
@@ -33,7 +34,7 @@ struct BackgroundFixture {
   toy::Backend model{ElementType::f32};
   ConversationOptions options = [] {
     ConversationOptions small;
-    small.codec = ExactCodec{};
+    small.strategy = strategy::by_layer("exact", ExactCodec{});
     small.block = 16;
     return small;
   }();

@@ -2,32 +2,41 @@
 
 #include <doctest/doctest.h>
 
-#include "krul/conversation/strategy.hpp"
+#include <algorithm>
+#include <functional>
+
 #include "krul/conversation/verify.hpp"
 #include "krul/store/faulty_store.hpp"
+#include "krul/strategy/catalogue/load.hpp"
+#include "support/foreign_parts.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {
 namespace {
 
+using test::DifferingBits;
 using test::flip_byte;
+using test::InvertedCodec;
 using test::run_through;
 using test::toy_tokens;
-using Talk = Conversation<toy::Backend, MemoryStore, AnyPolicy>;
+using Talk = Conversation<toy::Backend, MemoryStore>;
 
 struct ConversationFixture {
   toy::Backend model{ElementType::f32};
   MemoryStore store;
   ConversationOptions options = [] {
     ConversationOptions small;
-    small.codec = ExactCodec{};
+    small.strategy = strategy::by_layer("exact", ExactCodec{});
     small.block = 16;
     small.threads = 2;
     return small;
   }();
   std::vector<float> logits = std::vector<float>(model.geometry().vocabulary);
 
-  Talk open(AnyPolicy policy = FullLoad{}) { return Talk::open(model, store, "a talk", options, policy).value(); }
+  Talk open(AnyPolicy policy = FullLoad{}) {
+    options.strategy = strategy::by_layer("exact", ExactCodec{}, std::move(policy));
+    return Talk::open(model, store, "a talk", options).value();
+  }
   /// Runs and saves the first `count` tokens in a conversation object of its own.
   SaveReport turn(const std::vector<Token>& tokens, std::size_t count) {
     auto talk = open();
@@ -48,6 +57,45 @@ TEST_CASE("a saved conversation goes on where it was") {
   CHECK(report.matched == 100);
   CHECK(report.loaded_rows == 400);
   CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
+TEST_CASE("a codec and a sharing policy from outside reach saves and restores") {
+  ConversationFixture f;
+  const auto tokens = toy_tokens(120);
+  const std::span<const Token> history = std::span(tokens).first(100);
+  SavePlan plan = SavePlan::separate(InvertedCodec{}, "mine");
+  plan.pair_coding = LayerPairCompressor(DifferingBits{}, InvertedCodec{});
+  plan.pairs = {{1, 3}};
+  {
+    auto talk = f.open();
+    REQUIRE(talk.advance(history, f.logits));
+    REQUIRE(talk.save(plan));
+    CHECK(talk.manifest().plans.front().coders ==
+          std::vector<std::string>{"acme.inverted.1", "acme.differing-bits.1+acme.inverted.1"});
+  }
+  SUBCASE("with them all is loaded, and a later turn keeps them") {
+    f.options.codings = CodingSet(nullptr, {plan.coding, plan.pair_coding});
+    for (const std::size_t count : {110, 120}) {
+      auto talk = f.open();
+      const auto report = talk.advance(std::span(tokens).first(count), f.logits).value();
+      CHECK(report.loaded_rows == 4 * report.matched);
+      CHECK(report.reasons.empty());
+      REQUIRE(talk.save(plan));
+      CHECK(talk.manifest().plans.size() == 1);
+    }
+    CHECK(f.logits == run_through(f.model, tokens).logits);
+  }
+  SUBCASE("without one of them its rows are recomputed, and the report names it") {
+    f.options.codings = CodingSet(nullptr, {plan.coding});
+    auto talk = f.open();
+    const auto report = talk.advance(tokens, f.logits).value();
+    CHECK(report.loaded_rows == 0);
+    REQUIRE(report.reasons.size() == 1);
+    CHECK(report.reasons.front().find("acme.differing-bits.1+acme.inverted.1, which is not at hand") !=
+          std::string::npos);
+    CHECK(report.damaged_blocks.empty());
+    CHECK(f.logits == run_through(f.model, tokens).logits);
+  }
 }
 
 TEST_CASE("a turn appends: closed blocks are never written again") {
@@ -146,7 +194,7 @@ TEST_CASE("state of another model is refused with the fields that differ") {
   ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   toy::Backend other(ElementType::f16);
-  const auto opened = Talk::open(other, f.store, "a talk", f.options, FullLoad{});
+  const auto opened = Talk::open(other, f.store, "a talk", f.options);
   REQUIRE_FALSE(opened);
   CHECK(opened.error().code == ErrorCode::identity_mismatch);
   CHECK(opened.error().message.find("geometry") != std::string::npos);
@@ -158,9 +206,9 @@ TEST_CASE("only one writer at a time, any number of readers") {
   ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   const auto writer = f.open();
-  CHECK(Talk::open(f.model, f.store, "a talk", f.options, FullLoad{}).error().code == ErrorCode::busy);
+  CHECK(Talk::open(f.model, f.store, "a talk", f.options).error().code == ErrorCode::busy);
   f.options.read_only = true;
-  auto reader = Talk::open(f.model, f.store, "a talk", f.options, FullLoad{});
+  auto reader = Talk::open(f.model, f.store, "a talk", f.options);
   REQUIRE(reader);
   REQUIRE(reader->advance(toy_tokens(45), f.logits));
   CHECK_THROWS_AS((void)reader->save(), PreconditionError);
@@ -245,7 +293,7 @@ TEST_CASE("two conversations in one folder are told apart") {
   Manifest manifest = load_manifest(f.store, f.folder())->manifest;
   manifest.conversation = "another talk";
   REQUIRE(publish_manifest(f.store, f.folder(), manifest));
-  CHECK(Talk::open(f.model, f.store, "a talk", f.options, FullLoad{}).error().code == ErrorCode::corrupt);
+  CHECK(Talk::open(f.model, f.store, "a talk", f.options).error().code == ErrorCode::corrupt);
 }
 
 TEST_CASE("wrong calls are refused") {
@@ -257,19 +305,9 @@ TEST_CASE("wrong calls are refused") {
   std::vector<float> two_rows(2 * f.logits.size());
   CHECK_THROWS_AS((void)talk.advance(toy_tokens(1), two_rows), PreconditionError);
   CHECK_THROWS_AS((void)talk.save(), PreconditionError);
-  CHECK(Talk::open(f.model, f.store, "", f.options, FullLoad{}).error().code == ErrorCode::invalid_argument);
+  CHECK(Talk::open(f.model, f.store, "", f.options).error().code == ErrorCode::invalid_argument);
   f.options.block = 0;
-  CHECK_THROWS_AS((void)Talk::open(f.model, f.store, "b", f.options, FullLoad{}), PreconditionError);
-}
-
-TEST_CASE("strategies are found by name") {
-  CHECK(strategy_named("partial")->codec == "f16");
-  const auto unknown = strategy_named("fastest");
-  REQUIRE_FALSE(unknown);
-  for (const auto& strategy : strategies()) {
-    CHECK(unknown.error().message.find(strategy.name) != std::string::npos);
-    CHECK(row_codec_from_name(strategy.codec));
-  }
+  CHECK_THROWS_AS((void)Talk::open(f.model, f.store, "b", f.options), PreconditionError);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "krul/compress/coded_copy.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/memory_store.hpp"
+#include "support/coded_by.hpp"
 #include "support/positioned_backend.hpp"
 #include "support/profile_samples.hpp"
 #include "support/toy_conversation.hpp"
@@ -28,7 +29,7 @@ std::shared_ptr<const Profile> profile_of(const PositionedBackend& model) {
 using Talk = Conversation<PositionedBackend, MemoryStore>;
 
 Talk open(PositionedBackend& model, MemoryStore& store, const std::shared_ptr<const Profile>& profile) {
-  return open_conversation(model, store, "talk", {.profile = profile, .block = block}).value();
+  return open_conversation(model, store, "talk", test::coded_by(profile), {.block = block}).value();
 }
 
 /// Runs the tokens and saves after each cut, and at the end.
@@ -125,32 +126,35 @@ TEST_CASE("features are those of a token's own position, wherever the looking be
   CHECK_THROWS_AS(TokenFeatures(model, tokens, 51), PreconditionError);
 }
 
+/// A backend whose batches lend no hidden states.
+struct MuteBatch {
+  HostLayerBatch inner;
+  void assign(std::span<const Position> positions) { inner.assign(positions); }
+  [[nodiscard]] std::span<const Position> positions() const { return inner.positions(); }
+  void keep(std::span<const RowRange> rows) { inner.keep(rows); }
+};
+struct Mute {
+  using Cache = HostKvCache;
+  using Batch = MuteBatch;
+  PositionedBackend inner{Positions::learned, 2, ElementType::f16};
+  [[nodiscard]] const Geometry& geometry() const { return inner.geometry(); }
+  [[nodiscard]] const Identity& identity() const { return inner.identity(); }
+  Cache make_cache(std::size_t capacity) { return inner.make_cache(capacity); }
+  Batch make_batch() { return {inner.make_batch()}; }
+  void embed(std::span<const Token> tokens, Batch& batch) { inner.embed(tokens, batch.inner); }
+  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+    inner.project(layer, batch.inner, cache, write);
+  }
+  template <AttentionObserver O>
+  void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer) {
+    inner.attend(layer, batch.inner, cache, observer);
+  }
+  void finish(std::size_t layer, Batch& batch) { inner.finish(layer, batch.inner); }
+  void logits(Batch& batch, RowRange rows, std::span<float> out) { inner.logits(batch.inner, rows, out); }
+};
+static_assert(ModelBackend<Mute> && !LendsHiddenStates<MuteBatch>);
+
 TEST_CASE("a profile that wants features is refused for a backend that has none to give") {
-  struct MuteBatch {
-    HostLayerBatch inner;
-    void assign(std::span<const Position> positions) { inner.assign(positions); }
-    [[nodiscard]] std::span<const Position> positions() const { return inner.positions(); }
-    void keep(std::span<const RowRange> rows) { inner.keep(rows); }
-  };
-  struct Mute {
-    using Cache = HostKvCache;
-    using Batch = MuteBatch;
-    PositionedBackend inner{Positions::learned, 2, ElementType::f16};
-    [[nodiscard]] const Geometry& geometry() const { return inner.geometry(); }
-    [[nodiscard]] const Identity& identity() const { return inner.identity(); }
-    Cache make_cache(std::size_t capacity) { return inner.make_cache(capacity); }
-    Batch make_batch() { return {inner.make_batch()}; }
-    void embed(std::span<const Token> tokens, Batch& batch) { inner.embed(tokens, batch.inner); }
-    void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
-      inner.project(layer, batch.inner, cache, write);
-    }
-    void attend(std::size_t layer, Batch& batch, Cache& cache, NullObserver observer) {
-      inner.attend(layer, batch.inner, cache, observer);
-    }
-    void finish(std::size_t layer, Batch& batch) { inner.finish(layer, batch.inner); }
-    void logits(Batch& batch, RowRange rows, std::span<float> out) { inner.logits(batch.inner, rows, out); }
-  };
-  static_assert(ModelBackend<Mute> && !LendsHiddenStates<MuteBatch>);
   Mute model;
   std::vector<float> logits(model.geometry().vocabulary);
   const auto tokens = toy_tokens(40, 9);
@@ -159,7 +163,7 @@ TEST_CASE("a profile that wants features is refused for a backend that has none 
     ProfileData data = testing::random_profile(model.geometry(), {4}, 12, wants_features ? 32 : 0, 7);
     data.model = model.identity().weights;
     const auto profile = Profile::create(std::move(data), model.geometry()).value();
-    auto talk = open_conversation(model, store, "talk", {.profile = profile}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(profile)).value();
     REQUIRE(talk.advance(tokens, logits));
     const auto saved = talk.save();
     CHECK(saved.has_value() == !wants_features);
@@ -179,9 +183,9 @@ TEST_CASE("a profile of other weights, or of none, is refused wherever rows are 
        {profile_of(other), Profile::create(nameless, model.geometry()).value(), profile_of(wide)}) {
     MemoryStore store;
     const auto code = [](const auto& result) { return result ? ErrorCode::io : result.error().code; };
-    CHECK(code(open_conversation(model, store, "talk", {.profile = foreign})) == ErrorCode::identity_mismatch);
+    CHECK(code(open_conversation(model, store, "talk", test::coded_by(foreign))) == ErrorCode::identity_mismatch);
 
-    auto talk = open_conversation(model, store, "talk", {.profile = own, .block = block}).value();
+    auto talk = open_conversation(model, store, "talk", test::coded_by(own), {.block = block}).value();
     REQUIRE(talk.advance(tokens, logits));
     CHECK(code(talk.save(SavePlan::joint(foreign, {}))) == ErrorCode::identity_mismatch);
     CHECK(code(talk.save_in_background(SavePlan::joint(foreign, {}))) == ErrorCode::identity_mismatch);
@@ -204,7 +208,7 @@ TEST_CASE("a profile of other weights, or of none, is refused wherever rows are 
                                                          .plan = plan,
                                                          .tokens = more,
                                                          .logits = logits,
-                                                         .profile = foreign};
+                                                         .codings = CodingSet(foreign)};
     CHECK(code(restore(job)) == ErrorCode::identity_mismatch);
     CHECK(code(restore_by_tokens(job, {})) == ErrorCode::identity_mismatch);
     CHECK(cache.length() == 0);

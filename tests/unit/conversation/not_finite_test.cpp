@@ -9,6 +9,7 @@
 #include "krul/backend/forward_each.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue/load.hpp"
 #include "support/poisoned_backend.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -105,7 +106,7 @@ TEST_CASE("rows that are not finite are not saved, by whatever coding, at once o
   std::vector<float> logits(model.geometry().vocabulary);
   for (const char* codec : {"exact", "f16", "int8", "int4"}) {
     MemoryStore store;
-    auto talk = open_conversation(model, store, "talk", {.codec = row_codec_from_name(codec).value()}).value();
+    auto talk = open_conversation(model, store, "talk", strategy::load(row_codec_from_name(codec).value())).value();
     REQUIRE(talk.advance(tokens, logits));
     put(talk.cache(), &OwnedKvRows::values, 2, 66, -std::numeric_limits<float>::infinity());
     const auto failed = talk.save();
@@ -145,7 +146,7 @@ TEST_CASE("what decodes to numbers that are not finite is recomputed, though its
   std::vector<float> logits(model.geometry().vocabulary);
   MemoryStore store;
   {
-    auto talk = open_conversation(model, store, "talk", {.codec = F16Codec{}}).value();
+    auto talk = open_conversation(model, store, "talk", strategy::load(F16Codec{})).value();
     REQUIRE(talk.advance(std::span(tokens).first(90), logits));
     put(talk.cache(), &OwnedKvRows::values, 1, 70, 1e6F);  // finite, but not as f16
     REQUIRE(talk.save());
@@ -166,7 +167,7 @@ TEST_CASE("where loaded rows lead to logits that are not finite, everything is r
   for (const bool by_tokens : {false, true}) {
     std::vector<float> logits(model.geometry().vocabulary);
     MemoryStore store;
-    auto talk = open_conversation(model, store, "talk", {.codec = ExactCodec{}}).value();
+    auto talk = open_conversation(model, store, "talk", strategy::load(ExactCodec{})).value();
     REQUIRE(talk.advance(std::span(tokens).first(90), logits));
     for (std::size_t token = 0; token < 90; ++token) put(talk.cache(), &OwnedKvRows::keys, 0, token, 3e38F);
     REQUIRE(talk.save());

@@ -5,6 +5,7 @@
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue/load.hpp"
 #include "support/positioned_backend.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -176,7 +177,7 @@ TEST_CASE("a cache grows with what it holds, whatever context a model declares")
     CHECK(first < 4096);
     REQUIRE(talk.save());
   }
-  auto talk = open_conversation(model, store, "talk", {.codec = ExactCodec{}}).value();
+  auto talk = open_conversation(model, store, "talk", strategy::load(ExactCodec{})).value();
   REQUIRE(talk.advance(tokens, logits));
   // What the next token is computed over has grown meanwhile, and is the same.
   const std::size_t room = talk.cache().capacity();

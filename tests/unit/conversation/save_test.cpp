@@ -6,6 +6,7 @@
 
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/file_store.hpp"
+#include "support/coded_by.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/toy_profile.hpp"
 #include "support/toy_talk.hpp"
@@ -164,7 +165,7 @@ TEST_CASE("damage of everything, of shared chunks, and behind fronts that were l
   SUBCASE("everything") {}
   SUBCASE("pairs of layers") {
     plan.pairs = {{1, 2}};
-    plan.pair_coding = {DirectReuse{}, ExactCodec{}};
+    plan.pair_coding = LayerPairCompressor(DirectReuse{}, ExactCodec{});
   }
   SUBCASE("fronts that were left out stay out") {
     plan.left_out = {64, 48, 32, 0};
@@ -213,10 +214,10 @@ TEST_CASE("groups of a profile are healed; without the profile nothing counts as
   MemoryStore store;
   ToyTalk talk(store);
   const auto profile = test::toy_profile(talk.model);
-  talk.options.profile = profile;
+  talk.turns_by = test::coded_by(profile);
   REQUIRE(talk.turn(100));
   const Manifest before = talk.manifest();
-  talk.options.profile = nullptr;
+  talk.turns_by = test::coded_by(nullptr);
   REQUIRE(talk.turn(105));
   CHECK(talk.is_right(105));
   REQUIRE(talk.last.reasons.size() == 1);
@@ -224,7 +225,7 @@ TEST_CASE("groups of a profile are healed; without the profile nothing counts as
   CHECK(talk.last.damaged_blocks.empty());
   CHECK(talk.manifest().chunk(1, 2) == before.chunk(1, 2));
 
-  talk.options.profile = profile;
+  talk.turns_by = test::coded_by(profile);
   const Manifest mixed = talk.manifest();
   flip_byte(store, key_of(talk.folder, mixed, 1, 2), mixed.chunk(1, 2).offset + 20);
   REQUIRE(talk.turn(110));

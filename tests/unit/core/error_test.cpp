@@ -37,3 +37,16 @@ TEST_CASE("expects throws its sentence, as a mistake of the caller") {
                        krul::PreconditionError);
   CHECK_THROWS_AS(krul::expects(false, "x"), std::logic_error);
 }
+
+TEST_CASE("or_throw gives the value, or throws the sentence") {
+  CHECK(krul::or_throw(Result<int>(3)) == 3);
+  CHECK_NOTHROW(krul::or_throw(Status{}));
+  const auto failed = [] { krul::or_throw(Status(krul::fail(ErrorCode::busy, "Somebody else has it."))); };
+  CHECK_THROWS_WITH_AS(failed(), "Somebody else has it.", krul::ResultError);
+  try {
+    krul::or_throw(Result<int>(krul::fail(ErrorCode::io, "The disk is gone.")));
+    FAIL("no exception");
+  } catch (const krul::ResultError& error) {
+    CHECK(error.error == Error{ErrorCode::io, "The disk is gone."});
+  }
+}

@@ -4,7 +4,7 @@
 
 #include <numeric>
 
-#include "../../../examples/05_your_own_backend/toy_backend.hpp"
+#include "../../../examples/02_your_own_backend/toy_backend.hpp"
 #include "krul/model/model_chat.hpp"
 #include "support/tiny_model.hpp"
 

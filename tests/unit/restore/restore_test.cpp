@@ -7,10 +7,10 @@
 #include <new>
 #include <stdexcept>
 
-#include "krul/conversation/strategy.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/stored_state.hpp"
 #include "krul/store/throttled_store.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {

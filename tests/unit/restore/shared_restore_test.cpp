@@ -7,12 +7,12 @@
 #include <cstring>
 #include <mutex>
 
-#include "krul/conversation/plan_save.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/core/half.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/store/faulty_store.hpp"
+#include "krul/strategy/catalogue.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {
@@ -89,7 +89,7 @@ SavePlan exact() {
 SavePlan reuse(std::vector<LayerPair> pairs) {
   SavePlan plan = exact();
   plan.pairs = std::move(pairs);
-  plan.pair_coding = {DirectReuse{}, ExactCodec{}};
+  plan.pair_coding = LayerPairCompressor(DirectReuse{}, ExactCodec{});
   return plan;
 }
 
@@ -360,7 +360,7 @@ TEST_CASE("plans that do not fit are the caller's mistake") {
   refuses([](SavePlan& plan) { plan.pairs = {{0, 4}}; });
   refuses([](SavePlan& plan) { plan = reuse({{0, 1}, {1, 2}}); });
   refuses([](SavePlan& plan) { plan.pairs = {{0, 1}}; });  // coded as single layers
-  refuses([](SavePlan& plan) { plan.coding = {SlerpMerge{}, ExactCodec{}}; });
+  refuses([](SavePlan& plan) { plan.coding = LayerPairCompressor(SlerpMerge{}, ExactCodec{}); });
   refuses([](SavePlan& plan) { plan.left_out = {0, 16, 0, 0}; });
   refuses([](SavePlan& plan) { plan.left_out = {0}; });
   refuses([](SavePlan& plan) { plan.hidden_states = {true}; });

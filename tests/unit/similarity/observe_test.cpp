@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "../../../examples/05_your_own_backend/toy_backend.hpp"
+#include "../../../examples/02_your_own_backend/toy_backend.hpp"
 #include "krul/backend/conformance/pass.hpp"
 #include "krul/similarity/sketched_gram.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"

@@ -147,7 +147,7 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   Bytes extended(bytes.begin(), bytes.end() - sizeof(Checksum));
   extended.resize(extended.size() + 12 + 5 + sizeof(Checksum));
   const std::size_t at = bytes.size() - sizeof(Checksum);
-  set_number(extended, at, 10, 4);
+  set_number(extended, at, 11, 4);
   set_number(extended, at + 4, 5, 8);
   CHECK(parse_manifest(sealed(extended)).value() == some_manifest());
   set_number(extended, at + 4, 6, 8);
@@ -164,6 +164,58 @@ TEST_CASE("statistics are a section of version 1.1, there only when there are an
   ManifestLimits limits;
   limits.statistics = 99;
   CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
+}
+
+TEST_CASE("what decoding needs of a plan is a section of version 1.2, there only where it says something") {
+  Manifest manifest = some_manifest();
+  CHECK(serialize(manifest)[10] == std::byte{0});
+  SavePlanRecord& plan = manifest.plans.front();
+  for (const SavePlanRecord& said :
+       {SavePlanRecord{.profile = "0123"}, SavePlanRecord{.measured_step = -7}, SavePlanRecord{.measured_step = 0},
+        SavePlanRecord{.coders = {"acme.fp8.1", ""}}, SavePlanRecord{.codec = "profile 0123"},
+        SavePlanRecord{.settings = "measured step 3"}}) {
+    plan = said;
+    const Bytes bytes = serialize(manifest);
+    CHECK(bytes[10] == std::byte{2});
+    CHECK(parse_manifest(bytes).value() == manifest);
+  }
+  // What versions before said in texts is written as they wrote it.
+  plan = {.codec = "profile 0123", .settings = "measured step -7", .profile = "0123", .measured_step = -7};
+  CHECK(serialize(manifest)[10] == std::byte{0});
+  CHECK(parse_manifest(serialize(manifest)).value() == manifest);
+}
+
+TEST_CASE("texts of versions before 1.2 are read as what they meant, and as nothing else") {
+  Manifest manifest = some_manifest();
+  for (const char* settings : {"", "pairs 1+2", "measured step", "measured step x", "measured step 4000000000",
+                               "measured step 200", "measured step 3 or so"}) {
+    manifest.plans.front() = {"krul", "int8", settings};
+    CHECK(serialize(manifest)[10] == std::byte{0});
+    CHECK(parse_manifest(serialize(manifest)).value() == manifest);
+  }
+}
+
+TEST_CASE("a damaged section of codings is refused") {
+  Manifest manifest = some_manifest();
+  manifest.plans.resize(1);
+  for (ChunkRecord& chunk : manifest.chunks) chunk.plan = 0;
+  manifest.plans.front() = {.coders = {"acme.fp8.1"}};
+  const Bytes bytes = serialize(manifest);
+  const Place place = section(bytes, 10);
+  const auto with = [&](std::size_t at, std::uint64_t value, std::size_t count) {
+    Bytes changed = bytes;
+    set_number(changed, place.begin + at, value, count);
+    return sealed(changed);
+  };
+  CHECK(code_of(with(4, 2, 1)) == ErrorCode::corrupt);         // neither there nor missing
+  CHECK(code_of(with(5, 1, 1)) == ErrorCode::corrupt);         // missing, and 1
+  CHECK(code_of(with(6, 129, 4)) == ErrorCode::corrupt);       // more coders than numbers
+  CHECK(code_of(with(6, 2, 4)) == ErrorCode::corrupt);         // one more than there are
+  CHECK(code_of(with(10, 1 << 20, 4)) == ErrorCode::corrupt);  // a longer name than there is
+  manifest.plans.front().coders.assign(129, "a");
+  CHECK(validate(manifest).error().code == ErrorCode::corrupt);
+  manifest.plans.front().coders.assign(1, std::string(70000, 'a'));
+  CHECK(validate(manifest).error().code == ErrorCode::too_large);
 }
 
 TEST_CASE("layers that share a chunk must agree about it") {

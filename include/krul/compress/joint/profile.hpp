@@ -71,9 +71,6 @@ struct StepScale {
 /// Steps worth choosing: below, what a profile leaves out is most of the error; above, texts lose their sense.
 inline constexpr StepScale finest_step{-40}, coarsest_step{12};
 
-/// What a plan's record calls its codec, before the profile's hash.
-inline constexpr std::string_view profile_prefix = "profile ";
-
 /// ProfileData made ready to code with. Immutable, so one serves all threads.
 class Profile {
  public:

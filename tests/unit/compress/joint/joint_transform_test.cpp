@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "krul/compress/chunk_coding.hpp"
+#include "krul/compress/coding_set.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
@@ -328,15 +328,15 @@ TEST_CASE("chunks that cannot be its own are refused") {
 TEST_CASE("a stored chunk names its coding, and needs the profile") {
   const Geometry geometry = profile_geometry();
   const auto profile = Profile::create(random_profile(geometry, {1, 3}, 6, 0, 3), geometry).value();
-  const ChunkCoding coding(JointTransform(profile, 1), ExactCodec{});
-  CHECK(coding.id() == 0x41);
+  const AnyChunkCoder coding = JointTransform(profile, 1);
+  CHECK(krul_coding_number(coding.name()) == joint_coding);
   CHECK(coding.layers() == 3);
-  const auto found = ChunkCoding::from_id(coding.id(), profile, 1);
+  const auto found = CodingSet(profile).find({.number = joint_coding, .first_layer = 1});
   REQUIRE(found);
   CHECK(found->layers() == 3);
-  CHECK(ChunkCoding::from_id(coding.id()).error().code == ErrorCode::not_found);
-  CHECK(ChunkCoding::from_id(coding.id(), profile, 2).error().code == ErrorCode::not_found);
-  CHECK_FALSE(ChunkCoding::from_id(0x4f, profile, 1));
+  CHECK(CodingSet().find({joint_coding}).error().code == ErrorCode::not_found);
+  CHECK(CodingSet(profile).find({.number = joint_coding, .first_layer = 2}).error().code == ErrorCode::not_found);
+  CHECK_FALSE(CodingSet(profile).find({.number = 0x4f, .first_layer = 1}));
 }
 
 TEST_CASE("misuse is refused") {

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "krul/backend/forward.hpp"
+#include "krul/backend/hidden_states.hpp"
+#include "krul/core/half.hpp"
+#include "krul/eval/heavy_hitters.hpp"
+#include "krul/eval/predictability.hpp"
+#include "krul/similarity/observe.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "krul/strategy/any_strategy.hpp"
+
+namespace krul::eval {
+
+/// A conversation that nothing ever interrupted, with all that some strategy needs when it is saved.
+template <ModelBackend B>
+struct ExactHistory {
+  typename B::Cache cache;
+  AttentionStatistics statistics = {};
+  std::optional<KeyMasses> masses = {};
+  std::optional<HiddenStates> hidden = {};
+  std::vector<double> unpredictability = {};  ///< [L, L]
+};
+
+namespace detail {
+
+/// Shows attention to both.
+struct HistoryObserver {
+  TokenwiseSimilarityEstimator<>& estimator;
+  KeyMasses* masses;
+  void operator()(const AttentionBlock& observed) {
+    estimator(observed);
+    if (masses) (*masses)(observed);
+  }
+  void observe_from(Position position) { estimator.observe_from(position); }
+  [[nodiscard]] std::size_t block_rows() const { return estimator.block_rows(); }
+};
+
+template <KvCache Cache>
+[[nodiscard]] std::vector<double> unpredictability_of(const Cache& cache, const Geometry& geometry) {
+  const std::size_t tokens = cache.length();
+  std::vector<std::byte> bytes[2];
+  for (auto& each : bytes) each.resize(tokens * geometry.kv_row_bytes());
+  std::vector<std::vector<float>> keys(geometry.layers), values(geometry.layers);
+  for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+    cache.wait(cache.read_kv(layer, {0, tokens}, {bytes[0], bytes[1]}));
+    keys[layer].resize(tokens * geometry.kv_values());
+    values[layer].resize(keys[layer].size());
+    to_float(geometry.cache_type, bytes[0], keys[layer]);
+    to_float(geometry.cache_type, bytes[1], values[layer]);
+  }
+  return unpredictability(geometry, keys, values);
+}
+
+}  // namespace detail
+
+/// Runs a history through the model, with room for `more` tokens behind it, and gathers what the strategies need of it.
+/// @post  hidden states are missing where the backend's batches lend none
+/// @throws NotFiniteError if the model's numbers are not finite
+template <ModelBackend B>
+[[nodiscard]] ExactHistory<B> prefill_exact(B& model, std::span<const Token> history, std::size_t more,
+                                            std::span<const AnyStrategy> strategies = {}) {
+  const Geometry& geometry = model.geometry();
+  ExactHistory<B> exact{.cache = model.make_cache(history.size() + more)};
+  if (history.empty()) return exact;
+  const auto any_needs = [&](bool Needs::*what) {
+    return std::ranges::any_of(strategies, [&](const AnyStrategy& strategy) { return strategy.needs().*what; });
+  };
+  const bool needs_masses = any_needs(&Needs::key_masses);
+  auto batch = model.make_batch();
+  if (needs_masses || any_needs(&Needs::attention)) {
+    TokenwiseSimilarityEstimator<> estimator(geometry);
+    if (needs_masses) exact.masses.emplace(geometry);
+    detail::HistoryObserver observer{estimator, exact.masses ? &*exact.masses : nullptr};
+    observed_prefill(model, exact.cache, batch, history, {}, observer);
+    exact.statistics = estimator.statistics();
+  } else {
+    prefill(model, exact.cache, batch, history, {});
+  }
+  if constexpr (LendsHiddenStates<typename B::Batch>)
+    if (any_needs(&Needs::hidden_states)) {
+      exact.hidden.emplace(geometry);
+      auto again = model.make_cache(history.size());
+      forward_keeping_hidden(model, again, batch, history, *exact.hidden);
+    }
+  if (any_needs(&Needs::predictability)) exact.unpredictability = detail::unpredictability_of(exact.cache, geometry);
+  return exact;
+}
+
+}  // namespace krul::eval

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/joint/profile.hpp"
+#include "krul/restore/full_load.hpp"
+#include "krul/strategy/strategy.hpp"
+
+namespace krul::strategy {
+
+/// Groups of layers coded together by the model's profile, as coarsely as a wanted divergence allows; without a profile
+/// each layer by itself.
+class CodedByProfile {
+ public:
+  struct Settings {
+    std::string name;
+    AnyRowCodec without_profile = Int8Codec{};
+    StepScale step = {};  ///< where a conversation is too short to measure
+    double kl = 0;        ///< nats, that the conversation's own step is chosen for; 0: the step stays
+    StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
+  };
+
+  /// @param profile  of the model; may be none
+  CodedByProfile(Settings settings, std::shared_ptr<const Profile> profile)
+      : settings_(std::move(settings)), profile_(std::move(profile)) {}
+
+  [[nodiscard]] std::string name() const { return settings_.name; }
+  [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
+  [[nodiscard]] Needs needs() const {
+    Needs needs{.codings = {profile_ ? joint() : plain()}, .profile_is_missing = profile_ == nullptr};
+    if (profile_ && settings_.kl > 0)
+      needs.step = StepChoice{.kl = settings_.kl, .finest = settings_.finest, .coarsest = settings_.coarsest};
+    return needs;
+  }
+  [[nodiscard]] Result<SavePlan> plan(const Evidence& evidence) const {
+    if (!profile_) return plain();
+    SavePlan plan = joint();
+    plan.step = evidence.step.value_or(settings_.step);
+    plan.measured_step = evidence.step;
+    return plan;
+  }
+  [[nodiscard]] FullLoad restore_policy() const { return {}; }
+
+  /// Every layer by itself.
+  [[nodiscard]] SavePlan plain() const { return SavePlan::separate(settings_.without_profile, settings_.name); }
+
+ private:
+  [[nodiscard]] SavePlan joint() const { return SavePlan::joint(profile_, settings_.step, settings_.name); }
+
+  Settings settings_;
+  std::shared_ptr<const Profile> profile_;
+};
+static_assert(Strategy<CodedByProfile>);
+
+}  // namespace krul::strategy

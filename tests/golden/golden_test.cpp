@@ -1,0 +1,113 @@
+#include <doctest/doctest.h>
+
+#include <map>
+
+#include "golden_conversation.hpp"
+#include "krul/restore/full_load.hpp"
+#include "krul/restore/restoration_scheduler.hpp"
+#include "krul/restore/restore.hpp"
+#include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue.hpp"
+
+namespace krul::test {
+namespace {
+
+std::filesystem::path golden(const std::string& version) {
+  return std::filesystem::path(KRUL_TEST_GOLDEN) / version;
+}
+
+/// A folder as it was written, in a store that forgets what is done to it.
+MemoryStore copy_of(const std::filesystem::path& folder) {
+  MemoryStore store;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder))
+    if (file.is_regular_file())
+      REQUIRE(store.put(std::filesystem::relative(file.path(), folder).string(), file_bytes(file.path())));
+  return store;
+}
+
+/// Checksums of decoded rows: K, then V, of a layer and block.
+using RowHashes = std::map<std::pair<std::size_t, std::size_t>, std::string>;
+
+std::map<std::string, RowHashes> golden_rows(const std::filesystem::path& file) {
+  std::map<std::string, RowHashes> all;
+  std::ifstream in(file);
+  std::string strategy, hash;
+  for (std::size_t layer = 0, block = 0; in >> strategy >> layer >> block >> hash;)
+    all[strategy][{layer, block}] = hash;
+  return all;
+}
+
+/// What a restore that loads all that is stored finds in the cache.
+RowHashes restored_rows(GoldenConversation& golden, MemoryStore& store, const Manifest& manifest) {
+  const Geometry& geometry = golden.model.geometry();
+  toy::Backend::Cache cache = golden.model.make_cache(64);
+  std::vector<Token> tokens = manifest.tokens;
+  tokens.push_back(1);
+  std::vector<float> logits(geometry.vocabulary);
+  Workers workers(2);
+  const auto folder = conversation_folder(manifest.conversation).value();
+  const RestoreSizes sizes = restore_sizes(manifest, manifest.rows, 1);
+  const RestoreJob<toy::Backend, MemoryStore> job{.model = golden.model,
+                                                  .store = store,
+                                                  .cache = cache,
+                                                  .workers = workers,
+                                                  .manifest = manifest,
+                                                  .folder = folder,
+                                                  .plan = RestorationScheduler<FullLoad>{}.plan(sizes, {}),
+                                                  .tokens = tokens,
+                                                  .logits = logits,
+                                                  .codings = CodingSet(golden.profile)};
+  const auto report = restore(job);
+  REQUIRE_MESSAGE(report.has_value(), report.error().message);
+  CHECK(report->reasons.empty());
+  RowHashes hashes;
+  for (std::size_t layer = 0; layer < manifest.layers; ++layer)
+    for (std::size_t block = 0; block < manifest.blocks(); ++block) {
+      const ChunkRecord& chunk = manifest.chunk(layer, block);
+      if (!chunk.is_stored() || chunk.codec == hidden_states_coding) continue;
+      const TokenRange range{block * manifest.block, std::min((block + 1) * manifest.block, manifest.rows)};
+      const OwnedKvRows rows = read_finite_kv_rows(cache, geometry, layer, range);
+      std::vector<std::byte> both(rows.view().keys.begin(), rows.view().keys.end());
+      both.insert(both.end(), rows.view().values.begin(), rows.view().values.end());
+      hashes[{layer, block}] = hexadecimal(checksum(both));
+    }
+  return hashes;
+}
+
+TEST_CASE("what 1.1 wrote under each strategy is restored to the same rows, and saved as the same bytes") {
+  const auto at = golden("1.1");
+  GoldenConversation golden(file_bytes(at / "toy.krulprofile"));
+  MemoryStore written = copy_of(at / "store");
+  const auto rows = golden_rows(at / "rows.txt");
+  std::size_t conversations = 0;
+  for (const auto& [strategy, meaning] : strategy::catalogue(golden.profile)) {
+    CAPTURE(strategy.name());
+    const std::string id = strategy.name(), folder = conversation_folder(id).value();
+    const auto before = load_manifest(written, folder, ManifestCopies::first_valid);
+    if (!before) continue;
+    ++conversations;
+    const Manifest& manifest = before->manifest;
+    CHECK(manifest.rows == GoldenConversation::rows);
+    CHECK(serialize(manifest) == [&] {
+      std::vector<std::byte> bytes(written.size(folder + "/manifest-a").value());
+      REQUIRE(written.get(folder + "/manifest-a", 0, bytes));
+      return bytes;
+    }());
+    const auto known = rows.find(id);
+    CHECK(restored_rows(golden, written, manifest) == (known == rows.end() ? RowHashes{} : known->second));
+
+    MemoryStore again;
+    const SaveAs as{.id = id,
+                    .plan = golden.plan(strategy),
+                    .hidden = &golden.hidden,
+                    .statistics = &golden.statistics,
+                    .block = GoldenConversation::block};
+    REQUIRE(save_as(golden.model, again, golden.cache, golden.tokens, as));
+    // A segment's name has its checksum.
+    CHECK(load_manifest(again, folder)->manifest.objects == manifest.objects);
+  }
+  CHECK(conversations == 25);
+}
+
+}  // namespace
+}  // namespace krul::test

@@ -1,0 +1,106 @@
+#include <doctest/doctest.h>
+
+#include "krul/compress/packed.hpp"
+#include "krul/conversation/conversation.hpp"
+#include "krul/similarity/observe.hpp"
+#include "krul/strategy/catalogue/h2o.hpp"
+#include "krul/strategy/catalogue/krul_paper.hpp"
+#include "support/toy_conversation.hpp"
+#include "support/toy_profile.hpp"
+
+namespace krul {
+namespace {
+
+using test::toy_tokens;
+
+TEST_CASE("a conversation that is watched turn by turn has the statistics of one that was never interrupted") {
+  toy::Backend model{ElementType::f32};
+  MemoryStore store;
+  const auto tokens = toy_tokens(220);
+  std::vector<float> logits(model.geometry().vocabulary);
+  const auto whole = [&] {
+    auto cache = model.make_cache(512);
+    auto batch = model.make_batch();
+    TokenwiseSimilarityEstimator<> estimator(model.geometry());
+    observed_prefill(model, cache, batch, tokens, logits, estimator);
+    return estimator.statistics();
+  }();
+  const auto expected = logits;
+  for (const std::size_t end : {std::size_t{60}, std::size_t{61}, std::size_t{200}, std::size_t{220}}) {
+    ConversationOptions options;
+    options.block = 16;
+    // Rows that were restored are those that were saved, or what comes after them would be seen otherwise.
+    const Composed<AttentionSimilarity, LayerPairCompressor<Packed, ExactCodec>> watches("watches");
+    auto talk = open_conversation(model, store, "watched", watches, options).value();
+    REQUIRE(talk.advance(std::span(tokens).first(end), logits));
+    const AttentionStatistics seen = *talk.statistics();
+    CHECK(seen.rows == end);
+    const auto saved = talk.save(SavePlan::separate(ExactCodec{}), talk.statistics());
+    REQUIRE(saved.has_value());
+    if (end < tokens.size()) continue;
+    CHECK(logits == expected);
+    // A row's weights sum to 1, so an entry of the Gram matrix is at most the rows of all heads; float sums over blocks
+    // of at most 128 rows, rounded differently for each way of cutting, lose at most 2^-17 of that.
+    const double largest = static_cast<double>(tokens.size() * model.geometry().query_heads);
+    for (std::size_t i = 0; i < whole.squared.size(); ++i)
+      CHECK(std::abs(seen.squared[i] - whole.squared[i]) <= 4 * 0x1p-17 * largest);
+    for (std::size_t i = 0; i < whole.mass.size(); ++i)
+      CHECK(seen.mass[i] == doctest::Approx(whole.mass[i]).epsilon(4 * 0x1p-24 + 1e-6));
+  }
+}
+
+TEST_CASE("the default is what its name says: it measures the conversation, and remembers what it measured") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  const auto profile = test::toy_profile(model);
+  const auto tokens = toy_tokens(330);
+  std::vector<float> logits(model.geometry().vocabulary);
+  std::optional<std::int8_t> step;
+  for (const std::size_t end : {std::size_t{300}, std::size_t{330}}) {
+    auto talk = open_conversation(model, store, "garden", strategy::krul(profile)).value();
+    CHECK(talk.statistics() == nullptr);  // it does not look at attention
+    REQUIRE(talk.advance(std::span(tokens).first(end), logits));
+    REQUIRE(talk.save());
+    const SavePlanRecord& plan = talk.manifest().plans.back();
+    CHECK(plan.strategy == "krul");
+    CHECK(plan.profile == profile->hash());
+    REQUIRE(plan.measured_step.has_value());
+    if (step) CHECK(plan.measured_step == step);
+    step = plan.measured_step;
+  }
+  auto plain = open_conversation(model, store, "hill").value();
+  REQUIRE(plain.advance(tokens, logits));
+  REQUIRE(plain.save());
+  CHECK(plain.manifest().plans.back() == SavePlanRecord{"krul", "int8"});
+}
+
+TEST_CASE("what only a run from the beginning has is refused by name") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  std::vector<float> logits(model.geometry().vocabulary);
+  auto talk = open_conversation(model, store, "garden", strategy::H2o{}).value();
+  REQUIRE(talk.advance(toy_tokens(20), logits));
+  const auto saved = talk.save();
+  REQUIRE_FALSE(saved);
+  CHECK(saved.error().code == ErrorCode::unsupported);
+  CHECK(saved.error().message.find("h2o") != std::string::npos);
+  CHECK_FALSE(talk.save_in_background());
+}
+
+TEST_CASE("a conversation that begins anew forgets what was seen of the tokens that are gone") {
+  toy::Backend model{ElementType::f32};
+  MemoryStore store;
+  std::vector<float> logits(model.geometry().vocabulary);
+  auto talk = open_conversation(model, store, "garden", strategy::krul_paper()).value();
+  REQUIRE(talk.advance(toy_tokens(100), logits));
+  CHECK(talk.statistics()->rows == 100);
+  REQUIRE(talk.append(3, logits));
+  CHECK(talk.statistics()->rows == 101);
+  auto others = toy_tokens(60, 7);
+  others.front() = toy_tokens(1).front() + 1;
+  REQUIRE(talk.advance(others, logits));
+  CHECK(talk.statistics()->rows == 60);
+}
+
+}  // namespace
+}  // namespace krul
