@@ -91,7 +91,7 @@ double measure_decode_row_s(RestoreRounds& rounds, eval::CostMeter<CpuModel>& me
   unwrap(meter.save(store, shape.history, coding.plan, threads));
   std::vector<double> row_s;
   const eval::Alternative<eval::TimedRestore> alternative{
-      "", [&] { return unwrap(meter.restore(store, shape, coding.plan.profile)); }};
+      "", [&] { return unwrap(meter.restore(store, shape, CodingSet(coding.plan.profile))); }};
   const Restores restores = rounds.run("how " + coding.name + " is decoded", std::span(&alternative, 1), shares);
   for (const auto& restore : restores.front()) {
     double seconds = 0;

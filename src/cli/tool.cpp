@@ -151,6 +151,7 @@ Json to_json(const RestoreReport& report) {
           {"repaired_rows", report.repaired_rows},
           {"recomputed_all", report.recomputed_all},
           {"reasons", report.reasons},
+          {"notes", report.notes},
           {"bytes", report.bytes},
           {"ttft_ms", report.total_s() * 1e3},
           {"link_ms", report.link_s * 1e3},

@@ -279,6 +279,15 @@ class Tool(unittest.TestCase):
         self.assertIn("--patience", krul(*words)[0])
         krul("calibrate", "--conversations", self.talks("talks.jsonl", 1), "--patience", 5, expect=1)  # nothing is repeated there
 
+    def test_strategies_are_listed(self):
+        text = krul("strategies")[0]
+        listed = krul_json("strategies")["strategies"]
+        self.assertIn("krul", [each["name"] for each in listed])
+        for each in listed:
+            self.assertIn(each["name"], text)
+            self.assertIn(each["meaning"], text)
+        self.assertEqual({"int8"}, set(next(e for e in listed if e["name"] == "krul")["codings_without_profile"]))
+
     def test_the_demo(self):
         words = ["demo", "--model", MODEL, "--conversations", self.talks("talks.jsonl", 2), "--count", 1, "--continuation", 4]
         out = krul_json(*words, "--links", "1GB/s,disk,memory", "--patience", 0)

@@ -19,8 +19,8 @@ class AnyChunkCoder {
  public:
   /// The cache's own bytes, layer by layer.
   AnyChunkCoder() : AnyChunkCoder(LayerPairCompressor<>()) {}
-  template <ChunkCoder Coder>
-  requires(!std::same_as<Coder, AnyChunkCoder>) AnyChunkCoder(Coder coder)
+  template <class Coder>
+  requires(!std::same_as<Coder, AnyChunkCoder> && ChunkCoder<Coder>) AnyChunkCoder(Coder coder)
       : coder_(std::make_shared<const Of<Coder>>(std::move(coder))) {}
 
   [[nodiscard]] std::string name() const { return coder_->name(); }
@@ -34,8 +34,8 @@ class AnyChunkCoder {
     return coder_->encode(geometry, group, context);
   }
   /// @throws PreconditionError as the coder does
-  Status decode(const Geometry& geometry, std::span<const std::byte> chunk, std::span<const MutableKvRows> group,
-                const BlockContext& context = {}) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
+                              std::span<const MutableKvRows> group, const BlockContext& context = {}) const {
     return coder_->decode(geometry, chunk, group, context);
   }
 
@@ -65,8 +65,8 @@ class AnyChunkCoder {
                                   const BlockContext& context) const override {
       return held.encode(geometry, group, context);
     }
-    Status decode(const Geometry& geometry, std::span<const std::byte> chunk, std::span<const MutableKvRows> group,
-                  const BlockContext& context) const override {
+    [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
+                                std::span<const MutableKvRows> group, const BlockContext& context) const override {
       return held.decode(geometry, chunk, group, context);
     }
     Coder held;

@@ -34,7 +34,8 @@ class AnyRowCodec {
     std::visit([&](const auto& codec) { codec.encode(geometry, rows, to); }, codec_);
   }
   /// @throws PreconditionError if a span's length does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> from, std::span<std::byte> rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<std::byte> rows) const {
     return std::visit([&](const auto& codec) { return codec.decode(geometry, from, rows); }, codec_);
   }
   [[nodiscard]] double relative_error(ElementType type) const noexcept {

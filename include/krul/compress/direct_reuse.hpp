@@ -54,8 +54,8 @@ class DirectReuse {
   }
 
   template <RowCodec Codec>
-  Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
-                std::span<const MutableKvRows> group) const {
+  [[nodiscard]] Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<const MutableKvRows> group) const {
     detail::ChunkReader reader(from);
     const auto flags = detail::take_flags(reader, 3U);
     if (!flags) return propagate(flags);

@@ -21,7 +21,8 @@ class ExactCodec {
 
   /// Any bytes of the right length are rows, so this never fails.
   /// @throws PreconditionError if a span's length does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> from, std::span<std::byte> rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<std::byte> rows) const {
     copy(geometry, from, rows);
     return {};
   }

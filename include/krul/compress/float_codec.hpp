@@ -32,7 +32,8 @@ requires(Stored != ElementType::f32) class FloatCodec {
 
   /// Any bytes of the right length are values, so this never fails.
   /// @throws PreconditionError if a span's length does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> from, std::span<std::byte> rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<std::byte> rows) const {
     const std::size_t row = geometry.kv_row_bytes();
     expects(row > 0 && rows.size() % row == 0 && from.size() == bytes(geometry, rows.size() / row),
             "FloatCodec: decode needs whole rows and exactly their coded bytes");

@@ -52,7 +52,8 @@ class Int4Codec {
 
   /// @return corrupt if no encoder can have written these bytes; then `rows` holds no meaning
   /// @throws PreconditionError if a span's length does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> from, std::span<std::byte> rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<std::byte> rows) const {
     expects_rows(geometry, rows.size(), from.size());
     switch (geometry.cache_type) {
       case ElementType::f32:
@@ -121,7 +122,8 @@ class Int4Codec {
   }
 
   template <ElementType Type>
-  static Status decode_as(std::size_t head_dim, std::span<const std::byte> from, std::span<std::byte> rows) {
+  [[nodiscard]] static Status decode_as(std::size_t head_dim, std::span<const std::byte> from,
+                                        std::span<std::byte> rows) {
     const std::byte* next = from.data();
     bool sound = true;
     for (std::byte *head = rows.data(), *end = head + rows.size(); head != end; head += head_dim * size_of(Type))

@@ -53,7 +53,8 @@ class Int8Codec {
 
   /// @return corrupt if no encoder can have written these bytes; then `rows` holds no meaning
   /// @throws PreconditionError if a span's length does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> from, std::span<std::byte> rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<std::byte> rows) const {
     expects_rows(geometry, rows.size(), from.size());
     switch (geometry.cache_type) {
       case ElementType::f32:
@@ -99,12 +100,13 @@ class Int8Codec {
     return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 15);
   }
 
-  static Status damaged() {
+  [[nodiscard]] static Status damaged() {
     return fail(ErrorCode::corrupt, "int8 rows hold a peak or a code that no encoder writes: recompute them");
   }
 
   template <ElementType Type>
-  static Status decode_as(std::size_t head_dim, std::span<const std::byte> from, std::span<std::byte> rows) {
+  [[nodiscard]] static Status decode_as(std::size_t head_dim, std::span<const std::byte> from,
+                                        std::span<std::byte> rows) {
     const std::size_t head_bytes = head_dim * size_of(Type);
 #if KRUL_HAS_AVX2
     const bool vectors = head_dim % 8 == 0 && detail::use_avx2();

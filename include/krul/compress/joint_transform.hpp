@@ -64,8 +64,8 @@ class JointTransform {
   ///         it is not one of T tokens
   /// @throws PreconditionError without a profile, or if a length of `group` does not fit
   /// @complexity O(T n C); about 0.1 core-ms a token for 30 layers of 192 values
-  Status decode(const Geometry& geometry, std::span<const std::byte> chunk, std::span<const MutableKvRows> group,
-                const BlockContext& context) const;
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
+                              std::span<const MutableKvRows> group, const BlockContext& context) const;
 
  private:
   void append_first_row(const Geometry& geometry, std::span<const KvRows> group, std::size_t rows,

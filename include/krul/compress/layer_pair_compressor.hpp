@@ -55,8 +55,8 @@ class Separate {
     return chunk;
   }
   template <RowCodec Codec>
-  Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
-                std::span<const MutableKvRows> group) const {
+  [[nodiscard]] Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<const MutableKvRows> group) const {
     const std::size_t rows = group[0].keys.size() / geometry.kv_row_bytes(),
                       length = largest_bytes(codec, geometry, rows);
     if (from.size() != length)
@@ -107,13 +107,14 @@ class LayerPairCompressor {
   /// @param group  [layers()], each [T, G, D] with the same T; holds no meaning after a failure
   /// @return corrupt if the chunk is not one of T tokens
   /// @throws PreconditionError if a length of `group` does not fit
-  Status decode(const Geometry& geometry, std::span<const std::byte> chunk, std::span<const MutableKvRows> group,
-                const BlockContext& = {}) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
+                              std::span<const MutableKvRows> group, const BlockContext& = {}) const {
     expects_rows(geometry, group);
     return sharing_.decode(codec_, geometry, chunk, group);
   }
   /// The same for groups of one layer.
-  Status decode(const Geometry& geometry, std::span<const std::byte> chunk, const MutableKvRows& rows) const {
+  [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> chunk,
+                              const MutableKvRows& rows) const {
     return decode(geometry, chunk, std::span(&rows, 1));
   }
 

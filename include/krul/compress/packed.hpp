@@ -45,8 +45,8 @@ class Packed {
   }
 
   template <RowCodec Codec>
-  Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
-                std::span<const MutableKvRows> group) const {
+  [[nodiscard]] Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<const MutableKvRows> group) const {
     const auto damaged = [] {
       return fail(ErrorCode::corrupt, "a packed chunk has another length than its parts: recompute these tokens");
     };

@@ -81,8 +81,8 @@ class SlerpMerge {
   }
 
   template <RowCodec Codec>
-  Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
-                std::span<const MutableKvRows> group) const {
+  [[nodiscard]] Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
+                              std::span<const MutableKvRows> group) const {
     detail::ChunkReader reader(from);
     const auto flags = detail::take_flags(reader, 3U | per_head);
     if (!flags) return propagate(flags);
@@ -219,8 +219,8 @@ class SlerpMerge {
   }
 
   template <RowCodec Codec>
-  static Status expand(const Codec& codec, const Geometry& geometry, Width width, detail::ChunkReader& reader,
-                       const detail::MutableRowPair& rows) {
+  [[nodiscard]] static Status expand(const Codec& codec, const Geometry& geometry, Width width,
+                                     detail::ChunkReader& reader, const detail::MutableRowPair& rows) {
     const std::size_t row = geometry.kv_row_bytes(), tokens = rows[0].size() / row;
     const std::size_t parts = width == Width::head ? geometry.kv_heads : 1;
     const auto bitmap = reader.take(bitmap_bytes(tokens));

@@ -47,7 +47,8 @@ class Conversation {
   /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
   ///         options.recompute is not set, or the tokenizer differs, too), or the profile is another model's; corrupt
   ///         if nothing can be read of it any more
-  static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {}, C clock = {});
+  [[nodiscard]] static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {},
+                                                 C clock = {});
 
   /// All tokens of the saved state, empty for a new conversation. The last ones may have no saved rows yet.
   /// A save that still goes on does not count.
@@ -78,23 +79,23 @@ class Conversation {
   /// @post          on failure the live cache is as it was, or shorter
   /// @throws        PreconditionError if tokens is empty, or logits hold no whole rows or more rows than there are
   /// tokens
-  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
+  [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
 
   /// The same under the eyes of an observer of attention of the caller's, in the place of the strategy's: it sees every
   /// new row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are
   /// loaded into it first, if it can load them.
   template <TokenwiseObserver O>
-  Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
 
   /// Runs one more token.
   /// @param logits  [vocabulary]
   /// @return        too_large if the cache is full; backend if the model's numbers are not finite. The token was not
   ///                taken then
-  Status append(Token token, std::span<float> logits) {
+  [[nodiscard]] Status append(Token token, std::span<float> logits) {
     return watch_ ? append(token, logits, *watch_) : append(token, logits, NullObserver{});
   }
   template <AttentionObserver O>
-  Status append(Token token, std::span<float> logits, O&& observer);
+  [[nodiscard]] Status append(Token token, std::span<float> logits, O&& observer);
 
   /// A token that ends the reply: kept with the conversation, run with the next prompt.
   void append_pending(Token token) { tokens_.push_back(token); }
@@ -104,13 +105,13 @@ class Conversation {
   /// @return unsupported if the strategy needs what only a run from the beginning has; backend if a row is not finite;
   ///         what the strategy says
   /// @throws PreconditionError without a live cache
-  Result<SavePlan> plan();
+  [[nodiscard]] Result<SavePlan> plan();
 
   /// Saves what is new, as the strategy plans it. Closed blocks that are already saved are not written again, but those
   /// that were found damaged.
   /// @return why it is not all done; what was saved before is still there then, unless the message says that the new
   ///         state is in force. Among else as plan
-  Result<SaveReport> save() {
+  [[nodiscard]] Result<SaveReport> save() {
     const auto planned = plan();
     return planned ? save(*planned, statistics()) : propagate(planned);
   }
@@ -119,7 +120,7 @@ class Conversation {
   /// are forgotten.
   /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
-  Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+  [[nodiscard]] Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
 
   /// Saves what is new as it is now, in a thread of its own that yields to all others: returns when the new rows are
   /// copied, and the conversation may go on. Where they are more than options.largest_copy, it saves before it returns.
@@ -128,14 +129,14 @@ class Conversation {
   ///               before, if that was not asked for by finish_save: this one has begun, and saves what that could not
   /// @throws       as save
   /// @complexity   copies the new rows: O(L * rows) memory until the save has ended
-  Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
-  Status save_in_background() {
+  [[nodiscard]] Status save_in_background(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
+  [[nodiscard]] Status save_in_background() {
     const auto planned = plan();
     return planned ? save_in_background(*planned, statistics()) : propagate(planned);
   }
 
   /// Waits for a save in the background and says how it ended; without one, how the last one did.
-  Result<SaveReport> finish_save();
+  [[nodiscard]] Result<SaveReport> finish_save();
 
   /// Whether a save in the background has begun and not ended.
   [[nodiscard]] bool saving() const { return background_ && !background_->done(); }
@@ -163,7 +164,7 @@ class Conversation {
     return first_token_to_code(manifest_, plan, cache().length(), unchanged_, damaged_blocks_);
   }
 
-  Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
+  [[nodiscard]] Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
   /// A cache grows with what it holds, whatever context a model declares, in powers of two: such sizes come again.
   [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
     constexpr std::size_t least = 1024, reply = 64;
@@ -174,19 +175,25 @@ class Conversation {
   }
 
   template <AttentionObserver O>
-  Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  [[nodiscard]] Result<RestoreReport> advance_with(std::span<const Token> tokens, std::span<float> logits, O& observer);
   template <AttentionObserver O>
-  Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  [[nodiscard]] Result<RestoreReport> continue_live(std::span<const Token> tokens, std::span<float> logits,
+                                                    O& observer);
   template <AttentionObserver O>
-  Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  [[nodiscard]] Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits,
+                                                    O& observer);
+
+  /// Whether the strategy's restore policy has what it decides from.
+  [[nodiscard]] bool plans_restores() const noexcept { return options_.costs || !scheduler_.policy().needs_costs(); }
 
   /// How to restore token by token, if that is what the policy wants.
   std::optional<TokenSplit> token_split(const RestoreSizes& sizes) const {
-    return options_.costs ? scheduler_.policy().split(sizes, *options_.costs) : std::nullopt;
+    return plans_restores() ? scheduler_.policy().split(sizes, options_.costs.value_or(Costs{})) : std::nullopt;
   }
 
   RestorePlan plan_restore(const RestoreSizes& sizes) const {
-    return options_.costs ? scheduler_.plan(sizes, *options_.costs) : RestorationScheduler<FullLoad>{}.plan(sizes, {});
+    return plans_restores() ? scheduler_.plan(sizes, options_.costs.value_or(Costs{}))
+                            : RestorationScheduler<FullLoad>{}.plan(sizes, {});
   }
 
   static std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
@@ -307,6 +314,11 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
   }
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
+  if (report->bytes > 0 && !plans_restores())
+    report->notes.push_back(
+        "all that is stored was read: what restores cost here is not known; give the options costs");
+  if (needs_.profile_is_missing)
+    report->notes.push_back("rows are coded layer by layer: there is no profile of the model; calibrate one");
   tokens_.assign(tokens.begin(), tokens.end());
   report->asked = tokens.size();
   return report;
@@ -515,18 +527,20 @@ Result<SavePlan> Conversation<B, S, C>::plan() {
   }
 }
 
-/// Conversation::open with the types taken from the arguments.
-template <ModelBackend B, ConversationStore S>
-[[nodiscard]] Result<Conversation<B, S>> open_conversation(B& model, S& store, std::string id,
-                                                           ConversationOptions options = {}) {
+/// Conversation::open with the types taken from the arguments: a Result<Conversation<B, S>>.
+template <class B, class S>
+[[nodiscard]] auto open_conversation(B& model, S& store, std::string id, ConversationOptions options = {}) {
+  // Here, where compilers say what is missing.
+  static_assert(ModelBackend<B>, "the model is no ModelBackend");
+  static_assert(ConversationStore<S>, "the store is no ConversationStore");
   return Conversation<B, S>::open(model, store, std::move(id), std::move(options));
 }
 /// The same under a strategy, in the place of the options'.
-template <ModelBackend B, ConversationStore S, Strategy Chosen>
-[[nodiscard]] Result<Conversation<B, S>> open_conversation(B& model, S& store, std::string id, Chosen strategy,
-                                                           ConversationOptions options = {}) {
+template <class B, class S, Strategy Chosen>
+[[nodiscard]] auto open_conversation(B& model, S& store, std::string id, Chosen strategy,
+                                     ConversationOptions options = {}) {
   options.strategy = std::move(strategy);
-  return Conversation<B, S>::open(model, store, std::move(id), std::move(options));
+  return open_conversation(model, store, std::move(id), std::move(options));
 }
 
 }  // namespace krul

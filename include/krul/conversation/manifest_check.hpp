@@ -55,7 +55,7 @@ namespace krul {
 struct ManifestOfFolder {
   std::string_view folder;
 
-  Status operator()(const Manifest& manifest) const {
+  [[nodiscard]] Status operator()(const Manifest& manifest) const {
     if (conversation_folder(manifest.conversation).value_or("") == folder) return {};
     return fail(ErrorCode::corrupt, "the manifest is that of another conversation; put it back into that one's folder");
   }
@@ -67,7 +67,7 @@ struct ManifestOf {
   const Identity& identity;
   const Geometry& geometry;
 
-  Status operator()(const Manifest& manifest) const {
+  [[nodiscard]] Status operator()(const Manifest& manifest) const {
     if (manifest.conversation != id)
       return fail(ErrorCode::corrupt,
                   "the manifest is that of another conversation; put it back into that one's folder");

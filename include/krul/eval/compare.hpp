@@ -104,7 +104,7 @@ class Comparison {
             with_decoding(run.costs->layer, settings.decoding, run.strategy.needs(), model.geometry().layers);
   }
 
-  Status add(const ComparedText& text) {
+  [[nodiscard]] Status add(const ComparedText& text) {
     std::vector<AnyStrategy> strategies;
     for (const Run& run : runs_) strategies.push_back(run.strategy);
     auto exact = prefill_exact(model_, text.history, text.fresh.size(), strategies);
@@ -135,7 +135,7 @@ class Comparison {
   }
 
   /// What is saved, whether or not all of it was compared.
-  Status erase() {
+  [[nodiscard]] Status erase() {
     Status erased;
     for (const Run& run : runs_)
       if (auto gone = erase_conversation(store_, folder_of(run)); !gone && gone.error().code != ErrorCode::not_found)
@@ -175,7 +175,7 @@ class Comparison {
   [[nodiscard]] static std::string folder_of(const Run& run) { return conversation_folder(id_of(run)).value(); }
 
   /// Opens the saved conversation and runs new tokens: logits of the last `rows`. Only restores of one row are timed.
-  Result<std::vector<float>> restore(Run& run, std::span<const Token> fresh, std::size_t rows) {
+  [[nodiscard]] Result<std::vector<float>> restore(Run& run, std::span<const Token> fresh, std::size_t rows) {
     ConversationOptions options{.strategy = run.strategy};
     options.costs = run.costs;
     options.read_only = true;
@@ -217,7 +217,7 @@ class Comparison {
 /// @complexity for each text three passes of it, and rounds + 1 restores a strategy
 template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 [[nodiscard]] Result<std::vector<ComparedStrategy>> compare(B& model, std::span<const ComparedText> texts, S& store,
-                                                            std::span<const AnyStrategy> strategies,
+                                                            const std::vector<AnyStrategy>& strategies,
                                                             const ComparisonSettings& settings = {}) {
   expects(!texts.empty() && !strategies.empty() && settings.rounds > 0,
           "compare: at least one text, one strategy and one round");

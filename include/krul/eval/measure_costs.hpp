@@ -75,14 +75,14 @@ class CostMeter {
   }
 
   /// Opens and restores what save has saved of the shape's history.
-  /// @param profile  what it was coded with, if it was
+  /// @param codings  what it was coded with, beside krul's own
   /// @throws PreconditionError if that history was not saved
   template <ConversationStore S>
   [[nodiscard]] Result<TimedRestore> restore(S& store, const RestoreShape& shape,
-                                             const std::shared_ptr<const Profile>& profile = {}) {
+                                             const CodingSet& codings = CodingSet()) {
     ConversationOptions options;
     options.strategy = strategy::by_layer("calibration", ExactCodec{}, UniformSplit(shape.front));
-    options.codings = CodingSet(profile);
+    options.codings = codings;
     options.read_only = true;
     options.costs = Costs{};
     auto talk = Conversation<B, S, C>::open(model_, store, id_of(shape.history), options, clock_);
@@ -96,9 +96,10 @@ class CostMeter {
                         std::move(*report)};
   }
 
- private:
+  /// Under which a history of so many tokens is saved.
   [[nodiscard]] static std::string id_of(std::size_t history) { return "calibration-" + std::to_string(history); }
 
+ private:
   void copy_rows(typename B::Cache& from, TokenRange tokens, typename B::Cache& to, std::size_t at) {
     std::vector<std::byte> keys(tokens.size() * model_.geometry().kv_row_bytes()), values(keys.size());
     for (std::size_t layer = 0; layer < model_.geometry().layers; ++layer) {

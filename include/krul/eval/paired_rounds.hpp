@@ -135,8 +135,8 @@ class PairedRounds {
 
  private:
   template <class Figure>
-  Result<typename RoundsReport<Figure>::Round> run_round(std::span<const Alternative<Figure>> alternatives,
-                                                         std::size_t first) {
+  [[nodiscard]] Result<typename RoundsReport<Figure>::Round> run_round(
+      std::span<const Alternative<Figure>> alternatives, std::size_t first) {
     typename RoundsReport<Figure>::Round round;
     round.passes.resize(alternatives.size());
     const auto before = probe_.sample();

@@ -27,7 +27,7 @@ class StrategyRun {
 
   /// Saves a history from its exact cache.
   /// @return and throws as save_history
-  Status save(const ExactHistory<B>& exact, std::span<const Token> history) {
+  [[nodiscard]] Status save(const ExactHistory<B>& exact, std::span<const Token> history) {
     auto saved = save_history(*model_, store_, exact, history, {strategy_, "evaluated", costs_});
     if (!saved) return propagate(saved);
     names_ = std::move(saved->tokens);
@@ -86,7 +86,7 @@ class StrategyRun {
  private:
   using Talk = Conversation<B, MemoryStore>;
 
-  Result<SaveReport> rewrite(Talk& talk, std::span<const Token> tokens) {
+  [[nodiscard]] Result<SaveReport> rewrite(Talk& talk, std::span<const Token> tokens) {
     const auto plan = talk.plan();
     if (!plan) return propagate(plan);
     std::size_t threads = 1;

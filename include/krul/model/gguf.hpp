@@ -93,11 +93,11 @@ class GgufFile {
   };
 
   GgufFile(std::span<const std::byte> bytes, std::string path) : bytes_(bytes), path_(std::move(path)) {}
-  static Result<GgufFile> open_one(const std::filesystem::path& path);
-  Status parse();
-  Status join_files();
-  Result<std::uint64_t> split_count() const;
-  Result<Entry> entry(std::string_view key, bool array, std::string_view wanted) const;
+  [[nodiscard]] static Result<GgufFile> open_one(const std::filesystem::path& path);
+  [[nodiscard]] Status parse();
+  [[nodiscard]] Status join_files();
+  [[nodiscard]] Result<std::uint64_t> split_count() const;
+  [[nodiscard]] Result<Entry> entry(std::string_view key, bool array, std::string_view wanted) const;
   tl::unexpected<Error> wrong_kind(std::string_view key, std::string_view wanted) const;
 
   std::unique_ptr<const std::byte, Unmap> mapping_;

@@ -119,10 +119,10 @@ class Tokenizer {
 
   Tokenizer() = default;
   using TokenOf = std::unordered_map<std::string_view, Token>;
-  Result<TokenOf> take_tokens(const Vocabulary& vocabulary);
-  Status take_merges(const Vocabulary& vocabulary, const TokenOf& token_of);
-  Status take_turn_ends(const Vocabulary& vocabulary);
-  Status take_text_ends(const Vocabulary& vocabulary);
+  [[nodiscard]] Result<TokenOf> take_tokens(const Vocabulary& vocabulary);
+  [[nodiscard]] Status take_merges(const Vocabulary& vocabulary, const TokenOf& token_of);
+  [[nodiscard]] Status take_turn_ends(const Vocabulary& vocabulary);
+  [[nodiscard]] Status take_text_ends(const Vocabulary& vocabulary);
   std::optional<SpecialMatch> find_special(std::string_view text, Special special) const;
 
   PreTokenizer pre_tokenizer_ = PreTokenizer::gpt2;

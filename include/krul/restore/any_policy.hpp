@@ -17,9 +17,12 @@ namespace krul {
 class AnyPolicy {
  public:
   AnyPolicy() : AnyPolicy(DefaultPolicy{}) {}
-  template <RestorePolicy Policy>
-  requires(!std::same_as<Policy, AnyPolicy>) AnyPolicy(Policy policy)
-      : policy_(std::make_shared<const Of<Policy>>(std::move(policy))) {}
+  template <class Policy>
+  requires(!std::same_as<Policy, AnyPolicy> && RestorePolicy<Policy>) AnyPolicy(Policy policy)
+      : policy_(std::make_shared<const Of<Policy>>(std::move(policy))), needs_costs_(policy_looks_at_costs<Policy>) {}
+
+  /// Whether it decides from costs.
+  [[nodiscard]] bool needs_costs() const noexcept { return needs_costs_; }
 
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     return policy_->prefix(sizes, costs);
@@ -55,6 +58,7 @@ class AnyPolicy {
   };
 
   std::shared_ptr<const Interface> policy_;
+  bool needs_costs_;
 };
 static_assert(RestorePolicy<AnyPolicy> && TokenOrderPolicy<AnyPolicy>);
 

@@ -8,6 +8,7 @@ namespace krul {
 /// paper does it.
 /// @source Krul, arXiv:2507.08045, section 6.2: the plan is fixed when the conversation is stored; second-hand
 struct AsStored {
+  static constexpr bool looks_at_costs = false;
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs&) const {
     return admissible(sizes, std::vector<std::size_t>(sizes.layers.size(), 0));
   }

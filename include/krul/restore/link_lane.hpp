@@ -179,7 +179,7 @@ class LinkLane {
   }
 
   /// Nothing that is thrown may leave the thread: it would end the process.
-  Status read(Arrival& arrival) noexcept {
+  [[nodiscard]] Status read(Arrival& arrival) noexcept {
     const ReadRequest& request = arrival.request;
     try {
       arrival.buffer.resize(request.bytes);

@@ -92,7 +92,7 @@ class Restoration {
     report_.plan = plan_;
   }
 
-  Result<RestoreReport> run() {
+  [[nodiscard]] Result<RestoreReport> run() {
     LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
                         read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.readers);
     const bool passed = pass(link);
@@ -348,7 +348,7 @@ class Restoration {
 }  // namespace detail
 
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
-Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job) {
+[[nodiscard]] Result<RestoreReport> restore(const RestoreJob<B, S, C, O>& job) {
   if (auto status = can_decode(job.model, job.manifest, job.codings); !status) return propagate(status);
   try {
     return detail::Restoration<B, S, C, O>(job).run();

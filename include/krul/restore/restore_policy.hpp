@@ -21,6 +21,17 @@ concept RestorePolicy = requires(const P& policy, const RestoreSizes& sizes, con
   { policy.prefix(sizes, costs) } -> std::same_as<std::vector<std::size_t>>;
 };
 
+/// Whether a policy decides from costs. One that does not may say so by a member
+/// `static constexpr bool looks_at_costs = false`: it is asked where nobody knows the costs, too.
+template <RestorePolicy P>
+inline constexpr bool policy_looks_at_costs = [] {
+  if constexpr (requires { P::looks_at_costs; }) {
+    return static_cast<bool>(P::looks_at_costs);
+  } else {
+    return true;
+  }
+}();
+
 /// A share of the history in tokens: to the nearest token, then down to whole blocks, or the whole history.
 /// @param share  of the history, in [0, 1]
 [[nodiscard]] inline std::size_t share_of_history(const RestoreSizes& sizes, double share) {

@@ -22,6 +22,7 @@ struct RestoreReport {
   std::size_t repaired_rows = 0;     ///< (token, layer) rows that were computed because their chunk could not be used
   bool recomputed_all = false;       ///< so much was damaged that the whole history was recomputed
   std::vector<std::string> reasons;  ///< a sentence for everything that was not used as saved
+  std::vector<std::string> notes;    ///< a sentence for everything that the strategy would do and cannot do here
   std::vector<std::size_t> damaged_blocks;  ///< ascending: stored, but not as they were written; save them again
   std::uint64_t bytes = 0;                  ///< read from the store
   double opening_s = 0;                     ///< finding and reading the manifest, planning, room for the rows

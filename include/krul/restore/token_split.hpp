@@ -24,6 +24,8 @@ concept TokenOrderPolicy = requires(const P& policy, const RestoreSizes& sizes, 
 /// @source Cake, arXiv:2410.03065; second-hand
 class TwoPointers {
  public:
+  static constexpr bool looks_at_costs = false;
+
   /// @param chunk  tokens computed at a time
   /// @throws PreconditionError if chunk is 0
   explicit TwoPointers(std::size_t chunk = 128) : chunk_(chunk) {

@@ -77,7 +77,7 @@ class FaultyStore {
     for (Fault& fault : faults) state_->faults.push_back({std::move(fault)});
   }
 
-  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+  [[nodiscard]] Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
     const auto hit = meet(Fault::Operation::get, key);
     if (!hit) return store_.get(key, offset, to);
     switch (hit->kind) {
@@ -96,7 +96,7 @@ class FaultyStore {
     }
   }
 
-  Status put(const std::string& key, std::span<const std::byte> bytes) {
+  [[nodiscard]] Status put(const std::string& key, std::span<const std::byte> bytes) {
     const auto hit = meet(Fault::Operation::put, key);
     if (!hit) return store_.put(key, bytes);
     switch (hit->kind) {
@@ -114,10 +114,10 @@ class FaultyStore {
     }
   }
 
-  Result<std::uint64_t> size(const std::string& key) { return store_.size(key); }
-  Status erase(const std::string& key) { return store_.erase(key); }
-  Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
-  Result<Lock> lock(const std::string& folder) { return store_.lock(folder); }
+  [[nodiscard]] Result<std::uint64_t> size(const std::string& key) { return store_.size(key); }
+  [[nodiscard]] Status erase(const std::string& key) { return store_.erase(key); }
+  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
+  [[nodiscard]] Result<Lock> lock(const std::string& folder) { return store_.lock(folder); }
   [[nodiscard]] StoreCapabilities capabilities() { return store_.capabilities(); }
 
   /// Calls so far, with and without a fault.

@@ -56,13 +56,13 @@ class FileStore {
 
   /// Never retries a failed fsync: after one the put has failed, and the old object is there unless only the
   /// folder's fsync failed.
-  Status put(const std::string& key, std::span<const std::byte> bytes);
-  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to);
-  Result<std::uint64_t> size(const std::string& key);
-  Status erase(const std::string& key);
-  Result<std::vector<std::string>> list(const std::string& folder);
+  [[nodiscard]] Status put(const std::string& key, std::span<const std::byte> bytes);
+  [[nodiscard]] Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to);
+  [[nodiscard]] Result<std::uint64_t> size(const std::string& key);
+  [[nodiscard]] Status erase(const std::string& key);
+  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder);
   /// Also removes what writers that died left behind in the folder.
-  Result<Lock> lock(const std::string& folder);
+  [[nodiscard]] Result<Lock> lock(const std::string& folder);
   /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the
   /// folder's lock removes them.
   [[nodiscard]] std::vector<std::string> dead_writes();

@@ -26,7 +26,7 @@ enum class ManifestCopies : std::uint8_t {
 
 /// A check of what a whole copy of a manifest claims, for load_manifest: any will do.
 struct AnyManifest {
-  Status operator()(const Manifest&) const { return {}; }
+  [[nodiscard]] Status operator()(const Manifest&) const { return {}; }
 };
 
 struct LoadedManifest {
@@ -42,7 +42,8 @@ struct LoadedManifest {
 ///         that; collect_garbage later removes what did not make it.
 /// @throws PreconditionError unless validate(manifest) succeeds
 template <ConversationStore Store>
-Result<std::uint64_t> publish_manifest(Store& store, const std::string& folder, const Manifest& manifest) {
+[[nodiscard]] Result<std::uint64_t> publish_manifest(Store& store, const std::string& folder,
+                                                     const Manifest& manifest) {
   const std::vector<std::byte> bytes = serialize(manifest);
   for (const std::string_view name : manifest_names)
     if (const Status status = store.put(folder + "/" + std::string(name), bytes); !status) return propagate(status);
@@ -52,8 +53,8 @@ Result<std::uint64_t> publish_manifest(Store& store, const std::string& folder, 
 namespace detail {
 
 template <ConversationStore Store>
-Result<Manifest> read_manifest(Store& store, const std::string& key, const ManifestLimits& limits,
-                               std::uint64_t& read) {
+[[nodiscard]] Result<Manifest> read_manifest(Store& store, const std::string& key, const ManifestLimits& limits,
+                                             std::uint64_t& read) {
   // A writer may replace the object between size and get, which then looks damaged: only the third time counts.
   for (int attempt = 0;; ++attempt) {
     const auto size = store.size(key);
@@ -76,9 +77,9 @@ Result<Manifest> read_manifest(Store& store, const std::string& key, const Manif
 /// Errors: not_found if the folder has no manifest; unsupported_version if either copy is of a newer krul; corrupt if
 /// no copy is valid; whatever the store says if it cannot be read now.
 template <ConversationStore Store, class Check = AnyManifest>
-Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
-                                     ManifestCopies copies = ManifestCopies::both, const Check& check = {},
-                                     const ManifestLimits& limits = {}) {
+[[nodiscard]] Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
+                                                   ManifestCopies copies = ManifestCopies::both,
+                                                   const Check& check = {}, const ManifestLimits& limits = {}) {
   std::optional<LoadedManifest> best;
   std::vector<Error> errors;
   std::uint64_t read = 0;
@@ -125,7 +126,8 @@ Result<LoadedManifest> load_manifest(Store& store, const std::string& folder,
 /// Objects of the folder that the manifest does not name: what saves and erases left behind that failed or were cut
 /// off, and what a save replaced.
 template <ConversationStore Store>
-Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder, const Manifest& manifest) {
+[[nodiscard]] Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder,
+                                                               const Manifest& manifest) {
   auto names = store.list(folder);
   if (!names) return names;
   std::erase_if(*names, [&](const std::string& name) {
@@ -139,7 +141,7 @@ namespace detail {
 
 /// Erases what can be erased; the first error, if any, once all was tried.
 template <ConversationStore Store>
-Status erase_objects(Store& store, const std::string& folder, const std::vector<std::string>& names) {
+[[nodiscard]] Status erase_objects(Store& store, const std::string& folder, const std::vector<std::string>& names) {
   Status first;
   for (const std::string& name : names)
     if (Status status = store.erase(folder + "/" + name); !status && first) first = std::move(status);
@@ -153,7 +155,7 @@ Status erase_objects(Store& store, const std::string& folder, const std::vector<
 /// may find chunks gone, and recomputes them.
 /// @return how many objects were erased; the first error, once all was tried
 template <ConversationStore Store>
-Result<std::size_t> collect_garbage(Store& store, const std::string& folder, const Manifest& manifest) {
+[[nodiscard]] Result<std::size_t> collect_garbage(Store& store, const std::string& folder, const Manifest& manifest) {
   const auto names = unnamed_objects(store, folder, manifest);
   if (!names) return propagate(names);
   if (const Status status = detail::erase_objects(store, folder, *names); !status) return propagate(status);
@@ -176,7 +178,7 @@ void finish_interrupted(Store& store, const std::string& folder, LoadedManifest&
 /// the same call erases that as well. Call it under the folder's lock.
 /// @return the first error; then all that could be erased is, unless a manifest could not
 template <ConversationStore Store>
-Status erase_conversation(Store& store, const std::string& folder) {
+[[nodiscard]] Status erase_conversation(Store& store, const std::string& folder) {
   for (const std::string_view name : manifest_names)
     if (const Status status = store.erase(folder + "/" + std::string(name)); !status) return status;
   const auto names = store.list(folder);

@@ -48,7 +48,7 @@ class MemoryStore {
     content_->cap = largest_total;
   }
 
-  Status put(const std::string& key, std::span<const std::byte> bytes) {
+  [[nodiscard]] Status put(const std::string& key, std::span<const std::byte> bytes) {
     expects(is_store_key(key), "MemoryStore::put: not a store key");
     Reservation reservation(*content_, bytes.size());
     if (!reservation.granted())
@@ -70,7 +70,7 @@ class MemoryStore {
     return {};
   }
 
-  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+  [[nodiscard]] Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
     expects(is_store_key(key), "MemoryStore::get: not a store key");
     const std::shared_lock guard(content_->mutex);
     const auto found = content_->objects.find(key);
@@ -84,7 +84,7 @@ class MemoryStore {
     return {};
   }
 
-  Result<std::uint64_t> size(const std::string& key) {
+  [[nodiscard]] Result<std::uint64_t> size(const std::string& key) {
     expects(is_store_key(key), "MemoryStore::size: not a store key");
     const std::shared_lock guard(content_->mutex);
     const auto found = content_->objects.find(key);
@@ -92,7 +92,7 @@ class MemoryStore {
     return found->second.size();
   }
 
-  Status erase(const std::string& key) {
+  [[nodiscard]] Status erase(const std::string& key) {
     expects(is_store_key(key), "MemoryStore::erase: not a store key");
     const std::lock_guard guard(content_->mutex);
     const auto found = content_->objects.find(key);
@@ -102,7 +102,7 @@ class MemoryStore {
     return {};
   }
 
-  Result<std::vector<std::string>> list(const std::string& folder) {
+  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) {
     expects(folder.empty() || is_store_folder(folder), "MemoryStore::list: not a folder");
     const std::shared_lock guard(content_->mutex);
     std::vector<std::string> names;
@@ -115,7 +115,7 @@ class MemoryStore {
     return names;
   }
 
-  Result<Lock> lock(const std::string& folder) {
+  [[nodiscard]] Result<Lock> lock(const std::string& folder) {
     expects(is_store_folder(folder), "MemoryStore::lock: not a folder");
     const std::lock_guard guard(content_->mutex);
     if (!content_->locked.insert(folder).second)

@@ -67,7 +67,7 @@ class ThrottledStore {
   ThrottledStore(Store store, LinkSpeed speed, C clock = {})
       : store_(std::move(store)), clock_(std::move(clock)), link_(std::make_shared<Link>(speed, clock_.now())) {}
 
-  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+  [[nodiscard]] Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
     constexpr std::size_t piece = 64 << 10;
     TimePoint arrival = clock_.now() + link_->latency;
     std::size_t done = 0;
@@ -83,11 +83,11 @@ class ThrottledStore {
     return {};
   }
 
-  Status put(const std::string& key, std::span<const std::byte> bytes) { return store_.put(key, bytes); }
-  Result<std::uint64_t> size(const std::string& key) { return store_.size(key); }
-  Status erase(const std::string& key) { return store_.erase(key); }
-  Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
-  Result<Lock> lock(const std::string& folder) { return store_.lock(folder); }
+  [[nodiscard]] Status put(const std::string& key, std::span<const std::byte> bytes) { return store_.put(key, bytes); }
+  [[nodiscard]] Result<std::uint64_t> size(const std::string& key) { return store_.size(key); }
+  [[nodiscard]] Status erase(const std::string& key) { return store_.erase(key); }
+  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
+  [[nodiscard]] Result<Lock> lock(const std::string& folder) { return store_.lock(folder); }
   [[nodiscard]] StoreCapabilities capabilities() { return store_.capabilities(); }
 
   /// Makes the next get start from an empty bucket, however long the link was idle: call it before a measurement.

@@ -14,8 +14,8 @@ namespace krul {
 /// is const.
 class AnyStrategy {
  public:
-  template <Strategy S>
-  requires(!std::same_as<S, AnyStrategy>) AnyStrategy(S strategy)
+  template <class S>
+  requires(!std::same_as<S, AnyStrategy> && Strategy<S>) AnyStrategy(S strategy)
       : strategy_(std::make_shared<const Of<S>>(std::move(strategy))) {}
 
   [[nodiscard]] std::string name() const { return strategy_->name(); }
@@ -44,7 +44,7 @@ class AnyStrategy {
     explicit Of(S held_strategy) : held(std::move(held_strategy)) {}
     std::string name() const override { return held.name(); }
     Needs needs() const override { return held.needs(); }
-    Result<SavePlan> plan(const Evidence& evidence) const override { return held.plan(evidence); }
+    [[nodiscard]] Result<SavePlan> plan(const Evidence& evidence) const override { return held.plan(evidence); }
     AnyPolicy restore_policy() const override { return held.restore_policy(); }
     S held;
   };

@@ -3,6 +3,7 @@
 #include "krul/compress/packed.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/similarity/observe.hpp"
+#include "krul/strategy/catalogue/cake.hpp"
 #include "krul/strategy/catalogue/h2o.hpp"
 #include "krul/strategy/catalogue/krul_paper.hpp"
 #include "support/toy_conversation.hpp"
@@ -72,6 +73,39 @@ TEST_CASE("the default is what its name says: it measures the conversation, and 
   REQUIRE(plain.advance(tokens, logits));
   REQUIRE(plain.save());
   CHECK(plain.manifest().plans.back() == SavePlanRecord{"krul", "int8"});
+}
+
+TEST_CASE("what a strategy cannot do is said, and what needs no costs is done without them") {
+  toy::Backend model{ElementType::f16};
+  const auto tokens = toy_tokens(120);
+  std::vector<float> logits(model.geometry().vocabulary);
+  const auto back = [&](const AnyStrategy& strategy, std::optional<Costs> costs) {
+    MemoryStore store;
+    for (const std::size_t end : {std::size_t{100}, std::size_t{120}}) {
+      ConversationOptions options;
+      options.costs = costs;
+      auto talk = open_conversation(model, store, "garden", strategy, options).value();
+      const auto report = talk.advance(std::span(tokens).first(end), logits).value();
+      REQUIRE(talk.save());
+      if (end == tokens.size()) return report;
+    }
+    return RestoreReport{};
+  };
+  const Costs costs{.link = {.bytes_per_s = 1e3}, .layer = {.project_row_s = 1e-6, .finish_row_s = 1e-6}};
+  const auto blind = back(strategy::krul(), std::nullopt);
+  CHECK(blind.recomputed_tokens() == 0);
+  REQUIRE(blind.notes.size() == 2);
+  CHECK(blind.notes[0].find("costs") != std::string::npos);
+  CHECK(blind.notes[1].find("profile") != std::string::npos);
+  CHECK(blind.reasons.empty());
+  const auto planned = back(strategy::krul(test::toy_profile(model)), costs);
+  CHECK(planned.recomputed_tokens() > 0);
+  CHECK(planned.notes.empty());
+  // Two pointers meet wherever they meet, and everything recomputed is what its name says.
+  CHECK(back(strategy::cake(), std::nullopt).notes.empty());
+  const auto recomputed = back(strategy::by_layer("computed", F16Codec{}, FullRecompute{}), std::nullopt);
+  CHECK(recomputed.recomputed_tokens() == 100);
+  CHECK(recomputed.notes.empty());
 }
 
 TEST_CASE("what only a run from the beginning has is refused by name") {

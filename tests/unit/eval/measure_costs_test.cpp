@@ -2,25 +2,14 @@
 
 #include <doctest/doctest.h>
 
-#include <atomic>
-
+#include "support/ticking_clock.hpp"
 #include "support/toy_conversation.hpp"
 
 using namespace krul;
 using namespace krul::eval;
+using krul::test::TickingClock;
 
 namespace {
-
-/// Every look at it takes a microsecond: whatever is timed takes some time, without any waiting.
-class TickingClock {
- public:
-  [[nodiscard]] TimePoint now() const { return std::chrono::microseconds(now_->fetch_add(1)); }
-  void sleep_until(TimePoint) const {}
-
- private:
-  std::shared_ptr<std::atomic<std::int64_t>> now_ = std::make_shared<std::atomic<std::int64_t>>(0);
-};
-static_assert(Clock<TickingClock>);
 
 /// A restore of four layers over 100 tokens, 64 of them recomputed; each step of layer l takes l + 1 times a unit.
 TimedRestore restore_by_hand() {

@@ -20,6 +20,6 @@ namespace krul {
 
 /// @param out  [as many as were encoded]
 /// @return corrupt or truncated if no encoder wrote this; then `out` holds no meaning
-Status decode_bytes(std::span<const std::byte> coded, std::span<std::byte> out);
+[[nodiscard]] Status decode_bytes(std::span<const std::byte> coded, std::span<std::byte> out);
 
 }  // namespace krul

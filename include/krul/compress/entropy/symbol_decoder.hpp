@@ -32,11 +32,11 @@ class SymbolDecoder {
   /// @param out  [columns, T]
   /// @return corrupt or truncated if no encoder wrote these bytes; then `out` holds no meaning, and the decoder is done
   /// @throws PreconditionError if out is not whole columns, or more than are left
-  Status read(std::span<std::int16_t> out);
+  [[nodiscard]] Status read(std::span<std::int16_t> out);
 
   /// After the last column: were these all the bytes, and do all streams end where they began?
   /// @throws PreconditionError if columns are left
-  Status finish() const;
+  [[nodiscard]] Status finish() const;
 
  private:
   SymbolDecoder() = default;
@@ -52,8 +52,8 @@ class SymbolDecoder {
 /// @param out  [C, T]
 /// @return as SymbolDecoder::open, read and finish
 /// @throws PreconditionError if a span's length does not fit
-Status decode_symbols(std::span<const std::byte> bytes, SymbolBlock block,
-                      std::span<const std::uint8_t> table_of_column, const TableSet& tables,
-                      std::span<std::int16_t> out);
+[[nodiscard]] Status decode_symbols(std::span<const std::byte> bytes, SymbolBlock block,
+                                    std::span<const std::uint8_t> table_of_column, const TableSet& tables,
+                                    std::span<std::int16_t> out);
 
 }  // namespace krul

@@ -30,7 +30,7 @@ namespace krul {
 /// @param out  [C], each below `size`
 /// @return corrupt or truncated if these bytes are no such indices, or one is `size` or more
 /// @throws PreconditionError if the lengths differ
-Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint8_t> predicted, std::size_t size,
-                     std::span<std::uint8_t> out);
+[[nodiscard]] Status decode_tables(std::span<const std::byte> bytes, std::span<const std::uint8_t> predicted,
+                                   std::size_t size, std::span<std::uint8_t> out);
 
 }  // namespace krul

@@ -94,7 +94,7 @@ struct CpuBackend<K>::State {
     tile.key_values.reserve(detail::tile_rows * 2 * model.geometry.kv_values() * sizeof(float));
   }
 
-  Status load_weights(const std::string& tokenizer);
+  [[nodiscard]] Status load_weights(const std::string& tokenizer);
 
   // ---- a pass ----
 

@@ -8,8 +8,9 @@ namespace krul::strategy {
 
 /// Neighbours of the deeper half merged, L/4 pairs, all of it read.
 /// @source MiniCache, arXiv:2405.14366; second-hand
-[[nodiscard]] inline auto minicache() {
-  return Composed<FixedDeepPairs, LayerPairCompressor<SlerpMerge, F16Codec>>("minicache");
+using Minicache = Composed<FixedDeepPairs, LayerPairCompressor<SlerpMerge, F16Codec>>;
+[[nodiscard]] inline Minicache minicache() {
+  return Minicache("minicache");
 }
 
 }  // namespace krul::strategy

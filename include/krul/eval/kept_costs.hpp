@@ -1,0 +1,57 @@
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "krul/core/checksum.hpp"
+#include "krul/core/identity.hpp"
+#include "krul/eval/measure_machine.hpp"
+
+namespace krul::eval {
+
+/// A file's name for the costs of this model on this machine, over a kind of store that the caller names: other
+/// weights, kernels, processors and numbers of threads have other costs.
+[[nodiscard]] inline std::string costs_file_name(const Identity& model, const std::string& store) {
+  const std::string what =
+      model.weights + model.geometry + model.kernels + model.processor + model.threads + " " + store;
+  return hexadecimal(checksum(std::as_bytes(std::span(what)))) + ".costs";
+}
+
+/// Writes costs to a file, whole or not at all.
+/// @return whether they are kept
+inline bool keep(const MachineCosts& machine, const std::filesystem::path& file) {
+  std::error_code error;
+  std::filesystem::create_directories(file.parent_path(), error);
+  const std::filesystem::path temporary = file.string() + ".new";
+  std::ofstream out(temporary);
+  out << to_text(machine);
+  out.close();
+  if (out) std::filesystem::rename(temporary, file, error);
+  return out && !error;
+}
+
+/// measure_costs that remembers: reads a file, measures what it lacks, and writes it again. A file that cannot be read
+/// or written only means that costs are measured again the next time.
+/// @return and throws as measure_costs
+template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
+[[nodiscard]] Result<MachineCosts> kept_costs(B& model, S& store, const std::vector<AnyStrategy>& strategies,
+                                              const std::filesystem::path& file, const CostMeasurement& how = {}) {
+  std::optional<MachineCosts> known;
+  std::string before;
+  if (std::ifstream in(file); in) {
+    before.assign(std::istreambuf_iterator<char>(in), {});
+    if (auto parsed = machine_costs_from(before)) known = std::move(*parsed);
+  }
+  auto machine = measure_costs<B, S, C>(model, store, strategies, std::move(known), how);
+  if (machine && to_text(*machine) != before) keep(*machine, file);
+  return machine;
+}
+
+}  // namespace krul::eval

@@ -1,0 +1,137 @@
+#include "krul/eval/machine_costs.hpp"
+
+#include <doctest/doctest.h>
+
+#include "krul/eval/kept_costs.hpp"
+#include "krul/restore/validate.hpp"
+#include "krul/strategy/catalogue.hpp"
+#include "support/foreign_parts.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/ticking_clock.hpp"
+#include "support/toy_profile.hpp"
+
+namespace krul {
+namespace {
+
+using eval::MachineCosts;
+using test::TickingClock;
+
+MachineCosts some_costs() {
+  return {
+      .costs = {.link = {1e-4, 2.5e8, 1e-10}, .layer = {1, 2, 3, 4, 5}, .pass_s = 6, .open_s = 7, .open_s_per_byte = 8},
+      .decoding = {{"int8", 0.5}, {"profile 01 step -3", 0.25}},
+      .prediction_errors = {0.125}};
+}
+
+TEST_CASE("costs are read back from their text, to the last bit") {
+  const MachineCosts before = some_costs();
+  const auto after = eval::machine_costs_from(to_text(before));
+  REQUIRE(after.has_value());
+  CHECK(to_text(*after) == to_text(before));
+  CHECK(after->costs.link.core_s_per_byte == 1e-10);
+  CHECK(after->costs.layer.attend_key_s == 5);
+  CHECK(after->decoding == before.decoding);
+  CHECK(after->prediction_errors == before.prediction_errors);
+}
+
+TEST_CASE("what is no text of costs is refused") {
+  const std::string good = to_text(some_costs());
+  const auto without = [&](const std::string& what, const std::string& with) {
+    std::string text = good;
+    text.replace(text.find(what), what.size(), with);
+    return text;
+  };
+  for (const std::string& text :
+       {std::string(), std::string("krul costs 2\n"), good.substr(0, good.size() / 2), without("6 pass_s\n", ""),
+        without("6 pass_s", "-6 pass_s"), without("6 pass_s", "nan pass_s"), without("6 pass_s", "six pass_s"),
+        without("250000000 link", "0 link"), without("6 pass_s", "6pass_s"), without("6 pass_s\n", " pass_s\n")}) {
+    CAPTURE(text);
+    const auto refused = eval::machine_costs_from(text);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::corrupt);
+  }
+}
+
+TEST_CASE("a strategy's costs have what its codings take to decode") {
+  const MachineCosts machine = some_costs();
+  CHECK(machine.of(strategy::load(Int8Codec{}), 4).layer.decode_row_s == 0.5);
+  CHECK(machine.of(strategy::load(F16Codec{}), 4).layer.decode_row_s == 0);
+  CHECK(machine.of(strategy::krul(), 4).layer.decode_row_s == 0.5);
+  CHECK(machine.of(strategy::krul(), 4).layer.joint_row_s == 0);
+}
+
+TEST_CASE("costs no longer fit when restores are predicted badly again and again") {
+  MachineCosts machine;
+  RestoreReport report;
+  report.first_token_s = 1;
+  report.predicted.first_token_s = 0.5;
+  for (int i = 0; i < 3; ++i) machine.saw(report);
+  CHECK(machine.fit());
+  machine.saw(report);
+  CHECK_FALSE(machine.fit());
+  report.predicted.first_token_s = 1.1;
+  for (int i = 0; i < 20; ++i) machine.saw(report);
+  CHECK(machine.fit());
+  CHECK(machine.prediction_errors.size() == 8);
+  report.predicted = {};
+  machine.saw(report);  // nobody predicted
+  CHECK(machine.fit());
+}
+
+TEST_CASE("costs are measured for any backend and any coding, once, and leave nothing in the store") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  const test::TemporaryDirectory folder;
+  const auto file = folder.path() / "deep" / eval::costs_file_name(model.identity(), "memory");
+  const auto profile = test::toy_profile(model);
+  using Mine = Composed<test::FirstAndLast, LayerPairCompressor<test::DifferingBits, test::InvertedCodec>>;
+  const std::vector<AnyStrategy> few = {strategy::krul(profile)}, more = {strategy::krul(profile), Mine("mine")};
+  const eval::CostMeasurement how{.seconds = 1, .longest = 64, .prompt = 4, .rounds = 2};
+  const auto measured = eval::kept_costs<toy::Backend, MemoryStore, TickingClock>(model, store, few, file, how);
+  REQUIRE_MESSAGE(measured.has_value(), measured.error().message);
+  CHECK(measured->decoding.size() == 2);  // by the profile, and one byte a value
+  CHECK(measured->costs.link.bytes_per_s > 0);
+  for (const AnyStrategy& strategy : few) {
+    const Costs costs = measured->of(strategy, model.geometry().layers);
+    CHECK_NOTHROW(expects_valid(costs));
+    CHECK(costs.layer.joint_row_s > 0);
+    CHECK(costs.layer.decode_row_s > 0);
+  }
+  CHECK(store.used() == 0);
+
+  const auto again = eval::kept_costs<toy::Backend, MemoryStore, TickingClock>(model, store, more, file, how);
+  REQUIRE(again.has_value());
+  CHECK(again->costs.pass_s == measured->costs.pass_s);
+  CHECK(again->decoding.size() == 4);
+  CHECK(again->decoding.contains("acme.differing-bits.1+acme.inverted.1"));
+
+  MachineCosts off = *again;
+  off.prediction_errors = {1, 1, 1, 1};
+  REQUIRE(eval::keep(off, file));
+  const auto anew = eval::kept_costs<toy::Backend, MemoryStore, TickingClock>(model, store, few, file, how);
+  REQUIRE(anew.has_value());
+  CHECK(anew->prediction_errors.empty());
+  CHECK(anew->decoding.size() == 2);
+}
+
+TEST_CASE("a file that cannot be kept costs another measurement, and no more") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  const auto measured = eval::kept_costs<toy::Backend, MemoryStore, TickingClock>(
+      model, store, {strategy::load(Int8Codec{})}, "/dev/null/costs", {.seconds = 1, .longest = 64, .prompt = 4});
+  CHECK(measured.has_value());
+  CHECK_FALSE(eval::keep(*measured, "/dev/null/costs"));
+}
+
+TEST_CASE("a store that cannot be written is an error, and what was begun is erased") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store(100);
+  const auto measured = eval::measure_costs<toy::Backend, MemoryStore, TickingClock>(
+      model, store, {strategy::load(Int8Codec{})}, {}, {.seconds = 1, .longest = 64, .prompt = 4});
+  REQUIRE_FALSE(measured);
+  CHECK(measured.error().code == ErrorCode::no_space);
+  CHECK(store.used() == 0);
+}
+
+}  // namespace
+}  // namespace krul
