@@ -25,7 +25,8 @@ class LayerOps {
 
   [[nodiscard]] InstructionLevel level() const noexcept;  ///< of its loops
 
-  /// out = row * weight / sqrt(mean(row^2) + epsilon); each [n]. `out` may be `row`.
+  /// out = row * weight / sqrt(mean(row^2) + epsilon); each [n]. `out` may be `row`. Any finite row will do; where one
+  /// is not finite, neither is `out`.
   /// @throws PreconditionError if the lengths differ
   void rms_norm(std::span<const float> row, std::span<const float> weight, float epsilon, std::span<float> out) const;
 

@@ -34,15 +34,27 @@ void store_of(const Part& part, Lanes lanes, float* row) {
   __builtin_memcpy(row + part.at, &lanes, part.count * sizeof(float));
 }
 
-inline void rms_norm(const float* row, const float* weight, std::size_t n, float epsilon, float* out) {
+inline float sum_of_squares(const float* row, std::size_t n, float shrink) {
   Lanes squares{};
   by_lanes(n, [&](const auto& part) {
-    const Lanes values = load_of(part, row);
+    const Lanes values = load_of(part, row) * shrink;
     squares += values * values;
   });
-  const float mean = sum_of(squares) / static_cast<float>(n);
-  const float scale = 1.0F / __builtin_sqrtf(mean + epsilon);
-  by_lanes(n, [&](const auto& part) { store_of(part, load_of(part, row) * scale * load_of(part, weight), out); });
+  return sum_of(squares);
+}
+
+/// Where squares leave the range of floats, they are those of a row made smaller: divided by an infinite root, a finite
+/// row would become zeros, which look like any other row.
+inline void rms_norm(const float* row, const float* weight, std::size_t n, float epsilon, float* out) {
+  float shrink = 1.0F, squares = sum_of_squares(row, n, shrink);
+  if (__builtin_isinf(squares)) {
+    shrink = 0x1p-96F;
+    squares = sum_of_squares(row, n, shrink);
+    epsilon = epsilon * shrink * shrink;
+  }
+  const float scale = 1.0F / __builtin_sqrtf(squares / static_cast<float>(n) + epsilon);
+  by_lanes(n,
+           [&](const auto& part) { store_of(part, load_of(part, row) * shrink * scale * load_of(part, weight), out); });
 }
 
 inline void swiglu(const float* gate, const float* up, std::size_t n, float* out) {

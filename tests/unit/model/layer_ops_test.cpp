@@ -2,14 +2,17 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "krul/core/finite.hpp"
 #include "krul/core/half.hpp"
 #include "krul/reference/forward.hpp"
 #include "support/levels.hpp"
@@ -65,6 +68,26 @@ TEST_CASE("rms_norm agrees with its twin for any length") {
     std::vector<float> three(3), four(4);
     CHECK_THROWS_AS(ops.rms_norm(three, four, 1e-5F, three), PreconditionError);
     CHECK_THROWS_AS(ops.rms_norm(three, three, 1e-5F, four), PreconditionError);
+  });
+}
+
+TEST_CASE("rms_norm of a row whose squares leave the range of floats is no row of zeros") {
+  for_each_ops([](const LayerOps& ops) {
+    for (const std::size_t n : {1, 5, 64, 576})
+      for (const float size : {1e19F, 1e30F, 3e38F}) {
+        CAPTURE(n);
+        CAPTURE(size);
+        auto x = random_values(n, 1), y = x;
+        const auto weight = random_values(n, 2);
+        for (auto& value : x) value = std::clamp(value, -1.0F, 1.0F) * size;
+        ops.rms_norm(x, weight, 1e-5F, y);
+        const auto expected = reference::rms_norm(doubles(x), doubles(weight), static_cast<double>(1e-5F));
+        const double allowed = (static_cast<double>(n) / 2 + 6) * 0x1p-24;
+        for (std::size_t i = 0; i < n; ++i) CHECK(std::abs(y[i] - expected[i]) <= allowed * std::abs(expected[i]));
+        x[n / 2] = std::numeric_limits<float>::infinity();
+        ops.rms_norm(x, weight, 1e-5F, y);
+        CHECK(!are_finite(y));
+      }
   });
 }
 
