@@ -203,6 +203,13 @@ TEMPLATES = [
      "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"),
     ("DeepSeek V3", "deepseek-v3", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", deepseek(False)),
     ("DeepSeek R1", "-", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", deepseek(True)),
+    ("DeepSeek R1, distilled", "-", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
+     "{{ bos_token }}{%- for message in messages %}{%- if message['role'] == 'user' %}"
+     "{{ '<｜User｜>' + message['content'] }}{%- endif %}{%- if message['role'] == 'assistant' and message['content'] is not "
+     "none %}{% set content = message['content'] %}{% if '</think>' in content %}"
+     "{% set content = content.split('</think>')[-1] %}{% endif %}"
+     "{{ '<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>' }}{%- endif %}{%- endfor -%}"
+     "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}"),
 ]
 
 # Conversations: letters are roles.
@@ -220,6 +227,8 @@ TALKS = [
     [("a", "Welcome."), ("u", "Hello")],
     [("u", "Hello"), ("a", "<think>\nA greeting.\n</think>\n\nHi!"), ("u", "Why?")],
     [("u", "{{ x }} {% if %} 'quoted' \"twice\" \\n")],
+    [("u", "What is </think>?"), ("a", "An end</think> of </think>thoughts."), ("u", "</think>")],
+    [("u" if i % 2 == 0 else "a", str(i)) for i in range(25)],
 ]
 ROLES = {"u": "user", "a": "assistant", "s": "system"}
 

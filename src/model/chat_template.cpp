@@ -15,8 +15,8 @@ class Machine {
   explicit Machine(const TemplateInput& input) {
     List messages;
     for (const auto& message : input.messages)
-      messages.push_back(
-          {std::make_shared<Map>(Map{{"role", text_value(message.role)}, {"content", text_value(message.content)}})});
+      messages.push_back({std::make_shared<Map>(
+          Map{{"role", text_value(message.role)}, {"content", text_value(message.content, Said::something)}})});
     scopes_.push_back({{"messages", list_value(std::move(messages))},
                        {"add_generation_prompt", {input.add_generation_prompt}},
                        {"bos_token", text_value(std::string(input.bos))},
@@ -42,7 +42,7 @@ class Machine {
         return assign(node.words);
       case Node::choice:
         for (const auto& [condition, inside] : node.arms)
-          if (condition.empty() || whole(condition).truth()) return run_all(inside);
+          if (condition.empty() || holds(whole(condition))) return run_all(inside);
         return;
       case Node::loop:
         return loop(node);
@@ -86,6 +86,7 @@ class Machine {
     const Value all = either();
     if (!at("")) throw Unknown{"this kind of 'for'"};
     if (all.list() == nullptr) throw Unknown{"a loop over something that is no list"};
+    must_be_unsaid(all, "a loop over parts");
     const List& items = *all.list();
     if (items.empty() && node.arms.size() > 1) return run_all(node.arms[1].second);
     for (std::size_t i = 0; i < items.size(); ++i) {
@@ -145,6 +146,8 @@ class Machine {
     return value;
   }
 
+  [[nodiscard]] bool holds(const Value& value) const { return idle_ == 0 && value.truth(); }
+
   /// a if b else c: what stands first is computed once its condition is known.
   Value condition() {
     if (++depth_ > deepest) throw Unknown{"parentheses so deep"};
@@ -153,14 +156,14 @@ class Machine {
     Value value = idly(has_if, [&] { return either(); });
     if (has_if) {
       expect("if");
-      const bool holds = either().truth();
+      const bool chosen = holds(either());
       const std::size_t otherwise = word_;
       word_ = first;
-      value = idly(!holds, [&] { return either(); });
+      value = idly(!chosen, [&] { return either(); });
       word_ = otherwise;
       if (accept("else")) {
-        Value other = idly(holds, [&] { return condition(); });
-        if (!holds) value = std::move(other);
+        Value other = idly(chosen, [&] { return condition(); });
+        if (!chosen) value = std::move(other);
       }
     }
     --depth_;
@@ -183,16 +186,18 @@ class Machine {
   Value either() {
     Value value = both();
     while (accept("or")) {
-      Value other = idly(value.truth(), [&] { return both(); });
-      if (!value.truth()) value = std::move(other);
+      const bool enough = holds(value);
+      Value other = idly(enough, [&] { return both(); });
+      if (!enough) value = std::move(other);
     }
     return value;
   }
   Value both() {
     Value value = negation();
     while (accept("and")) {
-      Value other = idly(!value.truth(), [&] { return negation(); });
-      if (value.truth()) value = std::move(other);
+      const bool more = holds(value);
+      Value other = idly(!more, [&] { return negation(); });
+      if (more) value = std::move(other);
     }
     return value;
   }
@@ -200,7 +205,7 @@ class Machine {
     bool negated = false, any = false;
     for (; accept("not"); any = true) negated = !negated;
     Value value = comparison();
-    return any ? Value{value.truth() != negated} : value;
+    return any ? Value{holds(value) != negated} : value;
   }
 
   Value comparison() {
@@ -211,10 +216,10 @@ class Machine {
       if (accept("in")) {
         const Value within = sum();
         if (idle_ == 0) value = {contains(within, value) != negated};
-      } else if (accept("==")) {
-        value = {equal(value, sum())};
-      } else if (accept("!=")) {
-        value = {!equal(value, sum())};
+      } else if (at("==") || at("!=")) {
+        const bool wanted = take(Word::sign) == "==";
+        const Value other = sum();
+        if (idle_ == 0) value = {equal(value, other) == wanted};
       } else if (at("<") || at(">") || at("<=") || at(">=")) {
         const std::string sign = take(Word::sign);
         const Value other = sum();
@@ -237,16 +242,21 @@ class Machine {
       if (value.get<std::int64_t>() && other.get<std::int64_t>())
         value = small(*value.integer() + (plus ? *other.integer() : -*other.integer()));
       else if (plus && value.list() && other.list())
-        value = joined(*value.list(), *other.list());
+        value = joined(value, other);
+      else if (plus && value.get<std::string>() && other.get<std::string>())
+        value = appended(value, other);
       else if (plus)
-        value = text_value(text_of(value, "'+'") + text_of(other, "'+'"));
+        throw Unknown{"'+' of something that is no text"};
       else
         throw Unknown{"'-' of what are no numbers"};
     }
     return value;
   }
-  static Value joined(List items, const List& more) {
-    items.insert(items.end(), more.begin(), more.end());
+  static Value joined(const Value& front, const Value& back) {
+    must_be_unsaid(front, "'+' with parts");
+    must_be_unsaid(back, "'+' with parts");
+    List items = *front.list();
+    items.insert(items.end(), back.list()->begin(), back.list()->end());
     if (items.size() > most_steps) throw Unknown{"lists of that length"};
     return list_value(std::move(items));
   }
@@ -258,19 +268,18 @@ class Machine {
     Value value = product();
     while (accept("~")) {
       const Value other = product();
-      if (idle_ == 0) value = text_value(shown(value) + shown(other));
+      if (idle_ == 0) value = appended(value, other);
     }
     return value;
   }
   Value product() {
     Value value = sign();
-    while (at("*") || at("%") || at("//")) {
-      const std::string sign = take(Word::sign);
-      const Value other = this->sign();
+    while (accept("%")) {  // no others: what they make of numbers could tell turns apart beyond count_reach()
+      const Value other = sign();
       if (idle_ != 0) continue;
       const auto a = value.integer(), b = other.integer();
-      if (!a || !b || *a < 0 || *b <= 0) throw Unknown{krul::quoted(sign) + " of what are no positive numbers"};
-      value = small(sign == "*" ? *a * *b : sign == "%" ? *a % *b : *a / *b);
+      if (!a || !b || *a < 0 || *b <= 0) throw Unknown{"'%' of what are no positive numbers"};
+      value = small(*a % *b);
     }
     return value;
   }
@@ -401,6 +410,7 @@ class Machine {
     if (idle_ != 0) return {};
     if (colons == 0) return member(value, key);
     if (!numbers) throw Unknown{"such a slice"};
+    must_be_unsaid(value, "a slice");
     const List* items = value.list();
     const std::int64_t step = bounds[2].value_or(1);
     if (items == nullptr || (step != 1 && (step != -1 || bounds[0] || bounds[1]))) throw Unknown{"such a slice"};
@@ -423,6 +433,34 @@ class Machine {
 
 }  // namespace
 }  // namespace chat_template
+
+namespace {
+
+std::size_t sum_of_numbers(const chat_template::Words& words) {
+  std::size_t sum = 0;
+  for (const auto& word : words)
+    if (word.kind == chat_template::Word::number) sum += std::stoul(word.value);
+  return sum;
+}
+
+std::size_t sum_of_numbers(const std::vector<chat_template::Node>& nodes) {
+  std::size_t sum = 0;
+  for (const auto& node : nodes) {
+    sum += sum_of_numbers(node.words);
+    for (const auto& [condition, inside] : node.arms) sum += sum_of_numbers(condition) + sum_of_numbers(inside);
+  }
+  return sum;
+}
+
+}  // namespace
+
+std::size_t count_reach(std::string_view source) {
+  try {
+    return sum_of_numbers(chat_template::parse_template(source));
+  } catch (const chat_template::Unknown&) {
+    return 0;
+  }
+}
 
 Result<std::string> render_template(std::string_view source, const TemplateInput& input) {
   try {

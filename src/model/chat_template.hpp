@@ -18,9 +18,13 @@ struct TemplateInput {
 
 /// What a chat template makes of some messages. Of Jinja it knows what templates need to render plain turns: blocks are
 /// trimmed as `transformers` has it; there are no tools, and no date but the template's own.
-/// Fails with unsupported for what it does not know, which the message names; invalid_argument where the template
-/// itself refuses the messages.
+/// Fails with unsupported for what it does not know, which the message names, and for what would depend on what a
+/// message says; invalid_argument where the template itself refuses the messages. A message that says nothing is none.
 /// @complexity  bounded, whatever the template says
 [[nodiscard]] Result<std::string> render_template(std::string_view source, const TemplateInput& input);
+
+/// Up to which message a template may tell turns apart by counting them: the sum of the numbers that it names. 0 where
+/// it cannot be read.
+[[nodiscard]] std::size_t count_reach(std::string_view source);
 
 }  // namespace krul

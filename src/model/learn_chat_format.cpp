@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
+#include <utility>
 
 #include "chat_template.hpp"
 #include "krul/model/chat_format.hpp"
@@ -14,12 +17,13 @@ const std::string user_words[] = {"quiuserone", "quiusertwo", "quiuserthree", "q
 const std::string assistant_words[] = {"quireplyone", "quireplytwo", "quireplythree"};
 const std::string system_word = "quisystemone";
 const std::string white = " \t ";
+constexpr std::size_t most_counted = 128;  // messages of a talk that a template may tell apart
 
 Message user(std::size_t i) {
-  return {"user", user_words[i]};
+  return {"user", user_words[i % std::size(user_words)]};
 }
 Message assistant(std::size_t i) {
-  return {"assistant", assistant_words[i]};
+  return {"assistant", assistant_words[i % std::size(assistant_words)]};
 }
 Message spaced(Message message) {
   message.content = white + message.content + white;
@@ -53,6 +57,8 @@ class Learner {
     // Of an unknown template this says what is unknown.
     if (const auto tried = ask({user(0), assistant(0), user(1), assistant(1), user(2)}, true); !tried)
       return fail(ErrorCode::unsupported, tried.error().message);
+    if (count_reach(source_) > most_counted)
+      return fail(ErrorCode::unsupported, "krul does not know numbers so large in a chat template");
     if (!learn_turns()) return irregular("its turns");
     learn_white_space();
     learn_system();
@@ -60,6 +66,7 @@ class Learner {
     learn_thoughts();
     if (!agrees_on_talks(false)) return irregular("talks of several turns");
     if (!agrees_on_talks(true)) format_.system_place = SystemPlace::nowhere;
+    if (!agrees_on_thoughts()) return irregular("messages with </think> in them");
     return format_;
   }
 
@@ -197,14 +204,19 @@ class Learner {
     return *theirs == text || (!prompt && *theirs == text + std::string(eos_));
   }
 
-  /// Whether talks of each length look the same, with and without white space.
+  /// Whether talks of each length look the same: of up to seven messages with and without white space, and further as
+  /// long as the template's numbers could make a difference.
   [[nodiscard]] bool agrees_on_talks(bool with_system) const {
     if (with_system && format_.system_place == SystemPlace::nowhere) return true;
-    const Messages talk = {user(0), assistant(0), user(1), assistant(1), user(2), assistant(2), user(3)};
+    constexpr std::size_t always = 7;
+    const std::size_t longest = std::max(always, count_reach(source_) + 4);  // a reach, from either side of each role
+    Messages talk;
+    for (std::size_t i = 0; i < longest; ++i) talk.push_back(i % 2 == 0 ? user(i / 2) : assistant(i / 2));
     for (std::size_t length = 1; length <= talk.size(); ++length)
       for (const bool white_space : {false, true})
         for (const bool prompt : {false, true}) {
           const bool replied = length % 2 == 0;
+          if (length > always && (white_space || prompt == replied)) continue;
           if ((always_prompts_ && replied) || (prompt && replied && !format_.any_order)) continue;
           Messages messages(talk.begin(), talk.begin() + static_cast<std::ptrdiff_t>(length));
           if (with_system) messages.insert(messages.begin(), system_message);
@@ -212,6 +224,21 @@ class Learner {
             for (auto& message : messages) message = spaced(message);
           if (!agrees(messages, prompt)) return false;
         }
+    return true;
+  }
+
+  /// Whether the end of a reply's thoughts means something in replies alone, and always the same.
+  [[nodiscard]] bool agrees_on_thoughts() const {
+    const std::string end = "</think>";
+    for (const auto& around_word :
+         {std::pair{"qui" + end, std::string()}, std::pair{"qui" + end + end, std::string()},
+          std::pair{end, end + "qui"}, std::pair{std::string(), end}, std::pair{white + end + white, white}})
+      for (std::size_t place = 0; place < 4; ++place) {
+        Messages talk = {system_message, user(0), assistant(0), user(1)};
+        talk[place].content = around_word.first + talk[place].content + around_word.second;
+        if (format_.system_place == SystemPlace::nowhere) talk.erase(talk.begin());
+        if (!agrees(talk, true)) return false;
+      }
     return true;
   }
 

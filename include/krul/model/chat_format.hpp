@@ -55,8 +55,8 @@ struct ChatFormat {
   [[nodiscard]] static Result<ChatFormat> named(std::string_view family, std::string_view bos, std::string_view eos);
 
   /// The format that a template (Jinja) has by what it makes of conversations that it is tried on.
-  /// Fails with unsupported, and what krul does not know in it.
-  /// @post render() is what the template makes of messages without tools, as long as it treats all contents alike
+  /// Fails with unsupported, and what krul does not know in it, or with what it looks at in what messages say.
+  /// @post render() is what the template makes of messages without tools that are not empty
   [[nodiscard]] static Result<ChatFormat> from_template(std::string_view source, std::string_view bos,
                                                         std::string_view eos);
 

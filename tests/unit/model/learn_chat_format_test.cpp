@@ -145,6 +145,80 @@ TEST_CASE("templates that krul does not know are refused by what it does not kno
   check_unknown("{% for m in messages[-2:] %}{{ m.role + m.content }}\n{% endfor %}", "its turns");
 }
 
+TEST_CASE("what would depend on what a message says is refused by name") {
+  const auto chatml = [](const std::string& content) {
+    return "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + " + content +
+           " + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  };
+  REQUIRE(learn(chatml("m.content")));
+  check_unknown(chatml("(m.content + (' W' if 'weather' in m.content else ''))"), "'in' of what a message says");
+  check_unknown(chatml("(m.content if m.content not in ['a'] else '')"), "'in' of what a message says");
+  check_unknown(chatml("(m.content + ('X' if m.content|length > 3000 else ''))"), "length of what a message says");
+  check_unknown(chatml("(m.content + ('X' if (m.content ~ '!')|length > 3000 else ''))"), "length of what");
+  check_unknown(chatml("(m.content + ('X' if m.content == 'ping' else ''))"), "'==' of what a message says");
+  check_unknown(chatml("(m.content + ('X' if m.content is eq('ping') else ''))"), "'==' of what a message says");
+  check_unknown(chatml("(m.content + ('X' if m == messages[0] else ''))"), "'==' of messages");
+  check_unknown(chatml("(m.content + (' [no]' if m.content.endswith('/no_think') else ''))"), "'endswith' of what");
+  check_unknown(chatml("('' if m.content.startswith('#') else m.content)"), "'startswith' of what");
+  check_unknown(chatml("m.content.split('|')[0]"), "'split' of what");
+  check_unknown(chatml("('X' if m.content.split('</think>')|length > 2 else m.content)"), "length of what");
+  check_unknown(chatml("('X' if m.content.split('</think>')[1] else m.content)"), "part of what");
+  check_unknown(chatml("('X' if m.content.split('</think>')[1:] else m.content)"), "slice of what");
+  check_unknown(chatml("m.content.strip('\n')"), "'strip'");
+  check_unknown("{% for m in messages %}{% if m.content|trim %}" + chatml("m.content") + "{% endif %}{% endfor %}",
+                "condition on a part of what a message says");
+  // With a look that changes nothing where nothing hangs on it: what is not reached, kinds, and whether there is a
+  // text.
+  const auto plain = ChatFormat::named("chatml", "<s>", "</s>").value();
+  for (const auto* content :
+       {"(m.content if m.content is string else m.content[0]['text'])", "(m.content if m.content else 'nothing')",
+        "(m.content if m.content is not none else '')", "('x' if false and 'weather' in m.content else m.content)",
+        "('x' if tools and m == messages[0] else m.content)", "m.content|string|default('x', true)",
+        "(m.content if m.content != false else '')"})
+    CHECK_MESSAGE((learn(chatml(content)) == plain), content);
+}
+
+TEST_CASE("the end of thoughts means something in replies, and means the same in all") {
+  const auto chatml = [](const std::string& user, const std::string& assistant) {
+    return "{% for m in messages %}{% if m.role == 'assistant' %}{% set c = " + assistant +
+           " %}{% else %}{% set c = " + user +
+           " %}{% endif %}{{ '<|im_start|>' + m.role + '\n' + c + '<|im_end|>\n' }}{% endfor %}" +
+           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  };
+  const std::string plain = "m.content", last = "m.content.split('</think>')[-1]";
+  CHECK_FALSE(learn(chatml(plain, plain)).value().drops_thoughts);
+  CHECK(learn(chatml(plain, last)).value().drops_thoughts);
+  CHECK(learn(chatml(plain, "(" + last + " if '</think>' in m.content else m.content)")).value().drops_thoughts);
+  check_unknown(chatml(last, plain), "</think>");
+  check_unknown(chatml(last, last), "</think>");
+  check_unknown(chatml(plain, "m.content.split('</think>')[0]"), "</think>");
+  check_unknown(chatml(plain, "('' if '</think>' in m.content else m.content)"), "</think>");
+  check_unknown(chatml("(m.content + '!' if '</think>' in m.content else m.content)", last), "</think>");
+}
+
+TEST_CASE("a template that tells turns apart by counting them is refused, however late it does so") {
+  const auto counted = [](const std::string& messages, const std::string& mark) {
+    return "{% set ns = namespace(i=0) %}{% for m in " + messages + " %}{{ '<|im_start|>' + m.role + '\n' + m.content" +
+           mark + " + '<|im_end|>\n' }}{% set ns.i = ns.i + 1 %}{% endfor %}" +
+           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  };
+  REQUIRE(learn(counted("messages", "")));
+  for (const auto* number : {"7", "8", "19", "20", "63", "100"}) {
+    CAPTURE(number);
+    const std::string n = number;
+    check_unknown(counted("messages[-" + n + ":]", ""), "several turns");
+    check_unknown(counted("messages[:" + n + "]", ""), "several turns");
+    for (const auto* count : {"loop.index0", "loop.index", "loop.revindex", "messages|length", "ns.i"}) {
+      check_unknown(counted("messages", " + ('X' if " + (count + (" > " + n)) + " else '')"), "several turns");
+      check_unknown(counted("messages", " + ('X' if " + (count + (" == " + n)) + " else '')"), "several turns");
+    }
+    check_unknown(counted("messages", " + ('X' if loop.index0 % " + n + " == 5 else '')"), "turns");
+    check_unknown(counted("messages", " + ('X' if m.role == 'assistant' and ns.i >= " + n + " else '')"), "turns");
+  }
+  check_unknown(counted("messages[-4000:]", ""), "numbers so large");
+  check_unknown(counted("messages", " + ('X' if loop.index0 > 10 * 10 else '')"), "'*'");
+}
+
 TEST_CASE("a template that never ends is stopped") {
   std::string loops, ends;
   for (const char* name : {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}) {
