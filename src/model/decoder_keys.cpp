@@ -2,29 +2,26 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <iterator>
 #include <string_view>
+#include <vector>
 
 #include "quoted.hpp"
 
 namespace krul {
 namespace {
 
-/// Read by DecoderFile::read, or below.
-constexpr std::string_view computed_keys[] = {"block_count",
-                                              "context_length",
-                                              "embedding_length",
-                                              "feed_forward_length",
-                                              "attention.head_count",
-                                              "attention.head_count_kv",
-                                              "attention.key_length",
-                                              "attention.value_length",
-                                              "attention.layer_norm_rms_epsilon",
-                                              "attention.sliding_window",
-                                              "rope.dimension_count",
-                                              "rope.freq_base",
-                                              "rope.scaling.type",
-                                              "rope.scaling.factor",
-                                              "rope.scale_linear"};
+/// Read by DecoderFile::read; the geometry or the tensors' shapes say what they say.
+constexpr std::string_view size_keys[] = {"block_count",          "context_length",       "embedding_length",
+                                          "feed_forward_length",  "attention.head_count", "attention.head_count_kv",
+                                          "attention.key_length", "rope.dimension_count", "attention.value_length",
+                                          "rope.freq_base"};
+/// Read by DecoderFile::read; nothing else says it.
+constexpr std::string_view norm_key = "attention.layer_norm_rms_epsilon";
+/// May ask for nothing in ways of their own, see below.
+constexpr std::string_view window_key = "attention.sliding_window", scale_key = "attention.scale";
+constexpr std::string_view rotary_scaling_keys[] = {"rope.scaling.type", "rope.scaling.factor", "rope.scale_linear"};
 
 /// Nothing that these architectures compute depends on them.
 constexpr std::string_view idle_keys[] = {"vocab_size",
@@ -48,7 +45,6 @@ constexpr NeutralKey neutral_keys[] = {{"expert_count", {0, 0}},
                                        {"leading_dense_block_count", {0, 0}},
                                        {"pooling_type", {0, 0}},
                                        {"attention.causal", {1, 1}},
-                                       {"attention.scale", {0, 0}},
                                        {"attention.clamp_kqv", {0, 0}},
                                        {"attention.max_alibi_bias", {0, 0}},
                                        {"attn_logit_softcapping", {0, 0}},
@@ -72,9 +68,13 @@ Status refuse(const GgufFile& file, std::string_view key) {
                                           " asks for: use a model without it");
 }
 
-Result<double> number(const GgufFile& file, const std::string& key) {
-  if (const auto flag = file.bool_value(key)) return *flag ? 1.0 : 0.0;
-  return file.real_value(key);
+/// Numbers or booleans: one, or one for each layer.
+Result<std::vector<double>> numbers(const GgufFile& file, const std::string& key) {
+  if (const auto each = file.integer_array(key)) return std::vector<double>(each->begin(), each->end());
+  if (const auto flag = file.bool_value(key)) return std::vector{*flag ? 1.0 : 0.0};
+  const auto value = file.real_value(key);
+  if (!value) return propagate(value);
+  return std::vector{*value};
 }
 
 /// Where the positions' meaning would change. Without a type, scaling is linear; a factor of 0 is none.
@@ -99,12 +99,39 @@ Status check_rotary_scaling(const GgufFile& file, const std::string& prefix) {
 
 /// A window that the whole context fits in hides nothing.
 Status check_window(const GgufFile& file, const std::string& prefix) {
-  const std::string key = prefix + "attention.sliding_window";
+  const std::string key = prefix + std::string(window_key);
   if (!file.has(key)) return {};
   const auto window = file.unsigned_value(key), context = file.unsigned_value(prefix + "context_length");
   if (!window) return propagate(window);
   if (!context) return propagate(context);
   return *window == 0 || *window >= *context ? Status{} : refuse(file, key);
+}
+
+/// 0, or what scores are scaled by anyway: 1 / sqrt(head_dim), as exactly as floats say it.
+Status check_scale(const GgufFile& file, const std::string& prefix) {
+  const std::string key = prefix + std::string(scale_key);
+  const auto value = file.real_value(key);
+  if (!value) return propagate(value);
+  const auto head_dim = file.real_value(prefix + "attention.key_length"),
+             hidden = file.real_value(prefix + "embedding_length"),
+             heads = file.real_value(prefix + "attention.head_count");
+  const double usual = 1 / std::sqrt(head_dim ? *head_dim : hidden && heads ? *hidden / *heads : 1.0);
+  return *value == 0 || std::abs(*value - usual) <= 0x1p-22 * usual ? Status{} : refuse(file, key);
+}
+
+/// Whether a key that is none of the sizes, nor the norm's, asks for nothing.
+Status check_asks_for_nothing(const GgufFile& file, const std::string& prefix, std::string_view name) {
+  if (holds(idle_keys, name)) return {};
+  if (name == window_key) return check_window(file, prefix);
+  if (name == scale_key) return check_scale(file, prefix);
+  if (holds(rotary_scaling_keys, name)) return check_rotary_scaling(file, prefix);
+  const std::string key = prefix + std::string(name);
+  const auto* neutral = std::ranges::find(neutral_keys, name, &NeutralKey::name);
+  if (neutral == std::end(neutral_keys)) return refuse(file, key);
+  const auto values = numbers(file, key);
+  if (!values) return propagate(values);
+  const bool asks = !std::ranges::all_of(*values, [&](double value) { return holds(neutral->values, value); });
+  return asks ? refuse(file, key) : Status{};
 }
 
 }  // namespace
@@ -113,15 +140,14 @@ Status check_decoder_keys(const GgufFile& file, const std::string& prefix) {
   for (const auto key : file.keys()) {
     if (!key.starts_with(prefix)) continue;
     const auto name = key.substr(prefix.size());
-    if (holds(computed_keys, name) || holds(idle_keys, name)) continue;
-    const auto* neutral = std::ranges::find(neutral_keys, name, &NeutralKey::name);
-    if (neutral == std::end(neutral_keys)) return refuse(file, key);
-    const auto value = number(file, std::string(key));
-    if (!value) return propagate(value);
-    if (!holds(neutral->values, *value)) return refuse(file, key);
+    if (holds(size_keys, name) || name == norm_key) continue;
+    if (const auto status = check_asks_for_nothing(file, prefix, name); !status) return status;
   }
-  if (const auto status = check_window(file, prefix); !status) return status;
-  return check_rotary_scaling(file, prefix);
+  return {};
+}
+
+bool adds_meaning(const GgufFile& file, const std::string& prefix, std::string_view name) {
+  return !holds(size_keys, name) && (name == norm_key || !check_asks_for_nothing(file, prefix, name));
 }
 
 }  // namespace krul

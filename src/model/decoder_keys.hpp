@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "krul/core/error.hpp"
 #include "krul/model/gguf.hpp"
@@ -12,5 +13,9 @@ namespace krul {
 /// @param prefix   "llama."
 /// Fails with unsupported, or as GgufFile's readers of values do.
 [[nodiscard]] Status check_decoder_keys(const GgufFile& file, const std::string& prefix);
+
+/// Whether a key says something that neither the geometry and the tensors' shapes nor leaving it out says.
+/// @param name  behind the prefix
+[[nodiscard]] bool adds_meaning(const GgufFile& file, const std::string& prefix, std::string_view name);
 
 }  // namespace krul

@@ -1,25 +1,19 @@
 #include "krul/model/weights_identity.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <map>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "content_hash.hpp"
+#include "decoder_keys.hpp"
+#include "krul/model/decoder_file.hpp"
 
 namespace krul {
 namespace {
-
-/// Said by the geometry and the tensors' shapes already.
-bool is_said_elsewhere(std::string_view key) {
-  constexpr std::array<std::string_view, 11> keys{
-      "block_count",          "embedding_length",     "context_length",        "feed_forward_length",
-      "vocab_size",           "attention.head_count", "attention.key_length",  "attention.head_count_kv",
-      "rope.dimension_count", "rope.freq_base",       "attention.value_length"};
-  return std::find(keys.begin(), keys.end(), key) != keys.end();
-}
 
 std::string text_of(double value) {
   char text[32];
@@ -27,45 +21,44 @@ std::string text_of(double value) {
   return text;
 }
 
-/// A value whatever its type; empty if it says what leaving it out says.
+/// A value whatever its type.
 std::string meaning_of(const GgufFile& file, std::string_view key) {
-  if (const auto number = file.real_value(key)) return *number == 0 ? std::string() : text_of(*number);
-  if (const auto flag = file.bool_value(key)) return *flag ? "true" : "";
-  if (const auto text = file.string_value(key)) return *text == "none" ? std::string() : std::string(*text);
-  const auto bytes = file.value_bytes(key);
-  std::string text;
-  if (const auto integers = file.integer_array(key)) {
-    for (const auto value : *integers) text += std::to_string(value) + ",";
-  } else if (!bytes.empty()) {
-    text = content_hash(bytes);
-  }
-  return text;
+  if (const auto number = file.real_value(key)) return text_of(*number);
+  if (const auto flag = file.bool_value(key)) return *flag ? "true" : "false";
+  if (const auto text = file.string_value(key)) return std::string(*text);
+  return content_hash(file.value_bytes(key));
 }
 
 std::map<std::string, std::string> meaning_of_keys(const GgufFile& file, std::string_view architecture) {
   const std::string prefix = std::string(architecture) + ".";
-  const bool is_unscaled =
-      file.has(prefix + "rope.scaling.type") && meaning_of(file, prefix + "rope.scaling.type").empty();
   std::map<std::string, std::string> meaning;
   for (const std::string_view key : file.keys()) {
     if (!key.starts_with(prefix)) continue;
     const std::string_view name = key.substr(prefix.size());
-    if (is_said_elsewhere(name)) continue;
-    std::string value = meaning_of(file, key);
-    const bool scales_by_one = value == "1" && (name == "rope.scaling.factor" || name == "rope.scale_linear");
-    if (value.empty() || scales_by_one || (is_unscaled && name.starts_with("rope.scaling."))) continue;
-    meaning[std::string(name)] = std::move(value);
+    if (adds_meaning(file, prefix, name)) meaning[std::string(name)] = meaning_of(file, key);
   }
   return meaning;
 }
 
-/// Type, shape and bytes of each tensor, by its name.
+/// The values of a vector, which is computed with as f32 however it is stored; none if the tensor is no vector.
+std::optional<std::vector<float>> vector_values(const GgufTensor& tensor) {
+  if (tensor.shape.size() != 1 || tensor.shape[0] == 0 || tensor.shape[0] % block_values(tensor.type) != 0) return {};
+  std::vector<float> values(static_cast<std::size_t>(tensor.shape[0]));
+  if (!read_rows(tensor, 0, values)) return {};
+  return values;
+}
+
+/// Type, shape and bytes of each tensor, by its name; a bias of zeros adds nothing.
 std::map<std::string, std::string> meaning_of_tensors(const GgufFile& file) {
   std::map<std::string, std::string> meaning;
   for (const GgufTensor& tensor : file.tensors()) {
-    std::string text = std::to_string(static_cast<std::uint32_t>(tensor.type));
+    const auto values = vector_values(tensor);
+    if (values && tensor.name.ends_with(".bias") &&
+        std::ranges::all_of(*values, [](float value) { return value == 0; }))
+      continue;
+    std::string text = std::to_string(static_cast<std::uint32_t>(values ? GgufType::f32 : tensor.type));
     for (const auto extent : tensor.shape) text += "," + std::to_string(extent);
-    text += " " + content_hash(tensor.data);
+    text += " " + content_hash(values ? std::as_bytes(std::span(*values)) : tensor.data);
     meaning[std::string(tensor.name)] = std::move(text);
   }
   const auto embedding = meaning.find("token_embd.weight"), output = meaning.find("output.weight");

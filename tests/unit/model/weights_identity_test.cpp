@@ -39,6 +39,13 @@ std::function<void(GgufWriter&)> tensor(std::string name, std::vector<std::uint6
   };
 }
 
+std::function<void(GgufWriter&)> vector(std::string name, GgufType type, std::vector<float> values) {
+  return [=](GgufWriter& writer) { writer.add_tensor(name, {values.size()}, type, std::span<const float>(values)); };
+}
+std::function<void(GgufWriter&)> bias(GgufType type, std::vector<float> values) {
+  return vector("blk.0.attn_q.bias", type, std::move(values));
+}
+
 Content usual() {
   return {{key("general.architecture", std::string("llama")), key("general.name", std::string("A")),
            key("llama.attention.layer_norm_rms_epsilon", 1e-5F), key("llama.block_count", std::uint32_t{2}),
@@ -76,6 +83,45 @@ TEST_CASE("weights are the same whatever else their file says, and in whatever o
   CHECK(with([](Content& c) { c.tensors.push_back(tensor("output.weight", {4, 3}, 1)); }) == same);
 }
 
+TEST_CASE("what is computed without a key does not change with it") {
+  const std::string same = identity_of(usual());
+  const auto check = [&](const std::string& name, const auto& value) {
+    CAPTURE(name);
+    CHECK(with([&](Content& content) { content.keys.push_back(key("llama." + name, value)); }) == same);
+  };
+  check("logit_scale", 1.0F);
+  check("embedding_scale", 1.0F);
+  check("residual_scale", 1.0F);
+  check("attention.causal", true);
+  check("attention.sliding_window", std::uint32_t{64});
+  check("attention.sliding_window", std::uint32_t{4096});
+  check("attention.sliding_window_pattern", std::vector<std::int32_t>{1, 0});
+  check("attention.layer_norm_epsilon", 1e-6F);
+  check("attention.scale", 0.0F);
+  check("rope.scaling.attn_factor", 1.0F);
+  check("rope.scaling.original_context_length", std::uint32_t{64});
+  check("rope.scaling.type", std::string("linear"));
+  check("tensor_data_layout", std::string("Meta AI original pth"));
+  check("expert_count", std::vector<std::int32_t>{0, 0});
+}
+
+TEST_CASE("norms and biases are their values, however they are stored; a bias of zeros is none") {
+  const std::string same = identity_of(usual());
+  const auto norm = [](GgufType type) {
+    return with([&](Content& c) { c.tensors.push_back(vector("blk.0.attn_norm.weight", type, {1, 0.5F})); });
+  };
+  CHECK(norm(GgufType::f16) == norm(GgufType::f32));
+  CHECK(norm(GgufType::bf16) == norm(GgufType::f32));
+  CHECK(norm(GgufType::f32) != same);
+  CHECK(with([](Content& c) { c.tensors.push_back(bias(GgufType::f32, {0, 0})); }) == same);
+  CHECK(with([](Content& c) { c.tensors.push_back(bias(GgufType::f16, {0, -0.0F})); }) == same);
+  CHECK(with([](Content& c) { c.tensors.push_back(vector("blk.0.attn_norm.weight", GgufType::f32, {0, 0})); }) != same);
+}
+
+TEST_CASE("the identity of a plain file stays what it is") {
+  CHECK(identity_of(usual()) == "4e72de69784914f4350ada7932beaef5");
+}
+
 TEST_CASE("weights that mean something else are others") {
   const std::string same = identity_of(usual());
   const auto differ = [&](const std::function<void(Content&)>& change) { return with(change) != same; };
@@ -87,7 +133,11 @@ TEST_CASE("weights that mean something else are others") {
   CHECK(differ([](Content& c) { c.tensors[1] = tensor("blk.0.attn_k.weight", {2, 2}, 2); }));
   CHECK(differ([](Content& c) { c.tensors.push_back(tensor("output.weight", {4, 3}, 2)); }));
   CHECK(differ([](Content& c) { c.keys[2] = key("llama.attention.layer_norm_rms_epsilon", 1e-6F); }));
-  CHECK(differ(more("llama.attention.sliding_window", std::uint32_t{64})));
+  CHECK(differ(more("llama.attention.sliding_window", std::uint32_t{63})));
+  CHECK(differ(more("llama.logit_scale", 0.5F)));
+  CHECK(differ(more("llama.attention.causal", false)));
+  CHECK(differ(more("llama.attention.scale", 0.5F)));
+  CHECK(differ([](Content& c) { c.tensors.push_back(bias(GgufType::f32, {0, 0.5F})); }));
   CHECK(differ(more("llama.rope.scaling.factor", 2.0F)));
   CHECK(differ(more("llama.some_flag", true)));
   CHECK(differ(more("llama.sections", std::vector<std::int32_t>{1, 2})));
