@@ -25,10 +25,20 @@ std::string shape_text(Iterator extent, Iterator end) {
   return text;
 }
 
+/// What a number of a file may be. Smaller bases would turn faster than positions can tell, smaller epsilons are no
+/// floats.
+struct Range {
+  double least, most;
+};
+constexpr Range epsilons{1e-30, 1e30}, rotary_bases{1, 1e30};
+
 /// Takes what a description needs from a file and remembers the first thing that was wrong.
 class Reader {
  public:
   Reader(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+
+  /// From here on a file may give a size for each layer.
+  void know_layers(std::size_t layers) { layers_ = layers; }
 
   /// A size between 1 and its cap; where a file gives one for each layer, all have to be the same.
   std::size_t size(const std::string& key, std::uint64_t cap) {
@@ -37,6 +47,10 @@ class Reader {
       if (std::adjacent_find(each->begin(), each->end(), std::not_equal_to<>()) != each->end())
         return note({ErrorCode::unsupported, prefix_ + key + " differs from layer to layer in " + file_.path() +
                                                  ": use a model of equal layers"}),
+               0;
+      if (each->size() != layers_)
+        return note({ErrorCode::corrupt, prefix_ + key + " has " + std::to_string(each->size()) + " values in " +
+                                             file_.path() + ", which are not as many as it has layers"}),
                0;
       value = static_cast<std::uint64_t>(each->front());
     }
@@ -51,16 +65,13 @@ class Reader {
   std::size_t size_or(const std::string& key, std::uint64_t cap, std::size_t otherwise) {
     return file_.has(prefix_ + key) ? size(key, cap) : otherwise;
   }
-  double positive(const std::string& key) {
+  double number(const std::string& key, const Range& range) {
     const auto value = file_.real_value(prefix_ + key);
     if (!value) return note(value.error()), 1.0;
-    // Written so that NaN fails, too.
-    if (!(*value > 0 && *value < 1e30))
-      return note({ErrorCode::corrupt, prefix_ + key + " is not a positive number in " + file_.path()}), 1.0;
-    return *value;
-  }
-  double positive_or(const std::string& key, double otherwise) {
-    return file_.has(prefix_ + key) ? positive(key) : otherwise;
+    if (*value >= range.least && *value <= range.most) return *value;
+    char text[128];
+    std::snprintf(text, sizeof text, " is %g, and krul takes %g to %g", *value, range.least, range.most);
+    return note({ErrorCode::corrupt, "in " + file_.path() + " " + prefix_ + key + text}), 1.0;
   }
 
   /// A tensor of that shape, rows before columns.
@@ -96,6 +107,7 @@ class Reader {
  private:
   const GgufFile& file_;
   std::string prefix_;
+  std::size_t layers_ = 0;
   std::unordered_set<std::string_view> used_;
   Status status_;
 };
@@ -118,15 +130,16 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   Geometry& geometry = model.geometry;
   constexpr std::uint64_t most = 1 << 20;  // of any width; far above any model, and products of three fit 64 bits
   geometry.layers = reader.size("block_count", 1024);
+  reader.know_layers(geometry.layers);
   geometry.hidden = reader.size("embedding_length", most);
   geometry.query_heads = reader.size("attention.head_count", 1024);
   geometry.kv_heads = reader.size_or("attention.head_count_kv", 1024, geometry.query_heads);
   geometry.context = reader.size("context_length", most);
   geometry.cache_type = cache_type;
   model.mlp = reader.size("feed_forward_length", most);
-  model.norm_epsilon = static_cast<float>(reader.positive("attention.layer_norm_rms_epsilon"));
+  model.norm_epsilon = static_cast<float>(reader.number("attention.layer_norm_rms_epsilon", epsilons));
   geometry.rotary.pairs = model.architecture == "llama" ? RotaryPairs::interleaved : RotaryPairs::halves;
-  geometry.rotary.base = reader.positive_or("rope.freq_base", 10000.0);
+  geometry.rotary.base = file.has(prefix + "rope.freq_base") ? reader.number("rope.freq_base", rotary_bases) : 10000.0;
   if (!reader.status()) return propagate(reader.status());
 
   geometry.head_dim = reader.size_or("attention.key_length", 1024, geometry.hidden / geometry.query_heads);

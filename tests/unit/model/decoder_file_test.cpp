@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -24,6 +25,7 @@ struct Draft {
   std::string missing = {};                    ///< name of a tensor that is left out
   std::string reshaped = {};                   ///< name of a tensor with a wrong shape
   std::function<void(GgufWriter&)> more = {};  ///< further keys and tensors
+  bool epsilon = true;                         ///< whether it has one of its own
 
   [[nodiscard]] Result<DecoderFile> read() const {
     GgufWriter file;
@@ -35,7 +37,7 @@ struct Draft {
     if (mlp) file.set(prefix + "feed_forward_length", *mlp);
     file.set(prefix + "attention.head_count", heads);
     file.set(prefix + "attention.head_count_kv", kv_heads);
-    file.set(prefix + "attention.layer_norm_rms_epsilon", 1e-5F);
+    if (epsilon) file.set(prefix + "attention.layer_norm_rms_epsilon", 1e-5F);
     const auto add = [&](const std::string& name, std::vector<std::uint64_t> shape) {
       if (name == missing) return;
       if (name == reshaped) shape[0] += 1;
@@ -147,6 +149,9 @@ TEST_CASE("keys of an architecture that change what is computed are refused by n
   refused("expert_count", std::uint32_t{1});
   refused("attention.causal", false);
   refused("attention.scale", 0.5F);
+  refused("attention.scale", std::numeric_limits<float>::quiet_NaN());
+  refused("expert_count", std::vector<std::int32_t>{0, 8});
+  refused("expert_count", std::vector<std::int32_t>{8, 8});
   refused("attention.clamp_kqv", 8.0F);
   refused("attn_logit_softcapping", 50.0F);
   refused("final_logit_softcapping", 30.0F);
@@ -178,6 +183,9 @@ TEST_CASE("keys that ask for nothing are no obstacle") {
     file.set("llama.rope.scaling.factor", 1.0F);
   });
   loads([](GgufWriter& file) { file.set("llama.rope.scale_linear", 0.0F); });
+  loads([](GgufWriter& file) { file.set("llama.attention.scale", 0.0F); });
+  loads([](GgufWriter& file) { file.set("llama.attention.scale", 1 / std::sqrt(8.0F)); });  // what it is anyway
+  loads([](GgufWriter& file) { file.set("llama.expert_count", std::vector<std::int32_t>{0, 0}); });
   loads([](GgufWriter& file) { file.set("llama.attention.sliding_window", std::uint32_t{64}); });  // the whole context
   loads([](GgufWriter& file) { file.set("llama.attention.sliding_window", std::uint32_t{0}); });
   loads([](GgufWriter& file) { file.set("llama.attention.causal", true); });
@@ -188,14 +196,29 @@ TEST_CASE("keys that ask for nothing are no obstacle") {
 }
 
 TEST_CASE("a size for each layer is one size, or refused") {
-  const auto with = [](std::vector<std::int32_t> widths) {
-    return Draft{.mlp = {}, .more = [=](GgufWriter& file) { file.set("llama.feed_forward_length", widths); }};
+  const auto with = [](std::vector<std::int32_t> widths, std::uint32_t layers = 1) {
+    return Draft{
+        .layers = layers, .mlp = {}, .more = [=](GgufWriter& file) { file.set("llama.feed_forward_length", widths); }};
   };
   CHECK(with({48}).read()->mlp == 48);
-  CHECK(with({48, 48}).read()->mlp == 48);
+  CHECK(with({48, 48}, 2).read()->mlp == 48);
+  check_refused(with({48, 48}), ErrorCode::corrupt, "feed_forward_length has 2 values");
+  check_refused(with({48}, 2), ErrorCode::corrupt, "feed_forward_length has 1 values");
   check_refused(with({48, 64}), ErrorCode::unsupported, "differs from layer to layer");
   check_refused(with({-48}), ErrorCode::corrupt, "feed_forward_length");
   check_refused(with({}), ErrorCode::corrupt, "feed_forward_length");
+}
+
+TEST_CASE("numbers beyond what can be computed with are refused with the limits") {
+  for (const double base :
+       {0.0, -1.0, 1e-30, 0.5, 2e30, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+    check_refused({.more = [&](GgufWriter& file) { file.set("llama.rope.freq_base", base); }}, ErrorCode::corrupt,
+                  "llama.rope.freq_base is ");
+  for (const double epsilon : {0.0, -1e-5, 1e-300, 1e-40, 2e30, std::numeric_limits<double>::quiet_NaN()})
+    check_refused({.more = [&](GgufWriter& file) { file.set("llama.attention.layer_norm_rms_epsilon", epsilon); },
+                   .epsilon = false},
+                  ErrorCode::corrupt, "krul takes 1e-30 to 1e+30");
+  CHECK(Draft{.more = [](GgufWriter& file) { file.set("llama.rope.freq_base", 1.0F); }}.read());
 }
 
 TEST_CASE("a missing or misshapen tensor is named") {
