@@ -1,6 +1,7 @@
 #include "krul/model/tokenizer.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include "content_hash.hpp"
@@ -47,12 +48,18 @@ std::string bytes_of(std::string_view printable) {
 }
 
 /// Special tokens of these names end a reply, whatever a file says.
-constexpr const char* known_turn_ends[] = {"<|im_end|>",    "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
-                                           "<|end|>",       "<|EOT|>",       "</s>",       "<|end_of_text|>",
-                                           "<end_of_turn>", "<eos>",         "[EOT]",      "<｜end▁of▁sentence｜>"};
+constexpr std::string_view known_turn_ends[] = {
+    "<|im_end|>", "<|endoftext|>",   "<|eot_id|>",    "<|eom_id|>", "<|end|>", "<|EOT|>",
+    "</s>",       "<|end_of_text|>", "<end_of_turn>", "<eos>",      "[EOT]",   "<｜end▁of▁sentence｜>"};
 
 constexpr bool is_ascii_text(std::size_t byte) noexcept {
   return (byte >= ' ' && byte <= '~') || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
+/// Of a token in a file that says no kinds, as llama.cpp has it.
+std::int64_t kind_by_name(std::string_view token) {
+  return std::ranges::find(known_turn_ends, token) == std::end(known_turn_ends) ? Vocabulary::normal
+                                                                                : Vocabulary::control;
 }
 
 /// Whether models with this pre-tokenizer see BOS before each text where their file does not say, as llama.cpp has it.
@@ -97,7 +104,8 @@ Result<Vocabulary> Vocabulary::from_gguf(const GgufFile& file) {
   if (!pre_tokenizer) return propagate(pre_tokenizer);
   auto tokens = file.string_array("tokenizer.ggml.tokens");
   if (!tokens) return propagate(tokens);
-  auto kinds = file.integer_array("tokenizer.ggml.token_type");
+  constexpr const char* types = "tokenizer.ggml.token_type";
+  auto kinds = file.has(types) ? file.integer_array(types) : Result<std::vector<std::int64_t>>();
   if (!kinds) return propagate(kinds);
   auto merges = file.string_array("tokenizer.ggml.merges");
   if (!merges) return propagate(merges);
@@ -168,21 +176,22 @@ Result<Tokenizer::TokenOf> Tokenizer::take_tokens(const Vocabulary& vocabulary) 
   byte_tokens_.fill(-1);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const auto token = static_cast<Token>(i);
-    const auto kind = vocabulary.kinds.empty() ? Vocabulary::normal : vocabulary.kinds[i];
-    if (tokens[i].empty())
-      return fail(ErrorCode::corrupt, numbered("token", i) + " of the vocabulary is empty: get the file again");
+    const auto kind = vocabulary.kinds.empty() ? kind_by_name(tokens[i]) : vocabulary.kinds[i];
     if (tokens[i].size() > longest_token)
       return fail(ErrorCode::too_large, numbered("token", i) + " has " + std::to_string(tokens[i].size()) +
                                             " bytes: at most " + std::to_string(longest_token) + " are supported");
-    if (kind < Vocabulary::normal || kind > Vocabulary::byte)
+    if (kind < Vocabulary::undefined || kind > Vocabulary::byte)
       return fail(ErrorCode::corrupt, numbered("token", i) + " is of unknown kind " + std::to_string(kind) +
-                                          " (known are 1 to 6): get the file again");
-    if (const auto [other, inserted] = token_of.emplace(tokens[i], token); !inserted)
-      return fail(ErrorCode::corrupt, quoted(tokens[i]) + " is both token " + std::to_string(other->second) +
-                                          " and token " + std::to_string(i) + ": get the file again");
+                                          " (known are 0 to 6): get the file again");
+    if (!tokens[i].empty())
+      if (const auto [other, inserted] = token_of.emplace(tokens[i], token); !inserted)
+        return fail(ErrorCode::corrupt, quoted(tokens[i]) + " is both token " + std::to_string(other->second) +
+                                            " and token " + std::to_string(i) + ": get the file again");
 
     const bool normal = kind == Vocabulary::normal;
-    const std::string bytes = normal ? bytes_of(tokens[i]) : std::string(tokens[i]);
+    const std::string bytes = tokens[i].empty() ? "[EMPTY_" + std::to_string(i) + "]"
+                              : normal          ? bytes_of(tokens[i])
+                                                : std::string(tokens[i]);
     if (bytes_.size() + bytes.size() > std::numeric_limits<std::uint32_t>::max())
       return fail(ErrorCode::too_large, "the vocabulary's tokens have over 4 GiB together");
     bytes_ += bytes;
@@ -238,7 +247,7 @@ Status Tokenizer::take_turn_ends(const Vocabulary& vocabulary) {
                                           std::to_string(size()) + ": get the file again");
     turn_ends_.push_back(static_cast<Token>(token));
   }
-  for (const char* known : known_turn_ends)
+  for (const auto known : known_turn_ends)
     if (const auto token = special(known)) turn_ends_.push_back(*token);
   std::sort(turn_ends_.begin(), turn_ends_.end());
   return {};

@@ -23,11 +23,12 @@ namespace krul {
 /// What a model file says about its tokens: plain data, not checked yet. Views into the file.
 struct Vocabulary {
   /// Numbers that model files use.
-  enum Kind : std::int64_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+  enum Kind : std::int64_t { undefined, normal, unknown, control, user_defined, unused, byte };
 
   std::string_view pre_tokenizer;
-  std::vector<std::string_view> tokens;  ///< [size] normal ones in the printable alphabet of bytes, others as they are
-  std::vector<std::int64_t> kinds;       ///< [size], or empty: all normal
+  std::vector<std::string_view> tokens;  ///< [size] normal ones in the printable alphabet of bytes, others as they
+                                         ///< are; an empty one has the text "[EMPTY_n]", as llama.cpp has it
+  std::vector<std::int64_t> kinds;       ///< [size], or empty: normal but for known ends of turns
   std::vector<std::string_view> merges;  ///< "left right", earliest first
   std::vector<std::uint64_t> turn_ends;  ///< tokens after which a reply is over, beside those known by name
   std::uint64_t text_begin = 11;         ///< BOS; the format's own default
@@ -54,7 +55,7 @@ class Tokenizer {
   [[nodiscard]] static Result<Tokenizer> from_gguf(const GgufFile& file);
 
   /// unsupported: unknown pre-tokenizer. too_large: over 2^21 tokens, 2^22 merges or 2^16 bytes in a token. corrupt:
-  /// token empty or there twice, kinds missing or unknown, a byte of ASCII text without a token, a merge that is no
+  /// token there twice, kinds of other tokens or unknown, a byte of ASCII text without a token, a merge that is no
   /// pair of tokens or whose result is none, an end of turn, BOS or EOS that is used beyond the vocabulary.
   [[nodiscard]] static Result<Tokenizer> from_vocabulary(const Vocabulary& vocabulary);
 
