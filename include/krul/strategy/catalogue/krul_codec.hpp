@@ -8,7 +8,7 @@
 namespace krul::strategy {
 
 // Steps are of a profile whose code 0 has a KL of 0.009 on what it was fitted to. What was not fitted to errs more:
-// these were chosen on other sources, see docs/coding.md.
+// these were chosen on other sources, see docs/coding-measured.md.
 
 /// Groups of layers coded together by the model's profile, all of it read: 8 to 11 times smaller than f16.
 /// @source ours
