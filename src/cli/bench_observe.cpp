@@ -198,6 +198,10 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
   const Geometry& geometry = model.backend.geometry();
   const std::size_t length = options.tokens + options.decoded;
   expect_fits(model, length);
+  if (geometry.layers < 3)
+    throw Failure({ErrorCode::unsupported,
+                   "estimates are compared by the order of pairs of layers, and this model has "
+                   "one pair at most; give one of three layers or more"});
   const auto texts = observed_texts(model, options, length);
 
   const ExactGramOptions gram{.most_rows = options.rows, .negligible = options.negligible};

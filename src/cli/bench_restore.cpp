@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <functional>
@@ -13,12 +14,14 @@
 #include "krul/store/memory_store.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
+#include "output_file.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"
 #include "run_rounds.hpp"
 #include "temporary_folder.hpp"
 #include "verbs.hpp"
+#include "without_effect.hpp"
 
 namespace krul::cli {
 namespace {
@@ -32,7 +35,7 @@ struct RestoreBenchOptions {
   std::string links = "25MB/s,50MB/s,117MB/s,disk";
   std::string saved_for;
   std::string strategies = "recompute,load-exact,load-f16,load-int8,partial,krul";
-  std::string against = "load-f16";
+  std::string against;  ///< one of them; empty: load-f16 if it is among them, else the first
   std::string trace;
   bool warm = false;
   bool calibrate = false;
@@ -96,6 +99,15 @@ std::function<RestoreFigure()> measurement(const Returning& returning, FileStore
   };
 }
 
+/// The strategy that the others are compared with, among those that were chosen.
+std::size_t baseline_of(const RestoreBenchOptions& options, const std::vector<AnyStrategy>& chosen) {
+  const auto at = std::ranges::find(chosen, options.against.empty() ? "load-f16" : options.against, &AnyStrategy::name);
+  if (at != chosen.end()) return static_cast<std::size_t>(at - chosen.begin());
+  if (options.against.empty()) return 0;
+  throw Failure({ErrorCode::invalid_argument,
+                 "--against " + options.against + " is not among the strategies: " + options.strategies});
+}
+
 /// All that was saved under an id, in bytes.
 template <ConversationStore S>
 std::uint64_t stored_bytes(S& store, const std::string& id) {
@@ -109,8 +121,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
   std::optional<LinkName> saved_for;
   if (!options.saved_for.empty()) saved_for = unwrap(parse_link(options.saved_for));
-  static_cast<void>(
-      unwrap(strategy::all_named(strategy::catalogue(), options.strategies)));  // before anything is loaded
+  const auto known = unwrap(strategy::all_named(strategy::catalogue(), options.strategies));  // before all is loaded
+  const std::size_t baseline = baseline_of(options, known);
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
@@ -139,16 +151,17 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   std::vector<std::pair<std::string, std::string>> traces;  // file, content
   RoundsNote note;
   Summary summary;
-  eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
-                           {"strategy", "", eval::ResultTable::Align::left},
-                           {"first token", "ms"},
-                           {"predicted", "ms"},
-                           {"bound", "ms"},
-                           {"bubble", "ms"},
-                           {"read"},
-                           {"stored"},
-                           {"recomputed", "tokens"},
-                           {"time against " + options.against, "median [95 %]", eval::ResultTable::Align::left}});
+  eval::ResultTable table(
+      {{"link", "", eval::ResultTable::Align::left},
+       {"strategy", "", eval::ResultTable::Align::left},
+       {"first token", "ms"},
+       {"predicted", "ms"},
+       {"bound", "ms"},
+       {"bubble", "ms"},
+       {"read"},
+       {"stored"},
+       {"recomputed", "tokens"},
+       {"time against " + chosen[baseline].name(), "median [95 %]", eval::ResultTable::Align::left}});
   for (std::size_t number = 0; number < links.size(); ++number) {
     const LinkName& link = links[number];
     std::vector<eval::Alternative<RestoreFigure>> alternatives;
@@ -173,9 +186,6 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     const auto report = run_rounds<RestoreFigure>(tool, "restoring over " + link.text, alternatives,
                                                   rounds_of(options.rounds, patience.share_s(links.size() - number)));
     note.add(report);
-    std::size_t baseline = 0;
-    for (std::size_t i = 0; i < chosen.size(); ++i)
-      if (chosen[i].name() == options.against) baseline = i;
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       const auto milliseconds = [&](auto figure) { return 1e3 * eval::median(report.values(i, figure)); };
       const auto comparison = report.compare(i, baseline, &RestoreFigure::first_token_s);
@@ -265,8 +275,8 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
       ->capture_default_str();
   verb->add_option("--saved-for", options->saved_for, "the link that saves are planned for, if it is another one");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();
-  verb->add_option("--against", options->against, "the strategy whose time the others are compared with")
-      ->capture_default_str();
+  verb->add_option("--against", options->against,
+                   "the one of them whose time the others are compared with; without it load-f16, or the first");
   verb->add_option("--rounds", options->rounds, "clean rounds")
       ->check(between<std::size_t>(1, 1000))
       ->capture_default_str();
@@ -275,7 +285,11 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   options->patience.add_to(*verb);
   verb->add_option("--trace", options->trace,
                    "write timelines (Chrome trace events, for Perfetto) to files that begin so");
-  verb->callback([options, &tool] { bench_restore(*options, tool); });
+  verb->callback([verb, options, &tool] {
+    if (options->links.find("disk") == std::string::npos)
+      refuse_without_effect(*verb, "--warm", "where no --link is disk");
+    bench_restore(*options, tool);
+  });
 }
 
 }  // namespace krul::cli

@@ -1,5 +1,4 @@
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <sstream>
@@ -7,9 +6,11 @@
 #include "bench.hpp"
 #include "krul/model/sampling.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "output_file.hpp"
 #include "page_cache.hpp"
 #include "restore_once.hpp"
 #include "revision.hpp"
+#include "text_lines.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -151,7 +152,7 @@ class Side {
   }
 
   Json restore(std::size_t history, std::size_t prompt, const std::string& folder) {
-    auto store = unwrap(FileStore::open(folder));
+    auto store = unwrap(FileStore::open(folder, {.create = false}));
     drop_from_page_cache(folder);
     const auto tokens = made_up(0, history + prompt);
     const Returning returning{
@@ -200,9 +201,7 @@ class Side {
     cache_.truncate(0);
     std::vector<float> all(tokens.size() * logits_.size());
     const double taken = timed([&] { forward(model_.backend, cache_, batch_, tokens, all); });
-    std::ofstream out(file, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(all.data()), static_cast<std::streamsize>(all.size() * sizeof(float)));
-    if (!out.flush()) throw Failure({ErrorCode::io, "cannot write " + file});
+    write_file(file, {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(float)});
     return {{"ok", true}, {"seconds", taken}, {"tokens", tokens.size()}, {"vocabulary", logits_.size()}};
   }
 
@@ -225,10 +224,11 @@ void serve(const ServeOptions& options, const Tool& tool) {
   const auto costs = machine_costs(model, tool);
   Side side(model, costs, strategy);
   std::cout << side.hello().dump() << std::endl;
-  for (std::string line; std::cout && std::getline(std::cin, line) && line != "quit";) {
+  const auto next = [] { return unwrap(next_line(stdin)); };
+  for (auto line = next(); std::cout && line && *line != "quit"; line = next()) {
     Json reply;
     try {
-      reply = side.answer(line);
+      reply = side.answer(*line);
     } catch (const Failure& failure) {
       reply = {{"ok", false}, {"error", failure.what()}};
     }

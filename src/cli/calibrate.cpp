@@ -72,7 +72,7 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const std::size_t tokens = tokens_looked_at(texts, settings);
   const std::filesystem::path file = options.out.empty() ? profile_file(model) : std::filesystem::path(options.out);
   const auto profile = make_profile(model, texts, settings, file, tool);
-  const std::uintmax_t bytes = std::filesystem::file_size(file);
+  const std::size_t bytes = serialize(profile->data()).size();
   const double taken_s = seconds(clock.now() - start);
   std::size_t columns = 0;
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
@@ -115,17 +115,21 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   options->store.add_to(*verb);
   auto* machine =
       verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
+  verb->get_option("--store")->needs(machine);
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "fit the model's profile to these: JSON lines, one file or several; without "
                                          "them, to texts that the model writes itself");
   auto* out = verb->add_option("--out", options->out,
                                "write the profile here; without it, where every verb looks for the model's");
   auto* if_missing = verb->add_flag("--if-missing", options->if_missing, "only if the model has no profile yet");
-  verb->add_option("--without", options->without, "leave out conversations of these sources")->delimiter(',');
+  verb->add_option("--without", options->without, "leave out conversations of these sources")
+      ->delimiter(',')
+      ->needs(conversations);
   verb->add_option("--tokens", options->tokens, "stop after so many")
       ->check(between<std::size_t>(1, 1 << 30))
       ->capture_default_str();
   verb->add_option("--seed", options->seed, "the model writes other texts with another seed")
+      ->excludes(conversations)
       ->check(between<std::uint64_t>(0, std::numeric_limits<std::uint64_t>::max()))
       ->capture_default_str();
   verb->add_option("--groups", options->groups, "layers that are coded together: 2,4,8 means 2, 4, 8, 8, ...")
@@ -133,7 +137,8 @@ void add_calibrate(CLI::App& program, Tool& tool) {
       ->check(between<std::size_t>(1, 4096));
   options->patience.add_to(*verb)->needs(machine);
   verb->add_flag("--no-features", options->no_features, "do not predict rows from their tokens");
-  machine->excludes(conversations)->excludes(if_missing);
+  machine->excludes(conversations)->excludes(if_missing)->excludes(out);
+  for (const auto* option : {"--tokens", "--seed", "--groups", "--no-features"}) machine->excludes(option);
   if_missing->excludes(out);
   verb->callback([options, &tool] {
     if (options->machine)

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <initializer_list>
-#include <iostream>
 #include <memory>
 
 #include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "interruption.hpp"
 #include "krul/conversation/conversation.hpp"
+#include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "make_profile.hpp"
@@ -17,6 +17,7 @@
 #include "standard_streams.hpp"
 #include "talk.hpp"
 #include "temporary_folder.hpp"
+#include "text_lines.hpp"
 #include "turns.hpp"
 #include "verbs.hpp"
 
@@ -88,26 +89,35 @@ class Room {
 
   /// The conversation with a new message, with room for a reply if that can be had.
   [[nodiscard]] std::vector<Token> for_message(std::vector<Token> tokens) {
-    if (tokens.size() + for_reply_ <= context_) return tokens;
+    if (!shifts_ || tokens.size() + for_reply_ <= context_) return tokens;
     return shortened(tokens, {context_ - for_reply_, context_}).value_or(std::move(tokens));
   }
   /// The conversation with a reply that has filled the context, with room to go on; nothing if there is none.
   [[nodiscard]] std::optional<std::vector<Token>> for_more(std::span<const Token> tokens) {
+    if (!shifts_) return std::nullopt;
     return shortened(tokens, {context_ - for_reply_ / 2, context_ - 1});
+  }
+  /// Whether a conversation that has been stopped for its length could go on without its oldest turns.
+  [[nodiscard]] bool could_shift(std::span<const Token> tokens) const {
+    return !shifts_ && without_oldest(tokens, users(tokens), context_ - 1).has_value();
   }
 
   /// Tokens that were left out.
   [[nodiscard]] std::size_t left_out() const noexcept { return left_out_; }
 
  private:
+  /// Where the users' turns begin.
+  [[nodiscard]] std::vector<std::size_t> users(std::span<const Token> tokens) const {
+    std::vector<std::size_t> begins;
+    for (const TalkTurn& turn : find_turns(tokens, model_.tokenizer, chat_format(model_)))
+      if (turn.role == "user") begins.push_back(turn.begin);
+    return begins;
+  }
   /// To the first of the lengths that can be reached.
   std::optional<std::vector<Token>> shortened(std::span<const Token> tokens, std::initializer_list<std::size_t> most) {
-    if (!shifts_) return std::nullopt;
-    std::vector<std::size_t> users;
-    for (const TalkTurn& turn : find_turns(tokens, model_.tokenizer, chat_format(model_)))
-      if (turn.role == "user") users.push_back(turn.begin);
+    const auto begins = users(tokens);
     for (const std::size_t length : most)
-      if (auto found = without_oldest(tokens, users, length)) {
+      if (auto found = without_oldest(tokens, begins, length)) {
         left_out_ += found->left_out;
         return std::move(found->tokens);
       }
@@ -124,17 +134,18 @@ struct TurnResult {
   std::string reply;
   RestoreReport report;
   Ended ended = Ended::stop;
+  bool could_shift = false;        ///< cut for the context, though without its oldest turns it could have gone on
   std::size_t left_out = 0;        ///< tokens of the oldest turns
   std::optional<Error> not_saved;  ///< what a save failed with: of this turn, or of the one before
 };
 
 /// What a reader of the reply has to know of it.
-void say_of_reply(const TurnResult& turn, const ChatOptions& options, const Tool& tool) {
+void say_of_reply(const TurnResult& turn, const Tool& tool) {
   if (turn.left_out > 0)
     tool.say("(the context is full: " + std::to_string(turn.left_out) + " tokens of the oldest turns were left out)");
   if (turn.ended == Ended::context)
     tool.say(std::string("(the context is full: the reply was cut") +
-             (options.on_full == "stop" ? "; --on-full shift goes on without the oldest turns)" : ")"));
+             (turn.could_shift ? "; --on-full shift goes on without the oldest turns)" : ")"));
   if (turn.ended == Ended::interrupted) tool.say("(interrupted: what was shown is saved as it is)");
 }
 
@@ -170,7 +181,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   std::vector<float> logits(model.backend.geometry().vocabulary);
   auto report = talk.advance(tokens, logits);
   if (!report) {
-    if (report.error().code == ErrorCode::too_large && options.on_full == "stop")
+    if (report.error().code == ErrorCode::too_large && room.could_shift(tokens))
       report.error().message += ", or leave out the oldest turns with --on-full shift";
     throw Failure(told(report.error(), chat));
   }
@@ -185,6 +196,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   }
   turn.reply = model.tokenizer.decode(reply->tokens);
   turn.ended = reply->ended;
+  turn.could_shift = reply->ended == Ended::context && room.could_shift(talk.tokens());
   turn.left_out = room.left_out();
   // The reply was shown: whatever happens now is told beside it.
   try {
@@ -204,8 +216,8 @@ std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedM
   std::fprintf(stderr,
                "This model has no profile yet; with one, conversations take some five times fewer bytes.\n"
                "Make it now? It takes minutes, once. [y/N] ");
-  std::string answer;
-  if (!std::getline(std::cin, answer) || (answer != "y" && answer != "Y")) return nullptr;
+  const auto answer = unwrap(next_line(stdin));
+  if (answer != "y" && answer != "Y") return nullptr;
   return make_profile(model, written_texts(model, {}, tool), {}, profile_file(model), tool);
 }
 
@@ -235,6 +247,42 @@ LoadedModel load_for(const ChatOptions& options, const std::string& saved_cache,
   return model.load(tool);
 }
 
+/// What chat formats that krul knows a conversation is held in, as people may ask for them.
+struct HeldFormats {
+  std::string families;      ///< joined by " or "; may be empty
+  bool is_of_model = false;  ///< the model file's own chat template is one of them
+};
+
+HeldFormats formats_of(const std::filesystem::path& model, std::span<const Token> tokens) {
+  const auto file = unwrap(GgufFile::open(model));
+  auto tokenizer = unwrap(Tokenizer::from_gguf(file));
+  const auto is_held_in = [&](std::string_view family) {
+    const auto format = chat_format_of(file, tokenizer, family);
+    return format && has_turns_of(tokens, tokenizer, *format);
+  };
+  HeldFormats held{{}, is_held_in("")};
+  for (const auto family : chat_families())
+    if (is_held_in(family)) held.families += (held.families.empty() ? "" : " or ") + std::string(family);
+  return held;
+}
+
+/// Ends the program if a conversation has been held in another chat format than the one that it would go on with.
+void refuse_other_format(const ChatOptions& options, const LoadedModel& model, std::span<const Token> tokens) {
+  if (tokens.empty() || has_turns_of(tokens, model.tokenizer, chat_format(model))) return;
+  const std::string own = "the model's own chat template";
+  const auto held = formats_of(options.model.file(), tokens);
+  std::string message = "\"" + options.conversation + "\" is held in the format of " +
+                        (!held.families.empty() ? held.families
+                         : held.is_of_model     ? own
+                                                : "no chat template that krul knows") +
+                        ", not of " + (options.model.chat_template.empty() ? own : options.model.chat_template);
+  if (held.is_of_model)
+    message += ": leave out --chat-template";
+  else if (!held.families.empty())
+    message += ": give --chat-template " + held.families;
+  throw Failure({ErrorCode::invalid_argument, message + ", or begin another conversation"});
+}
+
 Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store, const std::string& saved_cache,
                const Tool& tool) {
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
@@ -251,6 +299,7 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
     talk.error().message =
         with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
   Chat chat{unwrap(std::move(talk)), strategy};
+  refuse_other_format(options, model, chat.talk.saved_tokens());
   if (const auto costs = costs_for(options, model, {strategy, options.store.folder()}, tool))
     chat.talk.plan_for(*costs);
   return chat;
@@ -260,60 +309,65 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
 void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const Tool& tool) {
   const Interruption interruption;
   ReplyWriter writer(model.tokenizer, tool);
-  auto turn = take_turn(
-      model, chat, options, options.message,
-      {{}, [&](Token token) { return writer.show(token); }, [&] { return interruption.signal() != 0; }}, tool);
+  auto turn = take_turn(model, chat, options, options.message, shown_steps(writer, interruption), tool);
   writer.end();
   const auto saved = chat.talk.finish_save();
   if (!saved) turn.not_saved = told(saved.error(), chat);
-  if (!tool.json) say_of_reply(turn, options, tool);
+  if (!tool.json) say_of_reply(turn, tool);
   say_if_missing(std::span(&chat.strategy, 1), tool);
   if (turn.not_saved) tool.say(describe_unsaved("this turn", *turn.not_saved));
   if (tool.json) {
     Json object = {{"reply", turn.reply}, {"ended", name(turn.ended)}, {"left_out_tokens", turn.left_out}};
     object["report"] = to_json(turn.report);
     object["saved"] = nullptr;
-    if (turn.not_saved) {
-      object["error"] = {{"code", krul::name(turn.not_saved->code)}, {"message", turn.not_saved->message}};
-    } else {
+    if (!turn.not_saved)
       object["saved"] = {{"generation", saved->generation},
                          {"rows", saved->rows},
                          {"new_rows", saved->new_rows},
                          {"bytes", saved->bytes}};
-    }
     object["tokens"] = chat.talk.tokens().size();
     object["run"] = describe_run(model);
-    tool.print(object);
+    tool.print(std::move(object));
   }
-  if (interruption.signal() != 0) throw CLI::RuntimeError(128 + interruption.signal());
-  if (turn.not_saved) throw CLI::RuntimeError(1);
+  if (turn.not_saved) throw Told{*turn.not_saved, interruption.signal() != 0 ? 128 + interruption.signal() : 1};
+  if (interruption.signal() != 0) throw Told::interrupted(interruption.signal());
 }
 
 /// Lines of standard input and their replies. What goes wrong with one of them is told, and the next one may follow.
+/// A line without text is no message: on a terminal it ends the chat, in a pipe or a file it separates messages.
 class Dialogue {
  public:
   Dialogue(const ChatOptions& options, LoadedModel& model, Chat& chat, const Tool& tool)
       : options_(options), model_(model), chat_(chat), tool_(tool) {}
 
-  /// Ends the program if something was not answered, or in the end not saved.
+  /// Ends the program if something was not read, not answered, or in the end not saved.
   void run() {
-    for (std::string line; next_line(line);) answer(line);
-    const auto saved = chat_.talk.finish_save();
-    if (!saved) tool_.say("krul: not all turns are saved: " + escaped(told(saved.error(), chat_).message));
-    if (interruption_.signal() != 0) throw CLI::RuntimeError(128 + interruption_.signal());
-    if (!saved || unanswered_) throw CLI::RuntimeError(1);
+    auto line = next_message();
+    for (; line && *line; line = next_message()) answer(**line);
+    if (const auto saved = chat_.talk.finish_save(); !saved) {
+      failed_ = told(saved.error(), chat_);
+      tool_.say("krul: not all turns are saved: " + escaped(failed_->message));
+    }
+    if (interruption_.signal() != 0) throw Told::interrupted(interruption_.signal());
+    if (!line) throw Failure(line.error());
+    if (failed_) throw Told{*failed_};
   }
 
  private:
-  bool next_line(std::string& line) {
-    if (interruption_.signal() != 0 || !flush_standard_output()) return false;
-    if (terminal_) {
-      std::printf("> ");
-      std::fflush(stdout);
-      interruption_.wait_for(STDIN_FILENO);
-      if (interruption_.signal() != 0) return false;
+  Result<std::optional<std::string>> next_message() const {
+    while (interruption_.signal() == 0 && flush_standard_output()) {
+      if (terminal_) {
+        std::printf("> ");
+        std::fflush(stdout);
+        interruption_.wait_for(STDIN_FILENO);
+        if (interruption_.signal() != 0) break;
+      }
+      auto line = next_line(stdin);
+      if (interruption_.signal() != 0) break;
+      if (!line || !*line || !(*line)->empty()) return line;
+      if (terminal_) break;
     }
-    return std::getline(std::cin, line) && !line.empty() && interruption_.signal() == 0;
+    return std::nullopt;
   }
 
   void answer(const std::string& line) {
@@ -322,14 +376,12 @@ class Dialogue {
       if (const auto saved = chat_.talk.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
     ReplyWriter writer(model_.tokenizer, tool_);
     try {
-      const auto turn = take_turn(
-          model_, chat_, options_, line,
-          {{}, [&](Token token) { return writer.show(token); }, [&] { return interruption_.signal() != 0; }}, tool_);
+      const auto turn = take_turn(model_, chat_, options_, line, shown_steps(writer, interruption_), tool_);
       writer.end();
-      say_of_reply(turn, options_, tool_);
+      say_of_reply(turn, tool_);
       if (turn.not_saved) say_not_saved(*turn.not_saved);
     } catch (const Failure& failure) {
-      unanswered_ = true;
+      failed_ = failure.error;
       writer.end();
       tool_.say("krul: " + escaped(failure.what()));
     }
@@ -350,7 +402,7 @@ class Dialogue {
   const Tool& tool_;
   Interruption interruption_;
   bool terminal_ = isatty(STDIN_FILENO) != 0;
-  bool unanswered_ = false;
+  std::optional<Error> failed_;  ///< what was told of the last message that was not answered
 };
 
 void chat(const ChatOptions& options, const Tool& tool) {
@@ -386,7 +438,8 @@ void add_chat(CLI::App& program, Tool& tool) {
   options->store.add_to(*verb);
   options->reply.add_to(*verb);
   verb->add_option("--conversation", options->conversation, "name of the conversation, any text")->required();
-  verb->add_option("--message", options->message, "one message; without it, lines are read from standard input");
+  verb->add_option("--message", options->message,
+                   "one message; without it, each line of standard input that is not empty is one");
   verb->add_option("--strategy", options->strategy, "how it is stored and restored")->capture_default_str();
   verb->add_flag("--recompute", options->recompute,
                  "go on with a conversation that other weights saved: its tokens are run through this model");

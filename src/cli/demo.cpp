@@ -18,6 +18,7 @@
 #include "krul/model/sampling.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
+#include "output_file.hpp"
 #include "page_cache.hpp"
 #include "profile_option.hpp"
 #include "restore_once.hpp"

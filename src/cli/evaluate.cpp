@@ -8,7 +8,9 @@
 #include "krul/compress/int4_codec.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
+#include "output_file.hpp"
 #include "verbs.hpp"
+#include "without_effect.hpp"
 
 namespace krul::cli {
 
@@ -146,18 +148,26 @@ void add_evaluate(CLI::App& program, Tool& tool) {
                    "with --turns: tokens of the last one, so that it is the same for any number of turns before it")
       ->needs(turns)
       ->check(between<std::size_t>(2, 4096));
-  verb->add_option("--precisions", options->precisions,
-                   "instead of strategies: how far each precision's predictions are from those of --precision")
-      ->delimiter(',')
-      ->excludes(tasks)
-      ->excludes(turns)
-      ->excludes(greedy)
-      ->excludes(peers);
+  auto* precisions =
+      verb->add_option("--precisions", options->precisions,
+                       "instead of strategies: how far each precision's predictions are from those of --precision")
+          ->delimiter(',')
+          ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
+          ->excludes(tasks)
+          ->excludes(turns)
+          ->excludes(greedy)
+          ->excludes(peers);
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->add_option("--csv", options->csv, "also write the figures here, one row for each strategy and source");
+  for (const auto* option : {"--strategies", "--steps", "--profile", "--link"}) precisions->excludes(option);
   tasks->excludes(conversations)->excludes(turns)->excludes(greedy)->excludes(peers);
   turns->excludes(greedy)->excludes(peers);
-  verb->callback([options, &tool] { evaluate(*options, tool); });
+  verb->callback([verb, options, &tool] {
+    if (!options->tasks.empty() && unwrap(parse_link(options->link)).kind != LinkName::Kind::relative)
+      for (const auto* length : {"--history", "--new"})
+        refuse_without_effect(*verb, length, "with --tasks, but for a --link such as 1.3x");
+    evaluate(*options, tool);
+  });
 }
 
 }  // namespace krul::cli

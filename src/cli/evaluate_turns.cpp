@@ -77,6 +77,10 @@ void evaluate_turns(Evaluation& run) {
   const std::size_t turns = run.options.turns, last = run.options.last_turn,
                     longest = run.options.history + run.options.fresh;
   // Two tokens a turn at least: what comes after the last one of a turn is not judged.
+  if (const std::size_t needed = last > 0 ? 2 * (turns - 1) + last : 2 * turns; longest < needed)
+    throw Failure({ErrorCode::invalid_argument, std::to_string(turns) + " turns need " + std::to_string(needed) +
+                                                    " tokens: choose a larger --history, or fewer --turns" +
+                                                    (last > 0 ? " or a shorter --last-turn" : "")});
   const auto texts = long_enough(run, std::max(run.options.history / 2 + run.options.fresh, 2 * turns + last));
   const auto how = run.options.rewrite ? StrategyRun::Rows::rewrite : StrategyRun::Rows::append;
   std::vector<TurnsOutcome> outcomes;

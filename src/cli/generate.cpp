@@ -21,8 +21,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   std::vector<Token> prompt;
   if (options.raw) {
-    prompt = model.tokenizer.encode(options.prompt, Tokenizer::Special::parse);
-    if (const auto begin = model.tokenizer.text_begin()) prompt.insert(prompt.begin(), *begin);
+    prompt = encode_raw(model, options.prompt);
   } else {
     const Message message{"user", options.prompt};
     prompt = encode_messages(model, std::span(&message, 1), true);
@@ -37,14 +36,13 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   prefill(model.backend, cache, batch, prompt, logits);
   const Interruption interruption;
   ReplyWriter writer(model.tokenizer, tool);
-  const auto run = [&](Token token) -> Status {
+  ReplySteps steps = shown_steps(writer, interruption);
+  steps.next = [&](Token token) -> Status {
     if (cache.length() == room) return fail(ErrorCode::too_large, "the context is full");
     forward(model.backend, cache, batch, std::span(&token, 1), logits);
     return {};
   };
-  const auto reply = unwrap(
-      sample_reply(model, options.reply, logits,
-                   {run, [&](Token token) { return writer.show(token); }, [&] { return interruption.signal() != 0; }}));
+  const auto reply = unwrap(sample_reply(model, options.reply, logits, steps));
   writer.end();
   if (tool.json)
     tool.print({{"tokens", reply.tokens},
@@ -54,7 +52,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
                 {"run", describe_run(model)}});
   else if (reply.ended == Ended::context)
     tool.say("(the context of " + std::to_string(context) + " tokens is full: the text was cut there)");
-  if (interruption.signal() != 0) throw CLI::RuntimeError(128 + interruption.signal());
+  if (interruption.signal() != 0) throw Told::interrupted(interruption.signal());
 }
 
 }  // namespace
@@ -66,7 +64,8 @@ void add_generate(CLI::App& program, Tool& tool) {
   options->model.add_context_to(*verb);
   options->reply.add_to(*verb);
   verb->add_option("--prompt", options->prompt, "text to continue or to answer")->required();
-  verb->add_flag("--raw", options->raw, "continue the text as it is, without the chat format");
+  verb->add_flag("--raw", options->raw, "continue the text as it is, without the chat format")
+      ->excludes("--chat-template");
   verb->callback([options, &tool] { generate(*options, tool); });
 }
 

@@ -2,7 +2,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <iostream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,17 +43,68 @@ std::vector<std::string> words_of(int argc, char** argv) {
   return words;
 }
 
+/// Whether the words ask for JSON: where parsing ends early, no flag was taken yet.
+bool asks_for_json(std::span<const char* const> words) {
+  const auto end = std::find(words.begin(), words.end(), std::string_view("--"));
+  return std::find(words.begin(), end, std::string_view("--json")) != end;
+}
+
+/// What is wrong with the program's words: what nothing knows comes before what is missing, which may be the same.
+std::string usage(const CLI::App& program, const CLI::ParseError& error) {
+  const CLI::App* verb = &program;
+  std::string path = "krul";
+  for (auto chosen = verb->get_subcommands(); !chosen.empty(); chosen = verb->get_subcommands())
+    path += " " + (verb = chosen.front())->get_name();
+  std::string message = error.what();
+  const bool has_verbs = verb->get_require_subcommand_min() > 0;
+  bool lists_verbs = has_verbs;
+  if (const auto unknown = program.remaining(true); !unknown.empty() && error.get_name() == "RequiredError") {
+    const bool is_option = unknown.front().starts_with('-');
+    lists_verbs = has_verbs && !is_option;
+    message = path +
+              (is_option   ? " has no option"
+               : has_verbs ? " has no verb"
+                           : " takes no") +
+              " \"" + unknown.front() + "\"";
+  }
+  if (lists_verbs) {
+    std::string verbs;
+    for (const auto* each : verb->get_subcommands([](const CLI::App*) { return true; }))
+      verbs += (verbs.empty() ? "; there are: " : ", ") + each->get_name();
+    message += verbs;
+  }
+  return message + "; see " + path + " --help";
+}
+
+/// The end of a verb that has said itself what it failed with.
+int ended(const Tool& tool, std::string_view code, const std::string& message, int exit_code) {
+  if (tool.json) tool.print_error(code, message);
+  tool.write_result();
+  return exit_code;
+}
+
 int failed(const Tool& tool, std::string_view code, const std::string& message) {
   tool.say("krul: " + escaped(message));
-  if (tool.json && !tool.has_printed()) tool.print({{"error", {{"code", code}, {"message", message}}}});
-  return 1;
+  return ended(tool, code, message, 1);
+}
+
+/// The help or the version.
+int answered(const Tool& tool, const CLI::App& program, const CLI::Success& asked_for) {
+  if (!tool.json) return program.exit(asked_for);
+  if (asked_for.get_name() == "CallForVersion")
+    tool.print({{"version", krul::krul_version}, {"revision", revision()}});
+  else
+    tool.print({{"help", program.help()}});
+  tool.write_result();
+  return 0;
 }
 
 int run(int argc, char** argv, Tool& tool) {
   CLI::App program{"krul: fast state restoration for multi-turn conversations", "krul"};
   program.set_version_flag("--version",
                            std::string(krul::krul_version) + " (" + std::string(krul::cli::revision()) + ")");
-  program.add_flag("--json", tool.json, "one JSON object on standard output, nothing else there");
+  program.add_flag("--json", tool.json, "one JSON object on standard output, nothing else there")
+      ->disable_flag_override();
   program.fallthrough();
   program.require_subcommand(1);
   for (const auto add : {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo,
@@ -63,18 +114,20 @@ int run(int argc, char** argv, Tool& tool) {
   try {
     program.parse(words_of(argc, argv));
     tool.end_progress();
+    tool.write_result();
     return 0;
   } catch (const CLI::Success& asked_for) {
-    return program.exit(asked_for);
+    tool.json = asks_for_json({argv, static_cast<std::size_t>(argc)});
+    return answered(tool, program, asked_for);
   } catch (const CLI::RuntimeError& told) {
-    return told.get_exit_code();
-  } catch (const CLI::ParseError& usage) {
-    // The flags in front of a mistake were not taken yet.
-    tool.json = std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
-    const auto words = program.remaining();
-    const bool has_verb = !program.get_subcommands().empty();
-    const std::string message = has_verb || words.empty() ? usage.what() : "krul has no verb \"" + words.front() + "\"";
-    return failed(tool, krul::name(krul::ErrorCode::invalid_argument), message + "; see krul --help");
+    // Of the verbs on what is saved.
+    return ended(tool, krul::name(krul::ErrorCode::corrupt), "not all that is saved is whole: the object says what",
+                 told.get_exit_code());
+  } catch (const CLI::ParseError& error) {
+    tool.json = asks_for_json({argv, static_cast<std::size_t>(argc)});
+    return failed(tool, krul::name(krul::ErrorCode::invalid_argument), usage(program, error));
+  } catch (const Told& told) {
+    return ended(tool, krul::name(told.error.code), told.error.message, told.exit_code);
   } catch (const Failure& failure) {
     return failed(tool, krul::name(failure.error.code), failure.error.message);
   } catch (const krul::NotFiniteError& error) {

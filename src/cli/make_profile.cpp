@@ -4,6 +4,7 @@
 
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
+#include "output_file.hpp"
 #include "temporary_folder.hpp"
 #include "texts.hpp"
 

@@ -1,9 +1,7 @@
 #include "peer_options.hpp"
 
-#include <fstream>
-#include <iterator>
-
 #include "krul/calibrate/calibrate.hpp"
+#include "output_file.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
@@ -56,8 +54,7 @@ std::vector<eval::PeerCoder> PeerOptions::load(LoadedModel& model, const Tool& t
   const auto basis_source = [&] {
     if (fitted) return fitted;
     if (!basis.empty() && std::filesystem::exists(basis)) {
-      std::ifstream file(basis, std::ios::binary);  // larger than what read_text takes
-      const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+      const std::string bytes = unwrap(read_text(basis, std::size_t{4} << 30));
       fitted =
           std::make_shared<const eval::KvtcBasis>(unwrap(eval::kvtc_basis_from_bytes(std::as_bytes(std::span(bytes)))));
     } else if (conversations.empty()) {
@@ -71,6 +68,8 @@ std::vector<eval::PeerCoder> PeerOptions::load(LoadedModel& model, const Tool& t
   };
   std::vector<eval::PeerCoder> found;
   for (const auto& name : coders) found.push_back(unwrap(eval::PeerCoder::named(name, basis_source)));
+  if (!fitted && (!conversations.empty() || !basis.empty()))
+    throw Failure({ErrorCode::invalid_argument, "--kvtc and --kvtc-basis change nothing where no coder is kvtc-RATIO"});
   return found;
 }
 

@@ -1,10 +1,11 @@
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <memory>
+#include <optional>
 
 #include "krul/backend/forward.hpp"
 #include "krul/eval/quality.hpp"
+#include "output_file.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -19,11 +20,12 @@ struct ScoreOptions {
 
 void score(const ScoreOptions& options, const Tool& tool) {
   const std::string text = unwrap(read_text(options.text_file));
+  if (text.empty())
+    throw Failure({ErrorCode::invalid_argument, options.text_file + " is empty: there is nothing to score"});
   auto model = options.model.load(tool);
   std::vector<Token> tokens;
   if (options.raw) {
-    tokens = model.tokenizer.encode(text, Tokenizer::Special::parse);
-    if (const auto begin = model.tokenizer.text_begin()) tokens.insert(tokens.begin(), *begin);
+    tokens = encode_raw(model, text);
     if (const auto end = model.tokenizer.text_end()) tokens.push_back(*end);
   } else {
     const Message message{"user", text};
@@ -35,11 +37,8 @@ void score(const ScoreOptions& options, const Tool& tool) {
     throw Failure({ErrorCode::too_large, "the text has " + std::to_string(tokens.size()) +
                                              " tokens, the model's context only " + std::to_string(context) +
                                              "; shorten it"});
-  std::ofstream logits_out;
-  if (!options.logits_file.empty()) {
-    logits_out.open(options.logits_file, std::ios::binary);
-    if (!logits_out) throw Failure({ErrorCode::io, "cannot write " + options.logits_file});
-  }
+  std::optional<OutputFile> logits_out;
+  if (!options.logits_file.empty()) logits_out.emplace(options.logits_file);
 
   constexpr std::size_t piece = 128;
   auto cache = model.backend.make_cache(tokens.size());
@@ -50,8 +49,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     const std::size_t count = std::min(piece, tokens.size() - begin);
     const auto rows = std::span(logits).first(count * vocabulary);
     forward(model.backend, cache, batch, std::span(tokens).subspan(begin, count), rows);
-    if (logits_out.is_open())
-      logits_out.write(reinterpret_cast<const char*>(rows.data()), static_cast<std::streamsize>(rows.size_bytes()));
+    if (logits_out) logits_out->write({reinterpret_cast<const char*>(rows.data()), rows.size_bytes()});
     for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
       const NextToken next(rows.subspan(row * vocabulary, vocabulary));
       log_probabilities.push_back(next.log_probability(tokens[begin + row + 1]));
@@ -59,20 +57,24 @@ void score(const ScoreOptions& options, const Tool& tool) {
     tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
   }
   tool.progress("");
-  if (logits_out.is_open()) logits_out.flush();
 
   double sum = 0;
   for (const double value : log_probabilities) sum -= value;
-  const double nll = log_probabilities.empty() ? 0 : sum / static_cast<double>(log_probabilities.size());
+  const double nll = sum / static_cast<double>(log_probabilities.size());
   if (tool.json) {
     Json values = Json::array({nullptr});
     for (const double value : log_probabilities) values.push_back(value);
-    tool.print({{"tokens", tokens}, {"logprobs", values}, {"nll", nll}, {"run", describe_run(model)}});
+    tool.print({{"tokens", tokens},
+                {"logprobs", values},
+                {"nll", log_probabilities.empty() ? Json() : Json(nll)},
+                {"run", describe_run(model)}});
+  } else if (log_probabilities.empty()) {
+    std::printf("1 token, and none after it: there is nothing to score\n");
   } else {
     std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll,
                 std::exp(nll));
   }
-  if (!logits_out) throw Failure({ErrorCode::no_space, "cannot write " + options.logits_file});
+  if (logits_out) logits_out->close();
 }
 
 }  // namespace
@@ -83,7 +85,8 @@ void add_score(CLI::App& program, Tool& tool) {
   options->model.add_to(*verb);
   verb->add_option("--text", options->text_file, "file to score")->required();
   verb->add_option("--logits", options->logits_file, "write all logits here: f32, [tokens, vocabulary]");
-  verb->add_flag("--raw", options->raw, "score the text as it is, without the chat format");
+  verb->add_flag("--raw", options->raw, "score the text as it is, without the chat format")
+      ->excludes("--chat-template");
   verb->callback([options, &tool] { score(*options, tool); });
 }
 

@@ -32,16 +32,12 @@ void show(const ShowOptions& options, const Tool& tool) {
                                                      "model's file as --model"});
   const std::span<const Token> tokens(manifest.tokens);
   const auto chat = unwrap(chat_format_of(file, tokenizer, options.model.chat_template));
-  const auto turns = find_turns(tokens, tokenizer, chat);
+  const auto turns = shown_turns(tokens, tokenizer, chat);
   Json all = Json::array();
-  for (std::size_t i = 0; i < turns.size(); ++i) {
-    const std::size_t end = i + 1 < turns.size() ? turns[i + 1].begin : tokens.size();
-    const auto& format = turns[i].role == "system" ? chat.system : turns[i].role == "user" ? chat.user : chat.assistant;
-    const std::string content = content_of(tokens.subspan(turns[i].text, end - turns[i].text), tokenizer, format);
-    all.push_back({{"role", turns[i].role}, {"content", content}});
+  for (const auto& [role, content] : turns) {
     if (!tool.json)
-      std::printf("%s%s: %s\n", i == 0 ? "" : "\n", std::string(turns[i].role).c_str(),
-                  escaped(content, Lines::many).c_str());
+      std::printf("%s%s: %s\n", all.empty() ? "" : "\n", role.c_str(), escaped(content, Lines::many).c_str());
+    all.push_back({{"role", role}, {"content", content}});
   }
   if (tool.json)
     tool.print({{"id", options.id}, {"tokens", tokens.size()}, {"turns", all}, {"text", tokenizer.decode(tokens)}});

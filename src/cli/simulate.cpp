@@ -15,6 +15,7 @@
 #include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "verbs.hpp"
+#include "without_effect.hpp"
 
 namespace krul::cli {
 namespace {
@@ -207,6 +208,17 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
   if (tool.json) tool.print({{"hardware", options.hardware}, {"prompt", options.prompt}, {"results", rows}});
 }
 
+void refuse_what_changes_nothing(const CLI::App& verb, const SimulateOptions& options) {
+  const bool is_relative = !options.link.empty() && options.link != "fitted" && fixed_link(options.link).factor > 0;
+  if (!options.fit && options.link != "fitted")
+    refuse_without_effect(verb, "--ratio", "without --fit or --link fitted");
+  if (options.map && options.costs.empty())
+    refuse_without_effect(verb, "--link", "with --map, which has many links of its own");
+  if (!options.traces.empty() && !is_relative)
+    for (const auto* length : {"--tokens", "--prompt"})
+      refuse_without_effect(verb, length, "with --trace, which has its own, but for a --link such as 1.3x");
+}
+
 void run(const SimulateOptions& options, const Tool& tool) {
   if (options.fit) return simulate_fit(options, tool);
   Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
@@ -252,7 +264,8 @@ void add_simulate(CLI::App& program, Tool& tool) {
   verb->add_option(
       "--link", options->link,
       "in place of the hardware's: a rate such as 9GB/s, 1.3x, or fitted; with --costs also disk or memory");
-  verb->add_option("--costs", options->costs, "file of krul calibrate --machine, in place of --hardware");
+  verb->add_option("--costs", options->costs, "file of krul calibrate --machine, in place of --hardware")
+      ->excludes("--hardware");
   verb->add_option("--tokens", options->tokens, "history")
       ->check(between<std::size_t>(0, 1'000'000))
       ->capture_default_str();
@@ -260,10 +273,11 @@ void add_simulate(CLI::App& program, Tool& tool) {
       ->check(between<std::size_t>(1, 1'000'000))
       ->capture_default_str();
   verb->add_option("--strategies", options->strategies, "some of them, separated by commas");
-  verb->add_flag("--fit", options->fit, "the paper's numbers beside simulated ones");
+  auto* fit = verb->add_flag("--fit", options->fit, "the paper's numbers beside simulated ones");
   verb->add_option("--ratio", options->ratio, "fit this ratio of full recompute to full load, not the paper's 1.48")
       ->check(between(0.0, 1e9, Low::excluded));
-  verb->add_option("--trace", options->traces, "replay arrivals: Mooncake .jsonl, Azure .csv, kv-cache-tester .json");
+  auto* trace = verb->add_option("--trace", options->traces,
+                                 "replay arrivals: Mooncake .jsonl, Azure .csv, kv-cache-tester .json");
   verb->add_option("--load", options->loads,
                    "shares of the conversations, separated by commas; above 1: all, so many times as fast")
       ->delimiter(',')
@@ -275,9 +289,16 @@ void add_simulate(CLI::App& program, Tool& tool) {
   verb->add_option("--device-memory", options->device_gb, "GB for K and V; 0: 90 % of the device, less the weights")
       ->check(between(0.0, 1e9))
       ->capture_default_str();
-  verb->add_flag("--map", options->map, "which mechanism pays where");
-  verb->add_option("--csv", options->csv, "with --map: write all cells to this file");
-  verb->callback([options, &tool] { run(*options, tool); });
+  auto* map = verb->add_flag("--map", options->map, "which mechanism pays where");
+  verb->add_option("--csv", options->csv, "with --map: write all cells to this file")->needs(map);
+  for (const auto* option : {"--load", "--host-memory", "--device-memory"}) verb->get_option(option)->needs(trace);
+  for (const auto* option : {"--geometry", "--link", "--costs", "--tokens", "--strategies", "--trace", "--map"})
+    fit->excludes(option);
+  map->excludes(trace)->excludes("--strategies");
+  verb->callback([verb, options, &tool] {
+    refuse_what_changes_nothing(*verb, *options);
+    run(*options, tool);
+  });
 }
 
 }  // namespace krul::cli

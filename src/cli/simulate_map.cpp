@@ -3,6 +3,7 @@
 #include "escaped.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/simulate/payoff.hpp"
+#include "output_file.hpp"
 #include "simulate.hpp"
 
 namespace krul::cli {

@@ -14,12 +14,10 @@ namespace krul::cli {
 
 void prepare_standard_streams() {
   std::signal(SIGPIPE, SIG_IGN);
-  // Open only for reading, so that writing to a stream that is closed stays an error.
-  for (int number = ::open("/dev/null", O_RDONLY); number >= 0; number = ::open("/dev/null", O_RDONLY))
-    if (number > STDERR_FILENO) {
-      ::close(number);
-      break;
-    }
+  // Open only for what the stream is not used for, so that using one that is closed stays an error.
+  for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number)
+    if (::fcntl(number, F_GETFD) < 0)
+      static_cast<void>(::open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY));  // the lowest that is free
 }
 
 Status flush_standard_output() {

@@ -46,6 +46,8 @@ struct Reply {
 [[nodiscard]] Result<Reply> sample_reply(const LoadedModel& model, const ReplyOptions& options, std::span<float> logits,
                                          const ReplySteps& steps);
 
+class Interruption;
+
 /// Writes a reply to standard output as it comes, but not with --json; on a terminal, what would command it is escaped.
 class ReplyWriter {
  public:
@@ -62,5 +64,8 @@ class ReplyWriter {
   bool silent_, escapes_;
   std::string pending_;  ///< a character of which bytes are still to come
 };
+
+/// A reply's steps that show each token and end with an interruption; both are borrowed. `next` is still to be set.
+[[nodiscard]] ReplySteps shown_steps(ReplyWriter& writer, const Interruption& interruption);
 
 }  // namespace krul::cli

@@ -34,6 +34,13 @@ Result<std::vector<Text>> parse_lines(std::string_view json_lines, std::string_v
   return found;
 }
 
+/// What a file holds; where it cannot be used, the message names it.
+template <class Text>
+std::vector<Text> of_file(const std::string& path, Result<std::vector<Text>> found) {
+  if (!found) found.error().message = path + ": " + found.error().message;
+  return unwrap(std::move(found));
+}
+
 template <class Text>
 void append_from(std::vector<Text>& all, std::vector<Text> some, const std::string& path) {
   for (auto& text : some) {
@@ -82,7 +89,8 @@ Result<std::vector<TaskText>> parse_tasks(std::string_view json_lines) {
 }
 
 std::vector<ConversationText> load_conversations(const std::string& path) {
-  return unwrap(parse_conversations(path.empty() ? std::string(embedded_conversations()) : unwrap(read_text(path))));
+  if (path.empty()) return unwrap(parse_conversations(embedded_conversations()));
+  return of_file(path, parse_conversations(unwrap(read_text(path))));
 }
 
 std::vector<ConversationText> load_conversations(const std::vector<std::string>& paths) {
@@ -94,7 +102,7 @@ std::vector<ConversationText> load_conversations(const std::vector<std::string>&
 
 std::vector<TaskText> load_tasks(const std::vector<std::string>& paths) {
   std::vector<TaskText> all;
-  for (const auto& path : paths) append_from(all, unwrap(parse_tasks(unwrap(read_text(path)))), path);
+  for (const auto& path : paths) append_from(all, of_file(path, parse_tasks(unwrap(read_text(path)))), path);
   return all;
 }
 

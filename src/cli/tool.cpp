@@ -2,11 +2,12 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
-#include <sstream>
+#include <memory>
+#include <system_error>
 
 #include "escaped.hpp"
 #include "krul/eval/machine_load.hpp"
@@ -35,9 +36,13 @@ void Tool::say(const std::string& text) const {
   std::fprintf(stderr, "%s\n", escaped(text, Lines::many).c_str());
 }
 
-void Tool::print(const Json& object) const {
-  has_printed_ = true;
-  std::cout << object.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
+void Tool::print_error(std::string_view code, const std::string& message) const {
+  result_["error"] = {{"code", code}, {"message", message}};
+}
+
+void Tool::write_result() const {
+  if (result_.is_null()) return;
+  std::cout << result_.dump(2, ' ', false, Json::error_handler_t::replace) << std::endl;
 }
 
 void ModelOptions::add_file_to(CLI::App& verb) {
@@ -52,7 +57,7 @@ void ModelOptions::add_template_to(CLI::App& verb) {
 void ModelOptions::add_to(CLI::App& verb) {
   add_file_to(verb);
   verb.add_option("--threads", threads, "cores to use; 0 means all")
-      ->check(between<std::size_t>(0, 4096))
+      ->check(between<std::size_t>(0, most_threads))
       ->capture_default_str();
   verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn, krul or auto")
       ->check(CLI::IsMember({"eigen", "onednn", "krul", "auto"}))
@@ -123,23 +128,23 @@ std::filesystem::path cache_folder() {
   return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
 }
 
-Result<std::string> read_text(const std::filesystem::path& path) {
-  constexpr std::uintmax_t largest = 64U << 20;
-  std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) return fail(ErrorCode::not_found, "cannot read " + path.string() + ": " + error.message());
-  if (size > largest) return fail(ErrorCode::too_large, path.string() + " is larger than 64 MiB");
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) return fail(ErrorCode::io, "cannot read " + path.string());
-  return text.str();
-}
-
-void write_file(const std::filesystem::path& path, std::string_view bytes) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!out.flush()) throw Failure({ErrorCode::no_space, "cannot write " + path.string()});
+Result<std::string> read_text(const std::filesystem::path& path, std::size_t most) {
+  const auto unreadable = [&] {
+    const int number = errno;
+    return fail(number == ENOENT ? ErrorCode::not_found : ErrorCode::io,
+                "cannot read " + path.string() + ": " + std::generic_category().message(number));
+  };
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
+  if (!file) return unreadable();
+  std::string text;
+  char piece[1 << 16];
+  while (const std::size_t got = std::fread(piece, 1, sizeof piece, file.get())) {
+    text.append(piece, got);
+    if (text.size() > most)
+      return fail(ErrorCode::too_large, path.string() + " is larger than " + std::to_string(most >> 20) + " MiB");
+  }
+  if (std::ferror(file.get())) return unreadable();
+  return text;
 }
 
 Json to_json(const RestoreReport& report) {
@@ -164,6 +169,10 @@ Json to_json(const RestoreReport& report) {
 const ChatFormat& chat_format(const LoadedModel& model) {
   if (!model.chat) throw Failure(model.chat.error());
   return *model.chat;
+}
+
+std::vector<Token> encode_raw(const LoadedModel& model, std::string_view text) {
+  return encode_conversation(model.tokenizer, RenderedText().write(text));
 }
 
 std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,

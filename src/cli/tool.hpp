@@ -12,15 +12,26 @@
 #include "krul/restore/restore_report.hpp"
 #include "krul/store/file_store.hpp"
 #include "progress_lines.hpp"
+#include "text_lines.hpp"
 
 namespace krul::cli {
 
 using Json = nlohmann::ordered_json;
 
-/// Ends the verb: one line on standard error (and a JSON object with --json), exit code 1.
+/// Ends the verb: one line on standard error (and the JSON object's "error" with --json), exit code 1.
 struct Failure : std::runtime_error {
   explicit Failure(Error why) : std::runtime_error(why.message), error(std::move(why)) {}
   Error error;
+};
+
+/// Ends the verb, which has said why itself: with --json the error becomes a part of its object.
+struct Told {
+  Error error;
+  int exit_code = 1;
+
+  [[nodiscard]] static Told interrupted(int signal) {
+    return {{ErrorCode::cancelled, "interrupted by signal " + std::to_string(signal)}, 128 + signal};
+  }
 };
 
 /// The value, or the end of the program.
@@ -42,14 +53,16 @@ class Tool {
   void end_progress() const;
   /// A line or several for people on standard error, escaped but for line feeds.
   void say(const std::string& text) const;
-  /// The verb's result: one JSON object on standard output.
-  void print(const Json& object) const;
-  /// Whether there was one.
-  [[nodiscard]] bool has_printed() const noexcept { return has_printed_; }
+  /// The verb's result: kept until the verb has ended, for what may still go wrong belongs into the same object.
+  void print(Json object) const { result_ = std::move(object); }
+  /// What the verb has failed with, beside what there is of a result.
+  void print_error(std::string_view code, const std::string& message) const;
+  /// The verb has ended: writes the result, one JSON object on standard output, if there is any.
+  void write_result() const;
 
  private:
   mutable ProgressLines<> lines_;
-  mutable bool has_printed_ = false;
+  mutable Json result_;
 };
 
 /// --model, --threads, --kernels, --precision, --cache, --chat-template
@@ -88,11 +101,9 @@ struct StoreOptions {
 /// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.
 [[nodiscard]] std::filesystem::path cache_folder();
 
-/// The whole of a text file, at most 64 MiB.
-[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path);
-
-/// Ends the program if not all of it can be written.
-void write_file(const std::filesystem::path& path, std::string_view bytes);
+/// The whole of a file or of a pipe.
+/// @param most  bytes
+[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path, std::size_t most = largest_text);
 
 [[nodiscard]] Json to_json(const RestoreReport& report);
 
@@ -101,6 +112,9 @@ void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 /// The model's chat format; ends the program if krul has none for it.
 [[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);
+
+/// The tokens of a text as it is, names of control tokens among them, with the model's first token before it.
+[[nodiscard]] std::vector<Token> encode_raw(const LoadedModel& model, std::string_view text);
 
 /// The tokens of a conversation in the model's chat format.
 [[nodiscard]] std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,

@@ -35,12 +35,37 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
   return turns;
 }
 
-std::string content_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatTurn& format) {
-  const auto end = std::ranges::find_if(tokens, [&](Token token) { return tokenizer.ends_turn(token); });
-  std::string text = tokenizer.decode(tokens.first(static_cast<std::size_t>(end - tokens.begin())));
-  if (!format.after.empty() && text.ends_with(format.after)) text.erase(text.size() - format.after.size());
-  if (text.starts_with('\n')) text.erase(0, 1);
-  return text;
+bool has_turns_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
+  const std::string text = tokenizer.decode(tokens);
+  const auto begin = text.find(chat.user.before);
+  return begin != std::string::npos && text.find(chat.user.after, begin + chat.user.before.size()) != std::string::npos;
+}
+
+std::vector<ShownTurn> shown_turns(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
+  const auto turns = find_turns(tokens, tokenizer, chat);
+  std::vector<ShownTurn> shown;
+  const auto add_other = [&](std::span<const Token> rest) {
+    const auto says = [&](Token token) {
+      const auto bytes = tokenizer.bytes(token);
+      return !tokenizer.special(bytes) && bytes.find_first_not_of(" \n") != std::string_view::npos;
+    };
+    if (std::ranges::any_of(rest, says)) shown.push_back({"other", tokenizer.decode(rest)});
+  };
+  if (!turns.empty()) add_other(tokens.first(turns.front().begin));
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const auto& format = turns[i].role == "system" ? chat.system : turns[i].role == "user" ? chat.user : chat.assistant;
+    const auto all =
+        tokens.subspan(turns[i].text, (i + 1 < turns.size() ? turns[i + 1].begin : tokens.size()) - turns[i].text);
+    const auto end = std::ranges::find_if(all, [&](Token token) { return tokenizer.ends_turn(token); });
+    const auto said = all.first(static_cast<std::size_t>(end - all.begin()));
+    std::string text = tokenizer.decode(said);
+    if (!format.after.empty() && text.ends_with(format.after)) text.erase(text.size() - format.after.size());
+    if (text.starts_with('\n')) text.erase(0, 1);
+    shown.push_back({std::string(turns[i].role), std::move(text)});
+    const auto rest = all.subspan(said.size());
+    if (!rest.empty() && tokenizer.decode(rest) != format.after) add_other(rest.subspan(1));
+  }
+  return shown;
 }
 
 std::optional<Shortened> without_oldest(std::span<const Token> tokens, std::span<const std::size_t> users,

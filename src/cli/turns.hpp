@@ -26,9 +26,18 @@ struct TalkTurn {
 [[nodiscard]] std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
                                                const ChatFormat& chat);
 
-/// What a turn says, without what its format writes around it.
-/// @param tokens  from the first token of its content to the next turn's
-[[nodiscard]] std::string content_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatTurn& format);
+/// Whether a conversation has turns of a chat format, by what the format writes around the users' messages.
+[[nodiscard]] bool has_turns_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat);
+
+/// A turn as people read it, without what its format writes around it.
+struct ShownTurn {
+  std::string role;  ///< "system", "user" or "assistant"; "other": what stands in no turn of the format
+  std::string content;
+};
+
+/// All that a conversation says, in order; nothing where find_turns finds none.
+[[nodiscard]] std::vector<ShownTurn> shown_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
+                                                 const ChatFormat& chat);
 
 /// A conversation without its oldest turns.
 struct Shortened {

@@ -465,10 +465,73 @@ class Tool(unittest.TestCase):
         for words, key in ((["evaluate", "--model", MODEL, "--conversations", talks, "--history", 64, "--new", 16, "--strategies", "load-exact", "--csv", "/dev/full"], "strategies"),
                            (["score", "--model", MODEL, "--text", text, "--logits", "/dev/full"], "nll"),
                            (["simulate", "--map", "--geometry", "smollm2-135m", "--hardware", "zen4x2-disk", "--tokens", 256, "--csv", "/dev/full"], "results")):
-            self.assertIn(key, krul_json(*words, expect=1))
+            told = krul_json(*words, expect=1)
+            self.assertIn(key, told)
+            self.assertEqual(told["error"]["code"], "no_space")
             shown, errors = krul(*words, expect=1)
             self.assertTrue(shown)
             self.assertIn("cannot write /dev/full", errors)
+            nowhere = krul_json(*words[:-1], self.store / "nowhere" / "file", expect=1)["error"]
+            self.assertEqual(nowhere["code"], "io")
+            self.assertIn("nowhere/file: No such file or directory", nowhere["message"])
+
+    def test_help_and_version_in_json(self):
+        self.assertIn("krul", krul_json("--version")["version"])
+        self.assertIn("--conversation", krul_json("chat", "--help")["help"])
+        self.assertIn("Usage", krul_json("--help")["help"])
+
+    # Standard input
+
+    def told_lines(self, text, **more):
+        """A chat that gets these bytes; how it ended."""
+        words = ["chat", "--model", MODEL, "--store", self.store, "--conversation", "lines", "--max-tokens", 2, "--costs", "none"]
+        return subprocess.run([KRUL, *map(str, words)], input=text, capture_output=True, env=ENVIRONMENT, timeout=300, **more)
+
+    def users_lines(self):
+        turns = krul_json("show", "lines", "--model", MODEL, "--store", self.store)["turns"]
+        return [turn["content"] for turn in turns if turn["role"] == "user"]
+
+    def test_every_line_is_answered_however_it_ends(self):
+        done = self.told_lines(b"One.\n\n\r\nTwo.\r\n three \nFour")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.users_lines(), ["One.", "Two.", " three ", "Four"])
+
+    def test_lines_are_bytes_like_files(self):
+        text = self.store / "text"
+        text.write_bytes(b"a\0b \xff")
+        self.assertGreater(len(krul_json("score", "--model", MODEL, "--text", text)["tokens"]), 2)
+        done = self.told_lines(b"a\0b \xff\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(self.users_lines()), 1)
+        if "KRUL_TOOL_MODEL" not in os.environ:  # its tokenizer has all bytes
+            self.assertEqual(self.users_lines(), ["a\0b \ufffd"])
+
+    def test_an_input_that_cannot_be_read_is_an_error(self):
+        folder = os.open(self.store, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        words = ["--model", MODEL, "--store", str(self.store), "--conversation", "t", "--costs", "none"]
+        for verb in (["chat", *words], ["bench", "serve", *words[:2]]):
+            for done in (subprocess.run([KRUL, *verb], stdin=folder, capture_output=True, text=True, env=ENVIRONMENT, timeout=300),
+                         subprocess.run(["sh", "-c", 'exec "$0" "$@" <&-', KRUL, *verb], capture_output=True, text=True, env=ENVIRONMENT, timeout=300)):
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn("standard input cannot be read", done.stderr)
+        self.assertEqual(self.told_lines(b"").returncode, 0)
+
+    def test_pipes_are_read_like_files(self):
+        done = subprocess.run([KRUL, "score", "--model", MODEL, "--text", "/dev/stdin", "--json"], input="Some text.", capture_output=True, text=True, env=ENVIRONMENT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = self.store / "text"
+        text.write_text("Some text.")
+        self.assertEqual(json.loads(done.stdout)["tokens"], krul_json("score", "--model", MODEL, "--text", text)["tokens"])
+        self.assertIn("/dev/zero is larger than 64 MiB", self.fails("score", "--model", MODEL, "--text", "/dev/zero"))
+
+    def test_nothing_to_score(self):
+        self.assertIn("/dev/null is empty", self.fails("score", "--model", MODEL, "--text", "/dev/null"))
+        text, model = self.store / "text", self.tiny()
+        text.write_text("x")
+        told = krul_json("score", "--model", model, "--text", text, "--raw")
+        self.assertEqual((len(told["tokens"]), told["logprobs"], told["nll"]), (1, [None], None))
+        self.assertIn("nothing to score", krul("score", "--model", model, "--text", text, "--raw")[0])
 
     def test_a_full_disk_loses_no_reply(self):
         self.say("x")  # costs are known
@@ -524,6 +587,7 @@ class Tool(unittest.TestCase):
             output, code, wait_s = chat.communicate(timeout=300)[0], chat.returncode, 2 * wait_s
         told = json.loads(output)
         self.assertEqual((code, told["ended"], told["saved"]["generation"]), (128 + signal.SIGINT, "interrupted", 1))
+        self.assertEqual(told["error"]["code"], "cancelled")
 
     def test_a_second_interrupt_ends_at_once(self):
         chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.with_context(1 << 16))
@@ -668,6 +732,49 @@ class Tool(unittest.TestCase):
         self.is_usage(["chat"], "--conversation")
         self.is_usage(["generate", "--prompt", "x", "--precision", "f64"], "--precision")
         self.is_usage(["list", "--\x1b[2J"], "argument")
+        self.assertIn("prefill", self.is_usage(["bench", "foo"], "\"foo\""))
+        self.assertIn("prefill", self.is_usage(["bench"], "subcommand"))
+        self.assertIn("no option", self.is_usage(["--nosuch"], "--nosuch"))
+        self.assertIn("no option", self.is_usage(["bench", "--nosuch"], "--nosuch"))
+        self.is_usage(["chat", "--convrsation", "x"], "--convrsation")
+        self.is_usage(["generate", "--prompt", "x", "--threads", "1025"], "--threads")
+        self.is_usage(["evaluate", "--precisions", "f64"], "--precisions")
+        self.assertIn("partial,krul", self.is_usage(["bench", "restore", "--strategies", "partial,krul", "--against", "fastest"], "fastest"))
+
+    def test_options_without_effect_are_refused(self):
+        model = ["--model", MODEL]
+        for words, option in ((["simulate", "--csv", "x"], "--csv"), (["simulate", "--fit", "--tokens", "9"], "--tokens"), (["simulate", "--fit", "--link", "9GB/s"], "--link"),
+                              (["simulate", "--ratio", "2"], "--ratio"), (["simulate", "--map", "--link", "9GB/s"], "--link"), (["simulate", "--map", "--strategies", "krul-best"], "--strategies"),
+                              (["simulate", "--load", "2"], "--load"), (["simulate", "--host-memory", "2"], "--host-memory"), (["simulate", "--device-memory", "2"], "--device-memory"),
+                              (["simulate", "--trace", "x.csv", "--prompt", "9"], "--prompt"), (["simulate", "--costs", "x", "--hardware", "a100-pcie4"], "--hardware"),
+                              (["generate", *model, "--prompt", "x", "--seed", "1"], "--seed"), (["generate", *model, "--prompt", "x", "--top-k", "1"], "--top-k"),
+                              (["chat", *model, "--conversation", "x", "--top-p", "1"], "--top-p"), (["generate", *model, "--prompt", "x", "--raw", "--chat-template", "chatml"], "--raw"),
+                              (["score", *model, "--text", "x", "--raw", "--chat-template", "chatml"], "--raw"),
+                              (["calibrate", *model, "--machine", "--out", "x"], "--out"), (["calibrate", *model, "--machine", "--seed", "1"], "--seed"), (["calibrate", *model, "--store", "x"], "--store"),
+                              (["calibrate", *model, "--without", "x"], "--without"), (["calibrate", *model, "--conversations", "x", "--seed", "1"], "--seed"),
+                              (["evaluate", *model, "--precisions", "f32", "--strategies", "krul"], "--strategies"), (["evaluate", *model, "--tasks", "x", "--history", "64"], "--history"),
+                              (["evaluate", *model, "--history", "64", "--new", "8", "--coders", "q4_0", "--kvtc", "x"], "--kvtc"),
+                              (["bench", "restore", *model, "--link", "memory", "--warm"], "--warm")):
+            self.is_usage(words, option)
+
+    def test_what_cannot_be_measured_is_no_internal_error(self):
+        model, talks = ["--model", MODEL], self.talks("talks.jsonl", 2)
+        self.assertIn("--last-turn", self.fails("evaluate", *model, "--history", 32, "--new", 8, "--turns", 3, "--last-turn", 100))
+        self.assertIn("--turns", self.fails("evaluate", *model, "--history", 32, "--new", 8, "--turns", 1000))
+        self.assertIn("directory", self.fails("evaluate", *model, "--history", 64, "--new", 8, "--coders", "kvtc-4", "--kvtc-basis", self.store))
+        self.assertIn("talks.jsonl", self.fails("evaluate", *model, "--history", 64, "--new", 8, "--conversations", talks, self.broken(talks)))
+        self.assertGreater(krul_json("calibrate", *model, "--conversations", self.talks("more.jsonl", 8), "--out", "/dev/null")["bytes"], 0)
+        self.assertIn("layers", self.fails("bench", "observe", "--model", self.tiny(), "--tokens", 32))
+
+    def broken(self, talks):
+        file = talks.with_name("broken-" + talks.name)
+        file.write_text("no JSON\n")
+        return file
+
+    def test_the_baseline_of_a_table_is_named(self):
+        words = ["bench", "restore", "--model", MODEL, "--tokens", 64, "--prompt", 4, "--link", "memory", "--rounds", 1, "--patience", 0, "--strategies", "recompute,load-int8"]
+        self.assertIn("time against recompute", krul(*words)[0])
+        self.assertEqual({row["against"] for row in krul_json(*words, "--against", "load-int8")["results"]}, {"load-int8"})
 
     def test_names_and_texts_cannot_command_the_terminal(self):
         name = "one\ntwo\x1b[2J\u202e"
@@ -939,6 +1046,30 @@ class Tool(unittest.TestCase):
         self.assertIn("<|end|>, which is no token", self.fails("generate", "--model", model, "--prompt", "x", "--chat-template", "phi3"))
         self.assertIn("llama3", krul("generate", "--model", model, "--prompt", "x", "--chat-template", "alpaca", expect=1)[1])
 
+    def test_a_conversation_keeps_its_chat_format(self):
+        words = ["--model", self.tiny(), "--store", self.store / "talks"]
+        talk = ["chat", *words, "--costs", "none", "--max-tokens", 3, "--message", "And on."]
+        for name, first, other, advice in (("own", [], ["--chat-template", "llama2"], "leave out --chat-template"), ("other", ["--chat-template", "zephyr"], [], "give --chat-template zephyr")):
+            krul_json(*talk, "--conversation", name, *first)
+            message = self.fails(*talk, "--conversation", name, *other)
+            for text in ("chatml", "llama2") if name == "own" else ("zephyr", "the model's own chat template"):
+                self.assertIn(text, message)
+            self.assertIn(advice, message)
+            self.assertGreater(krul_json(*talk, "--conversation", name, *first)["report"]["matched_tokens"], 0)
+        krul_json(*talk, "--conversation", "own", "--chat-template", "chatml")  # the same turns by another name
+
+    def test_all_text_of_a_conversation_is_shown(self):
+        """Also what stands in no turn of the chat format that it is shown by."""
+        template = ("Preface.\n{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% if m['role'] == 'user' %}{{ 'Be brief.\n' }}{% endif %}{% endfor %}"
+                    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+        words = ["--model", self.tiny("chat_template=" + template), "--store", self.store / "talks"]
+        krul_json("chat", *words, "--costs", "none", "--max-tokens", 3, "--conversation", "t", "--message", "Hello.")
+        shown = krul_json("show", *words, "t", "--chat-template", "chatml")["turns"]
+        self.assertEqual([turn["role"] for turn in shown], ["other", "user", "other", "assistant"])
+        self.assertEqual([turn["content"].strip() for turn in shown[:3]], ["Preface.", "Hello.", "Be brief."])
+        self.assertEqual([turn["role"] for turn in krul_json("show", *words, "t")["turns"]], ["other", "user", "assistant"])
+        self.assertIn("other: ", krul("show", *words, "t", "--chat-template", "chatml")[0])
+
     def test_turns_that_begin_with_letters_are_not_told_apart(self):
         template = ("{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
                     "{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}")
@@ -951,6 +1082,7 @@ class Tool(unittest.TestCase):
         self.assertIn(text, shown["text"])
         message = self.fails(*talk, "Keep this. " * 9 + text, "--conversation", "u", "--context", 64, "--on-full", "shift")
         self.assertIn("only 64 fit", message)
+        self.assertNotIn("--on-full", self.fails(*talk, "Keep this. " * 9 + text, "--conversation", "t", "--context", 64))  # it could not help
 
     def test_a_turn_that_is_in_force_is_not_called_lost(self):
         self.say("First.")
@@ -981,6 +1113,8 @@ class Tool(unittest.TestCase):
     def test_prompts_that_do_not_fit(self):
         self.assertIn("context", self.fails("generate", "--model", MODEL, "--prompt", "word " * 20000))
         self.say("A first message.")
+        self.assertNotIn("--on-full", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "new", "--message", "word " * 20000))
+        self.assertNotIn("--on-full", krul("chat", "--model", MODEL, "--store", self.store, "--conversation", "one turn", "--threads", 1, "--max-tokens", 100000, "--message", "x")[1])
         before = krul_json("list", "--store", self.store)
         self.assertIn("context", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--message", "word " * 20000))
         self.assertEqual(krul_json("list", "--store", self.store), before)
@@ -1061,6 +1195,7 @@ class Tool(unittest.TestCase):
             (folder / name).write_bytes(b"KRULMAN\n")
         found = krul_json("verify", "--store", self.store, expect=1)
         self.assertEqual([bool(entry["problems"]) for entry in found["conversations"]], [True, False, False])
+        self.assertIn("error", found)
 
     def test_limits_of_the_system_are_told_as_what_they_are(self):
         def limited(limit):

@@ -24,8 +24,11 @@
 
 namespace krul {
 
+/// Threads that a backend runs on at most.
+inline constexpr std::size_t most_threads = 1024;
+
 struct CpuBackendOptions {
-  std::size_t threads = 0;  ///< 0: as many as the machine has
+  std::size_t threads = 0;  ///< most_threads at most; 0: as many as the machine has
   ElementType cache_type = ElementType::f16;
   std::string tokenizer = {};  ///< hash for the identity
   std::size_t vocabulary = 0;  ///< the tokens that there are: further rows of the embedding have none; 0: all rows

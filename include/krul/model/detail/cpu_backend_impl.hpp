@@ -17,11 +17,12 @@ namespace krul {
 
 template <MatrixKernels K>
 Result<CpuBackend<K>> CpuBackend<K>::load(GgufFile file, K kernels, const CpuBackendOptions& options) {
-  constexpr std::size_t most_threads = 1024;
-  const std::size_t threads =
-      options.threads != 0 ? options.threads : std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
+  const std::size_t threads = options.threads != 0
+                                  ? options.threads
+                                  : std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
   if (threads > most_threads)
-    return fail(ErrorCode::invalid_argument, "krul runs on at most 1024 threads: ask for fewer");
+    return fail(ErrorCode::invalid_argument,
+                "krul runs on at most " + std::to_string(most_threads) + " threads: ask for fewer");
   auto model = DecoderFile::read(file, options.cache_type);
   if (!model) return propagate(model);
   const std::string path = file.path();
