@@ -290,6 +290,9 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
   const auto strategy = unwrap(strategy::named(strategy::catalogue(profile), options.strategy));
   ConversationOptions conversation{.strategy = strategy, .codings = CodingSet(profile)};
   conversation.recompute = options.recompute;
+  conversation.texts_hash = [&tokenizer = model.tokenizer](std::span<const Token> tokens) {
+    return tokenizer.texts_hash(tokens);
+  };
   conversation.threads = model.backend.workers().threads();
   auto talk = Talk::open(model.backend, store, options.conversation, conversation);
   if (!talk && talk.error().code == ErrorCode::identity_mismatch && !saved_cache.empty() &&
@@ -421,7 +424,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   if (!options.message.empty()) return answer(options, model, chat, tool);
   say_if_missing(std::span(&chat.strategy, 1), tool);
   if (!chat.talk.saved_tokens().empty())
-    tool.say("(conversation \"" + escaped(options.conversation) + "\" goes on after " +
+    tool.say("(conversation \"" + escaped_id(options.conversation) + "\" goes on after " +
              std::to_string(chat.talk.saved_tokens().size()) + " tokens)");
   if (isatty(STDIN_FILENO)) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
   Dialogue(options, model, chat, tool).run();

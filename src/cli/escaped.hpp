@@ -71,6 +71,28 @@ namespace detail {
   return shown;
 }
 
+/// A conversation's id as people may see it. No two ids look the same, as they may with escaped(): a backslash becomes
+/// two, and a character that is spelled out is told from a byte. A shell's $'...' takes it as it is.
+/// @post escaped(escaped_id(id)) == escaped_id(id)
+[[nodiscard]] inline std::string escaped_id(std::string_view id) {
+  std::string shown;
+  while (!id.empty()) {
+    const std::size_t bytes = detail::character_bytes(id);
+    const std::string_view character = id.substr(0, std::max<std::size_t>(bytes, 1));
+    id.remove_prefix(character.size());
+    if (character == "\\") {
+      shown += "\\\\";
+    } else if (bytes == 2 && detail::commands_terminal(detail::code_point(character))) {
+      char written[16];
+      std::snprintf(written, sizeof written, "\\u%04x", detail::code_point(character));
+      shown += written;
+    } else {
+      shown += escaped(character);
+    }
+  }
+  return shown;
+}
+
 /// The length of a text without a character at its end of which bytes are still to come.
 [[nodiscard]] inline std::size_t whole_characters(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {

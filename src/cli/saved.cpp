@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "krul/conversation/give_up_damaged.hpp"
 #include "krul/conversation/verify.hpp"
@@ -45,6 +46,7 @@ FileStore open_for_reading(const SavedOptions& options) {
 
 Json summary(const Manifest& manifest) {
   return {{"id", manifest.conversation},
+          {"escaped_id", escaped_id(manifest.conversation)},
           {"tokens", manifest.tokens.size()},
           {"rows", manifest.rows},
           {"bytes", stored_bytes(manifest)},
@@ -54,8 +56,14 @@ Json summary(const Manifest& manifest) {
           {"block", manifest.block}};
 }
 
+/// Whether what was written is not there any more, and not only out of reach.
+std::string state_after(const Error& error) {
+  return error.code == ErrorCode::corrupt ? "damaged" : "unreadable";
+}
+
 void list(const SavedOptions& options, const Tool& tool) {
   auto store = open_for_reading(options);
+  bool complete = true;
   Json conversations = Json::array();
   eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
                            {"tokens"},
@@ -65,15 +73,16 @@ void list(const SavedOptions& options, const Tool& tool) {
   for (const auto& folder : unwrap(store.list(""))) {
     const auto loaded = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
     if (!loaded) {
-      if (loaded.error().code != ErrorCode::not_found) {
-        conversations.push_back({{"folder", folder}, {"error", loaded.error().message}});
-        table.add({"(damaged) " + folder, "-", "-", "-", escaped(loaded.error().message)});
-      }
+      if (loaded.error().code == ErrorCode::not_found) continue;
+      complete = false;
+      const std::string state = state_after(loaded.error());
+      conversations.push_back({{"folder", folder}, {"state", state}, {"error", loaded.error().message}});
+      table.add({"(" + state + ") " + folder, "-", "-", "-", escaped(loaded.error().message)});
       continue;
     }
     const Manifest& manifest = loaded->manifest;
     conversations.push_back(summary(manifest));
-    table.add({escaped(manifest.conversation), std::to_string(manifest.tokens.size()),
+    table.add({escaped_id(manifest.conversation), std::to_string(manifest.tokens.size()),
                human_bytes(static_cast<double>(stored_bytes(manifest))), std::to_string(manifest.generation),
                local_time(manifest.saved_unix_s)});
   }
@@ -84,6 +93,7 @@ void list(const SavedOptions& options, const Tool& tool) {
   } else {
     std::printf("%s", table.text().c_str());
   }
+  if (!complete) throw CLI::RuntimeError(1);
 }
 
 void inspect(const SavedOptions& options, const Tool& tool) {
@@ -91,7 +101,7 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   const std::string folder = folder_of(options.id);
   const auto found = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   if (!found && found.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
-  const LoadedManifest loaded = unwrap(found);
+  const LoadedManifest loaded = unwrap_of(options.id, found);
   const Manifest& manifest = loaded.manifest;
   const Identity& identity = manifest.identity;
   std::map<std::string, std::size_t> by_plan;
@@ -124,7 +134,7 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   std::printf(
       "conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved "
       "%s by %s\n",
-      escaped(manifest.conversation).c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
+      escaped_id(manifest.conversation).c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
       manifest.block, static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
       escaped(manifest.writer).c_str());
   std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n",
@@ -147,15 +157,24 @@ struct Verified {
   }
   /// An erase, or a first save, that was cut off: K and V of a conversation that no verb shows.
   [[nodiscard]] bool is_unfinished() const {
-    return report ? report->conversation.empty() : report.error().code == ErrorCode::not_found;
+    return report ? report->conversation.empty() && report->unread.empty()
+                  : report.error().code == ErrorCode::not_found;
   }
   [[nodiscard]] std::vector<std::string> problems() const {
     if (report) return report->problems;
-    if (report.error().code == ErrorCode::busy || is_unfinished()) return {};
+    if (report.error().code == ErrorCode::corrupt) return {report.error().message};
+    return {};
+  }
+  /// What could not be read, and may be whole.
+  [[nodiscard]] std::vector<std::string> unread() const {
+    if (report) return report->unread;
+    const ErrorCode code = report.error().code;
+    if (code == ErrorCode::busy || code == ErrorCode::not_found || code == ErrorCode::corrupt) return {};
     return {report.error().message};
   }
   [[nodiscard]] std::string state() const {
     if (!problems().empty()) return "damaged";
+    if (!unread().empty()) return "unreadable";
     if (is_unfinished()) return "unfinished";
     return report ? "ok" : "being saved";
   }
@@ -166,7 +185,7 @@ Verified verify_folder(FileStore& store, const std::string& folder) {
   try {
     found.report = verify_conversation(store, folder);
   } catch (const std::exception& error) {
-    found.report = fail(ErrorCode::corrupt, std::string("it cannot be read: ") + error.what());
+    found.report = fail(ErrorCode::io, std::string("it cannot be read: ") + error.what());
   }
   if (found.report) found.leftovers = found.report->leftovers;
   for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
@@ -187,7 +206,7 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
   const auto folders = options.id.empty() ? folders_in(store) : std::vector<std::string>{folder_of(options.id)};
   Json conversations = Json::array();
   std::size_t chunks = 0;
-  bool damaged = false, unfinished = false;
+  bool damaged = false, unfinished = false, unreadable = false, unrepaired = false;
   for (const auto& folder : folders) {
     tool.progress("verifying " + folder);
     const Verified found = verify_folder(store, folder);
@@ -196,48 +215,80 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
       continue;
     }
     const VerifyReport report = found.report.value_or(VerifyReport{});
-    const auto problems = found.problems();
     const std::string id = options.id.empty() ? report.conversation : options.id;
-    if (options.repair && found.report && !problems.empty()) unwrap(give_up_damaged(store, folder));
+    const auto named = [&](std::vector<std::string> sentences) {
+      for (std::string& sentence : sentences) sentence = with_id(std::move(sentence), folder, id);
+      return sentences;
+    };
+    std::vector<std::string> problems = named(found.problems());
+    std::vector<std::string> unread = named(found.unread());
+    if (options.repair && found.report && !problems.empty())
+      if (const auto given_up = give_up_damaged(store, folder); !given_up) {
+        unrepaired = true;
+        unread.push_back("not repaired: " + with_id(given_up.error().message, folder, id));
+      }
+    unreadable = unreadable || !found.unread().empty();
     damaged = damaged || !problems.empty();
     unfinished = unfinished || found.is_unfinished();
     chunks += report.chunks;
     conversations.push_back({{"id", id},
+                             {"escaped_id", escaped_id(id)},
                              {"folder", folder},
                              {"state", found.state()},
                              {"chunks", report.chunks},
                              {"bytes", report.bytes},
                              {"problems", problems},
+                             {"unread", unread},
                              {"leftovers", found.leftovers}});
     if (tool.json) continue;
     tool.progress("");
-    std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : escaped(id).c_str(), found.state().c_str());
-    for (const auto& problem : problems) std::printf("  %s\n", escaped(problem).c_str());
+    std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : escaped_id(id).c_str(), found.state().c_str());
+    for (const auto* sentences : {&problems, &unread})
+      for (const auto& sentence : *sentences) std::printf("  %s\n", escaped(sentence).c_str());
     for (const auto& name : found.leftovers)
       std::printf("  %s was left behind by a save or an erase that was cut off\n", escaped(name).c_str());
   }
   tool.progress("");
-  const bool ok = !damaged && !unfinished;
+  const bool ok = !damaged && !unfinished && !unreadable;
   if (tool.json) tool.print({{"ok", ok}, {"chunks", chunks}, {"conversations", conversations}});
   if (damaged)
-    tool.say(options.repair
+    tool.say(unrepaired ? "krul: damage was found that could not be repaired now"
+             : options.repair
                  ? "krul: damage was found; the next turn recomputes what it concerns and saves it again"
                  : "krul: damage was found; the next restore recomputes what it reads of it, and the save after it "
                    "writes that again; with --repair, the next turn replaces all of it");
+  if (unreadable)
+    tool.say(
+        "krul: not everything could be read, which is no damage: verify again once what stands in its way is gone");
   if (unfinished)
     tool.say(
         "krul: a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
   if (!ok) throw CLI::RuntimeError(1);
 }
 
+/// What somebody else has put into a folder; empty if it cannot be told.
+std::vector<std::string> not_of_krul(FileStore& store, const std::string& folder) {
+  auto names = store.foreign_names(folder).value_or(std::vector<std::string>{});
+  const auto own = conversation_objects(store, folder);
+  for (const std::string& name : store.list(folder).value_or(std::vector<std::string>{}))
+    if (own && std::find(own->begin(), own->end(), name) == own->end()) names.push_back(name);
+  return names;
+}
+
 void erase(const SavedOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false});
   const auto folder = folder_of(options.id);
   // Whatever is there can be erased: a damaged conversation, and what an erase left that was cut off.
-  if (unwrap(store.list(folder)).empty() && store.dead_writes(folder).empty()) throw nothing_saved(options.id);
-  const auto lock = unwrap(store.lock(folder));
-  unwrap(erase_conversation(store, folder));
-  if (tool.json) tool.print({{"erased", options.id}});
+  const auto objects = [&] { return unwrap_of(options.id, conversation_objects(store, folder)); };
+  if (objects().empty() && store.dead_writes(folder).empty()) throw nothing_saved(options.id);
+  const auto lock = unwrap_of(options.id, store.lock(folder));
+  const auto erased = erase_conversation(store, folder);
+  const auto left = not_of_krul(store, folder);
+  const std::string where = (store.path() / folder).string();
+  for (const std::string& name : left)
+    tool.say("krul: " + where + "/" + escaped_id(name) + " is not krul's, and is left");
+  unwrap_of(options.id, erased);
+  if (tool.json) tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
@@ -22,12 +23,13 @@ void show(const ShowOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false, .read_only = true});
   const auto loaded = load_manifest(store, unwrap(conversation_folder(options.id)), ManifestCopies::first_valid);
   if (!loaded && loaded.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
-  const Manifest& manifest = unwrap(loaded).manifest;
+  const Manifest& manifest = unwrap_of(options.id, loaded).manifest;
   // The weights are of no use here.
   const auto file = unwrap(GgufFile::open(options.model.file()));
   auto tokenizer = unwrap(Tokenizer::from_gguf(file));
-  if (tokenizer.hash() != manifest.identity.tokenizer)
-    throw Failure({ErrorCode::identity_mismatch, "\"" + options.id +
+  if (tokenizer.hash() != manifest.identity.tokenizer &&
+      (manifest.texts.empty() || tokenizer.texts_hash(manifest.tokens) != manifest.texts))
+    throw Failure({ErrorCode::identity_mismatch, "\"" + escaped_id(options.id) +
                                                      "\" was held with a model of another tokenizer; give that "
                                                      "model's file as --model"});
   const std::span<const Token> tokens(manifest.tokens);

@@ -192,7 +192,7 @@ Json describe_run(const LoadedModel& model) {
 }
 
 Failure nothing_saved(const std::string& id) {
-  return Failure({ErrorCode::not_found, "nothing is saved under \"" + id + "\"; krul list shows what is"});
+  return Failure({ErrorCode::not_found, "nothing is saved under \"" + escaped_id(id) + "\"; krul list shows what is"});
 }
 
 std::string human_bytes(double bytes) {

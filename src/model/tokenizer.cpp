@@ -407,6 +407,17 @@ std::string_view Tokenizer::bytes(Token token) const {
   return std::string_view(bytes_).substr(starts_[index], starts_[index + 1] - starts_[index]);
 }
 
+std::string Tokenizer::texts_hash(std::span<const Token> tokens) const {
+  std::string content;
+  for (const Token token : tokens) {
+    if (token < 0 || static_cast<std::size_t>(token) >= size()) return {};
+    const std::string_view text = bytes(token);
+    for (int shift = 0; shift < 32; shift += 8) content += static_cast<char>(text.size() >> shift);
+    content += text;
+  }
+  return content_hash(content);
+}
+
 std::optional<Token> Tokenizer::special(std::string_view name) const {
   for (const auto& candidate : specials_)
     if (bytes(candidate.token) == name) return candidate.token;

@@ -95,11 +95,10 @@ tl::unexpected<Error> refused(const std::string& action, int number) {
     case ENOMEM:
       return fail(ErrorCode::io, text + "; the system is out of memory: end other programs, then try again");
     case EIO:
-      return fail(ErrorCode::io, text + "; the medium failed: check it and the system's log");
+      return fail(ErrorCode::medium, text + "; the medium failed: check it and the system's log");
     case EACCES:
     case EPERM:
-      return fail(ErrorCode::io,
-                  text + "; give this user the right to read and write there, or choose another directory");
+      return fail(ErrorCode::io, text + "; give this user the right to do that there, or choose another directory");
     case EROFS:
       return fail(ErrorCode::io, text + "; choose a directory on a file system that can be written");
     case ELOOP:
@@ -107,10 +106,20 @@ tl::unexpected<Error> refused(const std::string& action, int number) {
     case EISDIR:
       return fail(ErrorCode::io, text +
                                      "; something that krul did not write is in its place, and symbolic links are "
-                                     "never followed: remove it");
+                                     "never followed: move it away");
     default:
       return fail(ErrorCode::io, text + "; see the system's log for what stands behind it");
   }
+}
+
+tl::unexpected<Error> not_a_file(const std::string& action, mode_t mode) {
+  const std::string_view kind = S_ISDIR(mode)    ? "a directory"
+                                : S_ISLNK(mode)  ? "a symbolic link, which krul never follows"
+                                : S_ISFIFO(mode) ? "a pipe"
+                                : S_ISSOCK(mode) ? "a socket"
+                                                 : "a device";
+  return fail(ErrorCode::io, "cannot " + action + ": it is " + std::string(kind) +
+                                 ", not a regular file, and nothing that krul wrote: move it away");
 }
 
 tl::unexpected<Error> opened_for_reading() {
@@ -127,8 +136,14 @@ KeyParts split(const std::string& key, const char* message) {
   return {key.substr(0, 32), key.substr(33)};
 }
 
+// Whether a TemporaryFile can have had this name: all others are somebody else's.
 bool is_temporary(std::string_view name) {
-  return name.starts_with(temporary_prefix);
+  constexpr std::string_view digits = "0123456789";
+  if (!name.starts_with(temporary_prefix)) return false;
+  name.remove_prefix(temporary_prefix.size());
+  const std::size_t dash = std::min(name.find_first_not_of(digits), name.size());
+  const std::string_view rest = name.substr(std::min(dash + 1, name.size()));
+  return dash > 0 && !rest.empty() && name[dash] == '-' && rest.find_first_not_of(digits) == std::string_view::npos;
 }
 
 // Calls visit(name) for every entry until it returns false; 0 or an errno.
@@ -266,10 +281,15 @@ Result<Descriptor> open_object(int directory, const KeyParts& parts, struct stat
   const std::string action = "read object " + parts.folder + "/" + parts.object;
   const Descriptor folder = open_folder(directory, parts.folder);
   if (!folder.is_open()) return refused(action, errno);
+  // Opening a pipe would wait for its other end.
   Descriptor file = open_at(folder.get(), parts.object.c_str(), O_RDONLY | O_NONBLOCK);
-  if (!file.is_open()) return refused(action, errno);
-  if (::fstat(file.get(), &status) != 0) return refused(action, errno);
-  if (!S_ISREG(status.st_mode)) return refused(action, S_ISDIR(status.st_mode) ? EISDIR : ELOOP);
+  const int number = file.is_open() ? 0 : errno;
+  const bool is_known =
+      (file.is_open() ? ::fstat(file.get(), &status)
+                      : ::fstatat(folder.get(), parts.object.c_str(), &status, AT_SYMLINK_NOFOLLOW)) == 0;
+  if (is_known && !S_ISREG(status.st_mode)) return not_a_file(action, status.st_mode);
+  if (number != 0) return refused(action, number);
+  if (!is_known) return refused(action, errno);
   return file;
 }
 
@@ -397,10 +417,30 @@ Result<std::vector<std::string>> FileStore::list(const std::string& folder) {
     std::erase_if(names, [&](const std::string& name) {
       bool holds_object = false;
       const Descriptor inner = open_folder(opened.get(), name);
-      if (inner.is_open())
-        for_each_entry(inner.get(), [&](std::string_view entry) { return !(holds_object = is_object_name(entry)); });
-      return !holds_object;
+      // What cannot be looked into is told by whoever reads it, and not passed over here.
+      if (!inner.is_open()) return errno == ENOENT;
+      const int unread =
+          for_each_entry(inner.get(), [&](std::string_view entry) { return !(holds_object = is_object_name(entry)); });
+      return unread == 0 && !holds_object;
     });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<std::vector<std::string>> FileStore::foreign_names(const std::string& folder) {
+  expects(is_store_folder(folder), "FileStore::foreign_names: not a folder");
+  std::vector<std::string> names;
+  const Descriptor opened = open_folder(*directory_, folder);
+  if (!opened.is_open()) {
+    if (errno == ENOENT) return names;
+    return refused("list folder " + folder, errno);
+  }
+  const int number = for_each_entry(opened.get(), [&](std::string_view name) {
+    const bool own = name == "." || name == ".." || name == lock_name || is_temporary(name);
+    if (!own && !is_object_name(name)) names.emplace_back(name);
+    return true;
+  });
+  if (number != 0) return refused("list folder " + folder, number);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -466,7 +506,9 @@ FileStore::Lock::~Lock() {
   if (empty)
     for_each_entry(folder.get(),
                    [&](std::string_view name) { return empty = name == "." || name == ".." || name == lock_name; });
-  if (empty && unlink_at(folder.get(), lock_name) == 0) unlink_at(*directory_, folder_.c_str(), AT_REMOVEDIR);
+  // Somebody may have removed the lock file, and somebody else hold another one since.
+  if (empty && same_file(file_, folder.get(), lock_name) && unlink_at(folder.get(), lock_name) == 0)
+    unlink_at(*directory_, folder_.c_str(), AT_REMOVEDIR);
   ::close(file_);
 }
 

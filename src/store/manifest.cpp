@@ -34,10 +34,11 @@ enum class Section : std::uint32_t {
   chunks,
   origin,
   statistics,
-  codings
+  codings,
+  texts
 };
 constexpr std::uint32_t last_required = static_cast<std::uint32_t>(Section::origin);
-constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::codings);
+constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::texts);
 
 // The texts of an identity, in the order in which they are stored.
 constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
@@ -186,6 +187,9 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
       manifest.statistics.assign(bytes.begin(), bytes.end());
       break;
     }
+    case Section::texts:
+      manifest.texts = Reader::string(reader.take(reader.rest().size()));
+      break;
   }
   if (!reader.finished())
     return corrupt("section " + std::to_string(static_cast<std::uint32_t>(id)) + " has a wrong length");
@@ -226,7 +230,7 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
   if (std::any_of(manifest.tokens.begin(), manifest.tokens.end(), [](Token token) { return token < 0; }))
     return corrupt("it has a negative token");
 
-  bool too_long = manifest.writer.size() > limits.text;
+  bool too_long = manifest.writer.size() > limits.text || manifest.texts.size() > limits.text;
   for (const auto field : identity_fields) too_long |= (manifest.identity.*field).size() > limits.text;
   for (const SavePlanRecord& plan : manifest.plans)
     for (const auto field : plan_fields) too_long |= (plan.*field).size() > limits.text;
@@ -267,8 +271,9 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.raw(magic);
   writer.number(manifest_major);
   const bool has_codings = std::any_of(manifest.plans.begin(), manifest.plans.end(), needs_codings);
+  const bool is_newest = has_codings || !manifest.texts.empty();
   // The oldest version that says it all.
-  writer.number(has_codings ? manifest_minor : static_cast<std::uint16_t>(manifest.statistics.empty() ? 0 : 1));
+  writer.number(is_newest ? manifest_minor : static_cast<std::uint16_t>(manifest.statistics.empty() ? 0 : 1));
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});
 
@@ -320,6 +325,7 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
         for (const std::string& coder : plan.coders) writer.text(coder);
       }
     });
+  if (!manifest.texts.empty()) writer.section(Section::texts, [&] { writer.raw(manifest.texts); });
 
   writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
   const Checksum hash = checksum(writer.bytes());
@@ -350,6 +356,7 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
 
   Manifest manifest;
   std::uint32_t expected = 1, before = 0;
+  bool has_codings = false;
   while (!reader.rest().empty()) {
     const auto id = reader.number<std::uint32_t>();
     Reader section(reader.take(reader.number<std::uint64_t>()));
@@ -358,11 +365,12 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
     before = id;
     if (id > last_known) continue;  // of a newer minor version
     if (id <= last_required && id != expected++) return corrupt("a section is missing");
+    has_codings = has_codings || id == static_cast<std::uint32_t>(Section::codings);
     if (const Status status = read_section(static_cast<Section>(id), section, manifest, limits); !status)
       return propagate(status);
   }
   if (expected != last_required + 1) return corrupt("a section is missing");
-  if (minor < 2)
+  if (!has_codings)
     for (SavePlanRecord& plan : manifest.plans) derive_from_texts(plan);
   if (const Status status = validate(manifest, limits); !status) return propagate(status);
   return manifest;

@@ -4,6 +4,7 @@ With KRUL_TOOL_MODEL=FILE.gguf the same tests run on that model; KRUL_KILLS=N se
 """
 
 import csv
+import fcntl
 import json
 import os
 import pathlib
@@ -1186,6 +1187,128 @@ class Tool(unittest.TestCase):
                     self.say("Another message.")
                     verified = krul_json("verify", "--store", self.store)["conversations"]
                     self.assertEqual([entry["leftovers"] for entry in verified], [[]])
+
+    def as_nobody(self, *words):
+        """The tool as a user who owns nothing here; its exit code, standard output and standard error."""
+        def become():
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresgid(65534, 65534, 65534)
+                os.setresuid(65534, 65534, 65534)
+        done = subprocess.run([KRUL, *map(str, words)], capture_output=True, text=True, errors="replace", preexec_fn=become, cwd="/",
+                              env={**ENVIRONMENT, "KRUL_CACHE": "/nonexistent"})
+        return done.returncode, done.stdout, done.stderr
+
+    def reached_by_nobody(self):
+        """A store that everybody may read."""
+        for path in [ROOT, self.store, *self.store.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return self.as_nobody("list", "--store", self.store)[0] == 0
+
+    def test_what_may_not_be_read_is_named_and_is_no_damage(self):
+        for name in ["a talk", "b"]:
+            krul("chat", "--model", MODEL, "--store", self.store, "--conversation", name, "--max-tokens", 1, "--message", "x")
+        if os.geteuid() != 0 or not self.reached_by_nobody():
+            self.skipTest("needs another user who can reach the store")
+        talk = next(folder for folder in self.store.iterdir() if b"a talk" in (folder / "manifest-a").read_bytes())
+        segment = next(talk.glob("segment-*"))
+        for path, mode in [(talk, 0o700), (segment, 0o600), (talk / "manifest-a", 0o600), (talk / "manifest-b", 0o600)]:
+            before = path.stat().st_mode
+            path.chmod(mode)
+            code, shown, errors = self.as_nobody("verify", "--store", self.store)
+            self.assertEqual(code, 1, path)
+            self.assertIn("Permission denied", shown)
+            self.assertIn("unreadable", shown)
+            self.assertIn("b: ok", shown)
+            self.assertNotIn("damaged", shown)
+            self.assertIn("no damage", errors)
+            for word in ["erase", "remove", "recompute"]:
+                self.assertNotIn(word, shown + errors)
+            found = json.loads(self.as_nobody("verify", "--store", self.store, "--json")[1])
+            self.assertFalse(found["ok"])
+            self.assertEqual([len(entry["unread"]) for entry in found["conversations"]].count(1), 1)
+            code, shown, _ = self.as_nobody("list", "--store", self.store)
+            self.assertEqual(code, 1 if path == talk else 0)
+            self.assertEqual("(unreadable) " + talk.name in shown, path == talk)
+            self.assertEqual("Permission denied" in shown, path == talk)
+            self.assertEqual(self.as_nobody("verify", "a talk", "--store", self.store)[0], 1)
+            path.chmod(before)
+        self.assertEqual(self.as_nobody("verify", "--store", self.store)[0], 0)
+
+    def test_what_stands_in_a_folder_is_not_passed_over(self):
+        self.say("x")
+        talk = next(self.store.iterdir())
+        for put in [lambda: talk.write_text("x"), lambda: talk.symlink_to(self.store / "elsewhere")]:
+            shutil.move(talk, self.store / "elsewhere")
+            put()
+            self.assertIn("unreadable", krul("verify", "--store", self.store, expect=1)[0])
+            self.assertIn("unreadable", krul("list", "--store", self.store, expect=1)[0])
+            talk.unlink()
+            shutil.move(self.store / "elsewhere", talk)
+        segment = next(talk.glob("segment-*"))
+        segment.rename(self.store / "kept")
+        os.mkfifo(segment)
+        self.assertIn("it is a pipe", krul("verify", "--store", self.store, expect=1)[0])
+        self.assertTrue(any("it is a pipe" in reason for reason in self.say("More.")["report"]["reasons"]))
+
+    def test_an_erase_leaves_what_is_not_krul_s_and_says_so(self):
+        self.say("x")
+        talk = next(self.store.iterdir())
+        (talk / "sub").mkdir()
+        (talk / "notes.txt").write_text("mine")
+        (talk / "Other\nfile").write_text("mine")
+        self.say("More.")
+        found = krul_json("verify", "--store", self.store)["conversations"][0]
+        self.assertEqual((found["state"], found["leftovers"]), ("ok", []))
+        (talk / "manifest-a").unlink()
+        (talk / "manifest-a").mkdir()
+        _, errors = krul("erase", "a talk", "--store", self.store, expect=1)
+        self.assertIn('"a talk"', errors)
+        self.assertIn("directory", errors)
+        self.assertEqual({path.name for path in talk.iterdir()} - {".lock"}, {"manifest-a", "sub", "notes.txt", "Other\nfile"})
+        (talk / "manifest-a").rmdir()
+        self.assertIn("nothing is saved", self.fails("erase", "a talk", "--store", self.store))
+        shown = self.say("Again.")
+        self.assertEqual(shown["report"]["matched_tokens"], 0)
+        _, errors = krul("erase", "a talk", "--store", self.store)
+        for name in ["sub", "notes.txt", "Other\\nfile"]:
+            self.assertIn(f"{name} is not krul's, and is left", errors)
+        self.assertEqual({path.name for path in talk.iterdir()} - {".lock"}, {"sub", "notes.txt", "Other\nfile"})
+
+    def test_ids_that_differ_look_different(self):
+        ids = [b"\xff\xfe", b"\\xff\\xfe", b"\xc2\x9b", b"\x9b", b"\\", b"\\\\"]
+        for name in ids:
+            subprocess.run([KRUL, "chat", "--model", MODEL, "--store", self.store, "--conversation", name, "--max-tokens", "1", "--message", "x"],
+                           check=True, capture_output=True, env=ENVIRONMENT)
+        listed = krul_json("list", "--store", self.store)["conversations"]
+        shown = {entry["escaped_id"] for entry in listed}
+        self.assertEqual(shown, {"\\xff\\xfe", "\\\\xff\\\\xfe", "\\u009b", "\\x9b", "\\\\", "\\\\\\\\"})
+        lines = krul("list", "--store", self.store)[0].splitlines()
+        for text in shown:
+            self.assertTrue(any(line.split()[0] == text for line in lines), text)
+        self.assertEqual({entry["escaped_id"] for entry in krul_json("verify", "--store", self.store)["conversations"]}, shown)
+
+    def test_a_busy_conversation_is_named(self):
+        self.say("x")
+        folder = next(self.store.iterdir())
+        with open(folder / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            message = self.fails("erase", "a talk", "--store", self.store)
+        self.assertIn('"a talk"', message)
+        self.assertNotIn(folder.name, message)
+
+    @unittest.skipIf("KRUL_TOOL_MODEL" in os.environ, "changes the tiny model's vocabulary")
+    def test_tokens_that_mean_the_same_under_another_tokenizer(self):
+        def talk(model, *words):
+            return ["chat", "--model", model, "--store", self.store, "--conversation", "a talk", "--max-tokens", 4, "--message", "And then?", *words]
+
+        first, other = (shutil.copy(self.tiny(f"pre_tokenizer={name}"), self.store / f"{name}.gguf") for name in ["smollm", "llama-bpe"])
+        krul_json(*talk(first))
+        message = self.fails(*talk(other))
+        self.assertIn("tokenizer (saved", message)
+        self.assertIn("--recompute", message)
+        self.assertTrue(krul_json("show", "a talk", "--model", other, "--store", self.store)["turns"])
+        self.assertEqual(krul_json(*talk(other, "--recompute"))["report"]["matched_tokens"], 0)
 
     def test_verify_goes_on_behind_a_conversation_that_is_damaged(self):
         for name in ["a talk", "b", "c"]:

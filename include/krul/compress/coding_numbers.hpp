@@ -22,6 +22,13 @@ inline constexpr std::uint8_t joint_coding = 0x41;
 /// The first number that a plan may give.
 inline constexpr std::uint8_t first_foreign_coding = 128;
 
+/// The number of a sharing, which is one of krul's.
+[[nodiscard]] constexpr unsigned sharing_of(std::string_view name) noexcept {
+  unsigned number = 0;
+  while (number + 1 < sharings_by_number.size() && sharings_by_number[number] != name) ++number;
+  return number;
+}
+
 /// Whether a coding is that of a profile's groups.
 [[nodiscard]] constexpr bool is_joint(std::uint8_t coding) noexcept {
   return coding >> 4 == joint_coding >> 4;

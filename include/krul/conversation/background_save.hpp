@@ -27,6 +27,7 @@ struct BackgroundSaveJob {
   TokenFeatures features = {};                   ///< of the rows, if the plan's profile asks for them
   Manifest manifest;                             ///< as saved before
   std::vector<Token> tokens;                     ///< of the whole conversation
+  std::string texts = {};                        ///< as in SaveJob
   std::size_t unchanged = 0;                     ///< leading rows that are those of the manifest
   std::vector<std::size_t> damaged_blocks = {};  ///< as in SaveJob
   C clock = {};
@@ -51,6 +52,7 @@ class BackgroundSave {
                                                .plan = work->plan,
                                                .statistics = work->statistics ? &*work->statistics : nullptr,
                                                .features = &work->features,
+                                               .texts = work->texts,
                                                .damaged_blocks = work->damaged_blocks,
                                                .clock = work->clock};
           return save_conversation(save, work->manifest, work->tokens, work->unchanged);

@@ -45,8 +45,8 @@ class Conversation {
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only. It then also
   /// finishes what a save or an erase left undone that was cut off.
   /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
-  ///         options.recompute is not set, or the tokenizer differs, too), or the profile is another model's; corrupt
-  ///         if nothing can be read of it any more
+  ///         options.recompute is not set, or its tokens may mean another text here), or the profile is another
+  ///         model's; corrupt if nothing can be read of it any more
   [[nodiscard]] static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {},
                                                  C clock = {});
 
@@ -110,7 +110,7 @@ class Conversation {
   /// Saves what is new, as the strategy plans it. Closed blocks that are already saved are not written again, but those
   /// that were found damaged.
   /// @return why it is not all done; what was saved before is still there then, unless the message says that the new
-  ///         state is in force. Among else as plan
+  ///         state is in force. busy if somebody else has saved it since, whose state stays. Among else as plan
   [[nodiscard]] Result<SaveReport> save() {
     const auto planned = plan();
     return planned ? save(*planned, statistics()) : propagate(planned);
@@ -159,6 +159,8 @@ class Conversation {
     if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
   }
 
+  /// What the tokens mean, if it is known.
+  [[nodiscard]] std::string texts() const { return options_.texts_hash ? options_.texts_hash(tokens_) : std::string(); }
   /// The first token of the first block that a save has to code.
   [[nodiscard]] std::size_t first_to_code(const SavePlan& plan) {
     return first_token_to_code(manifest_, plan, cache().length(), unchanged_, damaged_blocks_);
@@ -257,7 +259,7 @@ Result<Conversation<B, S, C>> Conversation<B, S, C>::open(B& model, S& store, st
   if (loaded) {
     if (!opened.options_.read_only && differences(loaded->manifest.identity, model.identity()).empty())
       finish_interrupted(store, opened.folder_, *loaded);
-    auto taken = take_over(std::move(*loaded), std::move(opened.manifest_), opened.options_.recompute);
+    auto taken = take_over(std::move(*loaded), std::move(opened.manifest_), opened.options_);
     if (!taken) return propagate(taken);
     opened.manifest_ = std::move(taken->manifest);
     opened.manifest_repair_ = std::move(taken->repaired);
@@ -451,6 +453,7 @@ Result<SaveReport> Conversation<B, S, C>::save_once(const SavePlan& plan, const 
                                              .plan = plan,
                                              .statistics = statistics,
                                              .features = &features,
+                                             .texts = texts(),
                                              .damaged_blocks = damaged_blocks_,
                                              .clock = clock_};
   auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
@@ -484,6 +487,7 @@ Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const Att
         .features = features_for(*model_, plan, std::span(tokens_).first(cache().length()), first),
         .manifest = manifest_,
         .tokens = tokens_,
+        .texts = texts(),
         .unchanged = unchanged_,
         .damaged_blocks = damaged_blocks_,
         .clock = clock_});

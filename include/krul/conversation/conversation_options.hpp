@@ -1,10 +1,14 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
+#include <span>
+#include <string>
 
 #include "krul/compress/coding_set.hpp"
 #include "krul/core/costs.hpp"
+#include "krul/core/tokens.hpp"
 #include "krul/strategy/any_strategy.hpp"
 #include "krul/strategy/catalogue/krul.hpp"
 
@@ -22,6 +26,9 @@ struct ConversationOptions {
   bool read_only = false;           ///< never saves, and needs no lock
   bool recompute = false;  ///< of a state that other weights saved, take the tokens and compute their rows anew
                            ///< where they are needed; what is saved stays as it is until the next save
+  /// A hash of what tokens mean, as Tokenizer::texts_hash: kept with them, so that a model of another tokenizer can
+  /// tell whether they mean the same to it. Empty where that is not known.
+  std::function<std::string(std::span<const Token>)> texts_hash = {};
   std::size_t largest_copy = std::size_t{256} << 20;  ///< bytes of rows that save_in_background may hold
 };
 

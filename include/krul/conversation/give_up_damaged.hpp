@@ -15,14 +15,16 @@ namespace krul {
 /// Lets the saved state say what of it is damaged, so that the next restore recomputes those blocks, whatever it plans,
 /// and the save after it writes them again. Needs no model. A restore alone heals what it reads; this is for damage in
 /// fronts that are recomputed by plan, and so never read. A damaged copy of the manifest is replaced by the good one.
-/// @return  how many chunks were given up; busy if another process has the conversation; otherwise as load_manifest,
-///          and whatever the store says if the manifest cannot be written
+/// What only cannot be read stays as it is.
+/// @return  how many chunks were given up; busy if another process has the conversation; io if a copy of the manifest
+///          cannot be read; otherwise as load_manifest, and whatever the store says if the manifest cannot be written
 template <ConversationStore S>
 [[nodiscard]] Result<std::size_t> give_up_damaged(S& store, const std::string& folder) {
   const auto lock = store.lock(folder);
   if (!lock) return propagate(lock);
   auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   if (!loaded) return propagate(loaded);
+  if (loaded->unread) return fail(ErrorCode::io, loaded->repaired);
   Manifest& manifest = loaded->manifest;
   VerifyReport report;
   detail::verify_chunks(store, folder, manifest, report);

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/store/conversation_key.hpp"
@@ -21,6 +22,26 @@ namespace krul {
   constexpr std::uint64_t headers = 64 << 10;
   const std::uint64_t row = 2 * sizeof(float) * (2 * geometry.kv_values() + geometry.hidden);
   return headers + tokens * layers * row;
+}
+
+/// corrupt unless the coding of each chunk is one that its plan names, as far as this build knows both: rows of one
+/// type would decode as those of another of the same size. Pairs and hidden states are coded as no plan says.
+[[nodiscard]] inline Status fits_plans(const Manifest& manifest) {
+  for (const ChunkRecord& chunk : manifest.chunks) {
+    if (!chunk.is_stored()) continue;
+    const SavePlanRecord& plan = manifest.plans[chunk.plan];
+    const unsigned sharing = chunk.codec >> 4, packed = sharing_of("packed"), separate = sharing_of("separate");
+    const auto planned = krul_coding_number(plan.codec);
+    // Formats before 1.2 name a packed coding by its row codec alone.
+    const bool other_codec =
+        (sharing == separate || sharing == packed) && planned && (*planned & 0xfU) != (chunk.codec & 0xfU);
+    const bool no_coder = chunk.codec >= first_foreign_coding &&
+                          chunk.codec - first_foreign_coding >= static_cast<int>(plan.coders.size());
+    if (is_joint(chunk.codec) == plan.profile.empty() || other_codec || no_coder)
+      return fail(ErrorCode::corrupt, "the manifest is damaged: a chunk has another coding than its plan, " +
+                                          plan.codec + "; use its other copy or restore it from a backup");
+  }
+  return {};
 }
 
 /// corrupt, saying what, unless all that a manifest claims is possible for a model that it names as its own. Sizes are
@@ -51,17 +72,18 @@ namespace krul {
   return {};
 }
 
-/// For load_manifest: corrupt unless the manifest is of a conversation that lives in this folder.
+/// For load_manifest: corrupt unless the manifest is of a conversation that lives in this folder, and fits_plans.
 struct ManifestOfFolder {
   std::string_view folder;
 
   [[nodiscard]] Status operator()(const Manifest& manifest) const {
-    if (conversation_folder(manifest.conversation).value_or("") == folder) return {};
+    if (conversation_folder(manifest.conversation).value_or("") == folder) return fits_plans(manifest);
     return fail(ErrorCode::corrupt, "the manifest is that of another conversation; put it back into that one's folder");
   }
 };
 
-/// For load_manifest: corrupt unless the manifest is of this conversation and, if it is of this model, possible.
+/// For load_manifest: corrupt unless the manifest is of this conversation, fits_plans and, if it is of this model, is
+/// possible.
 struct ManifestOf {
   std::string_view id;
   const Identity& identity;
@@ -71,6 +93,7 @@ struct ManifestOf {
     if (manifest.conversation != id)
       return fail(ErrorCode::corrupt,
                   "the manifest is that of another conversation; put it back into that one's folder");
+    if (auto status = fits_plans(manifest); !status) return status;
     return differences(manifest.identity, identity).empty() ? fits_model(manifest, geometry) : Status{};
   }
 };

@@ -53,6 +53,7 @@ struct SaveJob {
   const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
   const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
   const TokenFeatures* features = nullptr;          ///< of what is coded, if the plan's profile asks for them
+  std::string texts = {};                           ///< hash of what the tokens mean; empty if that is not known
   std::vector<std::size_t> damaged_blocks = {};     ///< ascending; saved, but not as they were written: saved again
   C clock = {};
 };
@@ -235,6 +236,49 @@ inline void leave_out(Manifest& manifest, const std::vector<std::size_t>& left_o
   }
 }
 
+/// Whether the state that a save began with is still in force, or one that holds nothing which `next` has not. Else
+/// somebody else has written: a lock file can be removed by hand, and not every file system keeps locks between
+/// machines.
+/// @post  next's generation is higher than the one in force
+template <ConversationStore S>
+Status may_replace(S& store, const std::string& folder, const Manifest& before, Manifest& next) {
+  const auto in_force = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
+  if (in_force) {
+    const Manifest& there = in_force->manifest;
+    if (there.generation == before.generation && there.tokens == before.tokens) return {};
+    next.generation = std::max(next.generation, there.generation + 1);
+    if (there.tokens.size() <= next.tokens.size() &&
+        std::equal(there.tokens.begin(), there.tokens.end(), next.tokens.begin()))
+      return {};
+    return fail(ErrorCode::busy,
+                "somebody else has saved the conversation since it was opened here (was its lock "
+                "removed?), and nothing of that is overwritten: open it again to go on from there");
+  }
+  switch (in_force.error().code) {
+    case ErrorCode::corrupt:  // which this save mends
+      return {};
+    case ErrorCode::not_found:
+      if (before.generation == 0) return {};
+      return fail(ErrorCode::busy,
+                  "somebody else has erased the conversation since it was opened here (was its lock "
+                  "removed?): open it again to begin anew");
+    default:
+      return propagate(in_force);
+  }
+}
+
+/// Erases the objects that only a manifest names which was not published.
+/// @param in_force  what is there instead, unless that is `before`
+template <ConversationStore S>
+void erase_unpublished(S& store, const std::string& folder, const Manifest& next, const Manifest& before,
+                       const Manifest& in_force) {
+  const auto names = [](const Manifest& manifest, const std::string& object) {
+    return std::find(manifest.objects.begin(), manifest.objects.end(), object) != manifest.objects.end();
+  };
+  for (const std::string& object : next.objects)
+    if (!names(before, object) && !names(in_force, object)) static_cast<void>(store.erase(folder + "/" + object));
+}
+
 /// What is in force after the new manifest could not be published whole, and what to say of it. If it is the old one,
 /// the objects that only the new one names are erased: a full medium is no fuller for it.
 template <ConversationStore S>
@@ -249,9 +293,7 @@ tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, 
         why.message;
     manifest = std::move(next);
   } else if (none || (in_force && in_force->manifest.generation == manifest.generation)) {
-    for (const std::string& object : next.objects)
-      if (std::find(manifest.objects.begin(), manifest.objects.end(), object) == manifest.objects.end())
-        static_cast<void>(store.erase(folder + "/" + object));
+    erase_unpublished(store, folder, next, manifest, manifest);
   } else {
     why.message = "whether this was saved cannot be told before the conversation is opened again: " + why.message;
   }
@@ -294,8 +336,9 @@ tl::unexpected<Error> after_failed_publish(S& store, const std::string& folder, 
 /// @param tokens     all tokens of the conversation; the cache holds rows for the first of them
 /// @param unchanged  leading rows of the cache that are those of the manifest
 /// @return           why it is not all done; the message begins with "saved, but" if the new state is in force anyway.
-///                   Among else: identity_mismatch if the plan's profile is not the model's, unsupported if it asks for
-///                   features that are not given, backend if a row is not finite
+///                   Among else: busy if another state than `manifest` is in force, which stays; identity_mismatch if
+///                   the plan's profile is not the model's, unsupported if it asks for features that are not given,
+///                   backend if a row is not finite
 /// @post             `manifest` is what is in force, unless the message says that this cannot be told
 /// @throws           PreconditionError if the cache is empty or longer than the tokens, or the plan is not valid for it
 template <KvSource Cache, ConversationStore S, Clock C>
@@ -316,6 +359,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
   Manifest next = manifest;
   next.generation = manifest.generation + 1;
   next.tokens.assign(tokens.begin(), tokens.end());
+  next.texts = job.texts;
   next.statistics = job.statistics ? serialize(*job.statistics) : std::vector<std::byte>{};
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
@@ -337,6 +381,11 @@ template <KvSource Cache, ConversationStore S, Clock C>
     Compaction compaction = compact_objects(job.store, job.folder, next);
     report.bytes += compaction.bytes;
     report.damaged_blocks = std::move(compaction.damaged_blocks);
+  }
+  if (auto status = detail::may_replace(job.store, job.folder, manifest, next); !status) {
+    const auto there = load_manifest(job.store, job.folder, ManifestCopies::first_valid);
+    detail::erase_unpublished(job.store, job.folder, next, manifest, there ? there->manifest : manifest);
+    return propagate(status);
   }
   if (const auto published = publish_manifest(job.store, job.folder, next); published) {
     report.bytes += *published;
@@ -362,7 +411,8 @@ struct SaveAs {
 };
 
 /// Saves a whole cache as a conversation of its own, in place of what was saved under that id.
-/// @return busy if another process has the conversation; otherwise as save_conversation
+/// @return busy if another process has the conversation; whatever the store says if what is there cannot be read;
+///         otherwise as save_conversation
 /// @throws PreconditionError as save_conversation
 template <ModelBackend B, ConversationStore S>
 [[nodiscard]] Result<SaveReport> save_as(B& model, S& store, const typename B::Cache& cache,
@@ -371,9 +421,14 @@ template <ModelBackend B, ConversationStore S>
   if (!folder) return propagate(folder);
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
-  const auto before = load_manifest(store, *folder);
+  auto before = load_manifest(store, *folder);
+  if (!before && before.error().code != ErrorCode::not_found && before.error().code != ErrorCode::corrupt)
+    return propagate(before);
   Manifest manifest = new_manifest(model, as.id, as.block);
-  if (before) manifest.generation = before->manifest.generation;
+  if (before) {
+    manifest.generation = before->manifest.generation;
+    manifest.tokens = std::move(before->manifest.tokens);
+  }
   Workers workers(as.threads);
   const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
   const SaveJob<typename B::Cache, S> job{.store = store,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -16,12 +17,19 @@ struct VerifyReport {
   std::string conversation;                 ///< its id; empty if only leftovers are there
   std::size_t chunks = 0;                   ///< that should be there
   std::uint64_t bytes = 0;                  ///< that were read and are right
-  std::vector<std::string> problems;        ///< one sentence each; empty: all is as it was written
+  std::vector<std::string> problems;        ///< one sentence each; empty: all that was read is as it was written
+  std::vector<std::string> unread;          ///< what could not be read and may be whole: one sentence each
   std::vector<std::size_t> damaged_chunks;  ///< indices into Manifest::chunks
   std::vector<std::string> leftovers;       ///< objects that belong to nothing: of saves or erases that were cut off
 };
 
 namespace detail {
+
+/// Adds a sentence, once.
+inline void tell_unread(VerifyReport& report, std::string sentence) {
+  auto& told = report.unread;
+  if (std::find(told.begin(), told.end(), sentence) == told.end()) told.push_back(std::move(sentence));
+}
 
 /// Reads every chunk that a manifest names; nothing is allocated for one that its object cannot hold.
 template <ConversationStore S>
@@ -50,6 +58,8 @@ void verify_chunks(S& store, const std::string& folder, const Manifest& manifest
       }
       if (status) {
         report.bytes += chunk.bytes;
+      } else if (!means_damage(status.error().code)) {
+        tell_unread(report, status.error().message);
       } else {
         report.problems.push_back(what + ": " + status.error().message);
         report.damaged_chunks.push_back(layer * manifest.blocks() + block);
@@ -60,12 +70,13 @@ void verify_chunks(S& store, const std::string& folder, const Manifest& manifest
 
 /// Objects that nothing names, unless a writer is at work, to whom they belong.
 template <ConversationStore S>
-std::vector<std::string> leftovers_of(S& store, const std::string& folder, const Manifest& manifest) {
+void find_leftovers(S& store, const std::string& folder, const Manifest& manifest, VerifyReport& report) {
   auto names = unnamed_objects(store, folder, manifest);
-  if (!names || names->empty()) return {};
+  if (!names) tell_unread(report, names.error().message);
+  if (!names || names->empty()) return;
   const auto lock = store.lock(folder);
-  if (!lock && lock.error().code == ErrorCode::busy) return {};
-  return std::move(*names);
+  if (!lock && lock.error().code == ErrorCode::busy) return;
+  report.leftovers = std::move(*names);
 }
 
 }  // namespace detail
@@ -73,8 +84,9 @@ std::vector<std::string> leftovers_of(S& store, const std::string& folder, const
 /// Reads both copies of the manifest and every chunk, and compares checksums. Changes nothing that is saved. That the
 /// copies are of different generations, as a save leaves them that was cut off between the two, is no problem. Beside a
 /// save or an erase it looks again at what is in force then, so that what is told is damage.
-/// @return  not_found if nothing is saved and nothing was left behind; corrupt if no copy of the manifest can be read;
-///          busy if the conversation was saved again each time that it was looked at
+/// @return  not_found if nothing is saved and nothing was left behind; corrupt if no copy of the manifest is what was
+///          written; whatever the store says if none can be read; busy if the conversation was saved again each time
+///          that it was looked at
 /// @complexity  one read of everything; holds one chunk at a time
 template <ConversationStore S>
 [[nodiscard]] Result<VerifyReport> verify_conversation(S& store, const std::string& folder) {
@@ -87,18 +99,17 @@ template <ConversationStore S>
       report.conversation = loaded->manifest.conversation;
       report.bytes = loaded->bytes;
       if (loaded->damaged) report.problems.push_back(loaded->repaired);
+      if (loaded->unread) detail::tell_unread(report, loaded->repaired);
       detail::verify_chunks(store, folder, loaded->manifest, report);
-    } else if (loaded.error().code != ErrorCode::not_found) {
-      report.problems.push_back(loaded.error().message);
     }
-    if (loaded || report.problems.empty())
-      report.leftovers = detail::leftovers_of(store, folder, loaded ? loaded->manifest : Manifest{});
-    if (loaded && report.problems.empty() && report.leftovers.empty()) return report;
+    if (loaded || loaded.error().code == ErrorCode::not_found)
+      detail::find_leftovers(store, folder, loaded ? loaded->manifest : Manifest{}, report);
+    if (loaded && report.problems.empty() && report.unread.empty() && report.leftovers.empty()) return report;
     auto again = load();
     const bool moved = loaded && again ? again->manifest != loaded->manifest || again->damaged != loaded->damaged
                                        : again.has_value() != loaded.has_value();
     if (!moved) {
-      if (loaded || !report.leftovers.empty()) return report;
+      if (loaded || !report.leftovers.empty() || !report.unread.empty()) return report;
       return propagate(loaded);
     }
     loaded = std::move(again);

@@ -26,6 +26,7 @@ enum class ErrorCode : std::uint8_t {
   deadline,             ///< took longer than allowed
   cancelled,            ///< the caller gave up
   backend,              ///< the model backend failed
+  medium,               ///< what was written cannot be read any more: the medium failed
 };
 
 /// The code's spelling, for machines: "corrupt", "no_space", ...
@@ -43,7 +44,8 @@ enum class ErrorCode : std::uint8_t {
                                         "io",
                                         "deadline",
                                         "cancelled",
-                                        "backend"};
+                                        "backend",
+                                        "medium"};
   return names[static_cast<std::size_t>(code)];
 }
 

@@ -94,6 +94,10 @@ class Tokenizer {
   /// @throws PreconditionError if the token is not in [0, size())
   void add_turn_end(Token token);
 
+  /// XXH3-128 over the texts of these tokens, each behind its length; 32 hexadecimal digits. Two tokenizers that give
+  /// each of them the same text agree, whatever else they have. Empty if one is not in [0, size()).
+  [[nodiscard]] std::string texts_hash(std::span<const Token> tokens) const;
+
   /// Whether the byte can be encoded.
   [[nodiscard]] bool has_token(unsigned char byte) const noexcept { return byte_tokens_[byte] >= 0; }
 

@@ -37,19 +37,21 @@ struct StoreCapabilities {
   return key.size() > 33 && key[32] == '/' && is_store_folder(key.substr(0, 32)) && is_object_name(key.substr(33));
 }
 
-/// Whether a get that failed so says that what was written is lost, not only out of reach for now.
+/// Whether a get that failed so says that what was written is lost. What could only not be read (no right to, too many
+/// open files, something else in its place) may be whole.
 [[nodiscard]] constexpr bool means_damage(ErrorCode code) noexcept {
   return code == ErrorCode::not_found || code == ErrorCode::corrupt || code == ErrorCode::truncated ||
-         code == ErrorCode::io;
+         code == ErrorCode::medium;
 }
 
 /// Holds byte objects under keys. Objects are written whole and never changed in place.
 ///
 ///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix
-///   get(key, offset, to)      fills `to` completely, or fails: not_found, truncated, io, deadline
+///   get(key, offset, to)      fills `to` completely, or fails: not_found, truncated, medium, io, deadline
 ///   size(key)                 bytes of the object, or not_found
 ///   erase(key)                succeeds also if it was not there
-///   list(folder)              object names of one folder, sorted; list("") the folders that hold an object, sorted
+///   list(folder)              object names of one folder, sorted; list("") the folders that hold an object, or may
+///                             as far as can be told, sorted
 ///   lock(folder)              the only writer of a folder, until the Lock dies; busy if another one is
 ///
 /// krul publishes data first and the manifest last, with length and XXH3-128 of every chunk in it, so that a store

@@ -61,6 +61,9 @@ class FileStore {
   [[nodiscard]] Result<std::uint64_t> size(const std::string& key);
   [[nodiscard]] Status erase(const std::string& key);
   [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder);
+  /// Names in a folder that are neither objects' nor the store's own, sorted: somebody else put them there.
+  /// @throws PreconditionError if `folder` is not one
+  [[nodiscard]] Result<std::vector<std::string>> foreign_names(const std::string& folder);
   /// Also removes what writers that died left behind in the folder.
   [[nodiscard]] Result<Lock> lock(const std::string& folder);
   /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the

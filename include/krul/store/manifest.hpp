@@ -55,6 +55,7 @@ struct Manifest {
   std::vector<SavePlanRecord> plans;  ///< at most 256
   std::vector<ChunkRecord> chunks;    ///< [layers, blocks()]
   std::vector<std::byte> statistics;  ///< what serialize(AttentionStatistics) gave; empty if nobody looked
+  std::string texts = {};             ///< hash of what the tokens mean; empty if nobody knew
   std::string writer;                 ///< recorded only: "krul 0.1.0"
   std::uint64_t saved_unix_s = 0;     ///< recorded only: seconds since 1970
 
@@ -80,8 +81,7 @@ struct ManifestLimits {
 
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
-inline constexpr std::uint16_t manifest_minor =
-    2;  ///< newest that is written, where an older one would not do; newer ones are read
+inline constexpr std::uint16_t manifest_minor = 2;  ///< newest that is written, where less would not do; newer are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});

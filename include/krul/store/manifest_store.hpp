@@ -12,6 +12,7 @@
 
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
+#include "krul/store/segment.hpp"
 
 namespace krul {
 
@@ -31,9 +32,10 @@ struct AnyManifest {
 
 struct LoadedManifest {
   Manifest manifest;
-  std::string repaired;     ///< what was wrong with the other copy; empty if nothing. The next publish mends it
-  bool damaged = false;     ///< it was wrong because its bytes or claims were: a save that was cut off is no damage
-  std::uint64_t bytes = 0;  ///< that were read
+  std::string repaired = {};  ///< what was wrong with the other copy; empty if nothing. The next publish mends it
+  bool damaged = false;       ///< it was wrong because its bytes or claims were: a save that was cut off is no damage
+  bool unread = false;        ///< it could not be read, and may be whole
+  std::uint64_t bytes = 0;    ///< that were read
 };
 
 /// Writes both copies. Call it under the folder's lock, and only after all objects that the manifest names were put.
@@ -84,7 +86,7 @@ template <ConversationStore Store, class Check = AnyManifest>
   std::vector<Error> errors;
   std::uint64_t read = 0;
   std::string repaired;
-  bool damaged = false;
+  bool damaged = false, unread = false;
   for (const std::string_view name : manifest_names) {
     auto manifest = detail::read_manifest(store, folder + "/" + std::string(name), limits, read);
     if (manifest)
@@ -92,7 +94,10 @@ template <ConversationStore Store, class Check = AnyManifest>
     if (!manifest) {
       if (manifest.error().code == ErrorCode::unsupported_version) return propagate(manifest);
       repaired = "copy " + std::string(name) + " could not be used (" + manifest.error().message + ")";
-      damaged = damaged || manifest.error().code != ErrorCode::not_found;
+      const ErrorCode code = manifest.error().code;
+      const bool is_wrong = code == ErrorCode::too_large || (means_damage(code) && code != ErrorCode::not_found);
+      damaged = damaged || is_wrong;
+      unread = unread || !(is_wrong || code == ErrorCode::not_found);
       errors.push_back(std::move(manifest.error()));
       continue;
     }
@@ -100,12 +105,13 @@ template <ConversationStore Store, class Check = AnyManifest>
       repaired = "the two copies are of generations " + std::to_string(best->manifest.generation) + " and " +
                  std::to_string(manifest->generation) + ", as after a save that was cut off";
     if (!best || manifest->generation > best->manifest.generation)
-      best = LoadedManifest{std::move(*manifest), {}, false, 0};
+      best = LoadedManifest{.manifest = std::move(*manifest)};
     if (copies == ManifestCopies::first_valid) break;
   }
   if (best) {
     best->repaired = std::move(repaired);
     best->damaged = damaged;
+    best->unread = unread;
     best->bytes = read;
     return std::move(*best);
   }
@@ -123,15 +129,15 @@ template <ConversationStore Store, class Check = AnyManifest>
                                       "): restore the folder from a backup, or erase the conversation");
 }
 
-/// Objects of the folder that the manifest does not name: what saves and erases left behind that failed or were cut
-/// off, and what a save replaced.
+/// Segments of the folder that the manifest does not name: what saves and erases left behind that failed or were cut
+/// off, and what a save replaced. Whatever has another name than krul gives is somebody else's.
 template <ConversationStore Store>
 [[nodiscard]] Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder,
                                                                const Manifest& manifest) {
   auto names = store.list(folder);
   if (!names) return names;
   std::erase_if(*names, [&](const std::string& name) {
-    return std::find(manifest_names.begin(), manifest_names.end(), name) != manifest_names.end() ||
+    return !is_segment_name(name) ||
            std::find(manifest.objects.begin(), manifest.objects.end(), name) != manifest.objects.end();
   });
   return names;
@@ -150,7 +156,7 @@ template <ConversationStore Store>
 
 }  // namespace detail
 
-/// Erases every object of the folder that the manifest does not name: what interrupted and replaced saves left behind.
+/// Erases the folder's unnamed_objects.
 /// Call it under the folder's lock, after publish_manifest succeeded. A reader that still holds the manifest before
 /// may find chunks gone, and recomputes them.
 /// @return how many objects were erased; the first error, once all was tried
@@ -164,26 +170,44 @@ template <ConversationStore Store>
 
 /// Finishes what a save or an erase left undone that was cut off: a manifest of which one copy is missing or older is
 /// published again, and then what it does not name is erased. Damaged copies are left for the next save, and so is
-/// whatever cannot be done now. Call it under the folder's lock with what load_manifest gave of both copies.
+/// whatever cannot be read or done now. Call it under the folder's lock with what load_manifest gave of both copies.
 /// @post   loaded.repaired is empty if nothing is left to tell
 template <ConversationStore Store>
 void finish_interrupted(Store& store, const std::string& folder, LoadedManifest& loaded) {
-  if (loaded.damaged) return;
+  if (loaded.damaged || loaded.unread) return;
   if (!loaded.repaired.empty() && !publish_manifest(store, folder, loaded.manifest)) return;
   loaded.repaired.clear();
   static_cast<void>(collect_garbage(store, folder, loaded.manifest));
 }
 
-/// Erases everything of a folder, the manifest first, so that what is left after an interruption is no conversation;
-/// the same call erases that as well. Call it under the folder's lock.
-/// @return the first error; then all that could be erased is, unless a manifest could not
+/// Names in the folder that krul wrote: objects that erase_conversation erases.
+template <ConversationStore Store>
+Result<std::vector<std::string>> conversation_objects(Store& store, const std::string& folder) {
+  auto names = store.list(folder);
+  if (!names) return names;
+  std::erase_if(*names, [](const std::string& name) {
+    return !is_segment_name(name) &&
+           std::find(manifest_names.begin(), manifest_names.end(), name) == manifest_names.end();
+  });
+  return names;
+}
+
+/// Erases everything that krul wrote in a folder, the manifest first, so that what is left after an interruption is no
+/// conversation; the same call erases that as well. Call it under the folder's lock.
+/// @return the first error; then all that could be erased is, unless a manifest is left
 template <ConversationStore Store>
 [[nodiscard]] Status erase_conversation(Store& store, const std::string& folder) {
-  for (const std::string_view name : manifest_names)
-    if (const Status status = store.erase(folder + "/" + std::string(name)); !status) return status;
-  const auto names = store.list(folder);
-  if (!names) return propagate(names);
-  return detail::erase_objects(store, folder, *names);
+  Status first;
+  for (const std::string_view name : manifest_names) {
+    const std::string key = folder + "/" + std::string(name);
+    Status status = store.erase(key);
+    if (status) continue;
+    if (store.size(key)) return status;  // else something that is no object stands in its place
+    if (first) first = std::move(status);
+  }
+  const auto names = unnamed_objects(store, folder, Manifest{});
+  Status others = names ? detail::erase_objects(store, folder, *names) : Status(propagate(names));
+  return first ? others : first;
 }
 
 }  // namespace krul

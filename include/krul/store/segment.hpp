@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,17 @@ struct SegmentShape {
 /// "segment-<generation>-<8 hexadecimal digits of the content's checksum>": a name that no other content has had.
 [[nodiscard]] inline std::string segment_name(std::uint64_t generation, std::span<const std::byte> bytes) {
   return "segment-" + std::to_string(generation) + "-" + hexadecimal(checksum(bytes)).substr(0, 8);
+}
+
+/// True for what segment_name gives.
+[[nodiscard]] constexpr bool is_segment_name(std::string_view name) noexcept {
+  constexpr std::string_view prefix = "segment-", decimal = "0123456789", digits = "0123456789abcdef";
+  if (!name.starts_with(prefix)) return false;
+  name.remove_prefix(prefix.size());
+  const std::size_t dash = name.find('-');
+  return dash != 0 && dash != std::string_view::npos && name.size() == dash + 9 &&
+         name.substr(0, dash).find_first_not_of(decimal) == std::string_view::npos &&
+         name.substr(dash + 1).find_first_not_of(digits) == std::string_view::npos;
 }
 
 /// In which order the chunks of a segment lie: neighbours that are read one after the other become one request.

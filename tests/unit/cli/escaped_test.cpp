@@ -38,6 +38,17 @@ TEST_CASE("escaping twice changes nothing") {
   CHECK(escaped(once) == once);
 }
 
+TEST_CASE("ids that differ look different, and ids look the same when they are escaped once more") {
+  using krul::cli::escaped_id;
+  CHECK(escaped_id("plain \xc3\xbc") == "plain \xc3\xbc");
+  CHECK(escaped_id("\xff\xfe") == "\\xff\\xfe");
+  CHECK(escaped_id("\\xff\\xfe") == "\\\\xff\\\\xfe");
+  CHECK(escaped_id("\x9b") == "\\x9b");
+  CHECK(escaped_id("\xc2\x9b") == "\\u009b");
+  CHECK(escaped_id("a\n\xe2\x80\xae") == "a\\n\\u202e");
+  for (const char* id : {"\\", "\\n", "\n", "\xc2\x9b", "\xff"}) CHECK(escaped(escaped_id(id)) == escaped_id(id));
+}
+
 TEST_CASE("a character of which bytes are to come is not whole") {
   CHECK(whole_characters("") == 0);
   CHECK(whole_characters("abc") == 3);

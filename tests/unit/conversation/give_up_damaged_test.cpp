@@ -61,6 +61,19 @@ TEST_CASE("what stands in the way of giving up damage is said") {
   }
   store.set_faults({{.operation = Fault::Operation::put, .code = ErrorCode::no_space}});
   CHECK(give_up_damaged(store, talk.folder).error().code == ErrorCode::no_space);
+  store.set_faults({{.keys = "*/manifest-a", .code = ErrorCode::io}});
+  CHECK(give_up_damaged(store, talk.folder).error().message.find("manifest-a") != std::string::npos);
+}
+
+TEST_CASE("what only cannot be read is not given up") {
+  MemoryStore memory;
+  FaultyStore store(memory);
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(40));
+  const Manifest before = talk.manifest();
+  store.set_faults({{.keys = "*/segment-*", .code = ErrorCode::io}});
+  CHECK(give_up_damaged(store, talk.folder) == 0);
+  CHECK(talk.manifest() == before);
 }
 
 }  // namespace

@@ -39,6 +39,14 @@ TEST_CASE("what a manifest claims is checked against what is possible before any
     forged.chunks.resize(forged.layers * forged.blocks());
     said = "layers";
   }
+  SUBCASE("a chunk of another coding than its plan says") {
+    forged.chunks[1].codec ^= 3;  // exact, to f16
+    said = "another coding than its plan";
+  }
+  SUBCASE("a chunk that needs a profile which its plan does not name") {
+    forged.chunks[1].codec = joint_coding;
+    said = "another coding than its plan";
+  }
   SUBCASE("a token beyond the vocabulary") {
     forged.tokens[3] = static_cast<Token>(talk.model.geometry().vocabulary);
     said = "vocabulary";
@@ -50,6 +58,26 @@ TEST_CASE("what a manifest claims is checked against what is possible before any
     REQUIRE_FALSE(opened);
     CHECK(opened.error().code == ErrorCode::corrupt);
     CHECK(opened.error().message.find(said) != std::string::npos);
+  }
+}
+
+TEST_CASE("a type of rows that was forged in one copy is seen, whatever type they have, and the other copy is taken") {
+  const auto number = [](const AnyRowCodec& codec) { return krul_coding_number(codec.name()).value(); };
+  for (const AnyRowCodec& codec : {AnyRowCodec(F16Codec{}), AnyRowCodec(Bf16Codec{}), AnyRowCodec(Int8Codec{})}) {
+    MemoryStore store;
+    ToyTalk talk(store);
+    talk.turns_by = strategy::by_layer("typed", codec);
+    REQUIRE(talk.turn(40));
+    for (const AnyRowCodec& other : AnyRowCodec::all()) {
+      if (number(other) == number(codec)) continue;
+      Manifest forged = talk.manifest();
+      forged.chunks[2].codec = number(other);
+      REQUIRE(store.put(talk.folder + "/manifest-a", serialize(forged)));
+      const auto report = verify_conversation(store, talk.folder).value();
+      REQUIRE(report.problems.size() == 1);
+      CHECK(report.problems.front().find("another coding than its plan") != std::string::npos);
+      CHECK(talk.open().manifest().chunks[2].codec == number(codec));
+    }
   }
 }
 

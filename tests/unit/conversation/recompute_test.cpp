@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
+
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/memory_store.hpp"
@@ -119,6 +121,50 @@ TEST_CASE("tokens that mean another text here are never taken over") {
   CHECK(refused.error().code == ErrorCode::identity_mismatch);
   CHECK(contains(refused.error().message, "tokenizer (saved 0, here 1)"));
   CHECK(contains(refused.error().message, "mean another text"));
+}
+
+TEST_CASE(
+    "tokens of another tokenizer are taken over where they are known to mean the same, and else it is said why not") {
+  class OtherTokenizer : public PositionedBackend {
+   public:
+    OtherTokenizer() : PositionedBackend(Positions::rotary, 2, ElementType::f16, "new") {
+      identity_ = PositionedBackend::identity();
+      identity_.tokenizer = "1";
+    }
+    [[nodiscard]] const Identity& identity() const { return identity_; }
+
+   private:
+    Identity identity_;
+  };
+  const auto meaning = [](const std::string& name) {
+    return [name](std::span<const Token> tokens) { return name + std::to_string(tokens.size()); };
+  };
+  auto old = model_named("old");
+  OtherTokenizer present;
+  MemoryStore store;
+  const auto tokens = toy_tokens(40);
+  std::vector<float> logits(old.geometry().vocabulary);
+  const auto save_as_meant = [&](bool in_background, std::function<std::string(std::span<const Token>)> texts_hash) {
+    auto talk = open_conversation(old, store, "talk", {.texts_hash = std::move(texts_hash)}).value();
+    REQUIRE(talk.advance(std::span(tokens).first(talk.saved_tokens().size() + 10), logits));
+    if (in_background) REQUIRE(talk.save_in_background());
+    REQUIRE((in_background ? talk.finish_save() : talk.save()));
+  };
+  const auto open = [&](bool recompute, std::function<std::string(std::span<const Token>)> texts_hash) {
+    return open_conversation(present, store, "talk",
+                             {.read_only = true, .recompute = recompute, .texts_hash = std::move(texts_hash)});
+  };
+  for (const bool in_background : {false, true}) {
+    save_as_meant(in_background, meaning("same"));
+    CHECK(contains(open(true, meaning("other")).error().message, "; its tokens mean another text here"));
+    CHECK(contains(open(true, {}).error().message, "cannot be told"));
+    CHECK(contains(open(false, meaning("same")).error().message, "--recompute"));
+    const auto taken = open(true, meaning("same"));
+    REQUIRE(taken);
+    CHECK(std::ranges::equal(taken->saved_tokens(), std::span(tokens).first(taken->saved_tokens().size())));
+  }
+  save_as_meant(false, {});
+  CHECK(contains(open(true, meaning("same")).error().message, "cannot be told"));
 }
 
 TEST_CASE("weights by their former name are the same weights, and are saved by their present one") {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "krul/store/faulty_store.hpp"
 #include "support/toy_talk.hpp"
 
 namespace krul {
@@ -105,6 +106,56 @@ TEST_CASE("leftovers are seen, whether or not a manifest is there, and gone afte
   CHECK(talk.is_clean());
   REQUIRE(talk.turn(60));
   CHECK(talk.is_right(60));
+}
+
+TEST_CASE("what cannot be read is named once, and is no damage") {
+  MemoryStore memory;
+  FaultyStore store(memory);
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(30));
+  Fault fault{.keys = "*/segment-*"};
+  SUBCASE("a right that lacks, a limit") {}
+  SUBCASE("a store that does not answer in time") {
+    fault.code = ErrorCode::deadline;
+  }
+  SUBCASE("a copy of the manifest") {
+    fault.keys = "*/manifest-a";
+  }
+  store.set_faults({fault});
+  const auto report = verify_conversation(store, talk.folder).value();
+  CHECK(report.conversation == "a talk");
+  CHECK(report.problems.empty());
+  CHECK(report.damaged_chunks.empty());
+  REQUIRE(report.unread.size() == 1);
+  CHECK(report.unread.front().find("a fault that was asked for") != std::string::npos);
+
+  store.set_faults({{.code = ErrorCode::io}});
+  CHECK(verify_conversation(store, talk.folder).error().code == ErrorCode::io);
+  store.set_faults({});
+  CHECK(talk.is_clean());
+}
+
+TEST_CASE("a folder that cannot be listed is told, although nothing seems to be saved in it") {
+  struct Unlisted : MemoryStore {
+    Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "cannot list"); }
+  };
+  Unlisted store;
+  CHECK(verify_conversation(store, test::ToyTalk(store).folder)->unread == std::vector<std::string>{"cannot list"});
+}
+
+TEST_CASE("what others put into a folder is no leftover, and stays") {
+  MemoryStore store;
+  ToyTalk talk(store);
+  REQUIRE(talk.turn(30));
+  for (const char* name : {"/sub", "/notes.txt", "/segment-notes"})
+    REQUIRE(store.put(talk.folder + name, test::toy_bytes(3)));
+  CHECK(talk.is_clean());
+  REQUIRE(talk.turn(40));
+  CHECK(store.list(talk.folder)->size() == talk.manifest().objects.size() + 2 + 3);
+  REQUIRE(erase_conversation(store, talk.folder));
+  CHECK(verify_conversation(store, talk.folder).error().code == ErrorCode::not_found);
+  (void)talk.open();
+  CHECK(store.list(talk.folder)->size() == 3);
 }
 
 TEST_CASE("an open that cannot sweep is an open") {

@@ -10,7 +10,7 @@ using krul::Status;
 
 TEST_CASE("every code has a spelling of its own") {
   std::set<std::string_view> names;
-  constexpr auto count = static_cast<std::size_t>(ErrorCode::backend) + 1;
+  constexpr auto count = static_cast<std::size_t>(ErrorCode::medium) + 1;
   for (std::size_t code = 0; code < count; ++code) names.insert(name(static_cast<ErrorCode>(code)));
   CHECK(names.size() == count);
   CHECK_FALSE(names.contains(""));

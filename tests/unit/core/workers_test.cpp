@@ -1,9 +1,16 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
 #include <krul/core/workers.hpp>
 #include <numeric>
 #include <stdexcept>
+#include <system_error>
 #include <vector>
 
 using krul::Workers;
@@ -96,6 +103,33 @@ TEST_CASE("a single thread runs tasks in order, on the caller") {
   });
   CHECK(order == std::vector<std::size_t>{0, 1, 2, 3});
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("a team that the system has no threads for is refused, those that began end, and a smaller team works") {
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    // Every thread wants room for a stack.
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t most = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{96} << 20);
+    const rlimit limit{most, most};
+    if (pages == 0 || ::setrlimit(RLIMIT_AS, &limit) != 0) ::_exit(1);
+    for (int round = 0; round < 3; ++round) try {
+        Workers many(4000);
+        ::_exit(2);
+      } catch (const std::system_error&) {
+      }
+    Workers few(2);
+    ::_exit(visits_each_once(few, 100) ? 0 : 3);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
+#endif
 
 TEST_CASE("a team of no threads is refused") {
   CHECK_THROWS_AS(Workers(0), krul::PreconditionError);

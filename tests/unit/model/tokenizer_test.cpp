@@ -282,6 +282,30 @@ TEST_CASE("the hash changes with everything that changes tokens") {
   CHECK(make(other).hash() != hash);
 }
 
+TEST_CASE("the hash of what tokens mean changes with their texts alone, and with where they are cut") {
+  Owned vocabulary = bytes_only();
+  vocabulary.merge("a", "b");
+  vocabulary.add("<|end|>", Vocabulary::control);
+  const auto first = make(vocabulary);
+  const Tokens tokens = {65, 256, 257, 66};
+  const auto hash = first.texts_hash(tokens);
+  CHECK(hash.size() == 32);
+
+  Owned other = vocabulary;
+  other.pre_tokenizer = "qwen2";
+  other.add("<|unused|>", Vocabulary::control);
+  REQUIRE(make(other).hash() != first.hash());
+  CHECK(make(other).texts_hash(tokens) == hash);
+  other.tokens[257] = "<|End|>";
+  CHECK(make(other).texts_hash(tokens) != hash);
+  CHECK(make(other).texts_hash(Tokens{65, 66}) == first.texts_hash(Tokens{65, 66}));
+
+  REQUIRE(first.decode(Tokens{97, 98}) == first.decode(Tokens{256}));
+  CHECK(first.texts_hash(Tokens{97, 98}) != first.texts_hash(Tokens{256}));
+  CHECK(first.texts_hash(Tokens{65, 258}).empty());
+  CHECK(first.texts_hash(Tokens{-1}).empty());
+}
+
 TEST_CASE("tokens outside the vocabulary are the caller's mistake") {
   const auto tokenizer = make(bytes_only());
   CHECK(tokenizer.size() == 256);

@@ -72,7 +72,11 @@ TEST_CASE("an object that cannot be read whole stays, the others are moved, and 
     REQUIRE(saved.store.put(first, some_bytes(100, 7)));
   }
   SUBCASE("a sector cannot be read") {
+    saved.store.set_faults({{.keys = first, .code = ErrorCode::medium}});
+  }
+  SUBCASE("a read is refused: no right to, a limit") {
     saved.store.set_faults({{.keys = first}});
+    damaged = {};
   }
   SUBCASE("it cannot be reached for now") {
     saved.store.set_faults({{.keys = first, .code = ErrorCode::deadline}});

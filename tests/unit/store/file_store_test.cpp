@@ -6,12 +6,15 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -146,8 +149,8 @@ TEST_CASE("what writers left behind who died is listed, and what is being writte
   CHECK(fixture.store.dead_writes().empty());
   fs::create_directory(fixture.path / folder_b);
   std::ofstream(fixture.path / folder_b / ".new-1-2") << "left behind";
-  std::ofstream(fixture.path / folder_a / ".new-alive") << "being written";
-  const int alive = ::open((fixture.path / folder_a / ".new-alive").c_str(), O_RDONLY | O_CLOEXEC);
+  std::ofstream(fixture.path / folder_a / ".new-5-6") << "being written";
+  const int alive = ::open((fixture.path / folder_a / ".new-5-6").c_str(), O_RDONLY | O_CLOEXEC);
   REQUIRE(::flock(alive, LOCK_EX) == 0);
   CHECK(fixture.store.dead_writes() == std::vector<std::string>{folder_b + "/.new-1-2"});
   CHECK(fixture.store.dead_writes(folder_b) == std::vector<std::string>{".new-1-2"});
@@ -202,7 +205,7 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
     CHECK(fixture.store.erase(segment_key).error().code == ErrorCode::io);
     CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
     CHECK(fixture.store.list(folder_a).error().code == ErrorCode::io);
-    CHECK(fixture.store.list("").value().empty());
+    CHECK(fixture.store.list("").value() == std::vector{folder_a});  // what it holds cannot be told
     CHECK(names_in(outside) == std::vector<std::string>{"secret", "segment-1-00112233"});
   }
   SUBCASE("an object that is a link is not read, and is replaced, not written through") {
@@ -238,6 +241,88 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
   }
 }
 
+TEST_CASE("what stands in an object's place is called what it is, and nothing waits for it") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(folder_a + "/a", some_bytes(6, 1)));
+  const fs::path place = fixture.path / segment_key;
+  std::string kind;
+  SUBCASE("a pipe") {
+    REQUIRE(::mkfifo(place.c_str(), 0600) == 0);
+    kind = "a pipe";
+  }
+  SUBCASE("a socket") {
+    const int number = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    REQUIRE(place.string().size() < sizeof address.sun_path);
+    place.string().copy(address.sun_path, sizeof address.sun_path);
+    REQUIRE(::bind(number, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    ::close(number);
+    kind = "a socket";
+  }
+  SUBCASE("a directory") {
+    fs::create_directory(place);
+    kind = "a directory";
+  }
+  SUBCASE("a symbolic link") {
+    fs::create_symlink("/nowhere", place);
+    kind = "a symbolic link";
+  }
+  std::vector<std::byte> read(6);
+  for (const Error& error :
+       {fixture.store.get(segment_key, 0, read).error(), fixture.store.size(segment_key).error()}) {
+    CHECK(error.code == ErrorCode::io);
+    CHECK(error.message.find("it is " + kind) != std::string::npos);
+  }
+}
+
+TEST_CASE("a folder that this user may not look into is listed, and reading it says why not") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
+  REQUIRE(fixture.store.put(folder_b + "/a", some_bytes(10, 1)));
+  fs::permissions(fixture.directory.path(), fs::perms(0755));
+  fs::permissions(fixture.path, fs::perms(0755));
+  fs::permissions(fixture.path / folder_b, fs::perms(0755));
+  CHECK(status_of(start_child([&] {
+          if (::geteuid() == 0 && ::seteuid(65534) != 0) return 0;
+          if (::geteuid() != 65534) fs::permissions(fixture.path / folder_a, fs::perms(0));
+          auto store = FileStore::open(fixture.path, {.read_only = true}).value();
+          if (store.list("") != std::vector{folder_a, folder_b}) return 1;
+          const auto says_so = [](const auto& result) {
+            return !result && result.error().code == ErrorCode::io &&
+                   result.error().message.find("Permission denied") != std::string::npos;
+          };
+          if (!says_so(store.list(folder_a)) || !says_so(store.foreign_names(folder_a))) return 2;
+          return says_so(store.size(segment_key)) ? 0 : 3;
+        })) == 0);
+  fs::permissions(fixture.path / folder_a, fs::perms(0700));
+}
+
+TEST_CASE("names that the store does not write are never swept") {
+  Fixture fixture;
+  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
+  const std::vector<std::string> foreign = {".hidden",    ".new-",      ".new--1",   ".new-1", ".new-1-",
+                                            ".new-1-2-3", ".new-draft", "Notes.txt", "a_b"};
+  for (const std::string& name : foreign) std::ofstream(fixture.path / folder_a / name) << "mine";
+  { const auto lock = fixture.store.lock(folder_a).value(); }
+  CHECK(fixture.store.foreign_names(folder_a) == foreign);
+  CHECK(fixture.store.dead_writes().empty());
+  CHECK(names_in(fixture.path / folder_a).size() == foreign.size() + 2);
+  CHECK(fixture.store.foreign_names(folder_b)->empty());
+  CHECK_THROWS_AS((void)fixture.store.foreign_names("no folder"), PreconditionError);
+}
+
+TEST_CASE("a holder whose lock file was removed takes no other holder's along") {
+  Fixture fixture;
+  {
+    auto first = std::make_optional(fixture.store.lock(folder_a).value());
+    fs::remove(fixture.path / folder_a / ".lock");
+    const auto second = fixture.store.lock(folder_a).value();
+    first.reset();
+    CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::busy);
+  }
+  CHECK(names_in(fixture.path).empty());
+}
+
 TEST_CASE("a folder without objects goes with its lock; what dead writers left behind goes when one is taken") {
   Fixture fixture;
   { const auto lock = fixture.store.lock(folder_a).value(); }
@@ -245,13 +330,13 @@ TEST_CASE("a folder without objects goes with its lock; what dead writers left b
 
   REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
   std::ofstream(fixture.path / folder_a / ".new-1-2") << "left behind";
-  fs::create_symlink("/nowhere", fixture.path / folder_a / ".new-link");
-  std::ofstream(fixture.path / folder_a / ".new-alive") << "being written";
-  const int alive = ::open((fixture.path / folder_a / ".new-alive").c_str(), O_RDONLY | O_CLOEXEC);
+  fs::create_symlink("/nowhere", fixture.path / folder_a / ".new-3-4");
+  std::ofstream(fixture.path / folder_a / ".new-5-6") << "being written";
+  const int alive = ::open((fixture.path / folder_a / ".new-5-6").c_str(), O_RDONLY | O_CLOEXEC);
   REQUIRE(::flock(alive, LOCK_EX) == 0);
   {
     const auto lock = fixture.store.lock(folder_a).value();
-    CHECK(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", ".new-alive", "segment-1-00112233"});
+    CHECK(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", ".new-5-6", "segment-1-00112233"});
   }
   ::close(alive);
   CHECK(fixture.store.list(folder_a).value() == std::vector<std::string>{"segment-1-00112233"});

@@ -2,9 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "krul/store/faulty_store.hpp"
+#include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "store_test_support.hpp"
+#include "support/temporary_directory.hpp"
 
 using namespace krul;
 using test::folder_a;
@@ -136,13 +141,60 @@ TEST_CASE("garbage: what the manifest does not name goes, and nothing else") {
   REQUIRE(store.put(folder_a + "/stray", some_bytes(9, 1)));
   REQUIRE(store.put(test::folder_b + "/segment-8-deadbeef", some_bytes(9, 1)));
   REQUIRE(publish_manifest(store, folder_a, manifest));
-  CHECK(collect_garbage(store, folder_a, manifest).value() == 2);
+  CHECK(unnamed_objects(store, folder_a, manifest) == std::vector<std::string>{"segment-8-deadbeef"});
+  CHECK(collect_garbage(store, folder_a, manifest).value() == 1);
   CHECK(collect_garbage(store, folder_a, manifest).value() == 0);
-  CHECK(store.list(folder_a)->size() == manifest.objects.size() + 2);
+  CHECK(store.list(folder_a)->size() == manifest.objects.size() + 3);
   CHECK(store.list(test::folder_b)->size() == 1);
   CHECK(load_manifest(store, folder_a));
 
   REQUIRE(erase_conversation(store, folder_a));
-  CHECK(store.list(folder_a)->empty());
-  CHECK(store.list("").value() == std::vector<std::string>{test::folder_b});
+  CHECK(store.list(folder_a).value() == std::vector<std::string>{"stray"});  // somebody else's
+  CHECK(conversation_objects(store, folder_a)->empty());
+}
+
+TEST_CASE("a copy that cannot be read is not a damaged one") {
+  FaultyStore<MemoryStore> store{MemoryStore()};
+  REQUIRE(publish_manifest(store, folder_a, of_generation(7)));
+  store.set_faults({{.keys = "*/manifest-b", .code = ErrorCode::io}});
+  auto loaded = load_manifest(store, folder_a).value();
+  CHECK(loaded.unread);
+  CHECK_FALSE(loaded.damaged);
+  finish_interrupted(store, folder_a, loaded);
+  CHECK_FALSE(loaded.repaired.empty());
+  store.set_faults({{.code = ErrorCode::io}});
+  CHECK(load_manifest(store, folder_a).error().code == ErrorCode::io);
+}
+
+TEST_CASE("an erase removes all that krul wrote, whatever stands in the place of one object") {
+  const test::TemporaryDirectory directory;
+  auto store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
+  const Manifest manifest = some_manifest();
+  const auto folder = directory.path() / folder_a;
+  const auto erase = [&] {
+    const auto lock = store.lock(folder_a).value();
+    return erase_conversation(store, folder_a);
+  };
+  std::string place;
+  SUBCASE("the first copy of the manifest") {
+    place = "manifest-a";
+  }
+  SUBCASE("the second one") {
+    place = "manifest-b";
+  }
+  SUBCASE("a segment") {
+    place = manifest.objects.front();
+  }
+  for (const std::string& object : manifest.objects) REQUIRE(store.put(folder_a + "/" + object, some_bytes(9, 1)));
+  REQUIRE(publish_manifest(store, folder_a, manifest));
+  std::filesystem::remove(folder / place);
+  std::filesystem::create_directories(folder / place / "mine");
+  std::filesystem::create_directory(folder / "sub");
+  std::ofstream(folder / "notes.txt") << "mine";
+  CHECK(erase().error().message.find("directory") != std::string::npos);
+  CHECK(store.list(folder_a).value().size() == 3);
+  CHECK(conversation_objects(store, folder_a) == std::vector<std::string>{place});
+  std::filesystem::rename(folder / place, directory.path() / "elsewhere");
+  CHECK(erase());
+  CHECK(store.list(folder_a) == std::vector<std::string>{"notes.txt", "sub"});
 }

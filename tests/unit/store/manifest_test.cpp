@@ -147,7 +147,7 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   Bytes extended(bytes.begin(), bytes.end() - sizeof(Checksum));
   extended.resize(extended.size() + 12 + 5 + sizeof(Checksum));
   const std::size_t at = bytes.size() - sizeof(Checksum);
-  set_number(extended, at, 11, 4);
+  set_number(extended, at, 12, 4);
   set_number(extended, at + 4, 5, 8);
   CHECK(parse_manifest(sealed(extended)).value() == some_manifest());
   set_number(extended, at + 4, 6, 8);
@@ -215,6 +215,19 @@ TEST_CASE("a damaged section of codings is refused") {
   manifest.plans.front().coders.assign(129, "a");
   CHECK(validate(manifest).error().code == ErrorCode::corrupt);
   manifest.plans.front().coders.assign(1, std::string(70000, 'a'));
+  CHECK(validate(manifest).error().code == ErrorCode::too_large);
+}
+
+TEST_CASE("what the tokens mean is a section of version 1.2, there only when it is known") {
+  Manifest manifest = some_manifest();
+  manifest.texts = "0123456789abcdef";
+  for (const bool beside_statistics : {false, true}) {
+    if (beside_statistics) manifest.statistics = some_bytes(100, 3);
+    const Bytes bytes = serialize(manifest);
+    CHECK(bytes[10] == std::byte{2});
+    CHECK(parse_manifest(bytes).value() == manifest);
+  }
+  manifest.texts.assign(ManifestLimits{}.text + 1, 'x');
   CHECK(validate(manifest).error().code == ErrorCode::too_large);
 }
 

@@ -9,6 +9,17 @@ using test::some_bytes;
 using test::some_manifest;
 using test::some_segment;
 
+TEST_CASE("a segment's name is told from what others may call their files") {
+  CHECK(is_segment_name(segment_name(1, some_bytes(3, 1))));
+  CHECK(is_segment_name(segment_name(UINT64_MAX, {})));
+  for (const char* name : {"", "segment-", "segment-1", "segment-1-", "segment--00112233", "segment-1-0011223",
+                           "segment-1-001122334", "segment-1-0011223x", "segment-x-00112233", "segment-1-00112233-",
+                           "segment-notes", "manifest-a", "xsegment-1-00112233"}) {
+    CAPTURE(name);
+    CHECK_FALSE(is_segment_name(name));
+  }
+}
+
 TEST_CASE("a segment is layer-major and its records say where everything is") {
   SegmentWriter segment({2, 5, 2});
   std::vector<std::vector<std::byte>> chunks;
