@@ -13,8 +13,8 @@ namespace krul {
 /// Mean KL(exact || candidate) in nats, over rows of next-token logits.
 /// @param exact      [rows, vocabulary], finite
 /// @param candidate  [rows, vocabulary]
-/// @throws PreconditionError unless both hold the same whole number of rows, one at least, or if an exact row is not
-///         finite
+/// @throws PreconditionError unless both hold the same whole number of rows, one at least, or if an exact row is
+///         not finite
 /// @complexity two exponentials a logit
 [[nodiscard]] inline double mean_divergence(std::span<const float> exact, std::span<const float> candidate,
                                             std::size_t vocabulary, Workers& workers) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -77,8 +78,8 @@ class Conversation {
   /// @return        what was reused and what it took; too_large if the tokens exceed the capacity; backend, naming the
   ///                layer, if the model's numbers are not finite
   /// @post          on failure the live cache is as it was, or shorter
-  /// @throws        PreconditionError if tokens is empty, or logits hold no whole rows or more rows than there are
-  /// tokens
+  /// @throws        PreconditionError if tokens is empty, or logits hold no whole rows or more rows than there
+  ///                are tokens
   [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits);
 
   /// The same under the eyes of an observer of attention of the caller's, in the place of the strategy's: it sees every

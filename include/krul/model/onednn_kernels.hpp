@@ -58,8 +58,8 @@ class OnednnKernels {
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
   [[nodiscard]] Scratch make_scratch() const;
   /// Both also make the primitives for this depth, once. May be called from several threads.
-  /// @throws std::bad_alloc, std::runtime_error if oneDNN refuses the shape; PreconditionError if the memory is too
-  /// small
+  /// @throws std::bad_alloc, std::runtime_error if oneDNN refuses the shape; PreconditionError if the memory is
+  ///         too small
   /// @{
   [[nodiscard]] std::size_t packed_bytes(const MatrixShape& shape) const;
   [[nodiscard]] Packed make_packed(const MatrixShape& shape, std::span<std::byte> memory) const;

@@ -43,8 +43,7 @@ inline constexpr bool policy_looks_at_costs = [] {
 /// that do not grow with depth, then raised to what is not stored.
 /// @param wish  [L] tokens
 /// @post  history >= prefix[0] >= prefix[1] >= ... and prefix[l] >= layers[l].unstored; each is a multiple of the block
-/// or
-///        the whole history
+///        or the whole history
 /// @throws PreconditionError if the wish has another number of layers
 [[nodiscard]] inline std::vector<std::size_t> admissible(const RestoreSizes& sizes, std::vector<std::size_t> wish) {
   expects(wish.size() == sizes.layers.size(), "RestorePolicy: prefix() must give one number for each layer");

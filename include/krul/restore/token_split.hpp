@@ -46,8 +46,8 @@ static_assert(RestorePolicy<TwoPointers> && TokenOrderPolicy<TwoPointers>);
 
 /// The same front in every layer, computed as one prefill while the rest is read, and the prompt in a pass of its own
 /// once all is there: partial recompute without pipelining by layer.
-/// @source Krul's baseline "partial KV recompute"; second-hand. The front with the smaller of the larger busy times:
-/// ours
+/// @source Krul's baseline "partial KV recompute"; second-hand. The front with the smaller of the larger busy
+///         times: ours
 struct PlainSplit {
   [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const {
     const Predictor predictor(sizes, costs);

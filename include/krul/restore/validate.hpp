@@ -20,8 +20,7 @@ inline void expects_valid(const Costs& costs) {
 }
 
 /// @throws PreconditionError unless there is a layer, a prompt, a block length, every layer describes every block,
-/// shares
-///         with shallower layers only, and leaves out whole blocks or the whole history
+///         shares with shallower layers only, and leaves out whole blocks or the whole history
 inline void expects_valid(const RestoreSizes& sizes) {
   expects(sizes.prompt > 0, "RestoreSizes: a restore needs at least one new token");
   expects(sizes.block > 0, "RestoreSizes: a block has at least one token");

@@ -64,8 +64,7 @@ struct PaperFigure {
 /// @param scene_of  scene_of(shape, history) -> Scene
 /// @param krul      the strategy that stands for the paper's
 /// @source Krul, arXiv:2507.08045, section 8, second-hand; that the means run over LLaMA-7B, LLaMA-30B and Qwen1.5-7B
-/// is
-///         reported for the first number only
+///         is reported for the first number only
 template <class SceneOf>
 [[nodiscard]] std::vector<PaperFigure> paper_figures(SceneOf&& scene_of, std::string_view krul = "krul-paper") {
   constexpr std::array<std::string_view, 3> multi_head = {"llama-7b", "llama-30b", "qwen1.5-7b"};

@@ -14,8 +14,7 @@ namespace krul {
 /// attention to the first and the last tenth of the keys. If fewer layers than the pairs need are left, the ones with
 /// the largest such share are taken.
 /// @source Krul, arXiv:2507.08045, section 5; second-hand. The threshold, the mean over rows and heads, and what
-/// happens
-///         when too few layers qualify are ours
+///         happens when too few layers qualify are ours
 class AttentionSimilarity {
  public:
   /// @throws PreconditionError unless 0 <= threshold <= 1

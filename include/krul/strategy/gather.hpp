@@ -65,8 +65,7 @@ template <ModelBackend B>
 /// @post   the step is the one that was measured before, or is measured now where the conversation is long enough
 /// @throws PreconditionError as measured_step and measure_block_bytes; NotFiniteError if a row is not finite
 /// @complexity what is needed: measuring the step takes a save, a restore and two short passes; the bytes of a block
-/// the
-///         coding of one
+///         the coding of one
 template <ModelBackend B>
 [[nodiscard]] Evidence gather_evidence(B& model, const Needs& needs, const LiveConversation<typename B::Cache>& live) {
   Evidence evidence{

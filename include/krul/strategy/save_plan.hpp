@@ -78,8 +78,7 @@ struct SavePlan {
 }
 
 /// @throws PreconditionError unless pairs are disjoint and coded as pairs, single layers as single layers, and what is
-/// left
-///         out does not grow with depth
+///         left out does not grow with depth
 inline void expects_valid(const SavePlan& plan, std::size_t layers) {
   expects_disjoint(plan.pairs, layers);
   expects(plan.coding.layers() == 1, "SavePlan: the coding of single layers codes one layer");

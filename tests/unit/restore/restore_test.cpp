@@ -160,7 +160,7 @@ TEST_CASE("what is thrown in the thread that reads costs its rows and nothing el
     CHECK(outcome.report.repaired_rows > 0);
     REQUIRE(outcome.report.reasons.size() == 1);
     CHECK(outcome.report.reasons.front().find(out_of_memory ? "no memory" : "fell over") != std::string::npos);
-    CHECK(outcome.report.damaged_blocks.empty() == out_of_memory);
+    CHECK(outcome.report.damaged_blocks.empty());  // nobody said that what was written is lost
   }
 }
 

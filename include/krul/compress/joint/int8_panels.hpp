@@ -87,8 +87,8 @@ class Int8Rows {
 /// out = rows * panels, times each row's and each column's scale, plus each column's offset: of the leading depths that
 /// the rows have, and as many panels as `out` holds. All levels give the same bits: sums are integers.
 /// @param out  [rows.padded_rows(), 16 for each panel]
-/// @throws PreconditionError if the rows are deeper than the panels, or `out` holds no whole panels or more than there
-///         are
+/// @throws PreconditionError if the rows are deeper than the panels, or `out` holds no whole panels or more than
+///         there are
 /// @complexity O(rows * depth * columns); about 350 GOP/s a core of Zen 4 with avx512, 130 of Zen 3 with avx2
 void multiply(const Int8Rows& rows, const Int8Panels& panels, std::span<float> out,
               InstructionLevel level = instruction_level());
