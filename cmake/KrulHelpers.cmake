@@ -1,6 +1,11 @@
 # What every target of krul's own build gets; nothing of it reaches users of the installed package.
 function(krul_own_target name)
-  target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+  if(krul_IS_TOP_LEVEL)
+    target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+  else()
+    # A guest: what the host makes of warnings is for the host's own files.
+    target_compile_options(${name} PRIVATE -Wno-error)
+  endif()
   # What is coded has the same bits on every processor: whether products are fused with sums is not the compiler's choice.
   target_compile_options(${name} PRIVATE -ffp-contract=off)
   # Most of a file's time goes into the headers and templates that it shares with its neighbours.

@@ -409,11 +409,8 @@ class Dialogue {
 };
 
 void chat(const ChatOptions& options, const Tool& tool) {
-  const Needs needs = unwrap(strategy::named(strategy::catalogue(), options.strategy)).needs();
-  if (needs.hidden_states || needs.key_masses || needs.predictability)
-    throw Failure({ErrorCode::unsupported,
-                   "strategy " + options.strategy +
-                       " is for one return of a conversation that was run from its beginning; choose another"});
+  const auto strategy = unwrap(strategy::named(strategy::catalogue(), options.strategy));
+  unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
   auto store = options.store.open();

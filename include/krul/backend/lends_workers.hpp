@@ -1,6 +1,8 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
+#include <memory>
 
 #include "krul/core/workers.hpp"
 
@@ -11,6 +13,27 @@ namespace krul {
 template <class B>
 concept LendsWorkers = requires(B& model) {
   { model.workers() } -> std::same_as<Workers&>;
+};
+
+/// The team that a model lends, or one of its own for a model that lends none.
+template <class B>
+class TeamFor {
+ public:
+  /// @param threads  of a team that has to be made
+  explicit TeamFor(B& model, std::size_t threads = 1) : model_(&model) {
+    if constexpr (!LendsWorkers<B>) own_ = std::make_unique<Workers>(threads);
+  }
+  [[nodiscard]] Workers& workers() const {
+    if constexpr (LendsWorkers<B>) {
+      return model_->workers();
+    } else {
+      return *own_;
+    }
+  }
+
+ private:
+  B* model_;
+  std::unique_ptr<Workers> own_;
 };
 
 }  // namespace krul

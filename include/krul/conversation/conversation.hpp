@@ -16,11 +16,11 @@
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/conversation_options.hpp"
 #include "krul/conversation/detail/observed_turn.hpp"
+#include "krul/conversation/detail/restore_planner.hpp"
 #include "krul/conversation/manifest_check.hpp"
+#include "krul/conversation/open_conversation.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/conversation/take_over.hpp"
-#include "krul/restore/any_policy.hpp"
-#include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"
@@ -40,7 +40,7 @@ namespace krul {
 ///   append   one more token: decode
 ///   save     appends what is new to the saved state; afterwards drop() may free the cache
 ///   save_in_background, finish_save   the same beside the next turn
-template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
+template <ModelBackend B, ConversationStore S, Clock C>
 class Conversation {
  public:
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only. It then also
@@ -155,10 +155,9 @@ class Conversation {
         options_(std::move(options)),
         needs_(options_.strategy.needs()),
         codings_(with_codings_of(needs_, options_.codings)),
-        scheduler_(options_.strategy.restore_policy()),
-        clock_(std::move(clock)) {
-    if constexpr (!LendsWorkers<B>) workers_ = std::make_unique<Workers>(options_.threads);
-  }
+        planner_(options_.strategy.restore_policy()),
+        clock_(std::move(clock)),
+        team_(model, options_.threads) {}
 
   /// What the tokens mean, if it is known.
   [[nodiscard]] std::string texts() const { return options_.texts_hash ? options_.texts_hash(tokens_) : std::string(); }
@@ -186,39 +185,14 @@ class Conversation {
   [[nodiscard]] Result<RestoreReport> restore_saved(std::span<const Token> tokens, std::span<float> logits,
                                                     O& observer);
 
-  /// Whether the strategy's restore policy has what it decides from.
-  [[nodiscard]] bool plans_restores() const noexcept { return options_.costs || !scheduler_.policy().needs_costs(); }
-
-  /// How to restore token by token, if that is what the policy wants.
-  std::optional<TokenSplit> token_split(const RestoreSizes& sizes) const {
-    return plans_restores() ? scheduler_.policy().split(sizes, options_.costs.value_or(Costs{})) : std::nullopt;
-  }
-
-  RestorePlan plan_restore(const RestoreSizes& sizes) const {
-    return plans_restores() ? scheduler_.plan(sizes, options_.costs.value_or(Costs{}))
-                            : RestorationScheduler<FullLoad>{}.plan(sizes, {});
-  }
-
-  static std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
-    return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-  }
-
-  [[nodiscard]] Workers& workers() const {
-    if constexpr (LendsWorkers<B>) {
-      return model_->workers();
-    } else {
-      return *workers_;
-    }
-  }
-
   B* model_;
   S* store_;
   ConversationOptions options_;
   Needs needs_;  ///< of the strategy
   CodingSet codings_;
-  RestorationScheduler<AnyPolicy> scheduler_;
+  detail::RestorePlanner planner_;
   C clock_;
-  std::unique_ptr<Workers> workers_;                     ///< none if the model lends its own
+  TeamFor<B> team_;
   std::optional<TokenwiseSimilarityEstimator<>> watch_;  ///< if the strategy looks at attention
   std::optional<StepScale> step_;                        ///< once it was measured: a save may still be under way
   std::optional<typename S::Lock> lock_;
@@ -317,7 +291,7 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
   }
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
-  if (report->bytes > 0 && !plans_restores())
+  if (report->bytes > 0 && !planner_.plans(options_.costs))
     report->notes.push_back(
         "all that is stored was read: what restores cost here is not known; give the options costs");
   if (needs_.profile_is_missing)
@@ -373,17 +347,17 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
         .model = *model_,
         .store = *store_,
         .cache = fresh,
-        .workers = workers(),
+        .workers = team_.workers(),
         .manifest = manifest_,
         .folder = folder_,
-        .plan = plan_restore(sizes),
+        .plan = planner_.plan(sizes, options_.costs),
         .tokens = tokens.first(end),
         .logits = unwanted,
         .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, codings_),
         .codings = codings_,
         .clock = clock_,
         .observer = detail::observer_of(observer)};
-    const auto split = token_split(sizes);
+    const auto split = planner_.split(sizes, options_.costs);
     prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);
     if (!restored) return restored;
@@ -394,9 +368,8 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
     }
     if (end < tokens.size()) detail::run_observed(*model_, fresh, tokens.subspan(end), logits, observer);
   }
-  for (const std::string& coding : missing_codings(manifest_, matched, codings_))
-    report.reasons.push_back("rows were coded with " + coding + ", which is not at hand: recomputed; give krul that " +
-                             (coding.starts_with(profile_prefix) ? "profile" : "coder"));
+  for (std::string& reason : describe_missing(manifest_, matched, codings_))
+    report.reasons.push_back(std::move(reason));
   if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
   if (auto unused = describe_unused(manifest_.rows, common, tokens.size())) report.reasons.push_back(*unused);
   damaged_blocks_ = report.damaged_blocks;
@@ -432,13 +405,7 @@ Result<SaveReport> Conversation<B, S, C>::save(const SavePlan& plan, const Atten
   auto saved = save_once(plan, statistics);
   if (!saved || saved->damaged_blocks.empty()) return saved;
   // The rows of what the save found damaged are at hand. Should they not be written, a next save will try again.
-  if (const auto mended = save_once(plan, statistics)) {
-    saved->generation = mended->generation;
-    saved->new_rows += mended->new_rows;
-    saved->bytes += mended->bytes;
-    saved->seconds += mended->seconds;
-    saved->damaged_blocks = mended->damaged_blocks;
-  }
+  if (const auto mended = save_once(plan, statistics)) saved->add_mended(*mended);
   return saved;
 }
 
@@ -450,7 +417,7 @@ Result<SaveReport> Conversation<B, S, C>::save_once(const SavePlan& plan, const 
                                              .folder = folder_,
                                              .cache = cache(),
                                              .geometry = model_->geometry(),
-                                             .workers = workers(),
+                                             .workers = team_.workers(),
                                              .plan = plan,
                                              .statistics = statistics,
                                              .features = &features,
@@ -511,15 +478,12 @@ Result<SaveReport> Conversation<B, S, C>::finish_save() {
 
 template <ModelBackend B, ConversationStore S, Clock C>
 Result<SavePlan> Conversation<B, S, C>::plan() {
-  if (needs_.hidden_states || needs_.key_masses || needs_.predictability)
-    return fail(ErrorCode::unsupported, "strategy " + options_.strategy.name() +
-                                            " needs what only a run from the beginning has: save with a plan of your "
-                                            "own, or choose another strategy");
+  if (auto status = for_any_turn(needs_, options_.strategy.name()); !status) return propagate(status);
   try {
     const auto rows = std::span<const Token>(tokens_).first(cache().length());
     const LiveConversation<typename B::Cache> live{.cache = cache(),
                                                    .tokens = rows,
-                                                   .workers = workers(),
+                                                   .workers = team_.workers(),
                                                    .statistics = statistics(),
                                                    .step = step_,
                                                    .costs = options_.costs,
@@ -530,22 +494,6 @@ Result<SavePlan> Conversation<B, S, C>::plan() {
   } catch (const NotFiniteError& error) {
     return fail(ErrorCode::backend, error.what());
   }
-}
-
-/// Conversation::open with the types taken from the arguments: a Result<Conversation<B, S>>.
-template <class B, class S>
-[[nodiscard]] auto open_conversation(B& model, S& store, std::string id, ConversationOptions options = {}) {
-  // Here, where compilers say what is missing.
-  static_assert(ModelBackend<B>, "the model is no ModelBackend");
-  static_assert(ConversationStore<S>, "the store is no ConversationStore");
-  return Conversation<B, S>::open(model, store, std::move(id), std::move(options));
-}
-/// The same under a strategy, in the place of the options'.
-template <class B, class S, Strategy Chosen>
-[[nodiscard]] auto open_conversation(B& model, S& store, std::string id, Chosen strategy,
-                                     ConversationOptions options = {}) {
-  options.strategy = std::move(strategy);
-  return open_conversation(model, store, std::move(id), std::move(options));
 }
 
 }  // namespace krul

@@ -39,6 +39,15 @@ struct SaveReport {
   std::uint64_t bytes = 0;   ///< written: the new object and both copies of the manifest
   double seconds = 0;
   std::vector<std::size_t> damaged_blocks = {};  ///< that were met on the way and are not mended: save them again
+
+  /// Counts what a second save wrote of what this one found damaged.
+  void add_mended(const SaveReport& mended) {
+    generation = mended.generation;
+    new_rows += mended.new_rows;
+    bytes += mended.bytes;
+    seconds += mended.seconds;
+    damaged_blocks = mended.damaged_blocks;
+  }
 };
 
 /// Everything one save works on. The caller keeps it alive, and holds the folder's lock.

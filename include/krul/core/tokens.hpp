@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "krul/core/error.hpp"
@@ -81,5 +82,10 @@ class TokenSet {
  private:
   std::vector<TokenRange> ranges_;
 };
+
+/// How many leading tokens two texts share.
+[[nodiscard]] inline std::size_t common_prefix(std::span<const Token> a, std::span<const Token> b) {
+  return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
 
 }  // namespace krul

@@ -79,15 +79,8 @@ template <ModelBackend B>
 template <ModelBackend B, ConversationStore S>
 [[nodiscard]] Result<SavedHistory> save_history(B& model, S& store, const ExactHistory<B>& exact,
                                                 std::span<const Token> history, const HistorySave& save) {
-  std::optional<Workers> own;
-  if constexpr (!LendsWorkers<B>) own.emplace(std::size_t{1});
-  Workers& workers = [&]() -> Workers& {
-    if constexpr (LendsWorkers<B>) {
-      return model.workers();
-    } else {
-      return *own;
-    }
-  }();
+  const TeamFor<B> team(model);
+  Workers& workers = team.workers();
   const Evidence evidence = evidence_of(model, exact, history, save, workers);
   auto plan = save.strategy.plan(evidence);
   if (!plan) return propagate(plan);

@@ -88,6 +88,16 @@ namespace krul {
   return names;
 }
 
+/// A sentence for each of missing_codings.
+[[nodiscard]] inline std::vector<std::string> describe_missing(const Manifest& manifest, std::size_t history,
+                                                               const CodingSet& codings) {
+  std::vector<std::string> sentences = missing_codings(manifest, history, codings);
+  for (std::string& name : sentences)
+    name = "rows were coded with " + name + ", which is not at hand: recomputed; give krul that " +
+           (name.starts_with(profile_prefix) ? "profile" : "coder");
+  return sentences;
+}
+
 /// Blocks that are known not to be loaded before anything is read, ascending.
 struct LostBlocks {
   std::vector<std::size_t> all;   ///< recomputed in every layer

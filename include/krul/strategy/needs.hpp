@@ -1,8 +1,10 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "krul/core/error.hpp"
 #include "krul/strategy/measured_step.hpp"
 #include "krul/strategy/save_plan.hpp"
 
@@ -22,5 +24,13 @@ struct Needs {
   std::optional<StepChoice> step = {};  ///< the conversation's own step, where a profile codes it
   bool profile_is_missing = false;      ///< it would code by a profile and has none
 };
+
+/// unsupported where a strategy needs what only a run of a conversation from its beginning has: it is for one return.
+[[nodiscard]] inline Status for_any_turn(const Needs& needs, const std::string& name) {
+  if (!needs.hidden_states && !needs.key_masses && !needs.predictability) return {};
+  return fail(ErrorCode::unsupported, "strategy " + name +
+                                          " is for one return of a conversation that was run from its beginning: save "
+                                          "with a plan of your own, or choose another strategy");
+}
 
 }  // namespace krul
