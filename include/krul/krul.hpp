@@ -1,7 +1,7 @@
 #pragma once
 
 // Everything that a program usually needs. Each header can be included by itself; reference/ (slow twins), eval/
-// (quality and speed protocols) and backend/conformance.hpp are not part of this.
+// (costs, comparisons, protocols), calibrate/, simulate/ and backend/conformance.hpp are not part of this.
 
 #include "krul/backend/attention_observer.hpp"
 #include "krul/backend/forward.hpp"

@@ -146,7 +146,8 @@ void say_of_reply(const TurnResult& turn, const Tool& tool) {
   if (turn.ended == Ended::context)
     tool.say(std::string("(the context is full: the reply was cut") +
              (turn.could_shift ? "; --on-full shift goes on without the oldest turns)" : ")"));
-  if (turn.ended == Ended::interrupted) tool.say("(interrupted: what was shown is saved as it is)");
+  if (turn.ended == Ended::interrupted)
+    tool.say(turn.not_saved ? "(interrupted)" : "(interrupted: what was shown is saved as it is)");
 }
 
 /// The reply to a prompt that was run; its tokens are part of the talk afterwards.
@@ -187,6 +188,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   }
   TurnResult turn;
   turn.report = std::move(*report);
+  for (std::string& reason : turn.report.reasons) reason = told({ErrorCode::io, std::move(reason)}, chat).message;
   if (!tool.json && (turn.report.bytes > 0 || !turn.report.reasons.empty()))
     tool.say("(" + describe(turn.report) + ")");
   auto reply = reply_to(model, chat, options.reply, logits, shown, room);
@@ -233,7 +235,8 @@ std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, c
 
 /// The element type of the cache that a conversation was saved with; empty if nothing is saved.
 std::string saved_cache_type(FileStore& store, const std::string& id) {
-  const auto loaded = load_manifest(store, unwrap(conversation_folder(id)), ManifestCopies::first_valid);
+  const std::string folder = unwrap(conversation_folder(id));
+  const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   constexpr std::string_view field = " cache=";
   const std::string geometry = loaded ? loaded->manifest.identity.geometry : "";
   const auto at = geometry.rfind(field);
@@ -379,8 +382,10 @@ class Dialogue {
       if (const auto saved = chat_.talk.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
     ReplyWriter writer(model_.tokenizer, tool_);
     try {
-      const auto turn = take_turn(model_, chat_, options_, line, shown_steps(writer, interruption_), tool_);
+      auto turn = take_turn(model_, chat_, options_, line, shown_steps(writer, interruption_), tool_);
       writer.end();
+      if (turn.ended == Ended::interrupted && !turn.not_saved)
+        if (const auto saved = chat_.talk.finish_save(); !saved) turn.not_saved = told(saved.error(), chat_);
       say_of_reply(turn, tool_);
       if (turn.not_saved) say_not_saved(*turn.not_saved);
     } catch (const Failure& failure) {

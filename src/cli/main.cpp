@@ -119,10 +119,6 @@ int run(int argc, char** argv, Tool& tool) {
   } catch (const CLI::Success& asked_for) {
     tool.json = asks_for_json({argv, static_cast<std::size_t>(argc)});
     return answered(tool, program, asked_for);
-  } catch (const CLI::RuntimeError& told) {
-    // Of the verbs on what is saved.
-    return ended(tool, krul::name(krul::ErrorCode::corrupt), "not all that is saved is whole: the object says what",
-                 told.get_exit_code());
   } catch (const CLI::ParseError& error) {
     tool.json = asks_for_json({argv, static_cast<std::size_t>(argc)});
     return failed(tool, krul::name(krul::ErrorCode::invalid_argument), usage(program, error));

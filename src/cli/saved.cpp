@@ -63,7 +63,7 @@ std::string state_after(const Error& error) {
 
 void list(const SavedOptions& options, const Tool& tool) {
   auto store = open_for_reading(options);
-  bool complete = true;
+  std::optional<Error> first;
   Json conversations = Json::array();
   eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
                            {"tokens"},
@@ -71,10 +71,10 @@ void list(const SavedOptions& options, const Tool& tool) {
                            {"saves"},
                            {"last saved", "", eval::ResultTable::Align::left}});
   for (const auto& folder : unwrap(store.list(""))) {
-    const auto loaded = load_manifest(store, folder, ManifestCopies::first_valid, ManifestOfFolder{folder});
+    const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
     if (!loaded) {
       if (loaded.error().code == ErrorCode::not_found) continue;
-      complete = false;
+      if (!first) first = loaded.error();
       const std::string state = state_after(loaded.error());
       conversations.push_back({{"folder", folder}, {"state", state}, {"error", loaded.error().message}});
       table.add({"(" + state + ") " + folder, "-", "-", "-", escaped(loaded.error().message)});
@@ -93,7 +93,7 @@ void list(const SavedOptions& options, const Tool& tool) {
   } else {
     std::printf("%s", table.text().c_str());
   }
-  if (!complete) throw CLI::RuntimeError(1);
+  if (first) throw Told{*first};
 }
 
 void inspect(const SavedOptions& options, const Tool& tool) {
@@ -206,7 +206,7 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
   const auto folders = options.id.empty() ? folders_in(store) : std::vector<std::string>{folder_of(options.id)};
   Json conversations = Json::array();
   std::size_t chunks = 0;
-  bool damaged = false, unfinished = false, unreadable = false, unrepaired = false;
+  bool damaged = false, lost = false, unfinished = false, unreadable = false, unrepaired = false;
   for (const auto& folder : folders) {
     tool.progress("verifying " + folder);
     const Verified found = verify_folder(store, folder);
@@ -228,7 +228,8 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
         unread.push_back("not repaired: " + with_id(given_up.error().message, folder, id));
       }
     unreadable = unreadable || !found.unread().empty();
-    damaged = damaged || !problems.empty();
+    damaged = damaged || (found.report && !problems.empty());
+    lost = lost || (!found.report && !problems.empty());
     unfinished = unfinished || found.is_unfinished();
     chunks += report.chunks;
     conversations.push_back({{"id", id},
@@ -249,21 +250,32 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
       std::printf("  %s was left behind by a save or an erase that was cut off\n", escaped(name).c_str());
   }
   tool.progress("");
-  const bool ok = !damaged && !unfinished && !unreadable;
+  const bool ok = !damaged && !lost && !unfinished && !unreadable;
   if (tool.json) tool.print({{"ok", ok}, {"chunks", chunks}, {"conversations", conversations}});
-  if (damaged)
-    tool.say(unrepaired ? "krul: damage was found that could not be repaired now"
-             : options.repair
-                 ? "krul: damage was found; the next turn recomputes what it concerns and saves it again"
-                 : "krul: damage was found; the next restore recomputes what it reads of it, and the save after it "
-                   "writes that again; with --repair, the next turn replaces all of it");
-  if (unreadable)
-    tool.say(
-        "krul: not everything could be read, which is no damage: verify again once what stands in its way is gone");
+  // What is told last of them is the worst; JSON holds it, too.
+  std::optional<Error> worst;
+  const auto tell = [&](ErrorCode code, const std::string& what) {
+    tool.say("krul: " + what);
+    worst = {code, what};
+  };
   if (unfinished)
-    tool.say(
-        "krul: a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
-  if (!ok) throw CLI::RuntimeError(1);
+    tell(ErrorCode::truncated,
+         "a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
+  if (unreadable)
+    tell(ErrorCode::io,
+         "not everything could be read, which is no damage: verify again once what stands in its way is "
+         "gone");
+  if (damaged)
+    tell(ErrorCode::corrupt,
+         unrepaired       ? "damage was found that could not be repaired now"
+         : options.repair ? "damage was found; the next turn recomputes what it concerns and saves it again"
+                          : "damage was found; the next restore recomputes what it reads of it, and the save after it "
+                            "writes that again; with --repair, the next turn replaces all of it");
+  if (lost)
+    tell(ErrorCode::corrupt,
+         "of a conversation no copy of the manifest is what was written, and without its tokens nothing can be "
+         "recomputed: restore its folder from a backup, or erase it");
+  if (worst) throw Told{*worst};
 }
 
 /// What somebody else has put into a folder; empty if it cannot be told.

@@ -21,7 +21,8 @@ struct ShowOptions {
 
 void show(const ShowOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false, .read_only = true});
-  const auto loaded = load_manifest(store, unwrap(conversation_folder(options.id)), ManifestCopies::first_valid);
+  const std::string folder = unwrap(conversation_folder(options.id));
+  const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   if (!loaded && loaded.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
   const Manifest& manifest = unwrap_of(options.id, loaded).manifest;
   // The weights are of no use here.

@@ -4,6 +4,22 @@
 #include <array>
 
 namespace krul::cli {
+namespace {
+
+/// Whether a mark has no control token: people may write it, too.
+bool is_of_letters(const Tokenizer& tokenizer, const std::string& mark) {
+  return tokenizer.encode(mark, Tokenizer::Special::parse) == tokenizer.encode(mark, Tokenizer::Special::as_text);
+}
+
+/// The tokens by which a mark is found.
+std::vector<Token> mark_tokens(const Tokenizer& tokenizer, const std::string& mark) {
+  auto tokens = tokenizer.encode(mark, Tokenizer::Special::parse);
+  // Its end may have been joined with how the content begins.
+  if (tokens.size() > 1) tokens.pop_back();
+  return tokens;
+}
+
+}  // namespace
 
 std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
   struct Mark {
@@ -12,16 +28,11 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
   };
   std::vector<Mark> marks;
   const auto add_mark = [&](std::string_view role, const std::string& text) {
-    marks.push_back({role, tokenizer.encode(text, Tokenizer::Special::parse)});
-    // Its end may have been joined with how the content begins.
-    if (marks.back().tokens.size() > 1) marks.back().tokens.pop_back();
+    marks.push_back({role, mark_tokens(tokenizer, text)});
   };
   const std::string& reply = chat.assistant.before.empty() ? chat.user.after : chat.assistant.before;
-  const auto is_of_letters = [&](const std::string& text) {
-    return tokenizer.encode(text, Tokenizer::Special::parse) == tokenizer.encode(text, Tokenizer::Special::as_text);
-  };
-  if (is_of_letters(chat.user.before) || is_of_letters(reply)) return {};
-  if (!is_of_letters(chat.system.before)) add_mark("system", chat.system.before);
+  if (is_of_letters(tokenizer, chat.user.before) || is_of_letters(tokenizer, reply)) return {};
+  if (!is_of_letters(tokenizer, chat.system.before)) add_mark("system", chat.system.before);
   add_mark("user", chat.user.before);
   add_mark("assistant", reply);
   std::vector<TalkTurn> turns;
@@ -36,6 +47,11 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
 }
 
 bool has_turns_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
+  // Marks of control tokens are those tokens; their names may be quoted.
+  if (!is_of_letters(tokenizer, chat.user.before)) {
+    const auto mark = mark_tokens(tokenizer, chat.user.before);
+    return std::search(tokens.begin(), tokens.end(), mark.begin(), mark.end()) != tokens.end();
+  }
   const std::string text = tokenizer.decode(tokens);
   const auto begin = text.find(chat.user.before);
   return begin != std::string::npos && text.find(chat.user.after, begin + chat.user.before.size()) != std::string::npos;
@@ -59,7 +75,9 @@ std::vector<ShownTurn> shown_turns(std::span<const Token> tokens, const Tokenize
     const auto end = std::ranges::find_if(all, [&](Token token) { return tokenizer.ends_turn(token); });
     const auto said = all.first(static_cast<std::size_t>(end - all.begin()));
     std::string text = tokenizer.decode(said);
-    if (!format.after.empty() && text.ends_with(format.after)) text.erase(text.size() - format.after.size());
+    // Where a token ends the turn, what looks like its end before that was said.
+    const bool ends_in_letters = end == all.end() && !format.after.empty() && text.ends_with(format.after);
+    if (ends_in_letters) text.erase(text.size() - format.after.size());
     if (text.starts_with('\n')) text.erase(0, 1);
     shown.push_back({std::string(turns[i].role), std::move(text)});
     const auto rest = all.subspan(said.size());

@@ -112,11 +112,20 @@ Status check_scale(const GgufFile& file, const std::string& prefix) {
   const std::string key = prefix + std::string(scale_key);
   const auto value = file.real_value(key);
   if (!value) return propagate(value);
-  const auto head_dim = file.real_value(prefix + "attention.key_length"),
-             hidden = file.real_value(prefix + "embedding_length"),
-             heads = file.real_value(prefix + "attention.head_count");
-  const double usual = 1 / std::sqrt(head_dim ? *head_dim : hidden && heads ? *hidden / *heads : 1.0);
-  return *value == 0 || std::abs(*value - usual) <= 0x1p-22 * usual ? Status{} : refuse(file, key);
+  if (*value == 0) return {};
+  // Sizes may be given for each layer.
+  const auto head_dims = numbers(file, prefix + "attention.key_length"),
+             hidden = numbers(file, prefix + "embedding_length"),
+             heads = numbers(file, prefix + "attention.head_count");
+  std::vector<double> sizes;
+  if (head_dims) sizes = *head_dims;
+  if (!head_dims && hidden && heads)
+    for (const double count : *heads) sizes.push_back(hidden->front() / count);
+  const auto is_usual = [&](double head_dim) {
+    const double usual = 1 / std::sqrt(head_dim);
+    return std::abs(*value - usual) <= 0x1p-22 * usual;
+  };
+  return !sizes.empty() && std::ranges::all_of(sizes, is_usual) ? Status{} : refuse(file, key);
 }
 
 /// Whether a key that is none of the sizes, nor the norm's, asks for nothing.

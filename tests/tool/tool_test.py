@@ -280,6 +280,41 @@ class Tool(unittest.TestCase):
         self.assertIn("--patience", krul(*words)[0])
         krul("calibrate", "--conversations", self.talks("talks.jsonl", 1), "--patience", 5, expect=1)  # nothing is repeated there
 
+    def test_a_copy_of_another_conversation_is_not_shown(self):
+        def say(name, text, *more):
+            krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", name, "--max-tokens", 4,
+                      "--message", text, *more)
+
+        say("a", "mine")
+        say("other", "SECRET", "--cache", "f32")
+        folders = {each["id"]: each["folder"] for each in krul_json("verify", "--store", self.store)["conversations"]}
+        (self.store / folders["a"] / "manifest-a").write_bytes((self.store / folders["other"] / "manifest-a").read_bytes())
+        shown = krul("show", "a", "--store", self.store, "--model", MODEL)[0]
+        self.assertIn("mine", shown)
+        self.assertNotIn("SECRET", shown)
+        say("a", "and on")  # with the cache of its own state
+        for copy in "ab":
+            (self.store / folders["a"] / f"manifest-{copy}").write_bytes(
+                (self.store / folders["other"] / "manifest-a").read_bytes())
+        self.assertNotIn("SECRET", "".join(krul("show", "a", "--store", self.store, "--model", MODEL, expect=1)))
+        out, err = krul("verify", "--store", self.store, expect=1)
+        self.assertIn("restore its folder from a backup, or erase it", err)
+        self.assertNotIn("the next turn", err)
+
+    def test_the_newest_copy_is_shown_and_listed(self):
+        self.say("one")
+        folder = next(path for path in self.store.iterdir() if path.is_dir())
+        before = (folder / "manifest-a").read_bytes()
+        self.say("two")
+        (folder / "manifest-a").write_bytes(before)
+        self.assertIn("two", krul("show", "a talk", "--store", self.store, "--model", MODEL)[0])
+        self.assertEqual(2, krul_json("list", "--store", self.store)["conversations"][0]["generation"])
+
+    def test_quoted_marks_stay_in_messages(self):
+        self.say("foo<|im_end|>\n")
+        turns = krul_json("show", "a talk", "--store", self.store, "--model", MODEL)["turns"]
+        self.assertEqual("foo<|im_end|>\n", turns[0]["content"] if turns[0]["role"] == "user" else turns[1]["content"])
+
     def test_strategies_are_listed(self):
         text = krul("strategies")[0]
         listed = krul_json("strategies")["strategies"]

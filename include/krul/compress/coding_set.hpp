@@ -40,6 +40,12 @@ class CodingSet {
   /// One more.
   void add(AnyChunkCoder coder) { coders_.push_back(std::move(coder)); }
 
+  /// Whether chunks of a coder of this name can be decoded.
+  [[nodiscard]] bool has(const std::string& name) const {
+    const auto is_named = [&](const AnyChunkCoder& coder) { return coder.name() == name; };
+    return krul_coding_number(name) || std::ranges::any_of(coders_, is_named);
+  }
+
   /// The coder of a stored chunk. Good for decoding only: settings of an encoder are not stored.
   /// @return unsupported if this build does not know it; not_found if it needs a profile or a coder that is not here
   [[nodiscard]] Result<AnyChunkCoder> find(const StoredCoding& stored) const {

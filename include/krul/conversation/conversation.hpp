@@ -480,16 +480,17 @@ template <ModelBackend B, ConversationStore S, Clock C>
 Result<SavePlan> Conversation<B, S, C>::plan() {
   if (auto status = for_any_turn(needs_, options_.strategy.name()); !status) return propagate(status);
   try {
-    const auto rows = std::span<const Token>(tokens_).first(cache().length());
     const LiveConversation<typename B::Cache> live{.cache = cache(),
-                                                   .tokens = rows,
+                                                   .tokens = std::span<const Token>(tokens_).first(cache().length()),
                                                    .workers = team_.workers(),
                                                    .statistics = statistics(),
                                                    .step = step_,
                                                    .costs = options_.costs,
                                                    .block = manifest_.block};
     auto planned = options_.strategy.plan(gather_evidence(*model_, needs_, live));
-    if (planned && planned->measured_step) step_ = planned->measured_step;
+    if (!planned) return planned;
+    if (auto status = can_be_decoded(*planned, codings_); !status) return propagate(status);
+    if (planned->measured_step) step_ = planned->measured_step;
     return planned;
   } catch (const NotFiniteError& error) {
     return fail(ErrorCode::backend, error.what());

@@ -42,16 +42,16 @@ class MachineMeter {
     std::vector<RestoreShape> loads;
     for (const RestoreShape& shape : shapes)
       if (shape.front == 0 && shape.prompt == how_.prompt) loads.push_back(shape);
-    auto from_memory = run(memory, loads), from_store = run(store_, loads);
+    auto both = run_both(memory, loads);
     for (const RestoreShape& shape : loads)
       static_cast<void>(erase_conversation(store_, conversation_folder(meter_.id_of(shape.history)).value()));
-    if (!from_memory) return propagate(from_memory);
-    if (!from_store) return propagate(from_store);
-    const LinkCosts of_memory = fit_link(*from_memory);
-    machine.costs.link = fit_link(*from_store);
+    if (!both) return propagate(both);
+    const auto& [from_memory, from_store] = *both;
+    const LinkCosts of_memory = fit_link(from_memory);
+    machine.costs.link = fit_link(from_store);
     // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
     machine.costs.link.core_s_per_byte =
-        1 / of_memory.bytes_per_s / static_cast<double>(threads()) + extra_core_s_per_byte(*from_store, *from_memory);
+        1 / of_memory.bytes_per_s / static_cast<double>(threads()) + extra_core_s_per_byte(from_store, from_memory);
     return {};
   }
 
@@ -113,6 +113,29 @@ class MachineMeter {
         restores[i].push_back(std::move(*restore));
       }
     return restores;
+  }
+
+  /// The same restores from memory and from the store, one after the other, so that what else slows the machine meets
+  /// both; [memory, store].
+  Result<std::pair<Restores, Restores>> run_both(MemoryStore& memory, const std::vector<RestoreShape>& shapes) {
+    std::pair<Restores, Restores> both{Restores(shapes.size()), Restores(shapes.size())};
+    const SavePlan plan = SavePlan::separate(Int8Codec{});
+    std::size_t saved = 0;
+    for (const RestoreShape& shape : shapes)
+      if (shape.history != std::exchange(saved, shape.history)) {
+        if (auto status = meter_.save(memory, shape.history, plan, threads()); !status) return propagate(status);
+        if (auto status = meter_.save(store_, shape.history, plan, threads()); !status) return propagate(status);
+      }
+    for (std::size_t round = 0; round < how_.rounds && (round == 0 || in_time()); ++round)
+      for (std::size_t i = 0; i < shapes.size(); ++i) {
+        auto near = meter_.restore(memory, shapes[i]);
+        if (!near) return propagate(near);
+        auto far = meter_.restore(store_, shapes[i]);
+        if (!far) return propagate(far);
+        both.first[i].push_back(std::move(*near));
+        both.second[i].push_back(std::move(*far));
+      }
+    return both;
   }
 
   B& model_;

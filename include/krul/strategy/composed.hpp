@@ -37,6 +37,17 @@ inline constexpr bool looks_at_attention = [] {
   }
 }();
 
+/// Whether a selection policy decides from how well layers predict each other, which it says by a member
+/// `static constexpr bool looks_at_predictability = true`.
+template <SelectionPolicy Selection>
+inline constexpr bool looks_at_predictability = [] {
+  if constexpr (requires { Selection::looks_at_predictability; }) {
+    return static_cast<bool>(Selection::looks_at_predictability);
+  } else {
+    return false;
+  }
+}();
+
 /// A strategy from parts, each of them krul's or anyone's.
 /// @tparam Selection  which layers are coded together
 /// @tparam Coding     how: LayerPairCompressor<SlerpMerge, F16Codec> and the like, or any ChunkCoder
@@ -65,33 +76,28 @@ class Composed {
             .attention = looks_at_attention<Selection>,
             .block_bytes = weighs,
             .costs = weighs,
-            .predictability = requires {Selection::looks_at_predictability;
+            .predictability = looks_at_predictability<Selection>};
   }
+  /// @throws PreconditionError as StrategySelector::select
+  [[nodiscard]] Result<SavePlan> plan(const Evidence& evidence) const {
+    return StrategySelector<Selection, LeftOut>(parts_.selection, parts_.left_out, parts_.kept_share)
+        .select(codings(), evidence);
+  }
+  [[nodiscard]] Restore restore_policy() const { return parts_.restore; }
+
+ private:
+  [[nodiscard]] SavePlan codings() const {
+    SavePlan plan;
+    plan.coding = single_layer_coding(parts_.coding);
+    if (parts_.coding.layers() == 2) plan.pair_coding = parts_.coding;
+    plan.order = parts_.order;
+    plan.strategy = name_;
+    return plan;
+  }
+
+  std::string name_;
+  Parts parts_;
 };
-}  // namespace krul
-/// @throws PreconditionError as StrategySelector::select
-[[nodiscard]] Result<SavePlan> plan(const Evidence& evidence) const {
-  return StrategySelector<Selection, LeftOut>(parts_.selection, parts_.left_out, parts_.kept_share)
-      .select(codings(), evidence);
-}
-[[nodiscard]] Restore restore_policy() const {
-  return parts_.restore;
-}
-
-private:
-[[nodiscard]] SavePlan codings() const {
-  SavePlan plan;
-  plan.coding = single_layer_coding(parts_.coding);
-  if (parts_.coding.layers() == 2) plan.pair_coding = parts_.coding;
-  plan.order = parts_.order;
-  plan.strategy = name_;
-  return plan;
-}
-
-std::string name_;
-Parts parts_;
-}
-;
 static_assert(Strategy<Composed<NoSharing, LayerPairCompressor<>>>);
 
 }  // namespace krul

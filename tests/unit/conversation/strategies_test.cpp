@@ -6,6 +6,7 @@
 #include "krul/strategy/catalogue/cake.hpp"
 #include "krul/strategy/catalogue/h2o.hpp"
 #include "krul/strategy/catalogue/krul_paper.hpp"
+#include "support/foreign_parts.hpp"
 #include "support/toy_conversation.hpp"
 #include "support/toy_profile.hpp"
 
@@ -119,6 +120,33 @@ TEST_CASE("what only a run from the beginning has is refused by name") {
   CHECK(saved.error().code == ErrorCode::unsupported);
   CHECK(saved.error().message.find("h2o") != std::string::npos);
   CHECK_FALSE(talk.save_in_background());
+}
+
+/// Plans by a coder that its needs do not name.
+struct Secretive {
+  [[nodiscard]] std::string name() const { return "secretive"; }
+  [[nodiscard]] Needs needs() const { return {}; }
+  [[nodiscard]] Result<SavePlan> plan(const Evidence&) const {
+    return SavePlan::separate(test::InvertedCodec{}, name());
+  }
+  [[nodiscard]] AsStored restore_policy() const { return {}; }
+};
+
+TEST_CASE("a plan that no restore could decode is refused before it is saved") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  std::vector<float> logits(model.geometry().vocabulary);
+  ConversationOptions options;
+  auto talk = open_conversation(model, store, "garden", Secretive{}, options).value();
+  REQUIRE(talk.advance(toy_tokens(20), logits));
+  const auto refused = talk.save();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::invalid_argument);
+  CHECK(refused.error().message.find("acme.inverted.1") != std::string::npos);
+  options.codings.add(LayerPairCompressor(Separate{}, test::InvertedCodec{}));
+  auto known = open_conversation(model, store, "hill", Secretive{}, options).value();
+  REQUIRE(known.advance(toy_tokens(20), logits));
+  CHECK(known.save());
 }
 
 TEST_CASE("a conversation that begins anew forgets what was seen of the tokens that are gone") {

@@ -114,6 +114,18 @@ TEST_CASE("costs are measured for any backend and any coding, once, and leave no
   CHECK(anew->decoding.size() == 2);
 }
 
+TEST_CASE("whenever time runs out, what was measured is enough") {
+  toy::Backend model{ElementType::f16};
+  MemoryStore store;
+  for (const double seconds : {1e-6, 1e-3, 3e-3, 1e-2, 3e-2}) {
+    CAPTURE(seconds);
+    const auto measured = eval::measure_costs<toy::Backend, MemoryStore, TickingClock>(
+        model, store, {strategy::load(Int8Codec{})}, {}, {.seconds = seconds, .longest = 64, .prompt = 4, .rounds = 4});
+    REQUIRE(measured.has_value());
+    CHECK_NOTHROW(expects_valid(measured->of(strategy::load(Int8Codec{}), 4)));
+  }
+}
+
 TEST_CASE("a file that cannot be kept costs another measurement, and no more") {
   toy::Backend model{ElementType::f16};
   MemoryStore store;

@@ -164,6 +164,17 @@ TEST_CASE("keys of an architecture that change what is computed are refused by n
   refused("attention.something_new", std::uint32_t{1});
 }
 
+TEST_CASE("a scale of scores is compared with sizes that are given for each layer") {
+  for (const float scale : {1.0F, 1 / std::sqrt(8.0F)}) {
+    const Draft draft{.more = [&](GgufWriter& file) {
+      file.set("llama.attention.key_length", std::vector<std::int32_t>{8});
+      file.set("llama.attention.scale", scale);
+    }};
+    if (scale == 1) check_refused(draft, ErrorCode::unsupported, "'llama.attention.scale'");
+    if (scale != 1) CHECK(draft.read());
+  }
+}
+
 TEST_CASE("keys that ask for nothing are no obstacle") {
   const auto loads = [](std::function<void(GgufWriter&)> more) {
     const auto read = Draft{.more = std::move(more)}.read();
