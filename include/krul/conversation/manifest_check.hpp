@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "krul/compress/coding_numbers.hpp"
 #include "krul/core/geometry.hpp"
@@ -27,11 +29,14 @@ namespace krul {
 /// corrupt unless the coding of each chunk is one that its plan names, as far as this build knows both: rows of one
 /// type would decode as those of another of the same size. Pairs and hidden states are coded as no plan says.
 [[nodiscard]] inline Status fits_plans(const Manifest& manifest) {
+  constexpr unsigned packed = sharing_of("packed"), separate = sharing_of("separate");
+  std::vector<std::optional<std::uint8_t>> numbers;  // of the plans' codecs: few, where chunks are many
+  for (const SavePlanRecord& plan : manifest.plans) numbers.push_back(krul_coding_number(plan.codec));
   for (const ChunkRecord& chunk : manifest.chunks) {
     if (!chunk.is_stored()) continue;
     const SavePlanRecord& plan = manifest.plans[chunk.plan];
-    const unsigned sharing = chunk.codec >> 4, packed = sharing_of("packed"), separate = sharing_of("separate");
-    const auto planned = krul_coding_number(plan.codec);
+    const auto& planned = numbers[chunk.plan];
+    const unsigned sharing = chunk.codec >> 4;
     // Formats before 1.2 name a packed coding by its row codec alone.
     const bool other_codec =
         (sharing == separate || sharing == packed) && planned && (*planned & 0xfU) != (chunk.codec & 0xfU);

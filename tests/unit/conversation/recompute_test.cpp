@@ -101,17 +101,6 @@ TEST_CASE("a save of recomputed tokens that fails leaves the old state, and the 
 }
 
 TEST_CASE("tokens that mean another text here are never taken over") {
-  class OtherTokenizer : public PositionedBackend {
-   public:
-    OtherTokenizer() : PositionedBackend(Positions::rotary, 2, ElementType::f16, "new") {
-      identity_ = PositionedBackend::identity();
-      identity_.tokenizer = "1";
-    }
-    [[nodiscard]] const Identity& identity() const { return identity_; }
-
-   private:
-    Identity identity_;
-  };
   auto old = model_named("old");
   MemoryStore store;
   save(old, store, toy_tokens(20));
@@ -125,17 +114,6 @@ TEST_CASE("tokens that mean another text here are never taken over") {
 
 TEST_CASE(
     "tokens of another tokenizer are taken over where they are known to mean the same, and else it is said why not") {
-  class OtherTokenizer : public PositionedBackend {
-   public:
-    OtherTokenizer() : PositionedBackend(Positions::rotary, 2, ElementType::f16, "new") {
-      identity_ = PositionedBackend::identity();
-      identity_.tokenizer = "1";
-    }
-    [[nodiscard]] const Identity& identity() const { return identity_; }
-
-   private:
-    Identity identity_;
-  };
   const auto meaning = [](const std::string& name) {
     return [name](std::span<const Token> tokens) { return name + std::to_string(tokens.size()); };
   };
