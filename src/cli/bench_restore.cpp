@@ -12,6 +12,7 @@
 #include "krul/eval/save_history.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/store/stored_bytes.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
@@ -108,15 +109,6 @@ std::size_t baseline_of(const RestoreBenchOptions& options, const std::vector<An
                  "--against " + options.against + " is not among the strategies: " + options.strategies});
 }
 
-/// All that was saved under an id, in bytes.
-template <ConversationStore S>
-std::uint64_t stored_bytes(S& store, const std::string& id) {
-  const auto folder = unwrap(conversation_folder(id));
-  std::uint64_t bytes = 0;
-  for (const auto& object : unwrap(store.list(folder))) bytes += unwrap(store.size(folder + "/" + object));
-  return bytes;
-}
-
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
   std::optional<LinkName> saved_for;
@@ -174,10 +166,10 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                                    costs.costs(saved_for.value_or(link), strategy, model.backend.geometry())};
       if (link.kind == LinkName::Kind::disk) {
         returning.tokens = unwrap(save_history(model.backend, disk, exact, history, save)).tokens;
-        stored.push_back(stored_bytes(disk, returning.id));
+        stored.push_back(unwrap(stored_bytes(disk, unwrap(conversation_folder(returning.id)))));
       } else {
         returning.tokens = unwrap(save_history(model.backend, memory, exact, history, save)).tokens;
-        stored.push_back(stored_bytes(memory, returning.id));
+        stored.push_back(unwrap(stored_bytes(memory, unwrap(conversation_folder(returning.id)))));
       }
       returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(options.tokens),
                               tokens.end());

@@ -16,6 +16,7 @@
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/save_history.hpp"
 #include "krul/model/sampling.hpp"
+#include "krul/store/stored_bytes.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
@@ -126,14 +127,6 @@ DemoCase compute_and_save(const Saving& saving, const ConversationText& text, co
   }
   write_file(item.logits_file, {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(float)});
   return item;
-}
-
-/// The bytes that are kept for a conversation: all its objects.
-std::uint64_t stored_bytes(FileStore& store, const std::string& id) {
-  const auto folder = unwrap(conversation_folder(id));
-  std::uint64_t bytes = 0;
-  for (const auto& object : unwrap(store.list(folder))) bytes += unwrap(store.size(folder + "/" + object));
-  return bytes;
 }
 
 /// What the greedy continuation without any saving was chosen from: [reference, vocabulary].
@@ -248,7 +241,7 @@ void measure(const Restoring& restoring, RestoredCase& restored_case, const Link
                             {"ttft_ms", middle->first_token_s * 1e3},
                             {"restore_ms", restore.first_token_s * 1e3},
                             {"bytes", restore.bytes},
-                            {"stored_bytes", stored_bytes(restoring.store, id)},
+                            {"stored_bytes", unwrap(stored_bytes(restoring.store, unwrap(conversation_folder(id))))},
                             {"recomputed_tokens", restore.recomputed_tokens()},
                             {"predicted_ms", restore.predicted.total_s() * 1e3},
                             {"bound_ms", restore.bound_s() * 1e3},

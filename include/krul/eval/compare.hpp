@@ -15,6 +15,7 @@
 #include "krul/eval/save_history.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/manifest_store.hpp"
+#include "krul/store/stored_bytes.hpp"
 #include "krul/strategy/coding_costs.hpp"
 
 namespace krul::eval {
@@ -67,20 +68,6 @@ struct ComparedStrategy {
 }
 
 namespace detail {
-
-/// All that a store keeps of a conversation, in bytes.
-template <ConversationStore S>
-[[nodiscard]] Result<std::uint64_t> stored_bytes(S& store, const std::string& folder) {
-  const auto objects = store.list(folder);
-  if (!objects) return propagate(objects);
-  std::uint64_t bytes = 0;
-  for (const std::string& object : *objects) {
-    const auto size = store.size(folder + "/" + object);
-    if (!size) return propagate(size);
-    bytes += *size;
-  }
-  return bytes;
-}
 
 /// Next-token logits of all `fresh` tokens behind a cache, [fresh, vocabulary].
 template <ModelBackend B>

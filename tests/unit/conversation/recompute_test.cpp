@@ -21,6 +21,19 @@ PositionedBackend model_named(std::string weights, std::size_t kv_heads = 2) {
   return {Positions::rotary, kv_heads, ElementType::f16, std::move(weights)};
 }
 
+/// The new weights, with another tokenizer.
+class OtherTokenizer : public PositionedBackend {
+ public:
+  OtherTokenizer() : PositionedBackend(Positions::rotary, 2, ElementType::f16, "new") {
+    identity_ = PositionedBackend::identity();
+    identity_.tokenizer = "1";
+  }
+  [[nodiscard]] const Identity& identity() const { return identity_; }
+
+ private:
+  Identity identity_;
+};
+
 void save(PositionedBackend& model, MemoryStore& store, std::span<const Token> tokens) {
   std::vector<float> logits(model.geometry().vocabulary);
   auto talk = open_conversation(model, store, "talk").value();
