@@ -1,5 +1,6 @@
 // make_tiny_model FILE [NAME=VALUE ...]: writes a model with random weights, for programs that need any model.
-// Names are chat_template, pre_tokenizer, biases, add_bos (0 or 1), rows_to_spare, and split (into so many files).
+// Names are chat_template, pre_tokenizer, biases, add_bos (0 or 1), ends (0 or 1), context, rows_to_spare, and split (into
+// so many files).
 
 #include <cstdio>
 #include <filesystem>
@@ -24,6 +25,10 @@ int main(int count, char** arguments) {
       options.biases = value;
     } else if (name == "add_bos") {
       options.add_bos = value == "1";
+    } else if (name == "ends") {
+      options.ends = value == "1";
+    } else if (name == "context") {
+      options.context = static_cast<std::uint32_t>(std::stoul(value));
     } else if (name == "rows_to_spare") {
       options.rows_to_spare = static_cast<std::uint32_t>(std::stoul(value));
     } else if (name == "split") {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,7 @@ struct TinyModel {
   std::optional<std::string> chat_template = {};      ///< none: ChatML's; "": the file has none
   std::optional<bool> add_bos = false, add_eos = {};  ///< none: the file does not say
   std::string pre_tokenizer = {};                     ///< empty: the one of the architecture
+  bool ends = true;  ///< false: a token that ends replies is never the most likely one
 };
 
 /// A byte-level BPE vocabulary as real files carry it.
@@ -179,6 +181,9 @@ struct TinyVocabulary {
   const auto add_matrix = [&](const std::string& name, std::uint64_t columns, std::uint64_t rows, GgufType type) {
     std::vector<float> values(columns * rows);
     for (auto& value : values) value = uniform(0, 1 / std::sqrt(static_cast<double>(columns)));
+    if (!options.ends && (name == "output.weight" || name == "token_embd.weight"))
+      for (const std::uint32_t token : {vocabulary.turn_end, vocabulary.end_of_text})
+        std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(token * columns), columns, 0.0F);
     file.add_tensor(name, {columns, rows}, type, std::span<const float>(values));
   };
   const auto add_vector = [&](const std::string& name, std::uint64_t size, double center) {

@@ -460,7 +460,7 @@ class Tool(unittest.TestCase):
         self.assertIn("krul: standard output cannot be written", done.stderr, words)
 
     def test_a_reply_nobody_reads_any_more_is_saved_as_far_as_it_came(self):
-        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.with_context(1 << 16))
+        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.endless())
         chat.stdout.read(10)
         chat.stdout.close()
         self.assertEqual(chat.wait(timeout=300), 1)
@@ -475,6 +475,10 @@ class Tool(unittest.TestCase):
         file, at = self.store.with_suffix(f".{context}.gguf"), data.index(key) + len(key)
         file.write_bytes(data[:at] + struct.pack("<I", context) + data[at + 4:])
         return file
+
+    def endless(self):
+        """A model whose replies go on until they are stopped, or are long if a model was asked for."""
+        return MODEL if os.environ.get("KRUL_TOOL_MODEL") else self.tiny("ends=0", f"context={1 << 16}")
 
     def chat(self, *words, model=MODEL, small=False):
         """A chat that goes on while the test looks; it can write files of 100 bytes only if small is set."""
@@ -597,7 +601,7 @@ class Tool(unittest.TestCase):
         self.assertTrue(self.shown().startswith("Three."))
 
     def test_an_interrupted_reply_is_a_turn_that_was_cut(self):
-        model = self.with_context(1 << 16)
+        model = self.endless()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             chat = self.chat("--max-tokens", 100000, "--message", f"By {number}.", model=model)
             begin = chat.stdout.read(3)
@@ -615,7 +619,7 @@ class Tool(unittest.TestCase):
 
     def test_an_interrupted_reply_in_json(self):
         words = ["--max-tokens", 100000, "--message", "x", "--json", "--costs", "none"]
-        model, wait_s, code = self.with_context(1 << 16), 0.1, -signal.SIGINT
+        model, wait_s, code = self.endless(), 0.1, -signal.SIGINT
         while code == -signal.SIGINT:  # the model was still being loaded
             chat = self.chat(*words, model=model)
             time.sleep(wait_s)
@@ -626,7 +630,7 @@ class Tool(unittest.TestCase):
         self.assertEqual(told["error"]["code"], "cancelled")
 
     def test_a_second_interrupt_ends_at_once(self):
-        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.with_context(1 << 16))
+        chat = self.chat("--max-tokens", 100000, "--message", "x", model=self.endless())
         chat.stdout.read(3)
         for _ in range(20):  # the first ones may come while it still looks
             chat.send_signal(signal.SIGINT)
@@ -636,7 +640,7 @@ class Tool(unittest.TestCase):
 
     def test_an_interrupted_terminal_chat_goes_on(self):
         terminal, end = pty.openpty()
-        chat = subprocess.Popen([KRUL, *map(str, ["chat", "--model", self.with_context(1 << 16), "--store", self.store, "--conversation", "t", "--max-tokens", "100000", "--costs", "none",
+        chat = subprocess.Popen([KRUL, *map(str, ["chat", "--model", self.endless(), "--store", self.store, "--conversation", "t", "--max-tokens", "100000", "--costs", "none",
                                  "--strategy", "load-f16"])], stdin=end, stdout=end, stderr=end, env=ENVIRONMENT, start_new_session=True,
                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         os.close(end)
