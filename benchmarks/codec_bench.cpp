@@ -6,7 +6,16 @@
 #include <random>
 #include <vector>
 
+#include "krul/compress/any_codec.hpp"
 #include "krul/compress/coding_set.hpp"
+#include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
+#include "krul/core/half.hpp"
 #include "krul/reference/row_codec.hpp"
 
 namespace {

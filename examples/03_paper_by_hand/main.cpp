@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <krul/compress/float_codec.hpp>
+#include <krul/compress/layer_pair_compressor.hpp>
 #include <krul/compress/slerp_merge.hpp>
 #include <krul/conversation/save.hpp>
 #include <krul/restore/as_stored.hpp>

@@ -2,6 +2,9 @@
 // yours: which layers share, how they are coded, what a save leaves out, what a restore recomputes.
 
 #include <iostream>
+#include <krul/compress/int8_codec.hpp>
+#include <krul/compress/layer_pair_compressor.hpp>
+#include <krul/compress/slerp_merge.hpp>
 #include <krul/eval/compare.hpp>
 #include <krul/store/memory_store.hpp>
 #include <krul/strategy/catalogue.hpp>

@@ -13,6 +13,7 @@
 #include "krul/conversation/conversation.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/core/version.hpp"
+#include "krul/cpu_conversation.hpp"
 #include "krul/model/load.hpp"
 #include "krul/model/sampling.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -21,3 +22,4 @@
 #include "krul/store/memory_store.hpp"
 #include "krul/store/throttled_store.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/krul.hpp"

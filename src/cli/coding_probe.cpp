@@ -1,6 +1,7 @@
 #include "coding_probe.hpp"
 
 #include "krul/backend/forward.hpp"
+#include "krul/compress/joint_transform.hpp"
 #include "krul/core/clock.hpp"
 
 namespace krul::cli {

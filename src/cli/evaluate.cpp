@@ -7,6 +7,7 @@
 #include "csv.hpp"
 #include "krul/compress/int4_codec.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/coded_by_profile.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
 #include "verbs.hpp"

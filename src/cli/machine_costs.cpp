@@ -6,8 +6,10 @@
 
 #include "affordable_history.hpp"
 #include "escaped.hpp"
+#include "krul/compress/int8_codec.hpp"
 #include "krul/core/checksum.hpp"
 #include "krul/eval/measure_costs.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "page_cache.hpp"

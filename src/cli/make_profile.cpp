@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "krul/compress/joint/profile.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
 #include "output_file.hpp"

@@ -1,5 +1,6 @@
 #include "profile_option.hpp"
 
+#include "krul/compress/joint/profile.hpp"
 #include "krul/compress/profile_belongs.hpp"
 
 namespace krul::cli {

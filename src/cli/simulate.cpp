@@ -7,6 +7,7 @@
 #include "escaped.hpp"
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/slerp_merge.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/simulate/paper_figures.hpp"

@@ -1,4 +1,5 @@
 #include "krul/eval/kvtc_basis.hpp"
+#include "krul/core/half.hpp"
 
 #include <Eigen/Dense>
 #include <algorithm>

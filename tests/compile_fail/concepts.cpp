@@ -3,6 +3,7 @@
 
 #include <krul/backend/archetypes.hpp>
 #include <krul/compress/chunk_coder.hpp>
+#include <krul/compress/exact_codec.hpp>
 #include <krul/compress/layer_pair_compressor.hpp>
 #include <krul/restore/full_load.hpp>
 #include <krul/similarity/similarity_metric.hpp>

@@ -7,6 +7,7 @@
 #include "damaged_bytes.hpp"
 #include "krul/compress/joint_transform.hpp"
 #include "krul/core/checksum.hpp"
+#include "krul/core/half.hpp"
 #include "memory_limit.hpp"
 #include "support/profile_samples.hpp"
 

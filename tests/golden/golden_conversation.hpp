@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "krul/compress/joint/profile.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/core/checksum.hpp"
 #include "krul/core/half.hpp"

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "krul/core/half.hpp"
 #include "krul/eval/history_coder.hpp"
 
 namespace krul::testing {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "krul/calibrate/calibrate.hpp"
+#include "krul/compress/joint/profile.hpp"
 #include "toy_conversation.hpp"
 
 namespace krul::test {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/strategy/catalogue/load.hpp"

@@ -20,6 +20,7 @@
 #include "krul/calibrate/moments.hpp"
 #include "krul/compress/coded_copy.hpp"
 #include "krul/compress/joint/block_rotation.hpp"
+#include "krul/compress/joint/profile.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/half.hpp"
 

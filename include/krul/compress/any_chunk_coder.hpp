@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "krul/compress/chunk_coder.hpp"
-#include "krul/compress/layer_pair_compressor.hpp"
 
 namespace krul {
 
@@ -18,7 +17,7 @@ namespace krul {
 class AnyChunkCoder {
  public:
   /// The cache's own bytes, layer by layer.
-  AnyChunkCoder() : AnyChunkCoder(LayerPairCompressor<>()) {}
+  AnyChunkCoder();
   template <class Coder>
   requires(!std::same_as<Coder, AnyChunkCoder> && ChunkCoder<Coder>) AnyChunkCoder(Coder coder)
       : coder_(std::make_shared<const Of<Coder>>(std::move(coder))) {}

@@ -1,11 +1,9 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
+#include <cstddef>
+#include <span>
+#include <string_view>
 
-#include "krul/compress/detail/int8_kernels.hpp"
 #include "krul/compress/row_codec.hpp"
 
 namespace krul {
@@ -25,121 +23,22 @@ class Int8Codec {
  public:
   [[nodiscard]] std::string_view name() const noexcept { return "int8"; }
   [[nodiscard]] std::size_t bytes(const Geometry& geometry, std::size_t rows) const noexcept {
-    return rows * geometry.kv_heads * (peak_bytes + geometry.head_dim);
+    return rows * geometry.kv_heads * (2 + geometry.head_dim);
   }
 
   /// @throws PreconditionError if a span's length does not fit
-  void encode(const Geometry& geometry, std::span<const std::byte> rows, std::span<std::byte> to) const {
-    expects_rows(geometry, rows.size(), to.size());
-    const ElementType type = geometry.cache_type;
-    const std::size_t head_bytes = geometry.head_dim * size_of(type);
-    std::vector<float> head(geometry.head_dim);
-    for (; !rows.empty(); rows = rows.subspan(head_bytes), to = to.subspan(peak_bytes + head.size())) {
-      to_float(type, rows.first(head_bytes), head);
-      std::uint32_t magnitude = 0;  // as bits: those of infinities and NaNs are larger than any finite one's
-      for (const float value : head) magnitude = std::max(magnitude, std::bit_cast<std::uint32_t>(value) & 0x7fffffffU);
-      const std::uint16_t stored = stored_peak(type, magnitude);
-      to[0] = static_cast<std::byte>(stored & 0xffU);
-      to[1] = static_cast<std::byte>(stored >> 8);
-      const float peak = peak_from(type, stored);
-      const auto codes = to.subspan(peak_bytes, head.size());
-      if (peak > 0) {
-        detail::int8_encode_head(head.data(), head.size(), peak, codes.data());
-      } else {
-        std::fill(codes.begin(), codes.end(), std::byte{0});  // zeros, or a NaN for a peak
-      }
-    }
-  }
+  void encode(const Geometry& geometry, std::span<const std::byte> rows, std::span<std::byte> to) const;
 
   /// @return corrupt if no encoder can have written these bytes; then `rows` holds no meaning
   /// @throws PreconditionError if a span's length does not fit
   [[nodiscard]] Status decode(const Geometry& geometry, std::span<const std::byte> from,
-                              std::span<std::byte> rows) const {
-    expects_rows(geometry, rows.size(), from.size());
-    switch (geometry.cache_type) {
-      case ElementType::f32:
-        return decode_as<ElementType::f32>(geometry.head_dim, from, rows);
-      case ElementType::f16:
-        return decode_as<ElementType::f16>(geometry.head_dim, from, rows);
-      case ElementType::bf16:
-        return decode_as<ElementType::bf16>(geometry.head_dim, from, rows);
-    }
-    return fail(ErrorCode::unsupported, "int8 rows cannot be decoded to this cache type: use f32, f16 or bf16");
-  }
+                              std::span<std::byte> rows) const;
 
   /// Half a step of peak / 127, and the rounding to the cache's type; an f32 peak is up to 2^-8 above the true one. The
   /// last term covers the float arithmetic: three roundings.
   [[nodiscard]] double relative_error(ElementType type) const noexcept {
     const double peak = type == ElementType::f32 ? 1 + 0x1p-8 : 1;
     return peak * (0.5 / 127 + unit_roundoff(type) + 3 * 0x1p-24);
-  }
-
- private:
-  static constexpr std::size_t peak_bytes = 2;
-
-  static void expects_rows(const Geometry& geometry, std::size_t row_bytes, std::size_t coded_bytes) {
-    const std::size_t row = geometry.kv_row_bytes();
-    expects(row > 0 && row_bytes % row == 0 && coded_bytes == Int8Codec{}.bytes(geometry, row_bytes / row),
-            "Int8Codec: needs whole rows and exactly their coded bytes");
-  }
-
-  static std::uint16_t stored_peak(ElementType type, std::uint32_t magnitude) noexcept {
-    const bool finite = magnitude < 0x7f800000U;
-    const auto value = std::bit_cast<float>(magnitude);
-    if (type == ElementType::f16) return finite ? f16_from_float(value) : 0x7e00U;
-    if (type == ElementType::bf16) return finite ? bf16_from_float(value) : 0x7fc0U;
-    if (!finite) return 0xffffU;
-    if (magnitude < 0x00800000U) return 0;
-    // The largest finite peak is within half a step of the largest float, so it serves that too.
-    return static_cast<std::uint16_t>(std::min((magnitude + 0x7fffU) >> 15, 0xfeffU));
-  }
-
-  static float peak_from(ElementType type, std::uint16_t stored) noexcept {
-    if (type == ElementType::f16) return float_from_f16(stored);
-    if (type == ElementType::bf16) return float_from_bf16(stored);
-    return std::bit_cast<float>(static_cast<std::uint32_t>(stored) << 15);
-  }
-
-  [[nodiscard]] static Status damaged() {
-    return fail(ErrorCode::corrupt, "int8 rows hold a peak or a code that no encoder writes: recompute them");
-  }
-
-  template <ElementType Type>
-  [[nodiscard]] static Status decode_as(std::size_t head_dim, std::span<const std::byte> from,
-                                        std::span<std::byte> rows) {
-    const std::size_t head_bytes = head_dim * size_of(Type);
-#if KRUL_HAS_AVX2
-    const bool vectors = head_dim % 8 == 0 && detail::use_avx2();
-#endif
-    for (; !rows.empty(); rows = rows.subspan(head_bytes), from = from.subspan(peak_bytes + head_dim)) {
-      bool sound = true;
-#if KRUL_HAS_AVX2
-      if (vectors) {
-        const std::size_t n = rows.size() / head_bytes;
-        const std::size_t done = detail::int8_decode_heads_avx2<Type>(from.data(), n, head_dim, rows.data(), sound);
-        if (!sound) return damaged();
-        if (done == n) return {};
-        from = from.subspan(done * (peak_bytes + head_dim));
-        rows = rows.subspan(done * head_bytes);
-      }
-#endif
-      const auto stored =
-          static_cast<std::uint16_t>(std::to_integer<unsigned>(from[0]) | std::to_integer<unsigned>(from[1]) << 8);
-      const float peak = peak_from(Type, stored);
-      const auto codes = from.subspan(peak_bytes, head_dim);
-      sound = !std::signbit(peak);
-      if (peak > 0 && std::isfinite(peak)) {
-        sound = sound && detail::int8_decode_head<Type>(codes.data(), head_dim, peak, rows.data());
-      } else {
-        const float constant = peak == 0 ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-        sound = sound && !std::isinf(peak) &&
-                std::all_of(codes.begin(), codes.end(), [](std::byte code) { return code == std::byte{0}; });
-        for (std::size_t i = 0; i < head_dim; ++i)
-          from_float(Type, {&constant, 1}, rows.subspan(i * size_of(Type), size_of(Type)));
-      }
-      if (!sound) return damaged();
-    }
-    return {};
   }
 };
 static_assert(RowCodec<Int8Codec>);

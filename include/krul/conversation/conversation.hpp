@@ -21,6 +21,7 @@
 #include "krul/conversation/open_conversation.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/conversation/take_over.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"

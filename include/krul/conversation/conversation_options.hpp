@@ -10,13 +10,13 @@
 #include "krul/core/costs.hpp"
 #include "krul/core/tokens.hpp"
 #include "krul/strategy/any_strategy.hpp"
-#include "krul/strategy/catalogue/krul.hpp"
+#include "krul/strategy/catalogue.hpp"
 
 namespace krul {
 
 /// How a conversation is kept and brought back.
 struct ConversationOptions {
-  AnyStrategy strategy = strategy::krul();  ///< for rows that are saved from now on, and for restores
+  AnyStrategy strategy = strategy::default_strategy();  ///< for rows that are saved from now on, and for restores
   CodingSet codings = {};           ///< beside the strategy's own: what saved rows may have been coded by. Rows of what
                                     ///< is in neither are recomputed
   std::size_t block = 64;           ///< tokens of a stored block; a saved conversation keeps its own

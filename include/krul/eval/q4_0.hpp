@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "krul/core/half.hpp"
 #include "krul/eval/bit_packing.hpp"
 #include "krul/eval/history_coder.hpp"
 

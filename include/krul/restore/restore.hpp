@@ -14,6 +14,7 @@
 #include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/clock.hpp"
+#include "krul/core/half.hpp"
 #include "krul/core/workers.hpp"
 #include "krul/restore/chunk_decoder.hpp"
 #include "krul/restore/link_lane.hpp"

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "krul/backend/hidden_states.hpp"
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/coding_set.hpp"
+#include "krul/compress/joint/profile.hpp"
 #include "krul/restore/read_requests.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/restore/predict.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/simulate/scene.hpp"
 #include "krul/strategy/hidden_state_split.hpp"

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/core/costs.hpp"
 #include "krul/strategy/fixed_pairs.hpp"
 #include "krul/strategy/needs.hpp"

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "krul/compress/any_chunk_coder.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/restore/as_stored.hpp"
 #include "krul/strategy/fixed_pairs.hpp"
 #include "krul/strategy/strategy.hpp"

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/coding_set.hpp"
 #include "krul/core/error.hpp"
 #include "krul/strategy/needs.hpp"

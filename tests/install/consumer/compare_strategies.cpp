@@ -2,10 +2,13 @@
 
 #include <cstdio>
 #include <krul/calibrate/calibrate.hpp>
+#include <krul/compress/joint/profile.hpp>
+#include <krul/compress/layer_pair_compressor.hpp>
+#include <krul/compress/slerp_merge.hpp>
 #include <krul/eval/compare.hpp>
 #include <krul/restore/pyramid.hpp>
 #include <krul/store/memory_store.hpp>
-#include <krul/strategy/catalogue.hpp>
+#include <krul/strategy/catalogue/all.hpp>
 
 #include "own_parts.hpp"
 #include "toy_backend.hpp"

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <krul/compress/direct_reuse.hpp>
+#include <krul/compress/layer_pair_compressor.hpp>
 #include <krul/conversation/conversation.hpp>
 #include <krul/restore/as_stored.hpp>
 #include <krul/restore/pyramid.hpp>

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include "krul/compress/joint/profile.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
+#include "krul/core/half.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "support/coded_by.hpp"
 #include "support/poisoned_backend.hpp"

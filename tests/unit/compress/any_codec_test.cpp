@@ -1,4 +1,8 @@
 #include "krul/compress/any_codec.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
 
 #include <set>
 

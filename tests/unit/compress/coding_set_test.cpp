@@ -1,4 +1,12 @@
 #include "krul/compress/coding_set.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/packed.hpp"
+#include "krul/compress/slerp_merge.hpp"
 
 #include <set>
 

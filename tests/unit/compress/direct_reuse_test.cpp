@@ -1,6 +1,8 @@
 #include "krul/compress/direct_reuse.hpp"
 
 #include "krul/compress/any_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "support/codec_checks.hpp"
 
 using namespace krul;

@@ -7,9 +7,15 @@
 #include <fstream>
 #include <iterator>
 
+#include "krul/compress/any_codec.hpp"
 #include "krul/compress/coding_set.hpp"
+#include "krul/compress/joint/profile.hpp"
+#include "krul/compress/joint_transform.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 #include "krul/core/byte_io.hpp"
 #include "krul/core/checksum.hpp"
+#include "krul/core/half.hpp"
 #include "krul/similarity/detail/mix.hpp"
 #include "support/profile_samples.hpp"
 

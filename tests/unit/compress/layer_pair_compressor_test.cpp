@@ -1,4 +1,6 @@
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
 
 #include <string>
 

@@ -1,4 +1,8 @@
 #include "krul/compress/packed.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <random>
 

@@ -1,4 +1,7 @@
 #include "krul/compress/slerp_merge.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <numbers>
 #include <set>

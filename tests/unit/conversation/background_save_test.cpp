@@ -1,4 +1,5 @@
 #include "krul/conversation/background_save.hpp"
+#include "krul/compress/exact_codec.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,6 @@
 #include "krul/conversation/conversation.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <doctest/doctest.h>
 

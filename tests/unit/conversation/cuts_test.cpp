@@ -5,6 +5,7 @@
 #include <random>
 
 #include "krul/compress/coded_copy.hpp"
+#include "krul/compress/joint/profile.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/memory_store.hpp"
 #include "support/coded_by.hpp"

@@ -1,4 +1,8 @@
 #include "krul/conversation/manifest_check.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
 
 #include <doctest/doctest.h>
 

@@ -7,6 +7,9 @@
 #include <limits>
 
 #include "krul/backend/forward_each.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/strategy/catalogue/load.hpp"

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/memory_store.hpp"

@@ -1,4 +1,7 @@
 #include "krul/conversation/save.hpp"
+#include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/packed.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/similarity/observe.hpp"

@@ -1,4 +1,5 @@
 #include "krul/eval/bit_packing.hpp"
+#include "krul/core/half.hpp"
 
 #include <doctest/doctest.h>
 

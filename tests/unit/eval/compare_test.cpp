@@ -1,9 +1,15 @@
 #include "krul/eval/compare.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <doctest/doctest.h>
 
 #include "krul/store/faulty_store.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/foreign_parts.hpp"
 #include "support/toy_profile.hpp"
 

@@ -1,10 +1,14 @@
 #include "krul/eval/machine_costs.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 
 #include <doctest/doctest.h>
 
 #include "krul/eval/kept_costs.hpp"
 #include "krul/restore/validate.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/foreign_parts.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/ticking_clock.hpp"

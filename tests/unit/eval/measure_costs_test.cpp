@@ -1,4 +1,5 @@
 #include "krul/eval/measure_costs.hpp"
+#include "krul/compress/int8_codec.hpp"
 
 #include <doctest/doctest.h>
 

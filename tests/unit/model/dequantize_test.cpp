@@ -1,4 +1,5 @@
 #include "krul/model/dequantize.hpp"
+#include "krul/core/half.hpp"
 
 #include <doctest/doctest.h>
 

@@ -5,6 +5,7 @@
 
 #include "krul/reference/plan.hpp"
 #include "krul/restore/optimal.hpp"
+#include "krul/restore/predict.hpp"
 #include "support/restore_samples.hpp"
 
 using namespace krul;

@@ -1,4 +1,5 @@
 #include "krul/restore/restoration_scheduler.hpp"
+#include "krul/restore/predict.hpp"
 
 #include <doctest/doctest.h>
 

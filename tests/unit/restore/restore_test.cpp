@@ -1,4 +1,8 @@
 #include "krul/restore/restore.hpp"
+#include "krul/compress/any_codec.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/core/half.hpp"
 
 #include <doctest/doctest.h>
 
@@ -11,6 +15,7 @@
 #include "krul/restore/stored_state.hpp"
 #include "krul/store/throttled_store.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {

@@ -7,12 +7,18 @@
 #include <cstring>
 #include <mutex>
 
+#include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/exact_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 #include "krul/conversation/save.hpp"
 #include "krul/core/half.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/toy_conversation.hpp"
 
 namespace krul {

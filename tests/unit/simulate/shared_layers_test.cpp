@@ -1,4 +1,5 @@
 #include "krul/simulate/shared_layers.hpp"
+#include "krul/restore/predict.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,10 @@
 #include "krul/strategy/catalogue.hpp"
+#include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/restore/predict.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 
 #include <doctest/doctest.h>
 

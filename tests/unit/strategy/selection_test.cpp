@@ -4,6 +4,10 @@
 #include <random>
 #include <set>
 
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/restore/uniform_split.hpp"
 #include "krul/strategy/attention_similarity.hpp"
 #include "krul/strategy/fixed_pairs.hpp"

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "krul/compress/any_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
 #include "krul/compress/joint/profile.hpp"
 #include "krul/restore/full_load.hpp"
 #include "krul/strategy/strategy.hpp"

@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
 #include "krul/strategy/catalogue/coded_by_profile.hpp"
 
 namespace krul::strategy {

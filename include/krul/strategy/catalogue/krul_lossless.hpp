@@ -1,6 +1,7 @@
 #pragma once
 
 #include "krul/compress/exact_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/packed.hpp"
 #include "krul/strategy/composed.hpp"
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/slerp_merge.hpp"
 #include "krul/restore/predict.hpp"
 #include "krul/strategy/attention_similarity.hpp"

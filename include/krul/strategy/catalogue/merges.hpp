@@ -5,6 +5,7 @@
 
 #include "krul/compress/direct_reuse.hpp"
 #include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/slerp_merge.hpp"
 #include "krul/strategy/attention_similarity.hpp"
 #include "krul/strategy/composed.hpp"

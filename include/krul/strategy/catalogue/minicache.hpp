@@ -1,6 +1,7 @@
 #pragma once
 
 #include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/slerp_merge.hpp"
 #include "krul/strategy/composed.hpp"
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "krul/compress/float_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/restore/uniform_split.hpp"
 #include "krul/strategy/catalogue/load.hpp"

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/restore/full_recompute.hpp"
 #include "krul/strategy/composed.hpp"
 

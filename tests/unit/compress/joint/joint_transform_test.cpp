@@ -1,4 +1,6 @@
 #include "krul/compress/joint_transform.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/joint/profile.hpp"
 
 #include <doctest/doctest.h>
 
@@ -6,6 +8,7 @@
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
+#include "krul/core/half.hpp"
 #include "krul/reference/joint_transform.hpp"
 #include "support/profile_samples.hpp"
 

@@ -1,4 +1,5 @@
 #include "krul/compress/joint/profile.hpp"
+#include "krul/core/half.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "krul/conversation/conversation.hpp"
+#include "krul/model/load.hpp"
+#include "krul/store/file_store.hpp"
+#include "krul/store/memory_store.hpp"
+
+// Conversations with krul's own model, which krul::model has compiled already: whoever includes this does not compile
+// them again.
+
+namespace krul {
+
+extern template class Conversation<CpuModel, MemoryStore>;
+extern template class Conversation<CpuModel, FileStore>;
+
+}  // namespace krul
