@@ -1,6 +1,6 @@
 // make_tiny_model FILE [NAME=VALUE ...]: writes a model with random weights, for programs that need any model.
-// Names are chat_template, pre_tokenizer, biases, add_bos (0 or 1), ends (0 or 1), context, rows_to_spare, and split (into
-// so many files).
+// Names are chat_template, pre_tokenizer, biases, add_bos (0 or 1), ends (0 or 1), context, rows_to_spare, and split
+// (into so many files).
 
 #include <cstdio>
 #include <filesystem>

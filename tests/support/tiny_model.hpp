@@ -34,7 +34,7 @@ struct TinyModel {
   std::optional<std::string> chat_template = {};      ///< none: ChatML's; "": the file has none
   std::optional<bool> add_bos = false, add_eos = {};  ///< none: the file does not say
   std::string pre_tokenizer = {};                     ///< empty: the one of the architecture
-  bool ends = true;  ///< false: a token that ends replies is never the most likely one
+  bool ends = true;                                   ///< false: a token that ends replies is never the most likely one
 };
 
 /// A byte-level BPE vocabulary as real files carry it.
