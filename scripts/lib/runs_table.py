@@ -7,7 +7,7 @@ import json
 import pathlib
 import sys
 
-KEYS = ("model", "kernels", "level", "cache", "threads", "processor", "revision")
+KEYS = ("model", "kernels", "cache", "threads", "processor", "revision")
 
 
 def run_of(found):
