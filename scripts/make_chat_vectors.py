@@ -213,7 +213,7 @@ TEMPLATES = [
 ]
 
 # Conversations: letters are roles.
-TALKS = [
+CONVERSATIONS = [
     [("u", "Hello")],
     [("u", "Hello"), ("a", "Hi!")],
     [("u", "Hello"), ("a", "Hi!"), ("u", "Why?\n\nAnd how?")],
@@ -262,8 +262,8 @@ def main():
     lines = []
     for name, family, bos, eos, source in TEMPLATES:
         lines.append(["template", name, family, bos, eos, source])
-        for talk in TALKS:
-            messages = [{"role": ROLES[role], "content": content} for role, content in talk]
+        for conversation in CONVERSATIONS:
+            messages = [{"role": ROLES[role], "content": content} for role, content in conversation]
             for prompt in (False, True):
                 text = render(source, messages=messages, add_generation_prompt=prompt, bos_token=bos, eos_token=eos)
                 lines.append(["talk", str(int(prompt)), text, *(part for m in messages for part in (m["role"], m["content"]))])

@@ -1,5 +1,5 @@
-// krul needs a forward pass that it can run layer by layer. toy_backend.hpp is one, written outside of krul; this
-// program proves that it keeps the contract, and lets it talk.
+// krul needs a forward pass that it can run layer by layer. toy_backend.hpp is one, written outside of krul. This
+// program checks that it keeps the contract, and generates with it.
 
 #include <algorithm>
 #include <iostream>

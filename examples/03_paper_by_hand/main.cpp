@@ -1,5 +1,5 @@
-// The paper, part by part, without krul::Conversation: watch attention while the model runs, choose which layers of
-// this conversation share their K and V and which front of each is left out, save, plan the restore, and run it.
+// The paper, part by part, without krul::Conversation: observe attention while the model runs, choose which layers of
+// this conversation share their K and V and which prefix of each is not stored, save, plan the restore, and run it.
 
 #include <iostream>
 #include <krul/compress/float_codec.hpp>
@@ -36,7 +36,7 @@ int main() {
   krul::TokenwiseSimilarityEstimator<> estimator(geometry);
   krul::observed_prefill(model, cache, batch, history, {}, estimator);
 
-  // The conversation goes idle: pairs by attention, merged; a pyramid of fronts left out that costs ask for.
+  // The conversation goes idle: pairs by attention, merged; a pyramid of prefixes, balanced by costs, is not stored.
   krul::SavePlan codings = krul::SavePlan::separate(krul::F16Codec{}, "by hand");
   codings.pair_coding = krul::LayerPairCompressor(krul::SlerpMerge{}, krul::F16Codec{});
   const krul::Evidence evidence{.geometry = geometry,
@@ -46,11 +46,11 @@ int main() {
                                 .costs = costs};
   const krul::SavePlan plan = krul::StrategySelector(krul::AttentionSimilarity{}).select(codings, evidence);
   const auto saved = krul::save_as(model, store, cache, history, {.id = "garden", .plan = plan}).value();
-  std::cout << "saved with " << plan.settings << "; left out of the four layers: ";
-  for (const std::size_t front : plan.left_out) std::cout << front << ' ';
-  std::cout << "tokens\n";
+  std::cout << "saved with " << plan.settings << "; tokens that the four layers do not store:";
+  for (const std::size_t prefix : plan.left_out) std::cout << ' ' << prefix;
+  std::cout << '\n';
 
-  // It comes back: what is stored is loaded, what is not is recomputed, layer by layer beside each other.
+  // The user returns: stored rows are loaded while the others are recomputed, layer by layer.
   const std::string folder = krul::conversation_folder("garden").value();
   const krul::Manifest manifest = krul::load_manifest(store, folder).value().manifest;
   const auto sizes = krul::restore_sizes(manifest, manifest.rows, tokens.size() - manifest.rows);

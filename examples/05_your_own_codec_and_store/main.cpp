@@ -1,5 +1,5 @@
-// A codec for rows and a store, both written outside of krul: a conversation is saved with the one in the other, comes
-// back, and is recomputed where the codec is not at hand.
+// A codec for rows and a store, both written outside of krul. A conversation is saved with the codec in the store and
+// restored; without the codec it is recomputed.
 
 #include <iostream>
 #include <krul/conversation/conversation.hpp>
@@ -90,16 +90,16 @@ int main() {
   std::vector<krul::Token> tokens;
   for (krul::Token token = 7; tokens.size() < 260; token = (token * 21 + 13) % 64) tokens.push_back(token);
   {
-    auto talk = krul::open_conversation(model, store, "garden", krul::strategy::load(Fp8Codec{})).value();
-    talk.advance(std::span(tokens).first(256), logits).value();
-    const auto saved = talk.save().value();
-    std::cout << saved.rows << " tokens saved by " << talk.manifest().plans.front().codec << '\n';
+    auto conversation = krul::open_conversation(model, store, "garden", krul::strategy::load(Fp8Codec{})).value();
+    conversation.advance(std::span(tokens).first(256), logits).value();
+    const auto saved = conversation.save().value();
+    std::cout << saved.rows << " tokens saved by " << conversation.manifest().plans.front().codec << '\n';
   }
   {
-    auto talk = krul::open_conversation(model, store, "garden", krul::strategy::load(Fp8Codec{})).value();
-    std::cout << talk.advance(tokens, logits).value().loaded_rows << " rows loaded\n";
+    auto conversation = krul::open_conversation(model, store, "garden", krul::strategy::load(Fp8Codec{})).value();
+    std::cout << conversation.advance(tokens, logits).value().loaded_rows << " rows loaded\n";
   }
-  auto talk = krul::open_conversation(model, store, "garden").value();  // krul's own codings alone
-  const auto report = talk.advance(tokens, logits).value();
+  auto conversation = krul::open_conversation(model, store, "garden").value();  // krul's own codings alone
+  const auto report = conversation.advance(tokens, logits).value();
   std::cout << report.loaded_rows << " rows loaded: " << report.reasons.front() << '\n';
 }

@@ -1,5 +1,5 @@
-// What the two lanes do while a conversation comes back: the link reads, the cores recompute. One line a layer, one
-// character for 5 ms. With a file name, the same as a Chrome trace that opens in Perfetto.
+// What the two lanes do during a restore: the link reads, the cores recompute. One line for each layer and lane, one
+// character for 5 ms. With a file name, it also writes a Chrome trace that opens in Perfetto.
 
 #include <cstdio>
 #include <fstream>
@@ -36,6 +36,6 @@ int main(int count, char** arguments) {
   const auto pyramid = krul::RestorationScheduler<krul::Pyramid>{}.plan(sizes, costs);
   draw("everything loaded", krul::predict_timeline(load, sizes, costs), 6);
   const krul::Timeline timeline = krul::predict_timeline(pyramid, sizes, costs);
-  draw("a front recomputed that shrinks with depth", timeline, 6);
+  draw("a recomputed prefix that shrinks with depth", timeline, 6);
   if (count > 1) std::ofstream(arguments[1]) << krul::chrome_trace(timeline, "pyramid");
 }

@@ -1,15 +1,17 @@
 """Bytes and quality of krul's steps beside published coders, as a Markdown table.
 
   coding_curve.py CURVE.json... [--greedy GREEDY.json...]
-  coding_curve.py --points CURVE.json...      blocks for gnuplot, one for each family
+  coding_curve.py --points CURVE.json...      the points as CSV, each with its family
 
 Joins runs of `krul evaluate`, each on other conversations. Averages are over conversations, sizes over their tokens.
 """
 
 import argparse
 import bisect
+import csv
 import json
 import math
+import sys
 
 from coding_table import quantile, rows_of
 
@@ -25,10 +27,10 @@ def family(name):
 
 def point(entry):
     """How many times smaller than f16, KL: its mean and the worst conversation."""
-    talks = entry["talks"]
-    tokens = sum(talk["history"] for talk in talks)
-    size = sum(talk["bytes_per_token"] * talk["history"] for talk in talks) / tokens
-    kl = [talk["kl"] for talk in talks]
+    conversations = entry["conversations"]
+    tokens = sum(each["history"] for each in conversations)
+    size = sum(each["bytes_per_token"] * each["history"] for each in conversations) / tokens
+    kl = [each["kl"] for each in conversations]
     return entry["f16"] / size, sum(kl) / len(kl), max(kl)
 
 
@@ -57,34 +59,34 @@ def greedy_table(names):
     for name in names:
         found = json.load(open(name))
         for row in found["strategies"]:
-            entry = strategies.setdefault(row["name"], {"talks": [], "f16": row["bytes_per_token"] * row["ratio_to_f16"]})
-            entry["talks"] += row["by_conversation"]
+            entry = strategies.setdefault(row["name"], {"conversations": [], "f16": row["bytes_per_token"] * row["ratio_to_f16"]})
+            entry["conversations"] += row["by_conversation"]
     most = found["greedy"]
     print(f"\n| strategy | conversations | smaller than f16 | same tokens of {most}, mean | quartile | median | quartile | never differs |")
     print("|---|---|---|---|---|---|---|---|")
     for name, entry in strategies.items():
-        talks = entry["talks"]
-        size = sum(talk["bytes_per_token"] * talk["history"] for talk in talks) / sum(talk["history"] for talk in talks)
-        same = [most if talk["same"] is None else talk["same"] for talk in talks]
-        never = sum(talk["same"] is None for talk in talks) / len(talks)
-        print(f"| `{name}` | {len(talks)} | {entry['f16'] / size:.1f} | {sum(same) / len(same):.1f} | {quantile(same, 0.25):.0f} | "
+        conversations = entry["conversations"]
+        size = sum(each["bytes_per_token"] * each["history"] for each in conversations) / sum(each["history"] for each in conversations)
+        same = [most if each["same"] is None else each["same"] for each in conversations]
+        never = sum(each["same"] is None for each in conversations) / len(conversations)
+        print(f"| `{name}` | {len(conversations)} | {entry['f16'] / size:.1f} | {sum(same) / len(same):.1f} | {quantile(same, 0.25):.0f} | "
               f"{quantile(same, 0.5):.0f} | {quantile(same, 0.75):.0f} | {100 * never:.0f} % |")
 
 
 def print_points(strategies):
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(("family", "strategy", "ratio_to_f16", "kl", "kl_worst"))
     families = {}
-    for name, (ratio, kl, _) in strategies.items():
-        families.setdefault(family(name), []).append((ratio, kl))
-    for name, points in families.items():
-        print(f'"{name}"')
-        for ratio, kl in sorted(points):
-            print(ratio, kl)
-        print("\n")
+    for name, figures in strategies.items():
+        families.setdefault(family(name), []).append((name, *figures))
+    for known, points in families.items():
+        for name, *figures in sorted(points, key=lambda point: point[1]):
+            out.writerow((known, name, *figures))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", action="store_true", help="for gnuplot")
+    parser.add_argument("--points", action="store_true", help="as CSV")
     parser.add_argument("--greedy", nargs="*", default=[])
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()

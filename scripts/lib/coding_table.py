@@ -12,8 +12,8 @@ def rows_of(names):
     strategies = {}
     for name in names:
         for row in json.load(open(name))["strategies"]:
-            entry = strategies.setdefault(row["name"], {"talks": [], "benefit": {}, "f16": row["bytes_per_token"] * row["ratio_to_f16"]})
-            entry["talks"] += row["by_conversation"]
+            entry = strategies.setdefault(row["name"], {"conversations": [], "benefit": {}, "f16": row["bytes_per_token"] * row["ratio_to_f16"]})
+            entry["conversations"] += row["by_conversation"]
             for source in row["sources"]:
                 entry["benefit"][source["source"]] = (source["history_benefit"], source["conversations"])
     return strategies
@@ -27,14 +27,14 @@ def quantile(values, share):
 
 
 def line(name, entry, source=None):
-    talks = [talk for talk in entry["talks"] if source in (None, talk["source"])]
-    kl = [talk["kl"] for talk in talks]
+    conversations = [each for each in entry["conversations"] if source in (None, each["source"])]
+    kl = [each["kl"] for each in conversations]
     mean = sum(kl) / len(kl)
-    tokens = sum(talk["history"] for talk in talks)
-    size = sum(talk["bytes_per_token"] * talk["history"] for talk in talks) / tokens
+    tokens = sum(each["history"] for each in conversations)
+    size = sum(each["bytes_per_token"] * each["history"] for each in conversations) / tokens
     benefits = [b for s, b in entry["benefit"].items() if source in (None, s) and b[0] is not None]
     benefit = sum(b * n for b, n in benefits) / sum(n for _, n in benefits) if benefits else None
-    return (f"| {'`' + name + '`' if source is None else source} | {len(talks)} | {entry['f16'] / size:.1f} | {mean:.4f} | "
+    return (f"| {'`' + name + '`' if source is None else source} | {len(conversations)} | {entry['f16'] / size:.1f} | {mean:.4f} | "
             f"{quantile(kl, 0.5):.4f} | {quantile(kl, 0.95):.4f} | {max(kl):.4f} | "
             f"{'' if benefit is None else f'{100 * benefit:.1f} %'} |")
 
@@ -49,7 +49,7 @@ def main():
     for name, entry in rows_of(arguments.files).items():
         print(line(name, entry))
         if arguments.sources:
-            for source in dict.fromkeys(talk["source"] for talk in entry["talks"]):
+            for source in dict.fromkeys(each["source"] for each in entry["conversations"]):
                 print(line(name, entry, source))
 
 

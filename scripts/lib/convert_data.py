@@ -82,9 +82,9 @@ def mtrag(raw):
 def casino(raw):
     """A negotiation: the first to speak is the user."""
     return longest(
-        conversation("casino", talk["dialogue_id"],
-                     [message("user" if turn["id"] == talk["chat_logs"][0]["id"] else "assistant", turn["text"]) for turn in talk["chat_logs"]])
-        for talk in read_json(raw / "casino/casino_train.json"))
+        conversation("casino", entry["dialogue_id"],
+                     [message("user" if turn["id"] == entry["chat_logs"][0]["id"] else "assistant", turn["text"]) for turn in entry["chat_logs"]])
+        for entry in read_json(raw / "casino/casino_train.json"))
 
 
 def memorybank(raw):
@@ -120,7 +120,7 @@ def record_messages(record):
 
 
 def longeval(raw):
-    """Talks about ten topics, one after the other."""
+    """Conversations about ten topics, one after the other."""
     cases = read_json_lines(raw / "longeval/10_topics.jsonl")
     return [conversation("longeval", case["test_id"], record_messages(record_of(case))) for case in cases]
 
@@ -128,9 +128,9 @@ def longeval(raw):
 def topical_chat(raw):
     """The longest everyday chats."""
     return longest(
-        conversation("topical-chat", name, [message("user" if turn["agent"] == talk["content"][0]["agent"] else "assistant", turn["message"])
-                                            for turn in talk["content"]])
-        for name, talk in read_json(raw / "topical_chat/valid_freq.json").items())
+        conversation("topical-chat", name, [message("user" if turn["agent"] == entry["content"][0]["agent"] else "assistant", turn["message"])
+                                            for turn in entry["content"]])
+        for name, entry in read_json(raw / "topical_chat/valid_freq.json").items())
 
 
 # Tasks
@@ -219,7 +219,7 @@ def record_of(case):
 
 
 def longeval_topics_tasks(raw):
-    """The first two topics of a long talk; the question is about the first one."""
+    """The first two topics of a long conversation; the question is about the first one."""
     found = []
     for case in read_json_lines(raw / "longeval/5_topics.jsonl"):
         record = record_of(case)
@@ -274,7 +274,7 @@ def xquad_tasks(raw):
 
 
 def without_repeats(conversations):
-    """One conversation of each that begin with the same message of the user: later cuts of one talk repeat it."""
+    """One conversation of each that begin with the same message of the user: later cuts of one conversation repeat it."""
     seen, kept = set(), []
     for each in conversations:
         first = next(turn["content"] for turn in each["messages"] if turn["role"] == "user")

@@ -34,9 +34,9 @@ def main() -> int:
                 unknown += 1
             elif any(row["ratio_high"] < 1 / 1.03 and krul["ttft_ms"] - row["ttft_ms"] > 2 for row in rows.values()):
                 slower.append(line)
-    print(f"\n{cells} cells; krul is slower than a baseline in {len(slower)}.")
+    print(f"\n{cells} cells; krul is slower than a baseline in {len(slower)} of the {cells - unknown} with six rounds or more.")
     if unknown:
-        print(f"{unknown} cells have fewer than six rounds, too few for an interval: they say nothing.")
+        print(f"The other {unknown} have too few rounds for an interval, and say nothing of it.")
     print(*slower, sep="\n")
     if len(errors) > 1:
         nine = statistics.quantiles(errors, n=10, method="inclusive")[8]

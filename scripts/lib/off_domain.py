@@ -1,7 +1,7 @@
-"""Texts unlike conversations, as the JSON lines that krul evaluate reads: off_domain.py [--each N] > FILE
+"""Texts unlike conversations, as the JSON lines that krul evaluate reads: off_domain.py [--each N] --results DIR > FILE
 
-Code and JSON are this repository's own files; German, French and Spanish are pages of Debian's manpages-de, -fr and -es,
-which apt-get downloads and nothing installs.
+Code is this repository's own, JSON the raw results in DIR; German, French and Spanish are pages of Debian's manpages-de,
+-fr and -es, which apt-get downloads and nothing installs.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import tempfile
 LEAST, MOST = 4000, 9000  # characters
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = ("include/krul/**/*.hpp", "src/**/*.cpp", "tests/**/*.cpp")
-RESULTS = ("docs/results/**/*.json",)
 LANGUAGES = ("de", "fr", "es")
 
 
@@ -29,11 +28,14 @@ def plain(page):
     return text.replace("\\-", "-").replace("\\(em", "-").replace("\\(aq", "'").replace('"', "")
 
 
-def of_repository(patterns, each):
-    files = sorted(name for pattern in patterns for name in glob.glob(str(ROOT / pattern), recursive=True))
-    fit = [name for name in files if pathlib.Path(name).stat().st_size >= LEAST]
-    for name in fit[:: max(1, len(fit) // each)][:each]:
-        yield pathlib.Path(name).relative_to(ROOT).as_posix(), pathlib.Path(name).read_text()[:MOST]
+def of_folder(folder, patterns, each):
+    files = sorted((path for pattern in patterns for path in folder.glob(pattern)), key=str)
+    fit = [path for path in files if path.stat().st_size >= LEAST]
+    if len(fit) < each:
+        sys.exit(f"off_domain.py: {folder} has {len(fit)} files of {', '.join(patterns)} that are long enough, and {each} are "
+                 "needed; for raw results run scripts/results fetch, or scripts/results make for another step")
+    for path in fit[:: max(1, len(fit) // each)][:each]:
+        yield path.relative_to(folder).as_posix(), path.read_text()[:MOST]
 
 
 def of_manual(language, each):
@@ -52,8 +54,10 @@ def of_manual(language, each):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--each", type=int, default=6, help="texts of each kind (6)")
-    each = parser.parse_args().each
-    sources = {"code": of_repository(CODE, each), "json": of_repository(RESULTS, each)}
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="a folder of raw results")
+    arguments = parser.parse_args()
+    each = arguments.each
+    sources = {"code": of_folder(ROOT, CODE, each), "json": of_folder(arguments.results, ("*/*.json",), each)}
     sources.update({language: of_manual(language, each) for language in LANGUAGES})
     for source, texts in sources.items():
         for name, text in texts:

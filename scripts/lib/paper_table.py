@@ -6,6 +6,7 @@ Times to the first token come from `krul bench restore`, quality from `krul eval
 
 import json
 import sys
+import textwrap
 
 
 def main():
@@ -16,10 +17,11 @@ def main():
     graded = {row["name"]: row for row in quality["strategies"]}
     names = list(dict.fromkeys(row["strategy"] for row in restore["results"]))
     run = restore["run"]
-    print(f"{run['model']}, {run['kernels']}, cache {run['cache']}, {run['threads']} threads, {run['processor']}; "
+    said = (f"{run['model']}, {run['kernels']}, cache {run['cache']}, {run['threads']} threads, {run['processor']}; "
           f"{restore['tokens']} tokens and a prompt of {restore['prompt']}. First token in ms, medians; stored bytes, KL, change of "
           f"NLL and history benefit at {regime}; quality over {quality['strategies'][0]['conversations']} conversations, "
-          f"the 128 tokens after up to {quality['history']}.\n")
+          f"the 128 tokens after up to {quality['history']}.")
+    print(textwrap.fill(said, 120) + "\n")
     print("| strategy | " + " | ".join(links) + " | stored | KL | dNLL | benefit kept | top-1 |")
     print("|---|" + "---|" * (len(links) + 5))
     for name in names:
