@@ -435,7 +435,7 @@ template <ModelBackend B, ConversationStore S, Clock C>
 Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   expects_valid(plan, model_->geometry().layers);
-  expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
+  expects(plan.from_source.empty(), "Conversation: chunks are made of the cache alone");
   if (plan.profile)
     if (auto status = belongs_to(*plan.profile, model_->identity()); !status) return status;
   const bool unasked = background_.has_value();

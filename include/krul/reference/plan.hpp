@@ -131,7 +131,7 @@ class SlowRestore {
       if (!prompt && t >= plan.prefix[layer] && !decoded_before)
         decode += static_cast<double>(stored.group_layers) *
                   (stored.joint_share * cost.joint_row_s + (1 - stored.joint_share) * cost.decode_row_s +
-                   (stored.hidden_states ? cost.project_row_s : 0));
+                   stored.projected_share * cost.project_row_s);
       const bool goes_on = last ? t + 1 == end : prompt || t < plan.prefix[layer + 1];
       if (!goes_on) continue;
       after += cost.finish_row_s;

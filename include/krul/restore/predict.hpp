@@ -69,7 +69,7 @@ class Predictor {
   [[nodiscard]] double decode_row_s(std::size_t layer) const {
     const StoredLayer& stored = sizes_.layers[layer];
     return (1 - stored.joint_share) * costs_.layer.decode_row_s + stored.joint_share * costs_.layer.joint_row_s +
-           (stored.hidden_states ? costs_.layer.project_row_s : 0);
+           stored.projected_share * costs_.layer.project_row_s;
   }
 
   /// @param prefix  [L] tokens

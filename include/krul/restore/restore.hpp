@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
-#include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/workers.hpp"
@@ -72,7 +71,7 @@ class Restoration {
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(geometry_, job.manifest, plan_, decoding_support(job.model, job.codings, job.manifest)),
+        decoder_(job.model, job.manifest, plan_, job.codings),
         broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;
@@ -182,10 +181,6 @@ class Restoration {
     return false;
   }
 
-  [[nodiscard]] bool holds_hidden_states(std::size_t layer, std::size_t block) const {
-    return job_.manifest.chunk(layer, block).codec == hidden_states_coding;
-  }
-
   /// Takes what arrives of one layer and decodes it: everything that is there at a time together.
   void load_layer(LinkLane<S, C>& link, std::size_t layer) {
     std::vector<BrokenRows> broken;
@@ -195,13 +190,8 @@ class Restoration {
       arrivals.push_back(link.next());
       const TimePoint ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
-      if (holds_hidden_states(layer, arrivals.front().request.chunks.front().block)) {
-        project_hidden_states(arrivals.front(), broken);
-      } else {
-        while (link.next_layer() == layer && link.ready() && !holds_hidden_states(layer, link.next_block()))
-          arrivals.push_back(link.next());
-        decoder_.decode(arrivals, job_.cache, job_.workers, broken);
-      }
+      while (link.next_layer() == layer && link.ready()) arrivals.push_back(link.next());
+      decoder_.decode(arrivals, job_.cache, job_.workers, broken);
       for (Arrival& arrival : arrivals) {
         if (!arrival.status) {
           report_.reasons.push_back("layer " + std::to_string(layer) + ", " + describe_blocks(arrival.request) +
@@ -237,42 +227,6 @@ class Restoration {
                                 (chunk.second == BrokenRows::Cause::damaged
                                      ? ": damaged, recomputed"
                                      : ": whole, but its bytes are no rows of this model, recomputed"));
-  }
-
-  /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.
-  void project_hidden_states(const Arrival& arrival, std::vector<BrokenRows>& broken) {
-    const ReadRequest& request = arrival.request;
-    const std::size_t row_bytes = geometry_.hidden * size_of(ElementType::f16);
-    std::vector<Position> rows;
-    std::vector<std::span<const std::byte>> states;
-    for (std::size_t i = 0, offset = 0; i < request.chunks.size(); ++i) {
-      const auto [layer, block] = request.chunks[i];
-      const std::size_t length = job_.manifest.chunk(layer, block).bytes;
-      const TokenRange tokens = decoder_.tokens_of(block);
-      if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes &&
-          are_finite(ElementType::f16, arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes))) {
-        append(rows, tokens);
-        states.push_back(arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes));
-      } else {
-        broken.push_back({layer, block,
-                          !arrival.status   ? BrokenRows::Cause::unread
-                          : arrival.good[i] ? BrokenRows::Cause::undecodable
-                                            : BrokenRows::Cause::damaged});
-      }
-      offset += length;
-    }
-    if constexpr (LendsHiddenStates<typename B::Batch>) {
-      if (rows.empty()) return;
-      auto batch = job_.model.make_batch();
-      batch.assign(rows);
-      std::span<float> hidden = batch.hidden();
-      for (const auto& state : states) {
-        const std::size_t values = state.size() / size_of(ElementType::f16);
-        to_float(ElementType::f16, state, hidden.first(values));
-        hidden = hidden.subspan(values);
-      }
-      job_.model.project(request.chunks.front().layer, batch, job_.cache, KvWrite::missing);
-    }
   }
 
   /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
@@ -336,7 +290,7 @@ class Restoration {
   const RestoreJob<B, S, C, O>& job_;
   RestorePlan plan_;
   const Geometry& geometry_;
-  ChunkDecoder decoder_;
+  ChunkDecoder<B> decoder_;
   std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   double waited_s_ = 0;

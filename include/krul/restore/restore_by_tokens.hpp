@@ -16,8 +16,7 @@ namespace krul {
 ///
 /// A block that cannot be read or is not what was written ends the reading there: the tokens before it and itself are
 /// recomputed, and what was read behind it stays.
-/// @param job  its plan gives history, prompt and block; prefixes are not looked at. Blocks with hidden states are
-///             recomputed
+/// @param job  its plan gives history, prompt and block; prefixes are not looked at
 /// @post     as restore; the report's plan says what was recomputed in the end
 /// @return   as restore
 /// @throws   as restore, and PreconditionError if the split's chunk is 0
@@ -46,7 +45,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
-  ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.codings, job.manifest));
+  ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings);
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
                       read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.readers);
   auto batch = job.model.make_batch();
@@ -59,23 +58,16 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     const std::size_t arrived = arrival.request.chunks.front().block;
     const bool is_last_of_block = !link.more() || link.next_block() != arrived;
     std::vector<BrokenRows> broken;
-    const bool is_hidden =
-        job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding;
-    if (is_hidden) {
-      broken.push_back({0, arrived});
-    } else {
-      decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
-    }
+    decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
     link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
       report.reasons.push_back("block " + std::to_string(arrived) + ": recomputed with all before it, because it " +
                                (!arrival.status ? "could not be read: " + arrival.status.error().message
-                                : is_hidden     ? "holds hidden states, which are not loaded token by token"
                                 : broken.front().cause == BrokenRows::Cause::damaged
                                     ? "is damaged"
                                     : "is whole, but its bytes are no rows of this model"));
       // What was stored of the blocks before it was not looked at, and what was computed is there to be saved.
-      if (arrival.status ? !is_hidden : means_damage(arrival.status.error().code))
+      if (arrival.status || means_damage(arrival.status.error().code))
         for (std::size_t each = 0; each <= arrived; ++each) report.damaged_blocks.push_back(each);
       report.repaired_rows += std::min((arrived + 1) * block, history) * geometry.layers;
       return false;

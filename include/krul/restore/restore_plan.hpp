@@ -24,7 +24,7 @@ struct StoredLayer {
                                                ///< well, -1 for none; empty if the layer shares nothing
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
   double joint_share = 0;      ///< of its stored rows: those that a profile coded, 0 to 1
-  bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
+  double projected_share = 0;  ///< of its stored rows: those that the layer projects once they are loaded, 0 to 1
   std::uint64_t most_bytes = largest_request;  ///< of one request
   std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: decoded together
   std::size_t group_index = 0;   ///< which of them this is

@@ -33,7 +33,8 @@ inline void expects_valid(const RestoreSizes& sizes) {
             "RestoreSizes: shared_with needs one entry for each block of the history, or none at all");
     expects(layer.group_index < layer.group_layers && layer.group_index <= l,
             "RestoreSizes: a layer is one of those that it was coded with");
-    expects(layer.joint_share >= 0 && layer.joint_share <= 1, "RestoreSizes: joint_share is a part of a layer's rows");
+    for (const double share : {layer.joint_share, layer.projected_share})
+      expects(share >= 0 && share <= 1, "RestoreSizes: joint_share and projected_share are parts of a layer's rows");
     for (const std::int32_t other : layer.shared_with)
       expects(other >= -1 && other < static_cast<std::int32_t>(l), "RestoreSizes: a layer shares with shallower ones");
     expects(layer.unstored == sizes.history || (layer.unstored < sizes.history && layer.unstored % sizes.block == 0),

@@ -154,7 +154,7 @@ TEST_CASE("the optimal policy is never later than the four, whatever is shared o
     const Costs costs = random_costs(random);
     for (std::size_t layer = 0; layer < sizes.layers.size(); ++layer) {
       StoredLayer& stored = sizes.layers[layer];
-      stored.hidden_states = random() % 8 == 0;
+      stored.projected_share = random() % 8 == 0 ? 1 : 0;
       if (random() % 4 == 0) stored.unstored = std::min(up_to(random, sizes.blocks()) * sizes.block, sizes.history);
       if (layer == 0 || random() % 2) continue;
       for (std::size_t block = 0; block < sizes.blocks(); ++block)

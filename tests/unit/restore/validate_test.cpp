@@ -56,5 +56,6 @@ TEST_CASE("sizes need a prompt, a block length, a layer, and an entry for every 
   refuses([](RestoreSizes& s) { s.layers[0].group_index = 1, s.layers[0].group_layers = 2; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = 1.5; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = std::nan(""); });
+  refuses([](RestoreSizes& s) { s.layers[3].projected_share = 1.5; });
   refuses([](RestoreSizes& s) { s.history = 2000; });
 }
