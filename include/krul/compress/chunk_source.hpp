@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "krul/core/error.hpp"
 #include "krul/core/tokens.hpp"
 
 namespace krul {
