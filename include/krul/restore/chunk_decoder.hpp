@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/coding_set.hpp"
 #include "krul/compress/hidden_states.hpp"
@@ -54,8 +55,38 @@ class ChunkDecoder {
   /// Decodes the good chunks of arrivals in parallel and writes them, each into all layers that were coded into it
   /// and load its block; appends what the others would have brought to `broken`, and what is not finite. What one
   /// arrival brought of a layer is projected together, whatever else is there: so its bits do not depend on time.
+  /// @param done  done(resource, name) after each step: the cores have decoded, what was decoded is copied to a cache
+  ///              that is elsewhere, the model has projected
   /// @post every wanted row of a good chunk is present in its layers; no other row has changed
-  void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
+  template <class Done>
+  void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken,
+              Done&& done) {
+    const std::vector<Chunk> chunks = decoded(arrivals, cache, workers);
+    done(Resource::cores, "decode");
+    write(chunks, cache, broken);
+    done(Resource::copy, "copy");
+    project(chunks, cache);
+    done(computes_on<B>, "decode");
+  }
+
+ private:
+  struct Rows {
+    std::vector<std::byte> keys, values;
+  };
+  struct Chunk {
+    const Arrival* arrival = nullptr;
+    std::size_t block = 0;
+    std::span<const std::byte> bytes;
+    std::vector<std::size_t> layers;  ///< all that were coded into it
+    bool good = false;                ///< the bytes are what was written
+    bool is_projected = false;        ///< by the model, not decoded by a coder
+    BrokenRows::Cause cause{};        ///< if it cannot be decoded
+    bool decoded = false;
+    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
+  };
+
+  /// A cache in host memory gets its rows here already.
+  [[nodiscard]] std::vector<Chunk> decoded(std::span<const Arrival> arrivals, Cache& cache, Workers& workers) const {
     std::vector<Chunk> chunks;
     for (const Arrival& arrival : arrivals) {
       std::size_t offset = 0;
@@ -78,7 +109,11 @@ class ChunkDecoder {
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
       if (chunks[i].good) chunks[i].decoded = try_to_decode(chunks[i], cache);
     });
-    project(chunks, cache);
+    return chunks;
+  }
+
+  /// Tells of all that could not be decoded.
+  void write(std::span<const Chunk> chunks, Cache& cache, std::vector<BrokenRows>& broken) const {
     for (const Chunk& chunk : chunks) {
       for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
         const std::size_t layer = chunk.layers[i];
@@ -99,21 +134,17 @@ class ChunkDecoder {
     }
   }
 
- private:
-  struct Rows {
-    std::vector<std::byte> keys, values;
-  };
-  struct Chunk {
-    const Arrival* arrival = nullptr;
-    std::size_t block = 0;
-    std::span<const std::byte> bytes;
-    std::vector<std::size_t> layers;  ///< all that were coded into it
-    bool good = false;                ///< the bytes are what was written
-    bool is_projected = false;        ///< by the model, not decoded by a coder
-    BrokenRows::Cause cause{};        ///< if it cannot be decoded
-    bool decoded = false;
-    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
-  };
+  /// An arrival and a layer at a time.
+  void project(std::span<const Chunk> chunks, Cache& cache) const {
+    for (std::size_t begin = 0, end = 0; begin < chunks.size(); begin = end) {
+      const Chunk& first = chunks[begin];
+      std::vector<ProjectedChunk> together;
+      for (; end < chunks.size() && chunks[end].arrival == first.arrival && chunks[end].layers == first.layers; ++end)
+        if (chunks[end].is_projected && chunks[end].decoded)
+          together.push_back({tokens_of(chunks[end].block), chunks[end].bytes});
+      if (!together.empty()) project_chunks(model_, cache, first.layers.front(), std::span(std::as_const(together)));
+    }
+  }
 
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {
     return block * manifest_.block >= plan_.prefix[layer];
@@ -130,18 +161,6 @@ class ChunkDecoder {
       return decode_chunk(chunk, cache);
     } catch (const std::exception&) {
       return false;
-    }
-  }
-
-  /// Those that can be, an arrival and a layer at a time.
-  void project(std::span<const Chunk> chunks, Cache& cache) {
-    for (std::size_t begin = 0, end = 0; begin < chunks.size(); begin = end) {
-      const Chunk& first = chunks[begin];
-      std::vector<ProjectedChunk> together;
-      for (; end < chunks.size() && chunks[end].arrival == first.arrival && chunks[end].layers == first.layers; ++end)
-        if (chunks[end].is_projected && chunks[end].decoded)
-          together.push_back({tokens_of(chunks[end].block), chunks[end].bytes});
-      if (!together.empty()) project_chunks(model_, cache, first.layers.front(), std::span(std::as_const(together)));
     }
   }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/clock.hpp"
@@ -40,8 +41,9 @@ struct RestoreJob {
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
 
-/// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's
-/// cores recompute the front, decode what arrived, and run the prompt in the same pass, layer by layer.
+/// Executes a plan: a thread of its own reads in plan order, while the calling thread and the model recompute the
+/// front, decode what arrived, and run the prompt in the same pass, layer by layer. The report's timeline says which
+/// resource did what.
 ///
 /// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
@@ -63,6 +65,20 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 }
 
 namespace detail {
+
+/// How long each resource worked. One thread sees to all but the reads, one step at a time: what is neither waiting for
+/// them nor a step of another resource is computing.
+/// @param report  with its timeline, and first_token_s
+template <ModelBackend B>
+[[nodiscard]] ResourceTimes busy_times(const RestoreReport& report, double link_s, double waited_s) {
+  ResourceTimes busy;
+  busy[Resource::link] = link_s;
+  busy[computes_on<B>] = report.first_token_s - waited_s;
+  if constexpr (computes_on<B> == Resource::device)
+    for (const Resource resource : {Resource::cores, Resource::copy})
+      busy[Resource::device] -= busy[resource] = report.timeline.busy_s(resource);
+  return busy;
+}
 
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 class Restoration {
@@ -106,6 +122,8 @@ class Restoration {
   }
 
  private:
+  static constexpr Resource compute = computes_on<B>;
+
   static void append(std::vector<Position>& rows, TokenRange range) {
     for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
   }
@@ -153,7 +171,7 @@ class Restoration {
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
-    note(Lane::cores, "embed", std::nullopt, start_, job_.clock.now());
+    note(compute, "embed", std::nullopt, start_, job_.clock.now());
     // The last layer's attention is needed for the logits only, unless someone wants to see it.
     const std::size_t unseen = std::same_as<O, NullObserver> ? job_.tokens.size() - rows : plan_.history;
     std::vector<Position> final_rows;
@@ -163,19 +181,19 @@ class Restoration {
       const TimePoint begin = job_.clock.now();
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
-      note(Lane::cores, "project", layer, begin, job_.clock.now());
+      note(compute, "project", layer, begin, job_.clock.now());
       load_layer(link, layer);
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
       const TimePoint attended = job_.clock.now();
       job_.model.finish(layer, batch);
-      note(Lane::cores, "attend", layer, loaded, attended);
-      note(Lane::cores, "finish", layer, attended, job_.clock.now());
+      note(compute, "attend", layer, loaded, attended);
+      note(compute, "finish", layer, attended, job_.clock.now());
     }
     const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
-    note(Lane::cores, "logits", std::nullopt, begin, job_.clock.now());
+    note(compute, "logits", std::nullopt, begin, job_.clock.now());
     if (are_finite(job_.logits)) return true;
     report_.reasons.push_back("the loaded rows lead to logits that are not finite");
     return false;
@@ -191,7 +209,12 @@ class Restoration {
       const TimePoint ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
       while (link.next_layer() == layer && link.ready()) arrivals.push_back(link.next());
-      decoder_.decode(arrivals, job_.cache, job_.workers, broken);
+      TimePoint begin = ready;
+      decoder_.decode(arrivals, job_.cache, job_.workers, broken, [&](Resource resource, const char* name) {
+        if (compute == Resource::cores) return;  // they do all of it: one event, below
+        const TimePoint from = std::exchange(begin, job_.clock.now());
+        note(resource, name, layer, from, begin);
+      });
       for (Arrival& arrival : arrivals) {
         if (!arrival.status) {
           report_.reasons.push_back("layer " + std::to_string(layer) + ", " + describe_blocks(arrival.request) +
@@ -201,7 +224,7 @@ class Restoration {
         }
         link.recycle(std::move(arrival.buffer));
       }
-      note(Lane::cores, "decode", layer, ready, job_.clock.now());
+      if (compute == Resource::cores) note(Resource::cores, "decode", layer, ready, job_.clock.now());
     }
     for (const BrokenRows& rows : broken) broken_[rows.layer].push_back(rows.block);
     tell_broken(broken);
@@ -257,17 +280,17 @@ class Restoration {
     prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
   }
 
-  void note(Lane lane, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
-    report_.timeline.add({lane, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
+  void note(Resource resource, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
+    report_.timeline.add({resource, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
   }
 
   void finish_report(const LinkLane<S, C>& link) {
     report_.first_token_s = seconds(job_.clock.now() - start_);
-    report_.link_s = link.busy_s();
-    report_.cores_s = report_.first_token_s - waited_s_;
     report_.bytes = link.bytes();
     for (std::size_t i = 0; i < link.spans().size(); ++i)
-      note(Lane::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first, link.spans()[i].second);
+      note(Resource::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first,
+           link.spans()[i].second);
+    report_.busy = busy_times<B>(report_, link.busy_s(), waited_s_);
     for (const std::size_t block : job_.lost_blocks.gone) damaged_.insert(block);
     if (report_.recomputed_all && !damaged_.empty())
       for (std::size_t block = 0; block * plan_.block < plan_.history; ++block) damaged_.insert(block);

@@ -52,13 +52,18 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;
   const auto take = [&] {
-    const TimePoint asked = job.clock.now();
+    const double asked_s = since_start();
     Arrival arrival = link.next();
-    waited_s += seconds(job.clock.now() - asked);
+    double ready_s = since_start();
+    waited_s += ready_s - asked_s;
     const std::size_t arrived = arrival.request.chunks.front().block;
     const bool is_last_of_block = !link.more() || link.next_block() != arrived;
     std::vector<BrokenRows> broken;
-    decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
+    decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken, [&](Resource resource, const char* name) {
+      if (computes_on<B> == Resource::cores) return;
+      const double begin_s = std::exchange(ready_s, since_start());
+      report.timeline.add({resource, name, std::nullopt, begin_s, ready_s});
+    });
     link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
       report.reasons.push_back("block " + std::to_string(arrived) + ": recomputed with all before it, because it " +
@@ -78,8 +83,8 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   bool reading = link.more();
   const auto loaded_from = [&] { return std::min(back * block, history); };
-  // Without a given front the lanes race: what has arrived is taken between pieces, and the next piece ends where the
-  // loaded part begins. With one, the front goes first and then everything is waited for.
+  // Without a given front reading and computing race: what has arrived is taken between pieces, and the next piece ends
+  // where the loaded part begins. With one, the front goes first and then everything is waited for.
   while (front < loaded_from()) {
     while (reading && link.more() && link.ready()) reading = take();
     const std::size_t limit = split.front && reading ? std::min(lowest * block, history) : loaded_from();
@@ -87,7 +92,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       const std::size_t next = std::min(split.chunk, limit - front);
       const double begin_s = since_start();
       forward(job.model, job.cache, batch, job.tokens.subspan(front, next), {});
-      report.timeline.add({Lane::cores, "front", std::nullopt, begin_s, since_start()});
+      report.timeline.add({computes_on<B>, "front", std::nullopt, begin_s, since_start()});
       front += next;
     } else if (reading && link.more()) {
       reading = take();
@@ -108,15 +113,14 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     front = history;
     report.reasons.push_back("the loaded rows lead to logits that are not finite: the whole history was recomputed");
   }
-  report.timeline.add({Lane::cores, "prompt", std::nullopt, begin_s, since_start()});
+  report.timeline.add({computes_on<B>, "prompt", std::nullopt, begin_s, since_start()});
 
   report.first_token_s = since_start();
-  report.link_s = link.busy_s();
-  report.cores_s = report.first_token_s - waited_s;
   report.bytes = link.bytes();
   for (std::size_t i = 0; i < link.spans().size(); ++i)
-    report.timeline.add({Lane::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
+    report.timeline.add({Resource::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
                          seconds(link.spans()[i].second - start)});
+  report.busy = detail::busy_times<B>(report, link.busy_s(), waited_s);
   if (report.damaged_blocks.empty()) report.damaged_blocks = job.lost_blocks.gone;
   if (!job.lost_blocks.gone.empty()) report.reasons.push_back(describe_gone(job.lost_blocks.gone, job.plan));
   report.plan.prefix.assign(geometry.layers, std::min(front, history));

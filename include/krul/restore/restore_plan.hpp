@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "krul/core/costs.hpp"
+#include "krul/core/resource.hpp"
 #include "krul/core/tokens.hpp"
 
 namespace krul {
@@ -67,13 +68,12 @@ struct RestorePlan {
 
 /// Seconds that a plan will take under given costs.
 struct Prediction {
-  double opening_s = 0;      ///< before the lanes start, the same for every plan: see predict_opening_s
-  double first_token_s = 0;  ///< from the start of the lanes until the prompt's last logits are there
-  double link_s = 0;         ///< busy time of the link
-  double cores_s = 0;        ///< busy time of the cores
+  double opening_s = 0;      ///< before the work starts, the same for every plan: see predict_opening_s
+  double first_token_s = 0;  ///< from the start of the work until the prompt's last logits are there
+  ResourceTimes busy = {};   ///< how long each resource works
   std::uint64_t bytes = 0;   ///< to be read
   [[nodiscard]] double total_s() const noexcept { return opening_s + first_token_s; }
-  [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
+  [[nodiscard]] double bound_s() const noexcept { return busy.largest(); }
   [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
 };
 
