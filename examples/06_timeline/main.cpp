@@ -1,5 +1,5 @@
-// What the two lanes do during a restore: the link reads, the cores recompute. One line for each layer and lane, one
-// character for 5 ms. With a file name, it also writes a Chrome trace that opens in Perfetto.
+// What each resource does during a restore: the link reads, the cores recompute. One line for each layer and resource,
+// one character for 5 ms. With a file name, it also writes a Chrome trace that opens in Perfetto.
 
 #include <cstdio>
 #include <fstream>
@@ -8,15 +8,15 @@
 void draw(const char* title, const krul::Timeline& timeline, std::size_t layers) {
   std::printf("%s\n", title);
   for (std::size_t layer = 0; layer < layers; ++layer) {
-    for (const auto lane : {krul::Lane::link, krul::Lane::cores}) {
+    for (const auto resource : {krul::Resource::link, krul::Resource::cores}) {
       std::string bar(80, ' ');
       for (const auto& event : timeline.events())
-        if (event.lane == lane && event.layer == layer)
+        if (event.resource == resource && event.layer == layer)
           for (double at = event.begin_s; at < event.end_s; at += 0.001)
             bar[std::min<std::size_t>(static_cast<std::size_t>(at / 0.005), bar.size() - 1)] =
-                lane == krul::Lane::link ? '=' : '#';
+                resource == krul::Resource::link ? '=' : '#';
       bar.erase(bar.find_last_not_of(' ') + 1);
-      std::printf("%zu %-5.*s|%s\n", layer, static_cast<int>(krul::name(lane).size()), krul::name(lane).data(),
+      std::printf("%zu %-5.*s|%s\n", layer, static_cast<int>(krul::name(resource).size()), krul::name(resource).data(),
                   bar.c_str());
     }
   }

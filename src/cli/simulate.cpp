@@ -127,8 +127,8 @@ Json to_json(const SimulatedStrategy& strategy, const simulate::Outcome& outcome
           {"stored_bytes", outcome.stored_bytes},
           {"stored_share", full > 0 ? outcome.stored_bytes / full : 0},
           {"recomputed_share", outcome.recomputed_share},
-          {"link_ms", predicted.link_s * 1e3},
-          {"cores_ms", predicted.cores_s * 1e3},
+          {"link_ms", predicted.busy[Resource::link] * 1e3},
+          {"cores_ms", predicted.busy[Resource::cores] * 1e3},
           {"bound_ms", predicted.bound_s() * 1e3},
           {"bubble_ms", predicted.bubble_s() * 1e3}};
 }

@@ -105,7 +105,7 @@ void read_tester(const std::string& file, const std::string& text, std::size_t i
 std::vector<Job> jobs_of(const std::vector<simulate::Arrival>& arrivals, const Simulated& simulated,
                          const SimulatedStrategy& strategy) {
   const auto times = [](const Prediction& predicted) {
-    return PrefillTimes{predicted.link_s, predicted.cores_s, predicted.first_token_s};
+    return PrefillTimes{predicted.busy[Resource::link], predicted.busy[Resource::cores], predicted.first_token_s};
   };
   std::map<std::size_t, double> token_bytes;  // by thousands of tokens
   const auto stored_bytes = [&](std::size_t tokens) {

@@ -159,8 +159,8 @@ Json to_json(const RestoreReport& report) {
           {"notes", report.notes},
           {"bytes", report.bytes},
           {"ttft_ms", report.total_s() * 1e3},
-          {"link_ms", report.link_s * 1e3},
-          {"cores_ms", report.cores_s * 1e3},
+          {"link_ms", report.busy[Resource::link] * 1e3},
+          {"cores_ms", report.busy[Resource::cores] * 1e3},
           {"bound_ms", report.bound_s() * 1e3},
           {"bubble_ms", report.bubble_s() * 1e3},
           {"predicted_ms", report.predicted.total_s() * 1e3}};

@@ -30,12 +30,12 @@ void expects_valid(const SavePlan& plan, std::size_t layers) {
   expects(plan.left_out.empty() || plan.left_out.size() == layers, "SavePlan: left_out needs an entry for each layer");
   expects(std::is_sorted(plan.left_out.rbegin(), plan.left_out.rend()),
           "SavePlan: a deeper layer leaves out no more than a shallower one");
-  expects(plan.hidden_states.empty() || plan.hidden_states.size() == layers,
-          "SavePlan: hidden_states needs an entry for each layer");
-  expects(!plan.profile || (plan.pairs.empty() && plan.hidden_states.empty()),
+  expects(plan.from_source.empty() || plan.from_source.size() == layers,
+          "SavePlan: from_source needs an entry for each layer");
+  expects(!plan.profile || (plan.pairs.empty() && plan.from_source.empty()),
           "SavePlan: with a profile, all layers are coded in its groups");
   for (const LayerPair& pair : plan.pairs)
-    expects(plan.hidden_states.empty() || (!plan.hidden_states[pair.shallow] && !plan.hidden_states[pair.deep]),
+    expects(plan.from_source.empty() || (!plan.from_source[pair.shallow] && !plan.from_source[pair.deep]),
             "SavePlan: layers of a pair store K and V");
 }
 

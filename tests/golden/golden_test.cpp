@@ -64,7 +64,7 @@ RowHashes restored_rows(GoldenConversation& golden, MemoryStore& store, const Ma
   for (std::size_t layer = 0; layer < manifest.layers; ++layer)
     for (std::size_t block = 0; block < manifest.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
-      if (!chunk.is_stored() || chunk.codec == hidden_states_coding) continue;
+      if (!chunk.is_stored() || chunk.codec == projected_coding) continue;
       const TokenRange range{block * manifest.block, std::min((block + 1) * manifest.block, manifest.rows)};
       const OwnedKvRows rows = read_finite_kv_rows(cache, geometry, layer, range);
       std::vector<std::byte> both(rows.view().keys.begin(), rows.view().keys.end());
@@ -99,7 +99,7 @@ TEST_CASE("what 1.1 wrote under each strategy is restored to the same rows, and 
     MemoryStore again;
     const SaveAs as{.id = id,
                     .plan = golden.plan(strategy),
-                    .hidden = &golden.hidden,
+                    .source = &golden.hidden,
                     .statistics = &golden.statistics,
                     .block = GoldenConversation::block};
     REQUIRE(save_as(golden.model, again, golden.cache, golden.tokens, as));

@@ -35,6 +35,16 @@ namespace krul::testing {
   return costs;
 }
 
+/// A machine with a device that computes, and decodes every other time.
+[[nodiscard]] inline Costs random_device_costs(std::mt19937_64& random) {
+  Costs costs = random_costs(random);
+  costs.copy.latency_s = any_cost(random, -6, -3);
+  costs.copy.bytes_per_s = std::pow(10, 7 + 4 * static_cast<double>(random() % 1000) / 1000);
+  costs.copy.row_bytes = up_to(random, 4000000);
+  costs.on = {Resource::device, random() % 2 ? Resource::device : Resource::cores};
+  return costs;
+}
+
 struct SizesLimit {
   std::size_t layers = 8, blocks = 20, block = 8, prompt = 12;
   std::size_t block_bytes = 9000000;  ///< large enough that requests are cut
@@ -58,6 +68,25 @@ struct SizesLimit {
     }
   }
   return sizes;
+}
+
+/// A machine with a device on which reading, decoding or copying all of these sizes, and computing all of it, take
+/// times that are alike within a factor of four: whatever a plan does, all resources count.
+[[nodiscard]] inline Costs balanced_device_costs(std::mt19937_64& random, const RestoreSizes& sizes) {
+  double bytes = 1;
+  for (const StoredLayer& layer : sizes.layers)
+    for (const std::uint64_t each : layer.block_bytes) bytes += static_cast<double>(each);
+  const double rows = std::max(1.0, static_cast<double>(sizes.history * sizes.layers.size()));
+  const auto about_a_second = [&] { return std::pow(2, static_cast<double>(up_to(random, 1000)) / 500 - 1); };
+  const double compute_s = about_a_second();
+  Costs costs;
+  costs.link.bytes_per_s = bytes / about_a_second();
+  costs.layer = {.project_row_s = compute_s / 3 / rows, .finish_row_s = compute_s * 2 / 3 / rows};
+  costs.layer.decode_row_s = costs.layer.joint_row_s = about_a_second() / rows;
+  costs.on = {Resource::device, random() % 2 ? Resource::device : Resource::cores};
+  costs.copy = {.bytes_per_s = 1, .row_bytes = 1000};
+  costs.copy.bytes_per_s = (costs.on.decode == Resource::device ? bytes : 1000 * rows) / about_a_second();
+  return costs;
 }
 
 /// Any prefix that obeys the invariant of RestorePlan.

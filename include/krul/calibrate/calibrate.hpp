@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
-#include "krul/backend/hidden_states.hpp"
+#include "krul/backend/lends_hidden_states.hpp"
 #include "krul/backend/mean_divergence.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/calibrate/error_weights.hpp"

@@ -12,13 +12,15 @@ namespace krul {
 // the upper four bits, the row codec in the lower four. From 128 on the plan of its save names the coder. Numbers are
 // never reused: see docs/format.md.
 
-/// By number. The empty one is not of a chunk coder: the inputs of a layer, hidden_states_coding.
+/// By number. The empty one is not of a chunk coder: projected_coding.
 inline constexpr std::array<std::string_view, 6> sharings_by_number = {"separate", "slerp", "reuse",
                                                                        "",         "joint", "packed"};
 /// By number, from 1 on.
 inline constexpr std::array<std::string_view, 5> row_codecs_by_number = {"exact", "f16", "bf16", "int8", "int4"};
 
 inline constexpr std::uint8_t joint_coding = 0x41;
+/// Of chunks that hold what a layer projects to its K and V, in place of them: see hidden_states.hpp.
+inline constexpr std::uint8_t projected_coding = 0x32;
 /// The first number that a plan may give.
 inline constexpr std::uint8_t first_foreign_coding = 128;
 

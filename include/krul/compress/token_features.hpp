@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "krul/backend/hidden_states.hpp"
+#include "krul/backend/lends_hidden_states.hpp"
 
 namespace krul {
 

@@ -318,7 +318,7 @@ Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token
   detail::begin_observing(observer, report.matched, model_->geometry(), {});
   make_room(tokens.size());
   detail::run_observed(*model_, *cache_, tokens.subspan(report.matched), logits, observer);
-  report.first_token_s = report.cores_s = seconds(clock_.now() - start);
+  report.first_token_s = report.busy[computes_on<B>] = seconds(clock_.now() - start);
   return report;
 }
 
@@ -338,7 +338,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
       matched == manifest_.rows ? std::span<const std::byte>(manifest_.statistics) : std::span<const std::byte>{});
   if (matched == 0) {
     detail::run_observed(*model_, fresh, tokens, logits, observer);
-    report.cores_s = seconds(clock_.now() - start);
+    report.busy[computes_on<B>] = seconds(clock_.now() - start);
   } else {
     // An observer may want fewer rows at once than the prompt has; the rest follows behind the restore.
     const std::size_t prompt = detail::tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
@@ -436,7 +436,7 @@ template <ModelBackend B, ConversationStore S, Clock C>
 Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const AttentionStatistics* statistics) {
   expects(!options_.read_only, "Conversation: opened read only");
   expects_valid(plan, model_->geometry().layers);
-  expects(plan.hidden_states.empty(), "Conversation: hidden states are not kept");
+  expects(plan.from_source.empty(), "Conversation: chunks are made of the cache alone");
   if (plan.profile)
     if (auto status = belongs_to(*plan.profile, model_->identity()); !status) return status;
   const bool unasked = background_.has_value();

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
+#include "krul/compress/chunk_source.hpp"
 #include "krul/compress/joint_transform.hpp"
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
@@ -59,7 +59,7 @@ struct SaveJob {
   const Geometry& geometry;
   Workers& workers;
   SavePlan plan;
-  const HiddenStates* hidden = nullptr;             ///< of all rows of the cache, if the plan stores some
+  const ChunkSource* source = nullptr;              ///< for all rows of the cache, if the plan wants one
   const AttentionStatistics* statistics = nullptr;  ///< of the whole conversation, to be kept with it
   const TokenFeatures* features = nullptr;          ///< of what is coded, if the plan's profile asks for them
   std::string texts = {};                           ///< hash of what the tokens mean; empty if that is not known
@@ -155,17 +155,17 @@ class BlockEncoder {
   [[nodiscard]] bool is_shared(std::size_t layer, std::size_t i) const {
     return group_of_[layer].layers.front() < layer && is_grouped(layer, i);
   }
-  [[nodiscard]] bool is_hidden(std::size_t layer) const {
-    return !job_.plan.hidden_states.empty() && job_.plan.hidden_states[layer];
+  [[nodiscard]] bool is_from_source(std::size_t layer) const {
+    return !job_.plan.from_source.empty() && job_.plan.from_source[layer];
   }
   [[nodiscard]] std::uint8_t coding_id(std::size_t layer, std::size_t i) const {
-    if (is_hidden(layer)) return hidden_states_coding;
+    if (is_from_source(layer)) return job_.source->coding();
     return coding_number(is_grouped(layer, i) ? *group_of_[layer].coding : job_.plan.coding, record_);
   }
 
   [[nodiscard]] std::vector<std::byte> encode_block(std::size_t layer, std::size_t i) const {
     const TokenRange tokens = tokens_of(i);
-    if (is_hidden(layer)) return encode_hidden(layer, tokens);
+    if (is_from_source(layer)) return job_.source->encode(layer, tokens);
     if (!is_grouped(layer, i)) {
       const OwnedKvRows own = rows_of(layer, tokens);
       const KvRows group[] = {own.view()};
@@ -176,13 +176,6 @@ class BlockEncoder {
     const BlockContext context{static_cast<Position>(tokens.begin),
                                job_.features ? job_.features->of(tokens) : std::span<const float>{}};
     return coding_of(layer, tokens).encode(job_.geometry, views_of(rows), context);
-  }
-  [[nodiscard]] std::vector<std::byte> encode_hidden(std::size_t layer, TokenRange tokens) const {
-    auto chunk = job_.hidden->encode(layer, tokens);
-    if (!are_finite(ElementType::f16, chunk))
-      throw NotFiniteError("the input of layer " + std::to_string(layer) +
-                           " is too large for two bytes a value: store K and V instead");
-    return chunk;
   }
   [[nodiscard]] const AnyChunkCoder& coding_of(std::size_t layer, TokenRange tokens) const {
     const auto& [layers, coding, recent] = group_of_[layer];
@@ -357,8 +350,8 @@ template <KvSource Cache, ConversationStore S, Clock C>
   const std::size_t rows = job.cache.length();
   expects(rows > 0 && rows <= tokens.size(), "save_conversation: the cache is empty or longer than the tokens");
   expects_valid(job.plan, manifest.layers);
-  expects(job.plan.hidden_states.empty() || (job.hidden != nullptr && job.hidden->rows() == rows),
-          "save_conversation: the plan stores hidden states, which are not given for all rows");
+  expects(job.plan.from_source.empty() || (job.source != nullptr && job.source->rows() == rows),
+          "save_conversation: the plan wants a source of chunks, which is not given for all rows");
   if (auto status = detail::can_code(job, manifest.identity); !status) return propagate(status);
   SaveReport report{.generation = manifest.generation, .rows = rows};
   unchanged = std::min(unchanged, manifest.rows);
@@ -413,7 +406,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
 struct SaveAs {
   std::string id;
   SavePlan plan;
-  const HiddenStates* hidden = nullptr;             ///< of all rows, if the plan stores some
+  const ChunkSource* source = nullptr;              ///< for all rows, if the plan wants one
   const AttentionStatistics* statistics = nullptr;  ///< to be kept with it
   std::uint32_t block = 64;                         ///< tokens of a stored block
   std::size_t threads = 1;
@@ -446,7 +439,7 @@ template <ModelBackend B, ConversationStore S>
                                           .geometry = model.geometry(),
                                           .workers = workers,
                                           .plan = as.plan,
-                                          .hidden = as.hidden,
+                                          .source = as.source,
                                           .statistics = as.statistics,
                                           .features = &features};
   return save_conversation(job, manifest, tokens, 0);

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "krul/backend/forward.hpp"
-#include "krul/backend/hidden_states.hpp"
+#include "krul/compress/hidden_states.hpp"
 #include "krul/core/half.hpp"
 #include "krul/eval/heavy_hitters.hpp"
 #include "krul/eval/predictability.hpp"

@@ -132,7 +132,7 @@ class CostMeter {
                     prompt = restore.shape.prompt;
   std::map<std::string, std::vector<double>> times;
   for (const auto& event : restore.report.timeline.events())
-    if (event.lane == Lane::cores && event.layer && *event.layer < counted) {
+    if (event.resource == Resource::cores && event.layer && *event.layer < counted) {
       auto& of_layers = times[event.name];
       of_layers.resize(counted);
       of_layers[*event.layer] += event.end_s - event.begin_s;
@@ -153,9 +153,9 @@ class CostMeter {
 
 /// Seconds that the cores worked outside of any layer's steps.
 [[nodiscard]] inline double outside_layers_s(const TimedRestore& restore) {
-  double seconds = restore.report.cores_s;
+  double seconds = restore.report.busy[Resource::cores];
   for (const auto& event : restore.report.timeline.events())
-    if (event.lane == Lane::cores && event.layer) seconds -= event.end_s - event.begin_s;
+    if (event.resource == Resource::cores && event.layer) seconds -= event.end_s - event.begin_s;
   return std::max(seconds, 0.0);
 }
 
@@ -212,9 +212,9 @@ class CostMeter {
     for (const auto& restore : repeats) {
       const RestoreReport& report = restore.report;
       expects(report.bytes > 0, "fit_link: needs restores that load");
-      const auto requests = static_cast<double>(
-          std::ranges::count_if(report.timeline.events(), [](const Event& event) { return event.lane == Lane::link; }));
-      each_s.push_back(report.link_s / requests);
+      const auto requests = static_cast<double>(std::ranges::count_if(
+          report.timeline.events(), [](const Event& event) { return event.resource == Resource::link; }));
+      each_s.push_back(report.busy[Resource::link] / requests);
       request_bytes = static_cast<double>(report.bytes) / requests;
     }
     bytes.push_back(request_bytes);
@@ -236,7 +236,7 @@ class CostMeter {
     expects(slow[i].size() == fast[i].size(), "extra_core_s_per_byte: needs the same restores over both");
     for (std::size_t k = 0; k < slow[i].size(); ++k) {
       expects(slow[i][k].report.bytes > 0, "extra_core_s_per_byte: needs restores that load");
-      extra.push_back((slow[i][k].report.cores_s - fast[i][k].report.cores_s) /
+      extra.push_back((slow[i][k].report.busy[Resource::cores] - fast[i][k].report.busy[Resource::cores]) /
                       static_cast<double>(slow[i][k].report.bytes));
     }
   }

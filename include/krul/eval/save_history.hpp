@@ -86,7 +86,7 @@ template <ModelBackend B, ConversationStore S>
   if (!plan) return propagate(plan);
   SaveAs as{.id = save.id,
             .plan = std::move(*plan),
-            .hidden = exact.hidden ? &*exact.hidden : nullptr,
+            .source = exact.hidden ? &*exact.hidden : nullptr,
             .block = save.block,
             .threads = workers.threads()};
   SavedHistory saved{.report = {}, .tokens = {history.begin(), history.end()}, .step = as.plan.measured_step};
@@ -98,7 +98,7 @@ template <ModelBackend B, ConversationStore S>
     saved.tokens.resize(*keep);
     report = save_as(model, store, forget_light_tokens(model, exact, history.size(), *keep), saved.tokens, as);
   } else {
-    if (!as.plan.hidden_states.empty() && as.hidden == nullptr)
+    if (!as.plan.from_source.empty() && as.source == nullptr)
       return fail(ErrorCode::unsupported, "strategy " + save.strategy.name() +
                                               " stores hidden states, which this backend's batches do not lend");
     report = save_as(model, store, exact.cache, history, as);

@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/coding_set.hpp"
+#include "krul/compress/hidden_states.hpp"
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
@@ -31,18 +33,19 @@ struct BrokenRows {
   Cause cause = Cause::damaged;
 };
 
-/// What chunks need beside their bytes.
-struct ChunkSupport {
-  CodingSet codings = {};
-  TokenFeatures features = {};  ///< of the manifest's rows, if the profile asks for them
-};
-
-/// Turns what was read into rows of the cache.
+/// Turns what was read into rows of the cache: by a coder, or by the model's projection where chunks hold what it
+/// projects.
+template <ModelBackend B>
 class ChunkDecoder {
  public:
+  using Cache = typename B::Cache;
+
   /// All references must outlive the decoder.
-  ChunkDecoder(const Geometry& geometry, const Manifest& manifest, const RestorePlan& plan, ChunkSupport support = {})
-      : geometry_(geometry), manifest_(manifest), plan_(plan), support_(std::move(support)) {}
+  ChunkDecoder(B& model, const Manifest& manifest, const RestorePlan& plan, CodingSet codings)
+      : model_(model), geometry_(model.geometry()), manifest_(manifest), plan_(plan), codings_(std::move(codings)) {
+    if (codings_.profile() && codings_.profile()->data().features > 0)
+      features_ = token_features(model, std::span(manifest.tokens).first(manifest.rows));
+  }
 
   /// The wanted tokens of a block; rows behind them are decoded and dropped.
   [[nodiscard]] TokenRange tokens_of(std::size_t block) const noexcept {
@@ -50,10 +53,40 @@ class ChunkDecoder {
   }
 
   /// Decodes the good chunks of arrivals in parallel and writes them, each into all layers that were coded into it
-  /// and load its block; appends what the others would have brought to `broken`, and what is not finite.
+  /// and load its block; appends what the others would have brought to `broken`, and what is not finite. What one
+  /// arrival brought of a layer is projected together, whatever else is there: so its bits do not depend on time.
+  /// @param done  done(resource, name) after each step: the cores have decoded, what was decoded is copied to a cache
+  ///              that is elsewhere, the model has projected
   /// @post every wanted row of a good chunk is present in its layers; no other row has changed
-  template <KvCache Cache>
-  void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken) {
+  template <class Done>
+  void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken,
+              Done&& done) {
+    const std::vector<Chunk> chunks = decoded(arrivals, cache, workers);
+    done(Resource::cores, "decode");
+    write(chunks, cache, broken);
+    done(Resource::copy, "copy");
+    project(chunks, cache);
+    done(computes_on<B>, "decode");
+  }
+
+ private:
+  struct Rows {
+    std::vector<std::byte> keys, values;
+  };
+  struct Chunk {
+    const Arrival* arrival = nullptr;
+    std::size_t block = 0;
+    std::span<const std::byte> bytes;
+    std::vector<std::size_t> layers;  ///< all that were coded into it
+    bool good = false;                ///< the bytes are what was written
+    bool is_projected = false;        ///< by the model, not decoded by a coder
+    BrokenRows::Cause cause{};        ///< if it cannot be decoded
+    bool decoded = false;
+    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
+  };
+
+  /// A cache in host memory gets its rows here already.
+  [[nodiscard]] std::vector<Chunk> decoded(std::span<const Arrival> arrivals, Cache& cache, Workers& workers) const {
     std::vector<Chunk> chunks;
     for (const Arrival& arrival : arrivals) {
       std::size_t offset = 0;
@@ -61,10 +94,12 @@ class ChunkDecoder {
         const auto [layer, block] = arrival.request.chunks[i];
         const std::size_t length = manifest_.chunk(layer, block).bytes;
         chunks.push_back(
-            {.block = block,
+            {.arrival = &arrival,
+             .block = block,
              .bytes = arrival.good[i] ? arrival.buffer.bytes().subspan(offset, length) : std::span<const std::byte>{},
              .layers = layers_of_chunk(manifest_, layer, block),
              .good = arrival.good[i],
+             .is_projected = manifest_.chunk(layer, block).codec == projected_coding,
              .cause = !arrival.status   ? BrokenRows::Cause::unread
                       : arrival.good[i] ? BrokenRows::Cause::undecodable
                                         : BrokenRows::Cause::damaged});
@@ -74,12 +109,19 @@ class ChunkDecoder {
     workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
       if (chunks[i].good) chunks[i].decoded = try_to_decode(chunks[i], cache);
     });
+    return chunks;
+  }
+
+  /// Tells of all that could not be decoded.
+  void write(std::span<const Chunk> chunks, Cache& cache, std::vector<BrokenRows>& broken) const {
     for (const Chunk& chunk : chunks) {
       for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
         const std::size_t layer = chunk.layers[i];
         if (!loads(layer, chunk.block)) continue;
         if (!chunk.decoded) {
           broken.push_back({layer, chunk.block, chunk.cause});
+        } else if (chunk.is_projected) {
+          continue;
         } else if constexpr (HostViewableCache<Cache>) {
           cache.mark_present(layer, tokens_of(chunk.block));
         } else {
@@ -92,19 +134,17 @@ class ChunkDecoder {
     }
   }
 
- private:
-  struct Rows {
-    std::vector<std::byte> keys, values;
-  };
-  struct Chunk {
-    std::size_t block = 0;
-    std::span<const std::byte> bytes;
-    std::vector<std::size_t> layers;  ///< all that were coded into it
-    bool good = false;                ///< the bytes are what was written
-    BrokenRows::Cause cause{};        ///< if it cannot be decoded
-    bool decoded = false;
-    std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
-  };
+  /// An arrival and a layer at a time.
+  void project(std::span<const Chunk> chunks, Cache& cache) const {
+    for (std::size_t begin = 0, end = 0; begin < chunks.size(); begin = end) {
+      const Chunk& first = chunks[begin];
+      std::vector<ProjectedChunk> together;
+      for (; end < chunks.size() && chunks[end].arrival == first.arrival && chunks[end].layers == first.layers; ++end)
+        if (chunks[end].is_projected && chunks[end].decoded)
+          together.push_back({tokens_of(chunks[end].block), chunks[end].bytes});
+      if (!together.empty()) project_chunks(model_, cache, first.layers.front(), std::span(std::as_const(together)));
+    }
+  }
 
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {
     return block * manifest_.block >= plan_.prefix[layer];
@@ -112,20 +152,21 @@ class ChunkDecoder {
 
   /// What a task throws would end the process: a chunk that cannot be decoded for lack of memory, or for claims that no
   /// coding makes, is recomputed like every other.
-  template <KvCache Cache>
   bool try_to_decode(Chunk& chunk, Cache& cache) const noexcept {
     try {
+      if (chunk.is_projected) {
+        chunk.bytes = projected_values(model_, chunk.bytes, tokens_of(chunk.block));
+        return chunk.layers.size() == 1 && !chunk.bytes.empty();
+      }
       return decode_chunk(chunk, cache);
     } catch (const std::exception&) {
       return false;
     }
   }
 
-  template <KvCache Cache>
   bool decode_chunk(Chunk& chunk, Cache& cache) const {
     const std::size_t shallowest = chunk.layers.front();
-    const auto coding =
-        support_.codings.find(stored_coding(manifest_, manifest_.chunk(shallowest, chunk.block), shallowest));
+    const auto coding = codings_.find(stored_coding(manifest_, manifest_.chunk(shallowest, chunk.block), shallowest));
     if (!coding || coding->layers() != chunk.layers.size()) return false;
     const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
     const TokenRange tokens = tokens_of(chunk.block);
@@ -144,7 +185,7 @@ class ChunkDecoder {
       }
     }
     const std::size_t first = chunk.block * manifest_.block;
-    const BlockContext context{static_cast<Position>(first), support_.features.of({first, first + stored})};
+    const BlockContext context{static_cast<Position>(first), features_.of({first, first + stored})};
     if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
     for (const MutableKvRows& rows : to)
       if (!are_finite(geometry_.cache_type, rows)) return false;
@@ -159,7 +200,6 @@ class ChunkDecoder {
     return true;
   }
 
-  template <KvCache Cache>
   [[nodiscard]] MutableKvRows rows_in_cache(Cache& cache, std::size_t layer, TokenRange tokens) const {
     if constexpr (HostViewableCache<Cache>) {
       const std::size_t at = tokens.begin * geometry_.kv_row_bytes(), length = tokens.size() * geometry_.kv_row_bytes();
@@ -170,10 +210,12 @@ class ChunkDecoder {
     }
   }
 
+  B& model_;
   const Geometry& geometry_;
   const Manifest& manifest_;
   const RestorePlan& plan_;
-  ChunkSupport support_;
+  CodingSet codings_;
+  TokenFeatures features_;  ///< of the manifest's rows, if the profile asks for them
 };
 
 /// Whether a model may take over what a manifest describes, decoded with these codings.
@@ -184,13 +226,6 @@ template <ModelBackend B>
     return fail(ErrorCode::identity_mismatch,
                 "the saved state belongs to another model: " + describe(differing) + "; recompute its tokens");
   return codings.profile() ? belongs_to(*codings.profile(), model.identity()) : Status{};
-}
-
-/// What a restore's chunks need: the codings, and the features of the stored tokens if a profile asks for them.
-template <ModelBackend B>
-[[nodiscard]] ChunkSupport decoding_support(B& model, const CodingSet& codings, const Manifest& manifest) {
-  if (!codings.profile() || codings.profile()->data().features == 0) return {codings, {}};
-  return {codings, token_features(model, std::span(manifest.tokens).first(manifest.rows))};
 }
 
 }  // namespace krul

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/restore/restore_plan.hpp"
+#include "krul/restore/schedule.hpp"
 #include "krul/restore/timeline.hpp"
 #include "krul/restore/validate.hpp"
 
@@ -23,15 +24,17 @@ namespace krul {
 
 /// Predicts restores of one conversation under given costs: what does not depend on the plan is summed up once.
 ///
-/// The link reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to
-/// the layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it. The cores do
-/// in layer l:
-///   project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt)
-///   the cores' share of layer l's reads; wait for them; decode the suffix's rows
-///   attend and finish the rows that go on
-/// and `pass_s` at the end. Layers that were coded together are decoded together, with the shallowest that wants a row,
-/// and while the next request is read: a layer's requests take equal times then, and bring equal work. The cores' share
-/// of the reads stands before the wait, since a link that is late anyway hides it.
+/// The work on each resource, in this order; where nothing computes on a device, the cores compute:
+///   link     reads layer 0's suffix, then layer 1's, ...; neighbouring blocks in one object are one request, up to the
+///            layer's `most_bytes`, and a chunk that layers share is read once, for the shallowest that needs it
+///   cores    their share of layer l's reads; decode the suffix's rows once they are read, unless the device does
+///   copy     layer l's rows once they are decoded, or what was read if the device decodes
+///   compute  project p_l + M rows; then only p_{l+1} + M rows go on (in the last layer the last row of the prompt);
+///            wait for the suffix's rows, and decode or project what has to be; attend and finish the rows that go on;
+///            `pass_s` at the end
+/// Layers that were coded together are decoded together, with the shallowest that wants a row, and while the next
+/// request is read: a layer's requests take equal times then, and bring equal work. The cores' share of the reads
+/// stands before the wait, since a link that is late anyway hides it.
 class Predictor {
  public:
   /// Keeps references to both.
@@ -65,33 +68,61 @@ class Predictor {
   [[nodiscard]] Reads suffix(std::size_t layer, std::size_t block) const {
     return suffixes_[layer * (blocks_ + 1) + block];
   }
-  /// Seconds of the cores for a row of a layer that was loaded, on average over its rows.
+  /// Seconds for a row of a layer that was loaded, on average over its rows, where it is decoded. What has to be
+  /// projected is so at once where that computes.
   [[nodiscard]] double decode_row_s(std::size_t layer) const {
     const StoredLayer& stored = sizes_.layers[layer];
     return (1 - stored.joint_share) * costs_.layer.decode_row_s + stored.joint_share * costs_.layer.joint_row_s +
-           (stored.hidden_states ? costs_.layer.project_row_s : 0);
+           (costs_.on.decode == costs_.on.compute ? projected_row_s(layer) : 0);
+  }
+
+  /// What bringing back rows of a layer takes, step by step.
+  struct LoadTimes {
+    double read_s = 0;        ///< on the link
+    double cores_read_s = 0;  ///< the cores' share of that
+    double decode_s = 0;      ///< where it is decoded
+    double copy_s = 0;        ///< to a device; 0 if none computes
+    double project_s = 0;     ///< where it is computed, if that does not decode
+  };
+  /// @param rows  that are decoded
+  [[nodiscard]] LoadTimes load(std::size_t layer, const Reads& reads, double rows) const {
+    const auto bytes = static_cast<double>(reads.bytes), requests = static_cast<double>(reads.requests);
+    LoadTimes times{.read_s = costs_.link.latency_s * requests + bytes / costs_.link.bytes_per_s,
+                    .cores_read_s = bytes * costs_.link.core_s_per_byte,
+                    .decode_s = rows * decode_row_s(layer)};
+    if (costs_.on.compute == Resource::cores) return times;
+    double copied = bytes;
+    if (costs_.on.decode == Resource::cores) {
+      const double projected = sizes_.layers[layer].projected_share;
+      copied = projected * bytes + (1 - projected) * rows * static_cast<double>(costs_.copy.row_bytes);
+      times.project_s = rows * projected_row_s(layer);
+    }
+    times.copy_s = costs_.copy.latency_s * requests + copied / costs_.copy.bytes_per_s;
+    return times;
   }
 
   /// @param prefix  [L] tokens
   /// @throws PreconditionError if the prefix does not obey the invariant of RestorePlan
   /// @complexity O(L), and O(blocks) for each layer that shares; no allocation
   [[nodiscard]] Prediction operator()(const std::vector<std::size_t>& prefix) const {
-    return walk(prefix, [](Lane, std::string_view, std::size_t, double, double) {});
+    return walk(prefix, [](Resource, std::string_view, std::size_t, double, double) {});
   }
 
-  /// The same, and calls observe(lane, name, layer, begin_s, end_s) for each piece of work; `layer` is L for what
-  /// belongs to the whole pass.
+  /// The same, and calls observe(resource, name, layer, begin_s, end_s) for each piece of work; `layer` is L for what
+  /// belongs to the whole pass. What computes has one piece named "decode" a layer, behind its wait for the loaded
+  /// rows.
   template <class Observe>
   [[nodiscard]] Prediction walk(const std::vector<std::size_t>& prefix, Observe&& observe) const {
     expects(prefix.size() == layers_, "predict: one prefix for each layer");
     const LayerCosts& cost = costs_.layer;
+    const auto [compute, decode] = costs_.on;
     const auto count = [](std::size_t rows) { return static_cast<double>(rows); };
     Prediction total;
-    double now = 0;  // of the cores
-    const auto work = [&](std::string_view name, std::size_t layer, double seconds) {
-      observe(Lane::cores, name, layer, now, now + seconds);
-      now += seconds;
-      total.cores_s += seconds;
+    Schedule schedule;
+    const auto work = [&](std::string_view name, std::size_t layer, const Work& piece, const WorkTimes& after = {}) {
+      const WorkTimes times = schedule.add(piece, after);
+      observe(piece.resource, name, layer, times.begin_s, times.end_s);
+      return times;
     };
     const std::size_t history = sizes_.history, prompt = sizes_.prompt;
     std::size_t above = history;
@@ -101,31 +132,32 @@ class Predictor {
               "predict: prefixes must not grow with depth and must be whole blocks or the whole history");
       expects(front >= sizes_.layers[layer].unstored, "predict: what is not stored must be recomputed");
       above = front;
+      const StoredLayer& stored = sizes_.layers[layer];
       const Reads reads = reads_of(prefix, layer);
-      const double begin_s = total.link_s;
-      const double read_s =
-          costs_.link.latency_s * count(reads.requests) + static_cast<double>(reads.bytes) / costs_.link.bytes_per_s;
-      observe(Lane::link, "read", layer, total.link_s, total.link_s + read_s);
-      total.link_s += read_s;
+      const std::size_t decoded_before = stored.group_index > 0 ? prefix[layer - 1] : history;
+      const LoadTimes times = load(layer, reads, count((decoded_before - front) * stored.group_layers));
+      const double parts = stored.group_layers > 1 && reads.requests > 0 ? count(reads.requests) : 1;
       total.bytes += reads.bytes;
 
-      work("project", layer, cost.call_s + count(front + prompt) * cost.project_row_s);
-      work("read", layer, static_cast<double>(reads.bytes) * costs_.link.core_s_per_byte);
-      const StoredLayer& stored = sizes_.layers[layer];
-      const std::size_t decoded_before = stored.group_index > 0 ? prefix[layer - 1] : history;
-      const double decode_s = count((decoded_before - front) * stored.group_layers) * decode_row_s(layer);
-      const double parts = stored.group_layers > 1 && reads.requests > 0 ? count(reads.requests) : 1;
-      now = std::max({now, begin_s + read_s / parts, total.link_s - decode_s * (1 - 1 / parts)});
-      work("decode", layer, decode_s);
+      const WorkTimes read = work("read", layer, {Resource::link, times.read_s, parts});
+      work("project", layer, {compute, cost.call_s + count(front + prompt) * cost.project_row_s});
+      WorkTimes loaded = both(read, work("read", layer, {Resource::cores, times.cores_read_s}));
+      if (decode == compute && compute == Resource::device)
+        loaded = work("copy", layer, {Resource::copy, times.copy_s, parts}, loaded);
+      loaded = work("decode", layer, {decode, times.decode_s, parts}, loaded);
+      if (decode != compute) {
+        loaded = work("copy", layer, {Resource::copy, times.copy_s, parts}, loaded);
+        loaded = work("decode", layer, {compute, times.project_s, parts}, loaded);
+      }
       const bool last = layer + 1 == layers_;
       const std::size_t carried = last ? 0 : prefix[layer + 1], rows = carried + (last ? 1 : prompt);
       const double pairs =
           attended_pairs(0, carried) + (last ? count(history + prompt) : attended_pairs(history, prompt));
-      work("attend", layer, pairs * cost.attend_pair_s + count(history + prompt) * cost.attend_key_s);
-      work("finish", layer, count(rows) * cost.finish_row_s);
+      work("attend", layer, {compute, pairs * cost.attend_pair_s + count(history + prompt) * cost.attend_key_s});
+      work("finish", layer, {compute, count(rows) * cost.finish_row_s});
     }
-    work("pass", layers_, costs_.pass_s);
-    total.first_token_s = now;
+    total.first_token_s = work("pass", layers_, {compute, costs_.pass_s}).end_s;
+    total.busy = schedule.busy();
     return total;
   }
 
@@ -152,6 +184,10 @@ class Predictor {
       reads.bytes += bytes;
     }
     return reads;
+  }
+
+  [[nodiscard]] double projected_row_s(std::size_t layer) const {
+    return sizes_.layers[layer].projected_share * costs_.layer.project_row_s;
   }
 
   const RestoreSizes& sizes_;
@@ -192,9 +228,9 @@ inline void expects_plan_for(const RestorePlan& plan, const RestoreSizes& sizes)
   const Predictor predictor(sizes, costs);
   Timeline timeline;
   static_cast<void>(predictor.walk(
-      plan.prefix, [&](Lane lane, std::string_view name, std::size_t layer, double begin_s, double end_s) {
+      plan.prefix, [&](Resource resource, std::string_view name, std::size_t layer, double begin_s, double end_s) {
         if (end_s <= begin_s) return;
-        Event event{lane, std::string(name), layer, begin_s, end_s};
+        Event event{resource, std::string(name), layer, begin_s, end_s};
         if (layer == predictor.layers()) event.layer.reset();
         timeline.add(std::move(event));
       }));

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/forward.hpp"
-#include "krul/backend/hidden_states.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/core/half.hpp"
@@ -42,8 +42,9 @@ struct RestoreJob {
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
 
-/// Executes a plan on two lanes: a thread of its own reads in plan order, while the calling thread and the model's
-/// cores recompute the front, decode what arrived, and run the prompt in the same pass, layer by layer.
+/// Executes a plan: a thread of its own reads in plan order, while the calling thread and the model recompute the
+/// front, decode what arrived, and run the prompt in the same pass, layer by layer. The report's timeline says which
+/// resource did what.
 ///
 /// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
@@ -66,6 +67,20 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
 namespace detail {
 
+/// How long each resource worked. One thread sees to all but the reads, one step at a time: what is neither waiting for
+/// them nor a step of another resource is computing.
+/// @param report  with its timeline, and first_token_s
+template <ModelBackend B>
+[[nodiscard]] ResourceTimes busy_times(const RestoreReport& report, double link_s, double waited_s) {
+  ResourceTimes busy;
+  busy[Resource::link] = link_s;
+  busy[computes_on<B>] = report.first_token_s - waited_s;
+  if constexpr (computes_on<B> == Resource::device)
+    for (const Resource resource : {Resource::cores, Resource::copy})
+      busy[Resource::device] -= busy[resource] = report.timeline.busy_s(resource);
+  return busy;
+}
+
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 class Restoration {
  public:
@@ -73,7 +88,7 @@ class Restoration {
       : job_(job),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(geometry_, job.manifest, plan_, decoding_support(job.model, job.codings, job.manifest)),
+        decoder_(job.model, job.manifest, plan_, job.codings),
         broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;
@@ -108,6 +123,8 @@ class Restoration {
   }
 
  private:
+  static constexpr Resource compute = computes_on<B>;
+
   static void append(std::vector<Position>& rows, TokenRange range) {
     for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
   }
@@ -155,7 +172,7 @@ class Restoration {
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
-    note(Lane::cores, "embed", std::nullopt, start_, job_.clock.now());
+    note(compute, "embed", std::nullopt, start_, job_.clock.now());
     // The last layer's attention is needed for the logits only, unless someone wants to see it.
     const std::size_t unseen = std::same_as<O, NullObserver> ? job_.tokens.size() - rows : plan_.history;
     std::vector<Position> final_rows;
@@ -165,26 +182,22 @@ class Restoration {
       const TimePoint begin = job_.clock.now();
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
-      note(Lane::cores, "project", layer, begin, job_.clock.now());
+      note(compute, "project", layer, begin, job_.clock.now());
       load_layer(link, layer);
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
       const TimePoint attended = job_.clock.now();
       job_.model.finish(layer, batch);
-      note(Lane::cores, "attend", layer, loaded, attended);
-      note(Lane::cores, "finish", layer, attended, job_.clock.now());
+      note(compute, "attend", layer, loaded, attended);
+      note(compute, "finish", layer, attended, job_.clock.now());
     }
     const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
-    note(Lane::cores, "logits", std::nullopt, begin, job_.clock.now());
+    note(compute, "logits", std::nullopt, begin, job_.clock.now());
     if (are_finite(job_.logits)) return true;
     report_.reasons.push_back("the loaded rows lead to logits that are not finite");
     return false;
-  }
-
-  [[nodiscard]] bool holds_hidden_states(std::size_t layer, std::size_t block) const {
-    return job_.manifest.chunk(layer, block).codec == hidden_states_coding;
   }
 
   /// Takes what arrives of one layer and decodes it: everything that is there at a time together.
@@ -196,13 +209,13 @@ class Restoration {
       arrivals.push_back(link.next());
       const TimePoint ready = job_.clock.now();
       waited_s_ += seconds(ready - asked);
-      if (holds_hidden_states(layer, arrivals.front().request.chunks.front().block)) {
-        project_hidden_states(arrivals.front(), broken);
-      } else {
-        while (link.next_layer() == layer && link.ready() && !holds_hidden_states(layer, link.next_block()))
-          arrivals.push_back(link.next());
-        decoder_.decode(arrivals, job_.cache, job_.workers, broken);
-      }
+      while (link.next_layer() == layer && link.ready()) arrivals.push_back(link.next());
+      TimePoint begin = ready;
+      decoder_.decode(arrivals, job_.cache, job_.workers, broken, [&](Resource resource, const char* name) {
+        if (compute == Resource::cores) return;  // they do all of it: one event, below
+        const TimePoint from = std::exchange(begin, job_.clock.now());
+        note(resource, name, layer, from, begin);
+      });
       for (Arrival& arrival : arrivals) {
         if (!arrival.status) {
           report_.reasons.push_back("layer " + std::to_string(layer) + ", " + describe_blocks(arrival.request) +
@@ -212,7 +225,7 @@ class Restoration {
         }
         link.recycle(std::move(arrival.buffer));
       }
-      note(Lane::cores, "decode", layer, ready, job_.clock.now());
+      if (compute == Resource::cores) note(Resource::cores, "decode", layer, ready, job_.clock.now());
     }
     for (const BrokenRows& rows : broken) broken_[rows.layer].push_back(rows.block);
     tell_broken(broken);
@@ -238,42 +251,6 @@ class Restoration {
                                 (chunk.second == BrokenRows::Cause::damaged
                                      ? ": damaged, recomputed"
                                      : ": whole, but its bytes are no rows of this model, recomputed"));
-  }
-
-  /// Projects what was stored of a layer's input to its K and V; appends the blocks that cannot be to `broken`.
-  void project_hidden_states(const Arrival& arrival, std::vector<BrokenRows>& broken) {
-    const ReadRequest& request = arrival.request;
-    const std::size_t row_bytes = geometry_.hidden * size_of(ElementType::f16);
-    std::vector<Position> rows;
-    std::vector<std::span<const std::byte>> states;
-    for (std::size_t i = 0, offset = 0; i < request.chunks.size(); ++i) {
-      const auto [layer, block] = request.chunks[i];
-      const std::size_t length = job_.manifest.chunk(layer, block).bytes;
-      const TokenRange tokens = decoder_.tokens_of(block);
-      if (LendsHiddenStates<typename B::Batch> && arrival.good[i] && length >= tokens.size() * row_bytes &&
-          are_finite(ElementType::f16, arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes))) {
-        append(rows, tokens);
-        states.push_back(arrival.buffer.bytes().subspan(offset, tokens.size() * row_bytes));
-      } else {
-        broken.push_back({layer, block,
-                          !arrival.status   ? BrokenRows::Cause::unread
-                          : arrival.good[i] ? BrokenRows::Cause::undecodable
-                                            : BrokenRows::Cause::damaged});
-      }
-      offset += length;
-    }
-    if constexpr (LendsHiddenStates<typename B::Batch>) {
-      if (rows.empty()) return;
-      auto batch = job_.model.make_batch();
-      batch.assign(rows);
-      std::span<float> hidden = batch.hidden();
-      for (const auto& state : states) {
-        const std::size_t values = state.size() / size_of(ElementType::f16);
-        to_float(ElementType::f16, state, hidden.first(values));
-        hidden = hidden.subspan(values);
-      }
-      job_.model.project(request.chunks.front().layer, batch, job_.cache, KvWrite::missing);
-    }
   }
 
   /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
@@ -304,17 +281,17 @@ class Restoration {
     prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
   }
 
-  void note(Lane lane, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
-    report_.timeline.add({lane, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
+  void note(Resource resource, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
+    report_.timeline.add({resource, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
   }
 
   void finish_report(const LinkLane<S, C>& link) {
     report_.first_token_s = seconds(job_.clock.now() - start_);
-    report_.link_s = link.busy_s();
-    report_.cores_s = report_.first_token_s - waited_s_;
     report_.bytes = link.bytes();
     for (std::size_t i = 0; i < link.spans().size(); ++i)
-      note(Lane::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first, link.spans()[i].second);
+      note(Resource::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first,
+           link.spans()[i].second);
+    report_.busy = busy_times<B>(report_, link.busy_s(), waited_s_);
     for (const std::size_t block : job_.lost_blocks.gone) damaged_.insert(block);
     if (report_.recomputed_all && !damaged_.empty())
       for (std::size_t block = 0; block * plan_.block < plan_.history; ++block) damaged_.insert(block);
@@ -337,7 +314,7 @@ class Restoration {
   const RestoreJob<B, S, C, O>& job_;
   RestorePlan plan_;
   const Geometry& geometry_;
-  ChunkDecoder decoder_;
+  ChunkDecoder<B> decoder_;
   std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   double waited_s_ = 0;

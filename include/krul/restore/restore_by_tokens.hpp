@@ -16,8 +16,7 @@ namespace krul {
 ///
 /// A block that cannot be read or is not what was written ends the reading there: the tokens before it and itself are
 /// recomputed, and what was read behind it stays.
-/// @param job  its plan gives history, prompt and block; prefixes are not looked at. Blocks with hidden states are
-///             recomputed
+/// @param job  its plan gives history, prompt and block; prefixes are not looked at
 /// @post     as restore; the report's plan says what was recomputed in the end
 /// @return   as restore
 /// @throws   as restore, and PreconditionError if the split's chunk is 0
@@ -46,36 +45,34 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
-  ChunkDecoder decoder(geometry, job.manifest, all_loaded, decoding_support(job.model, job.codings, job.manifest));
+  ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings);
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
                       read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.readers);
   auto batch = job.model.make_batch();
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;
   const auto take = [&] {
-    const TimePoint asked = job.clock.now();
+    const double asked_s = since_start();
     Arrival arrival = link.next();
-    waited_s += seconds(job.clock.now() - asked);
+    double ready_s = since_start();
+    waited_s += ready_s - asked_s;
     const std::size_t arrived = arrival.request.chunks.front().block;
     const bool is_last_of_block = !link.more() || link.next_block() != arrived;
     std::vector<BrokenRows> broken;
-    const bool is_hidden =
-        job.manifest.chunk(arrival.request.chunks.front().layer, arrived).codec == hidden_states_coding;
-    if (is_hidden) {
-      broken.push_back({0, arrived});
-    } else {
-      decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken);
-    }
+    decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken, [&](Resource resource, const char* name) {
+      if (computes_on<B> == Resource::cores) return;
+      const double begin_s = std::exchange(ready_s, since_start());
+      report.timeline.add({resource, name, std::nullopt, begin_s, ready_s});
+    });
     link.recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
       report.reasons.push_back("block " + std::to_string(arrived) + ": recomputed with all before it, because it " +
                                (!arrival.status ? "could not be read: " + arrival.status.error().message
-                                : is_hidden     ? "holds hidden states, which are not loaded token by token"
                                 : broken.front().cause == BrokenRows::Cause::damaged
                                     ? "is damaged"
                                     : "is whole, but its bytes are no rows of this model"));
       // What was stored of the blocks before it was not looked at, and what was computed is there to be saved.
-      if (arrival.status ? !is_hidden : means_damage(arrival.status.error().code))
+      if (arrival.status || means_damage(arrival.status.error().code))
         for (std::size_t each = 0; each <= arrived; ++each) report.damaged_blocks.push_back(each);
       report.repaired_rows += std::min((arrived + 1) * block, history) * geometry.layers;
       return false;
@@ -86,8 +83,8 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   bool reading = link.more();
   const auto loaded_from = [&] { return std::min(back * block, history); };
-  // Without a given front the lanes race: what has arrived is taken between pieces, and the next piece ends where the
-  // loaded part begins. With one, the front goes first and then everything is waited for.
+  // Without a given front reading and computing race: what has arrived is taken between pieces, and the next piece ends
+  // where the loaded part begins. With one, the front goes first and then everything is waited for.
   while (front < loaded_from()) {
     while (reading && link.more() && link.ready()) reading = take();
     const std::size_t limit = split.front && reading ? std::min(lowest * block, history) : loaded_from();
@@ -95,7 +92,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       const std::size_t next = std::min(split.chunk, limit - front);
       const double begin_s = since_start();
       forward(job.model, job.cache, batch, job.tokens.subspan(front, next), {});
-      report.timeline.add({Lane::cores, "front", std::nullopt, begin_s, since_start()});
+      report.timeline.add({computes_on<B>, "front", std::nullopt, begin_s, since_start()});
       front += next;
     } else if (reading && link.more()) {
       reading = take();
@@ -116,15 +113,14 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     front = history;
     report.reasons.push_back("the loaded rows lead to logits that are not finite: the whole history was recomputed");
   }
-  report.timeline.add({Lane::cores, "prompt", std::nullopt, begin_s, since_start()});
+  report.timeline.add({computes_on<B>, "prompt", std::nullopt, begin_s, since_start()});
 
   report.first_token_s = since_start();
-  report.link_s = link.busy_s();
-  report.cores_s = report.first_token_s - waited_s;
   report.bytes = link.bytes();
   for (std::size_t i = 0; i < link.spans().size(); ++i)
-    report.timeline.add({Lane::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
+    report.timeline.add({Resource::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
                          seconds(link.spans()[i].second - start)});
+  report.busy = detail::busy_times<B>(report, link.busy_s(), waited_s);
   if (report.damaged_blocks.empty()) report.damaged_blocks = job.lost_blocks.gone;
   if (!job.lost_blocks.gone.empty()) report.reasons.push_back(describe_gone(job.lost_blocks.gone, job.plan));
   report.plan.prefix.assign(geometry.layers, std::min(front, history));

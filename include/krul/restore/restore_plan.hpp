@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "krul/core/costs.hpp"
+#include "krul/core/resource.hpp"
 #include "krul/core/tokens.hpp"
 
 namespace krul {
@@ -24,7 +25,7 @@ struct StoredLayer {
                                                ///< well, -1 for none; empty if the layer shares nothing
   std::size_t unstored = 0;    ///< leading tokens that are not stored, whole blocks or the history: to be recomputed
   double joint_share = 0;      ///< of its stored rows: those that a profile coded, 0 to 1
-  bool hidden_states = false;  ///< blocks hold the layer's input instead of K and V: they are projected once loaded
+  double projected_share = 0;  ///< of its stored rows: those that the layer projects once they are loaded, 0 to 1
   std::uint64_t most_bytes = largest_request;  ///< of one request
   std::size_t group_layers = 1;  ///< neighbours that were coded together, this one among them: decoded together
   std::size_t group_index = 0;   ///< which of them this is
@@ -67,13 +68,12 @@ struct RestorePlan {
 
 /// Seconds that a plan will take under given costs.
 struct Prediction {
-  double opening_s = 0;      ///< before the lanes start, the same for every plan: see predict_opening_s
-  double first_token_s = 0;  ///< from the start of the lanes until the prompt's last logits are there
-  double link_s = 0;         ///< busy time of the link
-  double cores_s = 0;        ///< busy time of the cores
+  double opening_s = 0;      ///< before the work starts, the same for every plan: see predict_opening_s
+  double first_token_s = 0;  ///< from the start of the work until the prompt's last logits are there
+  ResourceTimes busy = {};   ///< how long each resource works
   std::uint64_t bytes = 0;   ///< to be read
   [[nodiscard]] double total_s() const noexcept { return opening_s + first_token_s; }
-  [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
+  [[nodiscard]] double bound_s() const noexcept { return busy.largest(); }
   [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
 };
 

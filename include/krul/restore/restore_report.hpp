@@ -27,8 +27,7 @@ struct RestoreReport {
   std::uint64_t bytes = 0;                  ///< read from the store
   double opening_s = 0;                     ///< finding and reading the manifest, planning, room for the rows
   double first_token_s = 0;                 ///< from then on to the prompt's last logits
-  double link_s = 0;                        ///< busy time of the link
-  double cores_s = 0;                       ///< busy time of the cores
+  ResourceTimes busy = {};                  ///< how long each resource worked
   Prediction predicted;
   RestorePlan plan;
   Timeline timeline;  ///< measured
@@ -36,7 +35,7 @@ struct RestoreReport {
   /// Leading tokens that some layer recomputed by plan.
   [[nodiscard]] std::size_t recomputed_tokens() const noexcept { return plan.prefix.empty() ? 0 : plan.prefix.front(); }
   [[nodiscard]] double total_s() const noexcept { return opening_s + first_token_s; }
-  [[nodiscard]] double bound_s() const noexcept { return link_s > cores_s ? link_s : cores_s; }
+  [[nodiscard]] double bound_s() const noexcept { return busy.largest(); }
   [[nodiscard]] double bubble_s() const noexcept { return first_token_s - bound_s(); }
 };
 

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "krul/backend/hidden_states.hpp"
 #include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/coding_set.hpp"
 #include "krul/compress/joint/profile.hpp"
@@ -37,17 +36,20 @@ namespace krul {
     StoredLayer& stored = sizes.layers[layer];
     stored.unstored = unstored_front(manifest, layer, history);
     stored.shared_with = shared.row(layer);
-    std::size_t kept = 0, joint = 0;
+    std::size_t kept = 0, joint = 0, projected = 0;
     for (std::size_t block = 0; block < sizes.blocks(); ++block) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       kept += chunk.is_stored();
       joint += chunk.is_stored() && is_joint(chunk.codec);
+      projected += chunk.is_stored() && chunk.codec == projected_coding;
       stored.block_bytes.push_back(chunk.bytes);
-      stored.hidden_states |= chunk.codec == hidden_states_coding;
       stored.block_object.push_back(chunk.object);
       if (chunk.is_stored()) stored.most_bytes = most_request_bytes(chunk.codec);
     }
-    if (joint > 0) stored.joint_share = static_cast<double>(joint) / static_cast<double>(kept);
+    if (kept > 0) {
+      stored.joint_share = static_cast<double>(joint) / static_cast<double>(kept);
+      stored.projected_share = static_cast<double>(projected) / static_cast<double>(kept);
+    }
     if (stored.most_bytes != largest_group_request || stored.shared_with.empty()) continue;
     stored.group_index = sizes.layers[layer - 1].group_index + 1;
     for (std::size_t i = 0; i <= stored.group_index; ++i) sizes.layers[layer - i].group_layers = stored.group_index + 1;

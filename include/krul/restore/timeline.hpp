@@ -11,19 +11,13 @@
 #include <vector>
 
 #include "krul/core/error.hpp"
+#include "krul/core/resource.hpp"
 
 namespace krul {
 
-/// What works on one resource.
-enum class Lane : std::uint8_t { link, cores };
-
-[[nodiscard]] constexpr std::string_view name(Lane lane) noexcept {
-  return lane == Lane::link ? "link" : "cores";
-}
-
 /// One piece of work; seconds from the start of the restore.
 struct Event {
-  Lane lane = Lane::cores;
+  Resource resource = Resource::cores;
   std::string name;
   std::optional<std::size_t> layer;  ///< none: belongs to the whole pass
   double begin_s = 0;
@@ -41,6 +35,13 @@ class Timeline {
     events_.push_back(std::move(event));
   }
   [[nodiscard]] const std::vector<Event>& events() const noexcept { return events_; }
+  /// All its events' seconds of one resource together.
+  [[nodiscard]] double busy_s(Resource resource) const noexcept {
+    double busy_s = 0;
+    for (const Event& event : events_)
+      if (event.resource == resource) busy_s += event.end_s - event.begin_s;
+    return busy_s;
+  }
 
  private:
   std::vector<Event> events_;
@@ -72,21 +73,24 @@ inline void append_json_number(std::string& json, double value) {
 
 }  // namespace detail
 
-/// The timeline in the Trace Event Format of Chrome, one row a lane: open it in Perfetto or chrome://tracing.
+/// The timeline in the Trace Event Format of Chrome, one row a resource: open it in Perfetto or chrome://tracing.
 /// Names should be UTF-8. Independent of the locale.
 [[nodiscard]] inline std::string chrome_trace(const Timeline& timeline, std::string_view title = "krul") {
   std::string json =
       R"({"displayTimeUnit":"ms","traceEvents":[{"ph":"M","pid":1,"name":"process_name","args":{"name":)";
   detail::append_json_text(json, title);
   json += "}}";
-  for (const Lane lane : {Lane::link, Lane::cores}) {
-    json += ",\n{\"ph\":\"M\",\"pid\":1,\"tid\":" + std::to_string(static_cast<unsigned>(lane)) +
+  for (const Resource resource : all_resources) {
+    // Most machines have no device.
+    if (resource != Resource::link && resource != Resource::cores && timeline.busy_s(resource) <= 0) continue;
+    json += ",\n{\"ph\":\"M\",\"pid\":1,\"tid\":" + std::to_string(static_cast<unsigned>(resource)) +
             ",\"name\":\"thread_name\",\"args\":{\"name\":";
-    detail::append_json_text(json, name(lane));
+    detail::append_json_text(json, name(resource));
     json += "}}";
   }
   for (const Event& event : timeline.events()) {
-    json += ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":" + std::to_string(static_cast<unsigned>(event.lane)) + ",\"name\":";
+    json +=
+        ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":" + std::to_string(static_cast<unsigned>(event.resource)) + ",\"name\":";
     detail::append_json_text(json, event.name);
     json += ",\"ts\":";  // microseconds
     detail::append_json_number(json, event.begin_s * 1e6);

@@ -10,7 +10,7 @@ namespace krul {
 /// How a restore that takes the tokens in order, all layers of some at a time, divides the history: the front runs
 /// through the model as an ordinary prefill while blocks are read from the end backwards.
 struct TokenSplit {
-  std::optional<std::size_t> front;  ///< tokens that are recomputed; none: until the two lanes meet
+  std::optional<std::size_t> front;  ///< tokens that are recomputed; none: until reading and computing meet
   std::size_t chunk = 512;           ///< tokens computed at a time
 };
 

@@ -61,8 +61,7 @@ template <RestorePolicy Policy>
 [[nodiscard]] inline Outcome then_prompt(const Scene& scene, double link_s, double cores_s, double bytes) {
   const double prompt_s = pass_cores_s(scene, scene.history, scene.prompt) + scene.costs.pass_s;
   return {.predicted = {.first_token_s = std::max(link_s, cores_s) + prompt_s,
-                        .link_s = link_s,
-                        .cores_s = cores_s + prompt_s,
+                        .busy = {{link_s, cores_s + prompt_s}},
                         .bytes = static_cast<std::uint64_t>(bytes)},
           .stored_bytes = bytes};
 }

@@ -21,7 +21,7 @@ struct ChunkRecord {
   std::uint32_t object = 0;  ///< index into Manifest::objects
   std::uint64_t offset = 0;  ///< first byte in the object
   std::uint32_t bytes = 0;
-  std::uint8_t codec = 0;  ///< number of the coding: see compress/coding_numbers.hpp, or hidden_states_coding
+  std::uint8_t codec = 0;  ///< number of the coding: see compress/coding_numbers.hpp
   std::uint8_t plan = 0;   ///< index into Manifest::plans
   Checksum hash{};         ///< of the bytes
   [[nodiscard]] bool is_stored() const noexcept { return bytes != 0; }

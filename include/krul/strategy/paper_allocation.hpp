@@ -65,7 +65,9 @@ struct BlockBytes {
     const double ratio = steps == 0 ? 0 : static_cast<double>(i) / static_cast<double>(steps);
     auto prefix = admissible(sizes, Pyramid(ratio).prefix(sizes, costs));
     const Prediction predicted = predictor(prefix);
-    const double gap_s = std::abs(predicted.cores_s - predicted.link_s);
+    ResourceTimes loading = predicted.busy;
+    loading[costs.on.compute] = 0;
+    const double gap_s = std::abs(predicted.busy[costs.on.compute] - loading.largest());
     if (!best.empty() && gap_s >= best_gap_s) continue;
     best = std::move(prefix);
     best_gap_s = gap_s;

@@ -35,7 +35,7 @@ struct SavePlan {
   StepScale step;                                      ///< with a profile: how coarsely
   RecentRows recent;                                   ///< with a profile: which rows are coded more finely
   std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
-  std::vector<bool> hidden_states;    ///< [L] layers whose input is stored in place of K and V; empty: none
+  std::vector<bool> from_source;      ///< [L] layers whose chunks a ChunkSource makes, not of K and V; empty: none
   SegmentOrder order = SegmentOrder::by_layer;  ///< how the chunks of this save lie
   std::string strategy = "krul";                ///< recorded for people
   std::string settings;                         ///< recorded for people

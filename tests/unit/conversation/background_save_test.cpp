@@ -164,7 +164,7 @@ TEST_CASE("a save in the background asks for what a save asks for") {
   plan.left_out = {1};
   CHECK_THROWS_AS((void)talk.save_in_background(plan), PreconditionError);
   plan.left_out = {};
-  plan.hidden_states.assign(f.model.geometry().layers, true);
+  plan.from_source.assign(f.model.geometry().layers, true);
   CHECK_THROWS_AS((void)talk.save_in_background(plan), PreconditionError);
   CHECK(talk.finish_save()->rows == 0);  // none was begun
 

@@ -133,13 +133,13 @@ TEST_CASE("hidden states that two bytes cannot hold are not saved") {
   for (std::size_t layer = 0; layer < model.geometry().layers; ++layer)
     large.append(layer, std::vector<float>(tokens.size() * model.geometry().hidden, layer == 3 ? 1e6F : 1.0F));
   SavePlan plan;
-  plan.hidden_states.assign(model.geometry().layers, true);
+  plan.from_source.assign(model.geometry().layers, true);
   MemoryStore store;
-  const auto failed = save_as(model, store, cache, tokens, {.id = "talk", .plan = plan, .hidden = &large});
+  const auto failed = save_as(model, store, cache, tokens, {.id = "talk", .plan = plan, .source = &large});
   REQUIRE_FALSE(failed);
   CHECK(failed.error().code == ErrorCode::backend);
   CHECK(contains(failed.error().message, "layer 3"));
-  CHECK(save_as(model, store, cache, tokens, {.id = "talk", .plan = plan, .hidden = &hidden}).has_value());
+  CHECK(save_as(model, store, cache, tokens, {.id = "talk", .plan = plan, .source = &hidden}).has_value());
 }
 
 TEST_CASE("what decodes to numbers that are not finite is recomputed, though its bytes are what was written") {

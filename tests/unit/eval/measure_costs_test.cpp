@@ -20,7 +20,7 @@ TimedRestore restore_by_hand() {
   restore.report.plan = {100, 5, 16, {64, 64, 64, 64}};
   double now = 0;
   const auto add = [&](const char* name, std::optional<std::size_t> layer, double seconds) {
-    restore.report.timeline.add({Lane::cores, name, layer, now, now + seconds});
+    restore.report.timeline.add({Resource::cores, name, layer, now, now + seconds});
     now += seconds;
   };
   for (std::size_t layer = 0; layer < 4; ++layer) {
@@ -30,11 +30,11 @@ TimedRestore restore_by_hand() {
     add("decode", layer, 0.5 * times);
     add("attend", layer, 2 * times);
     add("finish", layer, 4 * times);
-    restore.report.timeline.add({Lane::link, "read", layer, times - 1, times - 0.5});
+    restore.report.timeline.add({Resource::link, "read", layer, times - 1, times - 0.5});
   }
   add("logits", std::nullopt, 3);
-  restore.report.cores_s = restore.report.first_token_s = now + 2;
-  restore.report.link_s = 2;
+  restore.report.busy[Resource::cores] = restore.report.first_token_s = now + 2;
+  restore.report.busy[Resource::link] = 2;
   restore.report.bytes = 4 * 150;
   restore.report.opening_s = 0.5;
   return restore;
@@ -82,7 +82,8 @@ TEST_CASE("what a link takes away from the cores is the difference of the same r
   const std::vector<std::vector<TimedRestore>> fast(2, std::vector(3, restore_by_hand()));
   auto slow = fast;
   for (auto& repeats : slow)
-    for (std::size_t k = 0; k < repeats.size(); ++k) repeats[k].report.cores_s += 300 * static_cast<double>(k + 1);
+    for (std::size_t k = 0; k < repeats.size(); ++k)
+      repeats[k].report.busy[Resource::cores] += 300 * static_cast<double>(k + 1);
   CHECK(extra_core_s_per_byte(slow, fast) == doctest::Approx(1));  // 600 bytes; the median of 0.5, 1, 1.5
   CHECK(extra_core_s_per_byte(fast, slow) == 0);
   auto other = slow;

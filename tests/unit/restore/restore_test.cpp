@@ -214,7 +214,7 @@ TEST_CASE("a slow link changes the time and nothing else") {
   const auto outcome = saved.restore_from(slow, {64, 32, 0, 0}, clock);
   CHECK(outcome.logits == saved.whole.logits);
   // Four layers, one request each; the bytes of 7 * 4 - 6 chunks at 1 MB/s.
-  CHECK(outcome.report.link_s ==
+  CHECK(outcome.report.busy[Resource::link] ==
         doctest::Approx(4 * 0.002 + static_cast<double>(outcome.report.bytes) / 1e6).epsilon(1e-6));
 }
 

@@ -46,7 +46,7 @@ struct SharedSaved {
     HiddenStates hidden(model.geometry());
     forward_keeping_hidden(model, cache, batch, before, hidden);
     REQUIRE(
-        save_as(model, store, cache, before, {.id = "saved", .plan = plan, .hidden = &hidden, .block = block_tokens}));
+        save_as(model, store, cache, before, {.id = "saved", .plan = plan, .source = &hidden, .block = block_tokens}));
     manifest = load_manifest(store, folder)->manifest;
   }
 
@@ -226,7 +226,7 @@ TEST_CASE(
 
 TEST_CASE("hidden states are projected to the rows they came from, within two bytes a value") {
   SavePlan plan = exact();
-  plan.hidden_states = {false, true, true, false};
+  plan.from_source = {false, true, true, false};
   plan.left_out = {history_tokens, 0, 0, 0};
   SharedSaved saved(plan);
   auto outcome = saved.restored();
@@ -248,11 +248,58 @@ TEST_CASE("hidden states are projected to the rows they came from, within two by
     // 2^-11; 8 allows for rows that are smaller than the weights make them.
     CHECK(error <= 8 * std::sqrt(32.0) * 0x1p-11 * size);
   }
-  CHECK(saved.sizes().layers[1].hidden_states);
-  CHECK_FALSE(saved.sizes().layers[3].hidden_states);
+  CHECK(saved.sizes().layers[1].projected_share == 1);
+  CHECK(saved.sizes().layers[3].projected_share == 0);
   const ChunkRecord chunk = saved.manifest.chunk(1, 2);
   flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
   CHECK(saved.restored().report.repaired_rows == block_tokens);
+}
+
+TEST_CASE("hidden states give the bits of their projection, layer by layer and token by token") {
+  SavePlan plan = exact();
+  plan.from_source = {false, true, true, false};
+  SharedSaved saved(plan);
+  auto by_layer = saved.restored(), by_tokens = saved.restored({}, TokenSplit{0, 16});
+  CHECK(by_tokens.report.reasons.empty());
+  CHECK(by_tokens.report.loaded_rows == history_tokens * layers);
+  auto projected = saved.model.make_cache(256), whole = saved.model.make_cache(256);
+  auto batch = saved.model.make_batch();
+  HiddenStates hidden(saved.model.geometry());
+  const auto history = std::span(saved.tokens).first(history_tokens);
+  forward_keeping_hidden(saved.model, whole, batch, history, hidden);
+  for (const std::size_t layer : {std::size_t{1}, std::size_t{2}}) {
+    const auto chunk = hidden.encode(layer, {0, history_tokens});
+    const ProjectedChunk all[] = {{{0, history_tokens}, chunk}};
+    project_chunks(saved.model, projected, layer, std::span(all));
+    for (const bool values : {false, true}) {
+      const auto expected = saved.rows(projected, layer, values, {0, history_tokens});
+      CHECK(saved.rows(by_layer.cache, layer, values, {0, history_tokens}) == expected);
+      CHECK(saved.rows(by_tokens.cache, layer, values, {0, history_tokens}) == expected);
+    }
+  }
+}
+
+TEST_CASE("a layer of which some blocks are projected costs that much of a projection") {
+  SavePlan plan = exact();
+  plan.from_source = {true, false, false, false};
+  SharedSaved saved(plan);
+  Manifest mixed = saved.manifest;
+  for (std::size_t block = 0; block < 3; ++block) mixed.chunks[block].codec = mixed.chunk(1, block).codec;
+  CHECK(restore_sizes(mixed, history_tokens, 5).layers[0].projected_share == 4.0 / 7);  // of 7 blocks
+  Costs costs;
+  costs.layer.decode_row_s = 1;
+  costs.layer.project_row_s = 7;
+  CHECK(Predictor(restore_sizes(mixed, history_tokens, 5), costs).decode_row_s(0) == doctest::Approx(1 + 4));
+}
+
+TEST_CASE("layers that share a chunk to be projected are recomputed: it is of one layer") {
+  SavePlan plan = exact();
+  plan.from_source = {false, true, true, false};
+  SharedSaved saved(plan);
+  saved.manifest.chunks[2 * saved.manifest.blocks()] = saved.manifest.chunk(1, 0);
+  const auto outcome = saved.restored();
+  CHECK(outcome.report.repaired_rows == 2 * block_tokens);
+  CHECK_FALSE(outcome.report.reasons.empty());
 }
 
 TEST_CASE("token by token, with and without a given front, gives the bits of the uninterrupted run") {
@@ -369,10 +416,10 @@ TEST_CASE("plans that do not fit are the caller's mistake") {
   refuses([](SavePlan& plan) { plan.coding = LayerPairCompressor(SlerpMerge{}, ExactCodec{}); });
   refuses([](SavePlan& plan) { plan.left_out = {0, 16, 0, 0}; });
   refuses([](SavePlan& plan) { plan.left_out = {0}; });
-  refuses([](SavePlan& plan) { plan.hidden_states = {true}; });
+  refuses([](SavePlan& plan) { plan.from_source = {true}; });
   refuses([](SavePlan& plan) {
     plan = reuse({{0, 1}});
-    plan.hidden_states.assign(layers, true);
+    plan.from_source.assign(layers, true);
   });
 }
 

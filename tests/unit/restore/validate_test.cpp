@@ -24,6 +24,8 @@ TEST_CASE("every cost must be finite and not negative, and the link must move") 
                                        [](Costs& c) { return &c.layer.decode_row_s; },
                                        [](Costs& c) { return &c.layer.joint_row_s; },
                                        [](Costs& c) { return &c.pass_s; },
+                                       [](Costs& c) { return &c.copy.latency_s; },
+                                       [](Costs& c) { return &c.copy.bytes_per_s; },
                                        [](Costs& c) { return &c.open_s; },
                                        [](Costs& c) { return &c.open_s_per_byte; }};
   for (const auto field : fields)
@@ -35,6 +37,22 @@ TEST_CASE("every cost must be finite and not negative, and the link must move") 
   Costs still = good;
   still.link.bytes_per_s = 0;
   CHECK_THROWS_AS(expects_valid(still), PreconditionError);
+  still = good;
+  still.copy.bytes_per_s = 0;
+  CHECK_THROWS_AS(expects_valid(still), PreconditionError);
+}
+
+TEST_CASE("cores or a device compute and decode, and a device that decodes computes") {
+  const auto placed = [](Resource compute, Resource decode) {
+    Costs costs;
+    costs.on = {compute, decode};
+    return costs;
+  };
+  CHECK_NOTHROW(expects_valid(placed(Resource::device, Resource::cores)));
+  CHECK_NOTHROW(expects_valid(placed(Resource::device, Resource::device)));
+  CHECK_THROWS_AS(expects_valid(placed(Resource::cores, Resource::device)), PreconditionError);
+  CHECK_THROWS_AS(expects_valid(placed(Resource::link, Resource::cores)), PreconditionError);
+  CHECK_THROWS_AS(expects_valid(placed(Resource::device, Resource::copy)), PreconditionError);
 }
 
 TEST_CASE("sizes need a prompt, a block length, a layer, and an entry for every block") {
@@ -56,5 +74,6 @@ TEST_CASE("sizes need a prompt, a block length, a layer, and an entry for every 
   refuses([](RestoreSizes& s) { s.layers[0].group_index = 1, s.layers[0].group_layers = 2; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = 1.5; });
   refuses([](RestoreSizes& s) { s.layers[3].joint_share = std::nan(""); });
+  refuses([](RestoreSizes& s) { s.layers[3].projected_share = 1.5; });
   refuses([](RestoreSizes& s) { s.history = 2000; });
 }

@@ -63,14 +63,14 @@ TEST_CASE("every strategy loads and computes something sensible") {
         const Prediction& predicted = outcome.predicted;
         CHECK(predicted.first_token_s >= predicted.bound_s() * (1 - 1e-12));
         // The prompt has to be computed whatever happens.
-        CHECK(predicted.cores_s >= pass_cores_s(scene, history, scene.prompt) * 0.9);
+        CHECK(predicted.busy[Resource::cores] >= pass_cores_s(scene, history, scene.prompt) * 0.9);
         CHECK(outcome.recomputed_share >= 0);
         CHECK(outcome.recomputed_share <= 1);
         const auto full = static_cast<double>(history * scene.shape.token_bytes());
         // States of a model with few KV heads are larger than its K and V; elsewhere nothing is.
         if (strategy.name != "hcache") CHECK(outcome.stored_bytes <= full * 1.001);
         CHECK(static_cast<double>(predicted.bytes) <= outcome.stored_bytes * 1.001 + 1);
-        if (history == 0) CHECK(predicted.link_s == 0);
+        if (history == 0) CHECK(predicted.busy[Resource::link] == 0);
         // Pure: the same answer again.
         CHECK(strategy.simulate(scene).predicted.first_token_s == predicted.first_token_s);
       }
@@ -84,7 +84,7 @@ TEST_CASE("recompute by counting: 2 FLOP a weight and row, 4 H D a pair") {
             rows * (rows + 1) / 2 * 4 * 4096 / 118.56e12);
   // Besides: weights and keys are read once (4 %), and the last layer finishes one row only (-2 %).
   CHECK(time_of("recompute", scene) == doctest::Approx(expected).epsilon(0.05));
-  CHECK(simulated_strategy("recompute")->simulate(scene).predicted.link_s == 0);
+  CHECK(simulated_strategy("recompute")->simulate(scene).predicted.busy[Resource::link] == 0);
 }
 
 TEST_CASE("relations between strategies") {
@@ -107,7 +107,8 @@ TEST_CASE("two pointers meet where both lanes have worked equally long, up to a 
   const Outcome outcome = two_pointers(scene);
   const double chunk_s = pass_cores_s(scene, 16384, 512);
   const double prompt_s = pass_cores_s(scene, 16384, scene.prompt) + scene.costs.pass_s;
-  CHECK(std::abs(outcome.predicted.cores_s - prompt_s - outcome.predicted.link_s) <= chunk_s);
+  CHECK(std::abs(outcome.predicted.busy[Resource::cores] - prompt_s - outcome.predicted.busy[Resource::link]) <=
+        chunk_s);
   CHECK(outcome.stored_bytes == static_cast<double>(scene.history * scene.shape.token_bytes()));
 }
 

@@ -119,7 +119,7 @@ TEST_CASE("what does not plan for costs is saved alike for every link") {
     const SavePlan slow = situation.plan(strategy);
     situation.costs.link.bytes_per_s = 1e12;
     const SavePlan fast = situation.plan(strategy);
-    const bool alike = slow.left_out == fast.left_out && slow.hidden_states == fast.hidden_states &&
+    const bool alike = slow.left_out == fast.left_out && slow.from_source == fast.from_source &&
                        slow.pairs == fast.pairs && slow.record() == fast.record();
     if (!strategy.needs().costs) CHECK(alike);
     if (!slow.left_out.empty() && strategy.name() != "recompute" && strategy.name() != "krul-small") CHECK_FALSE(alike);
@@ -260,7 +260,7 @@ TEST_CASE("without costs nothing is left out, and hidden states are kept of ever
   Evidence of = situation.evidence(strategy::krul_paper().needs());
   of.costs.reset();
   CHECK(strategy::krul_paper().plan(of)->left_out.empty());
-  CHECK(strategy::Hcache{}.plan(of)->hidden_states == std::vector<bool>(4, true));
+  CHECK(strategy::Hcache{}.plan(of)->from_source == std::vector<bool>(4, true));
 }
 
 TEST_CASE("a strategy that looks at what is not there is the caller's mistake") {

@@ -181,7 +181,7 @@ TEST_CASE("no other pyramid is closer to balance") {
     const Predictor predictor(sizes, costs);
     const auto gap_s = [&](const std::vector<std::size_t>& prefix) {
       const Prediction predicted = predictor(prefix);
-      return std::abs(predicted.cores_s - predicted.link_s);
+      return std::abs(predicted.busy[Resource::cores] - predicted.busy[Resource::link]);
     };
     const double chosen = gap_s(balanced_pyramid(sizes, costs));
     for (std::size_t i = 0; i <= 2 * sizes.blocks(); ++i)

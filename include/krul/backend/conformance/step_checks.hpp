@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "krul/backend/conformance/pass.hpp"
-#include "krul/backend/hidden_states.hpp"
+#include "krul/backend/lends_hidden_states.hpp"
 
 namespace krul::conformance {
 

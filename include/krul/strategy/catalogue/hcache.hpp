@@ -24,7 +24,7 @@ struct Hcache {
   [[nodiscard]] Result<SavePlan> plan(const Evidence& evidence) const {
     SavePlan plan = SavePlan::separate(F16Codec{}, name());
     const Geometry& geometry = evidence.geometry;
-    plan.hidden_states.assign(geometry.layers, true);
+    plan.from_source.assign(geometry.layers, true);
     if (!evidence.costs) return plan;
     const Costs& costs = *evidence.costs;
     const auto tokens = static_cast<double>(evidence.tokens);
@@ -36,7 +36,7 @@ struct Hcache {
                         attended_pairs(0, evidence.tokens) * costs.layer.attend_pair_s},
         geometry.layers);
     const std::size_t others = geometry.layers - split.hidden;
-    std::fill_n(plan.hidden_states.begin(), others, false);
+    std::fill_n(plan.from_source.begin(), others, false);
     if (!split.others_recompute) return plan;
     plan.left_out.assign(geometry.layers, 0);
     std::fill_n(plan.left_out.begin(), others, evidence.tokens);

@@ -1,0 +1,154 @@
+// A restore to a device: what works where, by a clock that only the device and its copies move.
+#include <doctest/doctest.h>
+
+#include "krul/compress/hidden_states.hpp"
+#include "krul/restore/restore_by_tokens.hpp"
+#include "krul/strategy/catalogue.hpp"
+#include "support/toy_conversation.hpp"
+
+namespace krul::to_device {
+namespace {
+
+constexpr std::size_t history = 100, block = 16, layers = 4;
+
+/// Rows that only copies reach. Each takes 7 seconds.
+struct DeviceCache {
+  HostKvCache inner;
+  ManualClock clock;
+
+  [[nodiscard]] std::size_t capacity() const { return inner.capacity(); }
+  [[nodiscard]] std::size_t length() const { return inner.length(); }
+  [[nodiscard]] const TokenSet& present(std::size_t layer) const { return inner.present(layer); }
+  Ticket write_kv(std::size_t layer, TokenRange tokens, KvRows from) {
+    clock.advance(std::chrono::seconds(7));
+    return inner.write_kv(layer, tokens, from);
+  }
+  Ticket read_kv(std::size_t layer, TokenRange tokens, MutableKvRows to) const {
+    return inner.read_kv(layer, tokens, to);
+  }
+  void wait(Ticket ticket) const { inner.wait(ticket); }
+  void commit(std::size_t count) { inner.commit(count); }
+  void truncate(std::size_t count) { inner.truncate(count); }
+};
+static_assert(KvCache<DeviceCache> && !HostViewableCache<DeviceCache>);
+
+/// The toy model with 1 second for embed, 2 for project, 3 for attend, 4 for finish and 5 for logits.
+struct Device {
+  using Cache = DeviceCache;
+  using Batch = toy::Backend::Batch;
+  static constexpr Resource computes_on = Resource::device;
+
+  toy::Backend inner{ElementType::f32};
+  ManualClock clock = {};
+
+  void take(int seconds) const { clock.advance(std::chrono::seconds(seconds)); }
+  [[nodiscard]] const Geometry& geometry() const { return inner.geometry(); }
+  [[nodiscard]] const Identity& identity() const { return inner.identity(); }
+  Cache make_cache(std::size_t capacity) { return {inner.make_cache(capacity), clock}; }
+  Batch make_batch() { return inner.make_batch(); }
+  void embed(std::span<const Token> tokens, Batch& batch) { take(1), inner.embed(tokens, batch); }
+  void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {
+    take(2), inner.project(layer, batch, cache.inner, write);
+  }
+  template <AttentionObserver O>
+  void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer) {
+    take(3), inner.attend(layer, batch, cache.inner, observer);
+  }
+  void finish(std::size_t layer, Batch& batch) { take(4), inner.finish(layer, batch); }
+  void logits(Batch& batch, RowRange rows, std::span<float> out) { take(5), inner.logits(batch, rows, out); }
+};
+static_assert(ModelBackend<Device> && computes_on<Device> == Resource::device);
+static_assert(computes_on<toy::Backend> == Resource::cores);
+
+struct OnDevice {
+  Device model;
+  MemoryStore store;
+  std::vector<Token> tokens = test::toy_tokens(history + 5);
+  test::Uninterrupted whole = test::run_through(model.inner, tokens);
+  Workers workers{2};
+  Manifest manifest;
+  std::string folder = conversation_folder("saved").value();
+  std::vector<float> logits = std::vector<float>(model.geometry().vocabulary);
+
+  explicit OnDevice(const SavePlan& plan) {
+    auto cache = model.inner.make_cache(256);
+    auto batch = model.make_batch();
+    HiddenStates hidden(model.geometry());
+    const auto before = std::span(tokens).first(history);
+    forward_keeping_hidden(model.inner, cache, batch, before, hidden);
+    REQUIRE(
+        save_as(model.inner, store, cache, before, {.id = "saved", .plan = plan, .source = &hidden, .block = block}));
+    manifest = load_manifest(store, folder)->manifest;
+  }
+
+  RestoreReport restored(std::vector<std::size_t> prefix, std::optional<TokenSplit> split = {}) {
+    auto cache = model.make_cache(256);
+    const RestoreJob<Device, MemoryStore, ManualClock> job{.model = model,
+                                                           .store = store,
+                                                           .cache = cache,
+                                                           .workers = workers,
+                                                           .manifest = manifest,
+                                                           .folder = folder,
+                                                           .plan = {history, 5, block, std::move(prefix)},
+                                                           .tokens = tokens,
+                                                           .logits = logits,
+                                                           .clock = model.clock};
+    return split ? restore_by_tokens(job, *split).value() : restore(job).value();
+  }
+};
+
+constexpr double pass_s = 1 + layers * (2 + 3 + 4) + 5;
+
+TEST_CASE("rows are copied to a device that computes, and the report says what worked where") {
+  OnDevice saved(SavePlan::separate(ExactCodec{}));
+  const RestoreReport report = saved.restored({32, 16, 0, 0});
+  CHECK(saved.logits == saved.whole.logits);
+  const double copied_s = 7 * (5 + 6 + 7 + 7);  // blocks of each layer
+  CHECK(report.busy[Resource::copy] == copied_s);
+  CHECK(report.busy[Resource::device] == pass_s);
+  CHECK(report.busy[Resource::cores] == 0);  // the clock stands while they decode
+  CHECK(report.first_token_s == copied_s + pass_s);
+  CHECK(report.bound_s() >= copied_s);
+  for (const Event& event : report.timeline.events()) {
+    CAPTURE(event.name);
+    const bool decodes = event.name == "decode";
+    if (event.resource == Resource::copy) CHECK(event.name == "copy");
+    if (event.resource == Resource::cores) CHECK(decodes);
+    if (event.name == "attend" || event.name == "logits") CHECK(event.resource == Resource::device);
+  }
+}
+
+TEST_CASE("what has to be projected is so by the device") {
+  SavePlan plan = SavePlan::separate(ExactCodec{});
+  plan.from_source.assign(layers, true);
+  OnDevice saved(plan);
+  const RestoreReport report = saved.restored({0, 0, 0, 0});
+  CHECK(report.busy[Resource::copy] == 0);
+  CHECK(report.busy[Resource::device] == pass_s + layers * 2);  // one request a layer
+  double projected_s = 0;
+  for (const Event& event : report.timeline.events())
+    if (event.name == "decode" && event.resource == Resource::device) projected_s += event.end_s - event.begin_s;
+  CHECK(projected_s == layers * 2);
+}
+
+TEST_CASE("repairs are work of what computes") {
+  OnDevice saved(SavePlan::separate(ExactCodec{}));
+  const ChunkRecord chunk = saved.manifest.chunk(1, 3);
+  test::flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
+  const RestoreReport report = saved.restored({0, 0, 0, 0});
+  CHECK(saved.logits == saved.whole.logits);
+  CHECK(report.repaired_rows == block);
+  CHECK(report.busy[Resource::device] == pass_s + 1 + (2 + 3 + 4) + 2);  // the layer above, and the layer's rows
+}
+
+TEST_CASE("token by token, a device computes the front and the prompt") {
+  OnDevice saved(SavePlan::separate(ExactCodec{}));
+  const RestoreReport report = saved.restored({0, 0, 0, 0}, TokenSplit{48, 512});
+  CHECK(saved.logits == saved.whole.logits);
+  CHECK(report.busy[Resource::copy] == 7 * 4 * layers);  // the blocks behind the front
+  CHECK(report.busy[Resource::cores] == 0);
+  CHECK(report.busy[Resource::device] + report.busy[Resource::copy] == report.first_token_s);
+}
+
+}  // namespace
+}  // namespace krul::to_device
