@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/detail/shared_chunk.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
 

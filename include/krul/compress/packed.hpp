@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "krul/backend/kv_rows.hpp"
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/entropy/byte_coder.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
 

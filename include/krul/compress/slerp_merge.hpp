@@ -2,9 +2,11 @@
 
 #include <limits>
 
+#include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/detail/merge_kernels.hpp"
 #include "krul/compress/detail/shared_chunk.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/core/half.hpp"
 
 namespace krul {
 

@@ -8,6 +8,7 @@
 #include "krul/similarity/observe.hpp"
 #include "krul/strategy/catalogue/cake.hpp"
 #include "krul/strategy/catalogue/h2o.hpp"
+#include "krul/strategy/catalogue/krul.hpp"
 #include "krul/strategy/catalogue/krul_paper.hpp"
 #include "support/foreign_parts.hpp"
 #include "support/toy_conversation.hpp"

@@ -1,6 +1,7 @@
 // A restore to a device: what works where, by a clock that only the device and its copies move.
 #include <doctest/doctest.h>
 
+#include "krul/compress/exact_codec.hpp"
 #include "krul/compress/hidden_states.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/strategy/catalogue.hpp"
