@@ -9,16 +9,17 @@
 #include "escaped.hpp"
 #include "interruption.hpp"
 #include "krul/conversation/conversation.hpp"
+#include "krul/model/chat_turns.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
+#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "machine_costs.hpp"
 #include "make_profile.hpp"
 #include "profile_option.hpp"
 #include "standard_streams.hpp"
 #include "talk.hpp"
-#include "temporary_folder.hpp"
 #include "text_lines.hpp"
-#include "turns.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -224,13 +225,13 @@ std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedM
 }
 
 /// What restores and saves are planned for, if it is known.
-std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const WantedCosts& wanted,
+std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const AnyStrategy& strategy,
                                const Tool& tool) {
   std::optional<MachineCosts> machine;
-  if (options.costs.empty()) machine = quick_machine_costs(model, wanted, tool);
+  if (options.costs.empty()) machine = quick_machine_costs(model, strategy, options.store.folder(), tool);
   if (!options.costs.empty() && options.costs != "none") machine = read_machine_costs(options.costs);
   if (!machine) return std::nullopt;
-  return machine->costs({"disk", LinkName::Kind::disk}, wanted.strategy, model.backend.geometry());
+  return machine->of(strategy, model.backend.geometry().layers);
 }
 
 /// The element type of the cache that a conversation was saved with; empty if nothing is saved.
@@ -306,8 +307,7 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
         with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
   Chat chat{unwrap(std::move(talk)), strategy};
   refuse_other_format(options, model, chat.talk.saved_tokens());
-  if (const auto costs = costs_for(options, model, {strategy, options.store.folder()}, tool))
-    chat.talk.plan_for(*costs);
+  if (const auto costs = costs_for(options, model, strategy, tool)) chat.talk.plan_for(*costs);
   return chat;
 }
 

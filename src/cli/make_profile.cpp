@@ -4,8 +4,8 @@
 
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
+#include "krul/store/private_folders.hpp"
 #include "output_file.hpp"
-#include "temporary_folder.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
