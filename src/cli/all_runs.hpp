@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "evaluate.hpp"
+#include "krul/eval/peer_run.hpp"
 #include "krul/eval/strategy_run.hpp"
-#include "peer_run.hpp"
 
 namespace krul::cli {
 
@@ -17,7 +17,9 @@ namespace krul::cli {
   return names;
 }
 
+using eval::logits_after, eval::GreedyChoice, eval::go_on_from;
 using StrategyRun = eval::StrategyRun<CpuModel>;
+using PeerRun = eval::PeerRun<CpuModel>;
 
 /// Calls use(index, state) with a StrategyRun or a PeerRun for each of them.
 template <class Use>

@@ -3,9 +3,9 @@
 
 #include "bench.hpp"
 #include "krul/backend/forward.hpp"
+#include "krul/eval/decode_bench.hpp"
 #include "krul/eval/result_table.hpp"
 #include "number_option.hpp"
-#include "run_rounds.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
 
@@ -99,25 +99,14 @@ void bench_prefill(const ForwardOptions& options, const Tool& tool) {
 void bench_decode(const ForwardOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.context + options.count);
-  const auto tokens = sample_tokens(model, options.context + options.count);
-  auto cache = model.backend.make_cache(tokens.size());
-  auto batch = model.backend.make_batch();
-  std::vector<float> logits(model.backend.geometry().vocabulary);
-  if (options.context > 0) prefill(model.backend, cache, batch, std::span(tokens).first(options.context), {});
+  eval::DecodeBench decoding(model.backend, sample_tokens(model, options.context + options.count), options.context);
   const auto report = rounds_alone(
-      tool, "decode of " + std::to_string(options.count) + " tokens",
-      [&] {
-        cache.truncate(options.context);
-        return eval::seconds_taken(SteadyClock{}, [&] {
-          for (std::size_t i = 0; i < options.count; ++i)
-            forward(model.backend, cache, batch, std::span(tokens).subspan(options.context + i, 1), logits);
-        });
-      },
+      tool, "decode of " + std::to_string(options.count) + " tokens", [&] { return decoding.alone().step_s; },
       rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
   RoundsNote note;
   note.add(report);
-  const double speed = static_cast<double>(options.count) / eval::median(report.values(0));
+  const double speed = 1 / eval::median(report.values(0));
   if (tool.json) {
     tool.print({{"tokens_per_s", speed},
                 {"tokens", options.count},

@@ -7,6 +7,7 @@
 #include "krul/eval/paired_rounds.hpp"
 #include "patience_option.hpp"
 #include "rounds_note.hpp"
+#include "run_rounds.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {

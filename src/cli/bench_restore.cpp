@@ -1,26 +1,20 @@
-#include <unistd.h>
-
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <optional>
 
 #include "bench.hpp"
+#include "krul/eval/restore_bench.hpp"
 #include "krul/eval/result_table.hpp"
-#include "krul/eval/save_history.hpp"
-#include "krul/eval/statistics.hpp"
 #include "krul/store/memory_store.hpp"
-#include "krul/store/stored_bytes.hpp"
+#include "krul/store/page_cache.hpp"
+#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
-#include "page_cache.hpp"
 #include "profile_option.hpp"
-#include "restore_once.hpp"
-#include "run_rounds.hpp"
-#include "temporary_folder.hpp"
+#include "restore_json.hpp"
 #include "verbs.hpp"
 #include "without_effect.hpp"
 
@@ -43,61 +37,15 @@ struct RestoreBenchOptions {
   PatienceOption patience{bench_patience_s};
 };
 
-/// How well restores were predicted, and how long neither lane worked, over all rows of a table.
-class Summary {
- public:
-  void add(double ttft_ms, double predicted_ms, double bubble_ms) {
-    if (predicted_ms > 0) errors_.push_back(std::abs(predicted_ms / ttft_ms - 1));
-    bubbles_.push_back(bubble_ms);
-    shares_.push_back(bubble_ms / ttft_ms);
-  }
-  [[nodiscard]] Json json() const {
-    const auto of = [](const std::vector<double>& values) -> Json {
-      if (values.empty()) return nullptr;
-      return {{"median", eval::median(values)}, {"p90", eval::quantile(values, 0.9)}};
-    };
-    return {{"predictions", errors_.size()},
-            {"prediction_error", of(errors_)},
-            {"bubble_ms", of(bubbles_)},
-            {"bubble_share", of(shares_)}};
-  }
-  void print() const {
-    const auto of = [](const std::vector<double>& values, double scale, const char* unit) {
-      char text[64];
-      std::snprintf(text, sizeof text, "%.1f%s in the median, %.1f%s in 9 of 10", scale * eval::median(values), unit,
-                    scale * eval::quantile(values, 0.9), unit);
-      return std::string(text);
-    };
-    if (!errors_.empty())
-      std::printf("%zu predictions are off by %s\n", errors_.size(), of(errors_, 100, " %").c_str());
-    std::printf("bubble: %s; of the time to the first token: %s\n", of(bubbles_, 1, " ms").c_str(),
-                of(shares_, 100, " %").c_str());
-  }
+/// "median" and "p90"; null if there are none.
+Json spread(const std::vector<double>& values, double scale = 1) {
+  if (values.empty()) return nullptr;
+  return {{"median", scale * eval::median(values)}, {"p90", scale * eval::quantile(values, 0.9)}};
+}
 
- private:
-  std::vector<double> errors_, bubbles_, shares_;
-};
-
-/// One measurement a strategy, over the link that is asked for.
-std::function<RestoreFigure()> measurement(const Returning& returning, FileStore& disk, MemoryStore& memory,
-                                           const AnyStrategy& strategy, const LinkName& link, bool warm) {
-  const auto nothing = [](auto&, const auto&) {};
-  switch (link.kind) {
-    case LinkName::Kind::disk:
-      return [=, &disk] {
-        if (!warm) drop_from_page_cache(disk.path());
-        return restore_once(returning, disk, strategy, nothing);
-      };
-    case LinkName::Kind::memory:
-      return [=, &memory] { return restore_once(returning, memory, strategy, nothing); };
-    case LinkName::Kind::rate:
-    case LinkName::Kind::relative:
-      break;
-  }
-  return [=, throttled = behind_link(memory, link)]() mutable {
-    throttled.empty_bucket();
-    return restore_once(returning, throttled, strategy, nothing);
-  };
+std::string spread_text(const std::vector<double>& values, double scale, const std::string& unit) {
+  return eval::cell(scale * eval::median(values)) + unit + " in the median, " +
+         eval::cell(scale * eval::quantile(values, 0.9)) + unit + " in 9 of 10";
 }
 
 /// The strategy that the others are compared with, among those that were chosen.
@@ -109,6 +57,36 @@ std::size_t baseline_of(const RestoreBenchOptions& options, const std::vector<An
                  "--against " + options.against + " is not among the strategies: " + options.strategies});
 }
 
+/// What restores are measured with.
+struct RestoreScene {
+  LoadedModel& model;
+  std::vector<AnyStrategy> strategies;
+  MachineCosts costs;
+  std::vector<Token> tokens;  ///< history and prompt
+  std::size_t history;
+  eval::ExactHistory<CpuModel> exact;
+
+  [[nodiscard]] Costs costs_over(const LinkName& link, const AnyStrategy& strategy) const {
+    return costs.of(strategy, model.backend.geometry().layers, link);
+  }
+  /// Saves the history under every strategy, for one link that may be another than the one it comes back over.
+  [[nodiscard]] std::vector<eval::Returning> save(AnyStore& store, const LinkName& saved_for, const LinkName& link,
+                                                  const Tool& tool) const {
+    std::vector<eval::Returning> saved;
+    for (const auto& strategy : strategies) {
+      tool.progress("saving with " + strategy.name() + " for " + link.text);
+      auto returning =
+          unwrap(save_returning(model.backend, store, exact, std::span(tokens).first(history),
+                                {strategy, saved_id("bench-", strategy, link), costs_over(saved_for, strategy)}));
+      returning.costs = costs_over(link, strategy);
+      returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(history),
+                              tokens.end());
+      saved.push_back(std::move(returning));
+    }
+    return saved;
+  }
+};
+
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
   std::optional<LinkName> saved_for;
@@ -118,108 +96,80 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.tokens + options.prompt);
   const auto profile = options.profile.load(model, tool);
-  const auto chosen = unwrap(strategy::all_named(strategy::catalogue(profile), options.strategies));
+  auto chosen = unwrap(strategy::all_named(strategy::catalogue(profile), options.strategies));
   say_if_missing(chosen, tool);
   const auto patience = options.patience.begin();
-  const eval::Patience for_costs(patience.share_s(links.size() + 1));
-  if (options.calibrate)
-    save_machine_costs(measure_machine_costs(model, cache_folder(), tool, for_costs), machine_costs_file(model));
-  const auto costs = machine_costs(model, tool, profile, for_costs);
-  const auto resolve = [&](const LinkName& link) {
-    return costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
+  const double for_costs = patience.share_s(links.size() + 1);
+  if (options.calibrate) measure_anew(model, cache_folder(), tool, for_costs);
+  auto costs = machine_costs(model, tool, profile, for_costs);
+  const auto resolve = [&](LinkName& link) {
+    link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
   };
-  for (auto& link : links) link = resolve(link);
-  if (saved_for) saved_for = resolve(*saved_for);
+  std::ranges::for_each(links, resolve);
+  if (saved_for) resolve(*saved_for);
 
-  const auto tokens = sample_tokens(model, options.tokens + options.prompt);
-  const auto history = std::span(tokens).first(options.tokens);
   const auto folder = unwrap(TemporaryFolder::make(cache_folder()));
-  auto disk = unwrap(FileStore::open(folder.path()));
-  MemoryStore memory;
+  AnyStore disk = unwrap(FileStore::open(folder.path())), memory = MemoryStore();
   tool.progress("computing " + std::to_string(options.tokens) + " tokens");
-  const auto exact = eval::prefill_exact(model.backend, history, 0, chosen);
+  auto tokens = sample_tokens(model, options.tokens + options.prompt);
+  auto exact = eval::prefill_exact(model.backend, std::span(tokens).first(options.tokens), 0, chosen);
+  const RestoreScene scene{model,          std::move(chosen), std::move(costs), std::move(tokens),
+                           options.tokens, std::move(exact)};
 
   Json results = Json::array();
   std::vector<std::pair<std::string, std::string>> traces;  // file, content
   RoundsNote note;
-  Summary summary;
-  eval::ResultTable table(
-      {{"link", "", eval::ResultTable::Align::left},
-       {"strategy", "", eval::ResultTable::Align::left},
-       {"first token", "ms"},
-       {"predicted", "ms"},
-       {"bound", "ms"},
-       {"bubble", "ms"},
-       {"read"},
-       {"stored"},
-       {"recomputed", "tokens"},
-       {"time against " + chosen[baseline].name(), "median [95 %]", eval::ResultTable::Align::left}});
+  eval::RestoreSummary summary;
+  const std::string against = scene.strategies[baseline].name();
+  eval::ResultTable table({{"link", "", eval::ResultTable::Align::left},
+                           {"strategy", "", eval::ResultTable::Align::left},
+                           {"first token", "ms"},
+                           {"predicted", "ms"},
+                           {"bound", "ms"},
+                           {"bubble", "ms"},
+                           {"read"},
+                           {"stored"},
+                           {"recomputed", "tokens"},
+                           {"time against " + against, "median [95 %]", eval::ResultTable::Align::left}});
   for (std::size_t number = 0; number < links.size(); ++number) {
     const LinkName& link = links[number];
-    std::vector<eval::Alternative<RestoreFigure>> alternatives;
-    std::vector<std::uint64_t> stored;
-    for (const auto& strategy : chosen) {
-      tool.progress("saving with " + strategy.name() + " for " + link.text);
-      Returning returning{
-          model, costs.costs(link, strategy, model.backend.geometry()), saved_id("bench-", strategy, link), {}};
-      const eval::HistorySave save{strategy, returning.id,
-                                   costs.costs(saved_for.value_or(link), strategy, model.backend.geometry())};
-      if (link.kind == LinkName::Kind::disk) {
-        returning.tokens = unwrap(save_history(model.backend, disk, exact, history, save)).tokens;
-        stored.push_back(unwrap(stored_bytes(disk, unwrap(conversation_folder(returning.id)))));
-      } else {
-        returning.tokens = unwrap(save_history(model.backend, memory, exact, history, save)).tokens;
-        stored.push_back(unwrap(stored_bytes(memory, unwrap(conversation_folder(returning.id)))));
-      }
-      returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(options.tokens),
-                              tokens.end());
-      alternatives.push_back({strategy.name(), measurement(returning, disk, memory, strategy, link, options.warm)});
-    }
-    const auto report = run_rounds<RestoreFigure>(tool, "restoring over " + link.text, alternatives,
-                                                  rounds_of(options.rounds, patience.share_s(links.size() - number)));
+    AnyStore& store = link.kind == LinkName::Kind::disk ? disk : memory;
+    const auto saved = scene.save(store, saved_for.value_or(link), link, tool);
+    auto over = announced(eval::benched_link(link, store,
+                                             [&](const auto&) {
+                                               if (!options.warm) drop_from_page_cache(folder.path());
+                                             }),
+                          "restoring over " + link.text, tool);
+    auto rounds = rounds_here(rounds_of(options.rounds, patience.share_s(links.size() - number)));
+    const auto report =
+        unwrap(eval::bench_restores(model.backend, over, saved, rounds, [](std::size_t, const auto&) {}));
     note.add(report);
-    for (std::size_t i = 0; i < chosen.size(); ++i) {
-      const auto milliseconds = [&](auto figure) { return 1e3 * eval::median(report.values(i, figure)); };
-      const auto comparison = report.compare(i, baseline, &RestoreFigure::first_token_s);
-      const RestoreReport& last = report.rounds.back().passes[i].back().report;
-      const double ttft = milliseconds(&RestoreFigure::first_token_s);
-      const double restore = milliseconds([](const RestoreFigure& f) { return f.report.first_token_s; });
-      const double bound = milliseconds([](const RestoreFigure& f) { return f.report.bound_s(); });
-      const double bubble = milliseconds([](const RestoreFigure& f) { return f.report.bubble_s(); });
-      const double predicted = milliseconds([](const RestoreFigure& f) { return f.report.predicted.total_s(); });
-      const double opening = milliseconds([](const RestoreFigure& f) { return f.report.opening_s; });
-      const std::size_t recomputed = last.recomputed_tokens();
-      summary.add(ttft, predicted, bubble);
-      results.push_back({{"strategy", chosen[i].name()},
-                         {"link", link.text},
-                         {"saved_for", saved_for.value_or(link).text},
-                         {"ttft_ms", ttft},
-                         {"opening_ms", opening},
-                         {"restore_ms", restore},
-                         {"bytes", last.bytes},
-                         {"stored_bytes", stored[i]},
-                         {"recomputed_tokens", recomputed},
-                         {"recomputed_rows", last.recomputed_rows},
-                         {"prefix", last.plan.prefix},
-                         {"predicted_ms", predicted},
-                         {"bound_ms", bound},
-                         {"bubble_ms", bubble},
-                         {"rounds", report.rounds.size()},
-                         {"discarded_rounds", report.discarded},
-                         {"noisy", report.noisy},
-                         {"against", chosen[baseline].name()},
-                         {"ratio", comparison.ratio.median},
-                         {"ratio_low", comparison.ratio.interval.low},
-                         {"ratio_high", comparison.ratio.interval.high},
-                         {"ratio_coverage", comparison.ratio.interval.coverage}});
-      table.add({link.text, chosen[i].name(), eval::cell(ttft), eval::cell(predicted), eval::cell(bound),
-                 eval::cell(bubble), human_bytes(static_cast<double>(last.bytes)),
-                 human_bytes(static_cast<double>(stored[i])), std::to_string(recomputed),
-                 eval::cell(comparison.ratio) + (report.noisy ? " disturbed" : "")});
-      if (!options.trace.empty()) {
-        const auto file = options.trace + "-" + chosen[i].name() + "-" + std::to_string(number) + ".json";
-        traces.emplace_back(file, chrome_trace(last.timeline, chosen[i].name() + " over " + link.text));
-      }
+    const auto rows = eval::restore_rows(report, baseline);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto& row = rows[i];
+      summary.add(row);
+      Json result = restore_json(row, saved[i], link);
+      result.update({{"saved_for", saved_for.value_or(link).text},
+                     {"opening_ms", row.opening_s * 1e3},
+                     {"recomputed_rows", row.last.recomputed_rows},
+                     {"prefix", row.last.plan.prefix},
+                     {"rounds", report.rounds.size()},
+                     {"discarded_rounds", report.discarded},
+                     {"noisy", report.noisy},
+                     {"against", against},
+                     {"ratio", row.ratio.median},
+                     {"ratio_low", row.ratio.interval.low},
+                     {"ratio_high", row.ratio.interval.high},
+                     {"ratio_coverage", row.ratio.interval.coverage}});
+      results.push_back(std::move(result));
+      table.add({link.text, row.strategy, eval::cell(row.first_token_s * 1e3), eval::cell(row.predicted_s * 1e3),
+                 eval::cell(row.bound_s * 1e3), eval::cell(row.bubble_s * 1e3),
+                 human_bytes(static_cast<double>(row.last.bytes)),
+                 human_bytes(static_cast<double>(saved[i].stored_bytes)), std::to_string(row.last.recomputed_tokens()),
+                 eval::cell(row.ratio) + (report.noisy ? " disturbed" : "")});
+      if (!options.trace.empty())
+        traces.emplace_back(options.trace + "-" + row.strategy + "-" + std::to_string(number) + ".json",
+                            chrome_trace(row.last.timeline, row.strategy + " over " + link.text));
     }
   }
   tool.progress("");
@@ -228,11 +178,15 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     run["throttled_latency_ms"] = throttled_latency_s * 1e3;
     run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
     run["costs"] = options.calibrate ? "measured at the start of this run" : "kept from an earlier one";
-    run["costs_disturbed"] = costs.rounds.disturbed;
+    run["costs_disturbed"] = scene.costs.disturbed;
     tool.print({{"tokens", options.tokens},
                 {"prompt", options.prompt},
                 {"results", results},
-                {"summary", summary.json()},
+                {"summary",
+                 {{"predictions", summary.prediction_errors.size()},
+                  {"prediction_error", spread(summary.prediction_errors)},
+                  {"bubble_ms", spread(summary.bubbles_s, 1e3)},
+                  {"bubble_share", spread(summary.bubble_shares)}}},
                 {"run", run}});
   } else {
     std::printf(
@@ -242,10 +196,14 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
         "rate have %.1f ms latency a request; files %s\n",
         table.text().c_str(), note.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
         options.warm ? "in the page cache" : "dropped from the page cache before each restore");
-    summary.print();
+    if (!summary.prediction_errors.empty())
+      std::printf("%zu predictions are off by %s\n", summary.prediction_errors.size(),
+                  spread_text(summary.prediction_errors, 100, " %").c_str());
+    std::printf("bubble: %s; of the time to the first token: %s\n", spread_text(summary.bubbles_s, 1e3, " ms").c_str(),
+                spread_text(summary.bubble_shares, 100, " %").c_str());
     std::printf("costs %s\n%s",
                 options.calibrate ? "measured at the start of this run" : "as kept; --calibrate measures them first",
-                note_on_costs(costs.rounds.disturbed).c_str());
+                note_on_costs(scene.costs.disturbed).c_str());
   }
   for (const auto& [file, trace] : traces) write_file(file, trace);
 }

@@ -2,12 +2,9 @@
 #include <memory>
 
 #include "bench.hpp"
-#include "krul/conversation/background_save.hpp"
-#include "krul/conversation/conversation.hpp"
+#include "krul/eval/decode_bench.hpp"
 #include "krul/eval/result_table.hpp"
-#include "krul/store/memory_store.hpp"
 #include "number_option.hpp"
-#include "run_rounds.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -21,98 +18,22 @@ struct SaveOptions {
   PatienceOption patience{bench_patience_s};
 };
 
-/// Decoding beside a save, or alone.
-struct SaveTimes {
-  double step_s = 0;   ///< of one token, mean
-  double begin_s = 0;  ///< until the first token may run: the copy of the rows
-  double save_s = 0;   ///< until all is saved
-};
-
-/// A conversation whose cache is saved again and again, into memory, in krul's default coding.
-class SavedTalk {
- public:
-  SavedTalk(LoadedModel& model, const SaveOptions& options)
-      : model_(model),
-        tokens_(sample_tokens(model, options.context + options.count)),
-        context_(options.context),
-        cache_(model.backend.make_cache(tokens_.size())),
-        batch_(model.backend.make_batch()),
-        logits_(model.backend.geometry().vocabulary) {
-    prefill(model.backend, cache_, batch_, std::span(tokens_).first(context_), {});
-  }
-
-  SaveTimes alone() {
-    cache_.truncate(context_);
-    SaveTimes taken;
-    taken.step_s = decode() / static_cast<double>(tokens_.size() - context_);
-    return taken;
-  }
-
-  /// All rows of the context are new, as after a long first turn.
-  SaveTimes saving() {
-    cache_.truncate(context_);
-    const SteadyClock clock;
-    const TimePoint start = clock.now();
-    const Geometry& geometry = model_.backend.geometry();
-    BackgroundSave<MemoryStore> save(
-        {.store = store_,
-         .folder = conversation_folder("bench").value(),
-         .rows = KvSnapshot(geometry, cache_, 0),
-         .geometry = geometry,
-         .plan = {},
-         .statistics = {},
-         .manifest = {.conversation = "bench",
-                      .identity = model_.backend.identity(),
-                      .tokens = {},
-                      .layers = geometry.layers,
-                      .objects = {},
-                      .plans = {},
-                      .chunks = {},
-                      .statistics = {},
-                      .writer = krul_version},
-         .tokens = {tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(context_)}});
-    SaveTimes taken;
-    taken.begin_s = seconds(clock.now() - start);
-    taken.step_s = decode() / static_cast<double>(tokens_.size() - context_);
-    Manifest manifest;
-    static_cast<void>(unwrap(save.finish(manifest)));
-    taken.save_s = seconds(clock.now() - start);
-    return taken;
-  }
-
- private:
-  double decode() {
-    return eval::seconds_taken(SteadyClock{}, [&] {
-      for (std::size_t i = context_; i < tokens_.size(); ++i)
-        forward(model_.backend, cache_, batch_, std::span(tokens_).subspan(i, 1), logits_);
-    });
-  }
-
-  LoadedModel& model_;
-  std::vector<Token> tokens_;
-  std::size_t context_;
-  CpuModel::Cache cache_;
-  CpuModel::Batch batch_;
-  std::vector<float> logits_;
-  MemoryStore store_;
-};
-
 void bench_save(const SaveOptions& options, const Tool& tool) {
   auto model = options.model.load(tool);
   expect_fits(model, options.context + options.count);
-  SavedTalk talk(model, options);
-  const eval::Alternative<SaveTimes> alternatives[] = {{"alone", [&] { return talk.alone(); }},
-                                                       {"saving", [&] { return talk.saving(); }}};
+  eval::DecodeBench decoding(model.backend, sample_tokens(model, options.context + options.count), options.context);
+  const eval::Alternative<eval::DecodeFigure> alternatives[] = {
+      {"alone", [&] { return decoding.alone(); }}, {"saving", [&] { return unwrap(decoding.beside_save()); }}};
   const auto report =
-      run_rounds<SaveTimes>(tool, "decoding beside a save of " + std::to_string(options.context) + " tokens",
-                            alternatives, rounds_of(options.rounds, options.patience.limit_s));
+      run_rounds<eval::DecodeFigure>(tool, "decoding beside a save of " + std::to_string(options.context) + " tokens",
+                                     alternatives, rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
   RoundsNote note;
   note.add(report);
-  const auto step = report.compare(1, 0, &SaveTimes::step_s);
-  const double begin = eval::median(report.values(1, &SaveTimes::begin_s)),
-               until = eval::median(report.values(1, &SaveTimes::save_s)),
-               alone = eval::median(report.values(0, &SaveTimes::step_s));
+  const auto step = report.compare(1, 0, &eval::DecodeFigure::step_s);
+  const double begin = eval::median(report.values(1, &eval::DecodeFigure::begin_s)),
+               until = eval::median(report.values(1, &eval::DecodeFigure::save_s)),
+               alone = eval::median(report.values(0, &eval::DecodeFigure::step_s));
   if (tool.json) {
     tool.print({{"context", options.context},
                 {"tokens", options.count},

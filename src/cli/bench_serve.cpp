@@ -1,14 +1,17 @@
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <sstream>
 
 #include "bench.hpp"
+#include "krul/eval/restore_once.hpp"
 #include "krul/model/sampling.hpp"
+#include "krul/store/page_cache.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "machine_costs.hpp"
 #include "output_file.hpp"
-#include "page_cache.hpp"
-#include "restore_once.hpp"
 #include "revision.hpp"
 #include "text_lines.hpp"
 #include "verbs.hpp"
@@ -108,11 +111,8 @@ class Side {
   }
 
   template <class Work>
-  double timed(Work&& work) const {
-    const SteadyClock clock;
-    const TimePoint start = clock.now();
-    work();
-    return seconds(clock.now() - start);
+  static double timed(Work&& work) {
+    return eval::seconds_taken(SteadyClock{}, work);
   }
 
   Json prefill_tokens(std::size_t count) {
@@ -140,7 +140,7 @@ class Side {
     cache_.truncate(0);
     const auto tokens = made_up(0, history);
     run(tokens);
-    auto store =
+    AnyStore store =
         unwrap(FileStore::open(folder, {.durability = Durability::none}));  // as the peer: not forced to the medium
     SaveReport report;
     const double taken = timed([&] {
@@ -152,20 +152,23 @@ class Side {
   }
 
   Json restore(std::size_t history, std::size_t prompt, const std::string& folder) {
-    auto store = unwrap(FileStore::open(folder, {.create = false}));
+    AnyStore store = unwrap(FileStore::open(folder, {.create = false}));
     drop_from_page_cache(folder);
-    const auto tokens = made_up(0, history + prompt);
-    const Returning returning{
-        model_, costs_.costs({"disk", LinkName::Kind::disk}, strategy_, model_.backend.geometry()), "peer", tokens};
-    Token first = 0;
-    const auto figure = restore_once(returning, store, strategy_,
-                                     [&](auto&, const std::vector<float>& logits) { first = krul::greedy(logits); });
+    const eval::Returning returning{.strategy = strategy_,
+                                    .id = "peer",
+                                    .tokens = made_up(0, history + prompt),
+                                    .costs = costs_.of(strategy_, model_.backend.geometry().layers)};
+    const auto restored = unwrap(eval::restore_once(model_.backend, store, returning));
+    const auto& figure = restored.figure;
     if (figure.report.matched != history)
       throw Failure({ErrorCode::not_found, "the saved state does not hold these tokens; save first"});
-    return {
-        {"ok", true},          {"seconds", figure.first_token_s}, {"tokens", history},
-        {"prompt", prompt},    {"bytes", figure.report.bytes},    {"predicted_s", figure.report.predicted.total_s()},
-        {"first_token", first}};
+    return {{"ok", true},
+            {"seconds", figure.first_token_s},
+            {"tokens", history},
+            {"prompt", prompt},
+            {"bytes", figure.report.bytes},
+            {"predicted_s", figure.report.predicted.total_s()},
+            {"first_token", krul::greedy(restored.logits)}};
   }
 
   Json recompute(std::size_t history, std::size_t prompt) {
@@ -186,11 +189,10 @@ class Side {
       run(prompt);
       for (std::size_t i = 0; i < count; ++i) {
         const Token token = krul::greedy(logits_);
-        float second = -std::numeric_limits<float>::infinity();
-        for (std::size_t v = 0; v < logits_.size(); ++v)
-          if (static_cast<Token>(v) != token) second = std::max(second, logits_[v]);
         tokens.push_back(token);
-        best.push_back({logits_[static_cast<std::size_t>(token)], second});
+        std::vector<float> ordered = logits_;
+        std::ranges::nth_element(ordered, ordered.begin() + 1, std::greater{});
+        best.push_back({ordered[0], ordered[1]});
         if (i + 1 < count) run({token});
       }
     });

@@ -1,30 +1,30 @@
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
-#include <initializer_list>
 #include <memory>
 
 #include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "interruption.hpp"
 #include "krul/conversation/conversation.hpp"
+#include "krul/model/context_room.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
+#include "krul/store/any_store.hpp"
+#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "machine_costs.hpp"
 #include "make_profile.hpp"
 #include "profile_option.hpp"
 #include "standard_streams.hpp"
 #include "talk.hpp"
-#include "temporary_folder.hpp"
 #include "text_lines.hpp"
-#include "turns.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
 namespace {
 
-using Talk = Conversation<CpuModel, FileStore>;
+using Talk = Conversation<CpuModel, AnyStore>;
 
 struct ChatOptions {
   ModelOptions model;
@@ -78,57 +78,19 @@ Error told(Error error, const Chat& chat) {
   return error;
 }
 
-/// Leaves out the oldest turns of a conversation that is too long for the context, where that is wanted.
-class Room {
- public:
-  Room(const LoadedModel& model, const ChatOptions& options)
-      : model_(model),
-        shifts_(options.on_full == "shift"),
-        context_(model.backend.geometry().context),
-        for_reply_(std::min(options.reply.max_tokens, context_ / 4)) {}
-
-  /// The conversation with a new message, with room for a reply if that can be had.
-  [[nodiscard]] std::vector<Token> for_message(std::vector<Token> tokens) {
-    if (!shifts_ || tokens.size() + for_reply_ <= context_) return tokens;
-    return shortened(tokens, {context_ - for_reply_, context_}).value_or(std::move(tokens));
-  }
-  /// The conversation with a reply that has filled the context, with room to go on; nothing if there is none.
-  [[nodiscard]] std::optional<std::vector<Token>> for_more(std::span<const Token> tokens) {
-    if (!shifts_) return std::nullopt;
-    return shortened(tokens, {context_ - for_reply_ / 2, context_ - 1});
-  }
-  /// Whether a conversation that has been stopped for its length could go on without its oldest turns.
-  [[nodiscard]] bool could_shift(std::span<const Token> tokens) const {
-    return !shifts_ && without_oldest(tokens, users(tokens), context_ - 1).has_value();
-  }
-
-  /// Tokens that were left out.
-  [[nodiscard]] std::size_t left_out() const noexcept { return left_out_; }
-
- private:
-  /// Where the users' turns begin.
-  [[nodiscard]] std::vector<std::size_t> users(std::span<const Token> tokens) const {
+/// What of a conversation fits the model's context.
+ContextRoom room_for(const LoadedModel& model, const ChatOptions& options) {
+  const auto users = [&model](std::span<const Token> tokens) {
     std::vector<std::size_t> begins;
-    for (const TalkTurn& turn : find_turns(tokens, model_.tokenizer, chat_format(model_)))
+    for (const TalkTurn& turn : find_turns(tokens, model.tokenizer, chat_format(model)))
       if (turn.role == "user") begins.push_back(turn.begin);
     return begins;
-  }
-  /// To the first of the lengths that can be reached.
-  std::optional<std::vector<Token>> shortened(std::span<const Token> tokens, std::initializer_list<std::size_t> most) {
-    const auto begins = users(tokens);
-    for (const std::size_t length : most)
-      if (auto found = without_oldest(tokens, begins, length)) {
-        left_out_ += found->left_out;
-        return std::move(found->tokens);
-      }
-    return std::nullopt;
-  }
-
-  const LoadedModel& model_;
-  bool shifts_;
-  std::size_t context_, for_reply_;
-  std::size_t left_out_ = 0;
-};
+  };
+  return {{.context = model.backend.geometry().context,
+           .reply = options.reply.max_tokens,
+           .leaves_out = options.on_full == "shift"},
+          users};
+}
 
 struct TurnResult {
   std::string reply;
@@ -152,7 +114,7 @@ void say_of_reply(const TurnResult& turn, const Tool& tool) {
 
 /// The reply to a prompt that was run; its tokens are part of the talk afterwards.
 Result<Reply> reply_to(const LoadedModel& model, Chat& chat, const ReplyOptions& options, std::span<float> logits,
-                       const ReplySteps& shown, Room& room) {
+                       const ReplySteps& shown, ContextRoom& room) {
   ReplySteps steps = shown;
   steps.next = [&](Token token) -> Status {
     auto run = chat.talk.append(token, logits);
@@ -165,7 +127,7 @@ Result<Reply> reply_to(const LoadedModel& model, Chat& chat, const ReplyOptions&
     if (!again) return propagate(again);
     return {};
   };
-  auto reply = sample_reply(model, options, logits, steps);
+  auto reply = sample_reply(options.sampling, options.max_tokens, logits, steps);
   if (!reply) return reply;
   // What was shown but not run, and the token that ended the turn, are run with the next prompt.
   if (!reply->last_was_run) chat.talk.append_pending(reply->tokens.back());
@@ -177,12 +139,12 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
                      const ReplySteps& shown, const Tool& tool) {
   Talk& talk = chat.talk;
   const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
-  Room room(model, options);
+  ContextRoom room = room_for(model, options);
   const auto tokens = room.for_message(with_message(model, before, text));
   std::vector<float> logits(model.backend.geometry().vocabulary);
   auto report = talk.advance(tokens, logits);
   if (!report) {
-    if (report.error().code == ErrorCode::too_large && room.could_shift(tokens))
+    if (report.error().code == ErrorCode::too_large && room.would_help(tokens))
       report.error().message += ", or leave out the oldest turns with --on-full shift";
     throw Failure(told(report.error(), chat));
   }
@@ -198,7 +160,7 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
   }
   turn.reply = model.tokenizer.decode(reply->tokens);
   turn.ended = reply->ended;
-  turn.could_shift = reply->ended == Ended::context && room.could_shift(talk.tokens());
+  turn.could_shift = reply->ended == Ended::context && room.would_help(talk.tokens());
   turn.left_out = room.left_out();
   // The reply was shown: whatever happens now is told beside it.
   try {
@@ -224,17 +186,17 @@ std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedM
 }
 
 /// What restores and saves are planned for, if it is known.
-std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const WantedCosts& wanted,
+std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const AnyStrategy& strategy,
                                const Tool& tool) {
   std::optional<MachineCosts> machine;
-  if (options.costs.empty()) machine = quick_machine_costs(model, wanted, tool);
+  if (options.costs.empty()) machine = quick_machine_costs(model, strategy, options.store.folder(), tool);
   if (!options.costs.empty() && options.costs != "none") machine = read_machine_costs(options.costs);
   if (!machine) return std::nullopt;
-  return machine->costs({"disk", LinkName::Kind::disk}, wanted.strategy, model.backend.geometry());
+  return machine->of(strategy, model.backend.geometry().layers);
 }
 
 /// The element type of the cache that a conversation was saved with; empty if nothing is saved.
-std::string saved_cache_type(FileStore& store, const std::string& id) {
+std::string saved_cache_type(AnyStore& store, const std::string& id) {
   const std::string folder = unwrap(conversation_folder(id));
   const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   constexpr std::string_view field = " cache=";
@@ -286,7 +248,7 @@ void refuse_other_format(const ChatOptions& options, const LoadedModel& model, s
   throw Failure({ErrorCode::invalid_argument, message + ", or begin another conversation"});
 }
 
-Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store, const std::string& saved_cache,
+Chat open_chat(const ChatOptions& options, LoadedModel& model, AnyStore& store, const std::string& saved_cache,
                const Tool& tool) {
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
   const auto profile = load_or_offer(options, model, tool);
@@ -306,8 +268,7 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
         with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
   Chat chat{unwrap(std::move(talk)), strategy};
   refuse_other_format(options, model, chat.talk.saved_tokens());
-  if (const auto costs = costs_for(options, model, {strategy, options.store.folder()}, tool))
-    chat.talk.plan_for(*costs);
+  if (const auto costs = costs_for(options, model, strategy, tool)) chat.talk.plan_for(*costs);
   return chat;
 }
 
@@ -315,7 +276,8 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, FileStore& store,
 void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const Tool& tool) {
   const Interruption interruption;
   ReplyWriter writer(model.tokenizer, tool);
-  auto turn = take_turn(model, chat, options, options.message, shown_steps(writer, interruption), tool);
+  auto turn =
+      take_turn(model, chat, options, options.message, shown_steps(model.tokenizer, writer, interruption), tool);
   writer.end();
   const auto saved = chat.talk.finish_save();
   if (!saved) turn.not_saved = told(saved.error(), chat);
@@ -382,7 +344,7 @@ class Dialogue {
       if (const auto saved = chat_.talk.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
     ReplyWriter writer(model_.tokenizer, tool_);
     try {
-      auto turn = take_turn(model_, chat_, options_, line, shown_steps(writer, interruption_), tool_);
+      auto turn = take_turn(model_, chat_, options_, line, shown_steps(model_.tokenizer, writer, interruption_), tool_);
       writer.end();
       if (turn.ended == Ended::interrupted && !turn.not_saved)
         if (const auto saved = chat_.talk.finish_save(); !saved) turn.not_saved = told(saved.error(), chat_);
@@ -418,7 +380,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  auto store = options.store.open();
+  AnyStore store = options.store.open();
   TemporaryFolder::sweep(options.store.folder());
   const auto saved_cache = saved_cache_type(store, options.conversation);
   auto model = load_for(options, saved_cache, tool);

@@ -1,8 +1,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -12,19 +10,17 @@
 
 #include "bench.hpp"
 #include "escaped.hpp"
-#include "krul/eval/quality.hpp"
+#include "krul/eval/greedy_text.hpp"
+#include "krul/eval/restore_bench.hpp"
 #include "krul/eval/result_table.hpp"
-#include "krul/eval/save_history.hpp"
-#include "krul/model/sampling.hpp"
-#include "krul/store/stored_bytes.hpp"
+#include "krul/store/page_cache.hpp"
+#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
+#include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
-#include "page_cache.hpp"
 #include "profile_option.hpp"
-#include "restore_once.hpp"
-#include "run_rounds.hpp"
-#include "temporary_folder.hpp"
+#include "restore_json.hpp"
 #include "texts.hpp"
 #include "verbs.hpp"
 
@@ -51,207 +47,127 @@ std::vector<AnyStrategy> demo_strategies(const std::shared_ptr<const Profile>& p
 /// What the second process needs to know of one conversation.
 struct DemoCase {
   std::string id;
-  std::vector<Token> tokens;     ///< history and the returning user's message
-  std::size_t history = 0;       ///< of them, saved
-  std::vector<Token> reference;  ///< greedy continuation without any saving
-  std::string logits_file;       ///< f32 [reference, vocabulary]: what that continuation was chosen from
+  std::vector<Token> tokens;   ///< history and the returning user's message
+  std::size_t history = 0;     ///< of them, saved
+  eval::GreedyText reference;  ///< without any saving
+  std::string logits_file;     ///< that its logits are handed over in, f32
 };
 
 Json to_json(const DemoCase& item) {
   return {{"id", item.id},
           {"tokens", item.tokens},
           {"history", item.history},
-          {"reference", item.reference},
+          {"reference", item.reference.tokens},
           {"logits_file", item.logits_file}};
 }
 
-DemoCase case_from(const Json& json) {
-  return {json.at("id").get<std::string>(), json.at("tokens").get<std::vector<Token>>(),
-          json.at("history").get<std::size_t>(), json.at("reference").get<std::vector<Token>>(),
-          json.at("logits_file").get<std::string>()};
+DemoCase case_from(const Json& json, std::size_t vocabulary) {
+  DemoCase item{json.at("id").get<std::string>(),
+                json.at("tokens").get<std::vector<Token>>(),
+                json.at("history").get<std::size_t>(),
+                {json.at("reference").get<std::vector<Token>>(), {}},
+                json.at("logits_file").get<std::string>()};
+  std::vector<float>& logits = item.reference.logits;
+  logits.resize(item.reference.tokens.size() * vocabulary);
+  std::ifstream in(item.logits_file, std::ios::binary);
+  in.read(reinterpret_cast<char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float)));
+  if (!in) throw Failure({ErrorCode::truncated, item.logits_file + " is too short"});
+  return item;
 }
 
-/// What the first process saves with.
-struct Saving {
+/// What both processes work with.
+struct DemoScene {
   LoadedModel& model;
   FileStore& store;
-  std::filesystem::path folder;            ///< for what is handed to the second process
-  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
+  std::vector<AnyStrategy> shown;
   MachineCosts costs;
+  std::vector<LinkName> links;
+  const Tool& tool;
+
+  /// Where a link stands for a rate that depends on the conversation, that rate.
+  [[nodiscard]] LinkName resolved(const LinkName& link, std::size_t history) const {
+    return costs.resolved(link, model.backend.geometry(), history, 32);
+  }
+  [[nodiscard]] Costs costs_over(const LinkName& resolved_link, const AnyStrategy& strategy) const {
+    return costs.of(strategy, model.backend.geometry().layers, resolved_link);
+  }
 };
 
 /// Computes a conversation, saves it under every strategy, for every link where that matters, and continues it without
 /// any saving.
-DemoCase compute_and_save(const Saving& saving, const ConversationText& text, const DemoOptions& options) {
-  LoadedModel& model = saving.model;
-  DemoCase item{.id = text.id,
-                .tokens = {},
-                .history = 0,
-                .reference = {},
-                .logits_file = (saving.folder / (text.id + ".logits")).string()};
+/// @param folder  for what is handed to the second process
+DemoCase compute_and_save(const DemoScene& scene, const ConversationText& text, const std::filesystem::path& folder,
+                          std::size_t continuation) {
+  LoadedModel& model = scene.model;
   const auto history = encode_messages(model, text.messages, false);
   auto with_next = text.messages;
   with_next.push_back({"user", text.next.empty() ? "Please go on." : text.next});
-  item.tokens = encode_messages(model, with_next, true);
-  item.history = history.size();
-  expect_fits(model, item.tokens.size() + options.continuation);
-
-  const std::size_t vocabulary = model.backend.geometry().vocabulary;
-  const auto shown = demo_strategies(saving.profile);
-  const MachineCosts& costs = saving.costs;
+  DemoCase item{text.id, encode_messages(model, with_next, true), history.size(), {}, folder / (text.id + ".logits")};
+  expect_fits(model, item.tokens.size() + continuation);
   auto exact =
-      eval::prefill_exact(model.backend, history, item.tokens.size() - history.size() + options.continuation, shown);
-  const auto links = unwrap(parse_links(options.links));
+      eval::prefill_exact(model.backend, history, item.tokens.size() - history.size() + continuation, scene.shown);
+  AnyStore store = scene.store;
   std::set<std::string> saved;
-  for (const auto& strategy : shown) {
+  for (const auto& strategy : scene.shown) {
     std::optional<StepScale> step;  // measuring it takes longer than the save
-    for (const auto& link : links) {
+    for (const auto& link : scene.links) {
       const std::string id = saved_id(text.id + "-", strategy, link);
       if (!saved.insert(id).second) continue;
-      const LinkName rate = costs.resolved(link, model.backend.geometry(), history.size(), 32);
-      const eval::HistorySave save{strategy, id, costs.costs(rate, strategy, model.backend.geometry()), step};
-      step = unwrap(save_history(model.backend, saving.store, exact, history, save)).step;
+      const Costs costs = scene.costs_over(scene.resolved(link, history.size()), strategy);
+      step = unwrap(save_returning(model.backend, store, exact, history, {strategy, id, costs, step})).step;
     }
   }
-  auto& cache = exact.cache;
-  auto batch = model.backend.make_batch();
-
-  std::vector<float> all(options.continuation * vocabulary);
-  prefill(model.backend, cache, batch, std::span(item.tokens).subspan(item.history), std::span(all).first(vocabulary));
-  for (std::size_t i = 0; i < options.continuation; ++i) {
-    const Token token = greedy(std::span(all).subspan(i * vocabulary, vocabulary));
-    item.reference.push_back(token);
-    if (i + 1 < options.continuation)
-      forward(model.backend, cache, batch, std::span(&token, 1),
-              std::span(all).subspan((i + 1) * vocabulary, vocabulary));
-  }
-  write_file(item.logits_file, {reinterpret_cast<const char*>(all.data()), all.size() * sizeof(float)});
+  item.reference =
+      eval::greedy_text(model.backend, exact.cache, std::span(item.tokens).subspan(item.history), continuation);
+  const std::vector<float>& logits = item.reference.logits;
+  write_file(item.logits_file, {reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float)});
   return item;
 }
 
-/// What the greedy continuation without any saving was chosen from: [reference, vocabulary].
-std::vector<float> read_logits(const DemoCase& item, std::size_t vocabulary) {
-  std::vector<float> logits(item.reference.size() * vocabulary);
-  std::ifstream in(item.logits_file, std::ios::binary);
-  in.read(reinterpret_cast<char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float)));
-  if (!in) throw Failure({ErrorCode::truncated, item.logits_file + " is too short"});
-  return logits;
-}
-
-/// What the second process restores with.
-struct Restoring {
-  LoadedModel& model;
-  FileStore& store;
-  std::shared_ptr<const Profile> profile;  ///< of the model; may be none
-  MachineCosts costs;
-  const Tool& tool;
-};
-
-/// How a restored conversation goes on, beside the run without saving.
-struct Continuation {
-  double kl = 0;  ///< nats, mean over its tokens
-  std::optional<std::size_t> first_difference;
-};
-
-/// A conversation in the second process.
-struct RestoredCase {
-  const DemoCase& item;
-  std::vector<float> reference;                            ///< see read_logits
-  std::map<std::string, Continuation> continuations = {};  ///< of what is saved under these ids
-};
-
-/// Runs the reference's tokens behind a restored conversation.
-/// @param first  [vocabulary] logits of the prompt
-template <class Talk>
-Continuation compare(CpuModel& model, Talk& talk, const std::vector<float>& first, const RestoredCase& restored_case) {
-  const DemoCase& item = restored_case.item;
-  const std::size_t vocabulary = model.geometry().vocabulary, steps = item.reference.size();
-  std::vector<float> logits(steps * vocabulary);
-  std::copy(first.begin(), first.end(), logits.begin());
-  auto batch = model.make_batch();
-  forward(model, talk.cache(), batch, std::span(item.reference).first(steps - 1),
-          std::span(logits).subspan(vocabulary));
-  Continuation found;
-  for (std::size_t i = 0; i < steps; ++i) {
-    const auto row = [&](const std::vector<float>& all) {
-      return NextToken(std::span(all).subspan(i * vocabulary, vocabulary));
-    };
-    const auto exact = row(restored_case.reference), restored = row(logits);
-    found.kl += exact.divergence_from(restored) / static_cast<double>(steps);
-    if (!found.first_difference && restored.top() != item.reference[i]) found.first_difference = i;
-  }
-  return found;
-}
-
-/// A restore over a link. What is on disk is read from there, not from memory.
-template <class After>
-RestoreFigure restore_over(const LinkName& link, FileStore& store, const Returning& returning,
-                           const AnyStrategy& strategy, After&& after) {
-  if (link.kind == LinkName::Kind::rate) {
-    auto throttled = behind_link(store, link);
-    return restore_once(returning, throttled, strategy, after);
-  }
-  if (link.kind == LinkName::Kind::disk) drop_from_page_cache(store.path() / unwrap(conversation_folder(returning.id)));
-  return restore_once(returning, store, strategy, after);
-}
-
-/// What the demo shows.
-struct DemoResults {
-  Json rows = Json::array();
-  RoundsNote note;
-};
+/// How what is saved under an id goes on, beside the run without any saving.
+using Divergences = std::map<std::string, eval::TextDivergence>;
 
 /// The table's rows of one conversation and link: restores under every strategy, in the same rounds. What is saved goes
 /// on alike each time, so only its first restore is compared with the run without saving.
-void measure(const Restoring& restoring, RestoredCase& restored_case, const LinkName& link, double patience_s,
-             DemoResults& results) {
-  const DemoCase& item = restored_case.item;
-  const auto shown = demo_strategies(restoring.profile);
-  const Geometry& geometry = restoring.model.backend.geometry();
-  const LinkName rate = restoring.costs.resolved(link, geometry, item.history, 32);
-  std::vector<eval::Alternative<RestoreFigure>> alternatives;
-  for (std::size_t i = 0; i < shown.size(); ++i) {
-    const Returning returning{restoring.model, restoring.costs.costs(rate, shown[i], geometry),
-                              saved_id(item.id + "-", shown[i], link), item.tokens};
-    const auto after = [&, id = returning.id](auto& talk, const std::vector<float>& first) {
-      if (!restored_case.continuations.contains(id))
-        restored_case.continuations[id] = compare(restoring.model.backend, talk, first, restored_case);
-    };
-    alternatives.push_back({shown[i].name(), [&, i, returning, after] {
-                              return restore_over(rate, restoring.store, returning, shown[i], after);
-                            }});
+std::pair<Json, RoundsNote> measure(const DemoScene& scene, const DemoCase& item, const LinkName& link,
+                                    double patience_s, Divergences& divergences) {
+  CpuModel& model = scene.model.backend;
+  const LinkName rate = scene.resolved(link, item.history);
+  const auto folder_of = [](const std::string& id) { return unwrap(conversation_folder(id)); };
+  std::vector<eval::Returning> returning;
+  for (const auto& strategy : scene.shown) {
+    const std::string id = saved_id(item.id + "-", strategy, link);
+    returning.push_back({.strategy = strategy,
+                         .id = id,
+                         .tokens = item.tokens,
+                         .costs = scene.costs_over(rate, strategy),
+                         .stored_bytes = unwrap(stored_bytes(scene.store, folder_of(id)))});
   }
-  const auto report = run_rounds<RestoreFigure>(
-      restoring.tool, "restoring " + item.id + " over " + rate.text, alternatives,
+  const auto cool = [&](const eval::Returning& each) { drop_from_page_cache(scene.store.path() / folder_of(each.id)); };
+  auto over =
+      announced(eval::benched_link(rate, scene.store, cool), "restoring " + item.id + " over " + rate.text, scene.tool);
+  auto rounds = rounds_here(
       {.clean_rounds = 3, .most_rounds = 5, .warm_up_rounds = 0, .least_round_s = 0, .patience_s = patience_s});
-  results.note.add(report);
-  for (std::size_t i = 0; i < shown.size(); ++i) {
-    std::vector<RestoreFigure> figures;
-    for (const auto& round : report.rounds) figures.push_back(round.passes[i].front());
-    const auto middle = figures.begin() + static_cast<std::ptrdiff_t>((figures.size() - 1) / 2);
-    std::nth_element(figures.begin(), middle, figures.end(),
-                     [](const auto& a, const auto& b) { return a.first_token_s < b.first_token_s; });
-    const RestoreReport& restore = middle->report;
-    const std::string id = saved_id(item.id + "-", shown[i], link);
-    const auto& [kl, first_difference] = restored_case.continuations.at(id);
-    results.rows.push_back({{"conversation", item.id},
-                            {"history", item.history},
-                            {"strategy", shown[i].name()},
-                            {"link", rate.text},
-                            {"ttft_ms", middle->first_token_s * 1e3},
-                            {"restore_ms", restore.first_token_s * 1e3},
-                            {"bytes", restore.bytes},
-                            {"stored_bytes", unwrap(stored_bytes(restoring.store, unwrap(conversation_folder(id))))},
-                            {"recomputed_tokens", restore.recomputed_tokens()},
-                            {"predicted_ms", restore.predicted.total_s() * 1e3},
-                            {"bound_ms", restore.bound_s() * 1e3},
-                            {"bubble_ms", restore.bubble_s() * 1e3},
-                            {"kl", kl},
-                            {"same_text", !first_difference},
-                            {"first_difference", first_difference ? Json(*first_difference) : Json(nullptr)},
-                            {"rounds", report.rounds.size()},
-                            {"disturbed", report.noisy}});
+  const auto compare = [&](std::size_t i, auto& restored) {
+    if (!divergences.contains(returning[i].id))
+      divergences[returning[i].id] =
+          eval::divergence_from(item.reference, model, restored.conversation.cache(), restored.logits);
+  };
+  const auto report = unwrap(eval::bench_restores(model, over, returning, rounds, compare));
+  const auto rows = eval::restore_rows(report);
+  Json results = Json::array();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& [kl, first_difference] = divergences.at(returning[i].id);
+    Json row = {{"conversation", item.id}, {"history", item.history}};
+    row.update(restore_json(rows[i], returning[i], rate));
+    row.update({{"kl", kl},
+                {"same_text", !first_difference},
+                {"first_difference", first_difference ? Json(*first_difference) : Json(nullptr)},
+                {"rounds", report.rounds.size()},
+                {"disturbed", report.noisy}});
+    results.push_back(std::move(row));
   }
+  return {std::move(results), {report.noisy, report.cut_short}};
 }
 
 /// The second process: restores what the first one saved.
@@ -259,22 +175,31 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   const auto patience = options.patience.begin();
   const auto job = Json::parse(unwrap(read_text(options.job)));
   auto store = unwrap(FileStore::open(job.at("store").get<std::string>()));
-  const auto links = unwrap(parse_links(options.links));
   auto model = options.model.load(tool);
   const auto profile = ProfileOption{}.load(model, tool);
-  const Restoring restoring{model, store, profile, machine_costs(model, tool, profile, patience), tool};
-  DemoResults results;
-  std::size_t to_come = job.at("cases").size() * links.size();
+  const DemoScene scene{model,
+                        store,
+                        demo_strategies(profile),
+                        machine_costs(model, tool, profile, patience.share_s()),
+                        unwrap(parse_links(options.links)),
+                        tool};
+  Json results = Json::array();
+  RoundsNote note;
+  std::size_t to_come = job.at("cases").size() * scene.links.size();
   for (const auto& json : job.at("cases")) {
-    const DemoCase item = case_from(json);
-    RestoredCase restored_case{item, read_logits(item, model.backend.geometry().vocabulary)};
-    for (const auto& link : links) measure(restoring, restored_case, link, patience.share_s(to_come--), results);
+    const DemoCase item = case_from(json, model.backend.geometry().vocabulary);
+    Divergences divergences;
+    for (const auto& link : scene.links) {
+      auto [rows, of_rows] = measure(scene, item, link, patience.share_s(to_come--), divergences);
+      results.insert(results.end(), rows.begin(), rows.end());
+      note.add(of_rows);
+    }
   }
   tool.progress("");
-  Json run = results.note.run(model);
-  run["costs_disturbed"] = restoring.costs.rounds.disturbed;
+  Json run = note.run(model);
+  run["costs_disturbed"] = scene.costs.disturbed;
   run["throttled_latency_ms"] = throttled_latency_s * 1e3;
-  tool.print({{"results", results.rows}, {"run", run}});
+  tool.print({{"results", results}, {"run", run}});
 }
 
 /// Runs this program again with the same model, the job and what is left of patience; its standard output.
@@ -352,19 +277,23 @@ void demo(const DemoOptions& options, const Tool& tool) {
     auto model = options.model.load(tool);
     auto store = unwrap(FileStore::open(folder.path() / "store", {.durability = Durability::none}));
     const auto profile = ProfileOption{}.load(model, tool);
-    say_if_missing(demo_strategies(profile), tool);
-    const eval::Patience for_costs(patience.share_s(2));
-    const Saving saving{model, store, folder.path(), profile, machine_costs(model, tool, profile, for_costs)};
+    const DemoScene scene{model,
+                          store,
+                          demo_strategies(profile),
+                          machine_costs(model, tool, profile, patience.share_s(2)),
+                          unwrap(parse_links(options.links)),
+                          tool};
+    say_if_missing(scene.shown, tool);
     for (const auto& text : texts) {
       tool.progress("computing and saving " + text.id);
-      const DemoCase item = compute_and_save(saving, text, options);
+      const DemoCase item = compute_and_save(scene, text, folder.path(), options.continuation);
       job["cases"].push_back(to_json(item));
       if (!tool.json) {
         tool.progress("");
         std::printf(
             "%s: %zu tokens saved and dropped. The user returns: \"%s\"\nwithout any saving the reply begins: %s\n\n",
             escaped(text.id).c_str(), item.history, escaped(text.next).c_str(),
-            escaped(model.tokenizer.decode(item.reference), Lines::many).c_str());
+            escaped(model.tokenizer.decode(item.reference.tokens), Lines::many).c_str());
         std::fflush(stdout);
       }
     }

@@ -45,7 +45,7 @@ struct Evaluation {
   std::vector<eval::PeerCoder> peers = {};  ///< compared beside the strategies
 
   [[nodiscard]] Costs costs_for(const AnyStrategy& strategy) const {
-    return costs.costs(link, strategy, model.backend.geometry());
+    return costs.of(strategy, model.backend.geometry().layers, link);
   }
   void progress(std::string_view what, std::size_t done, std::size_t all, const std::string& id) const {
     tool.progress(std::string(what) + " " + std::to_string(done + 1) + " of " + std::to_string(all) + ": " + id);

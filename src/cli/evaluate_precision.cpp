@@ -2,9 +2,9 @@
 #include <string>
 #include <vector>
 
+#include "all_runs.hpp"
 #include "escaped.hpp"
 #include "evaluate.hpp"
-#include "going_on.hpp"
 #include "krul/eval/by_source.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"

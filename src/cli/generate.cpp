@@ -36,13 +36,13 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   prefill(model.backend, cache, batch, prompt, logits);
   const Interruption interruption;
   ReplyWriter writer(model.tokenizer, tool);
-  ReplySteps steps = shown_steps(writer, interruption);
+  ReplySteps steps = shown_steps(model.tokenizer, writer, interruption);
   steps.next = [&](Token token) -> Status {
     if (cache.length() == room) return fail(ErrorCode::too_large, "the context is full");
     forward(model.backend, cache, batch, std::span(&token, 1), logits);
     return {};
   };
-  const auto reply = unwrap(sample_reply(model, options.reply, logits, steps));
+  const auto reply = unwrap(sample_reply(options.reply.sampling, options.reply.max_tokens, logits, steps));
   writer.end();
   if (tool.json)
     tool.print({{"tokens", reply.tokens},

@@ -5,8 +5,8 @@
 #include "krul/compress/joint/profile.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/model_chat.hpp"
+#include "krul/store/private_folders.hpp"
 #include "output_file.hpp"
-#include "temporary_folder.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {

@@ -1,40 +1,20 @@
 #include "peer_options.hpp"
 
-#include "krul/calibrate/calibrate.hpp"
+#include "krul/eval/fit_kvtc.hpp"
 #include "output_file.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
 namespace {
 
-constexpr std::size_t rank = 4096, calibration_tokens = 16384, longest = 1024, sample_every = 64;
-constexpr std::size_t sinks = eval::KvtcSettings{}.sinks;  // are never coded
-
 eval::KvtcBasis fit_basis(LoadedModel& model, const std::vector<std::string>& files, const Tool& tool) {
-  CpuModel& backend = model.backend;
-  const Geometry& geometry = backend.geometry();
-  const std::size_t features = geometry.layers * geometry.kv_values();
-  KvMoments moments(geometry, 0, std::array{geometry.layers});
-  std::vector<float> keys, values;
-  auto batch = backend.make_batch();
-  for (const auto& text : load_conversations(files)) {
-    if (moments.tokens() >= calibration_tokens) break;
-    tool.progress("looking at conversations for KVTC: token " + std::to_string(moments.tokens()));
-    auto tokens = encode_messages(model, text.messages, false);
-    tokens.resize(std::min(tokens.size(), longest));
-    if (tokens.size() <= sinks) continue;
-    auto cache = backend.make_cache(tokens.size());
-    prefill(backend, cache, batch, tokens, {});
-    const auto rows = krul::detail::plain_rows(cache, geometry, {sinks, tokens.size()});
-    moments.add(rows.keys, rows.values, {}, backend.workers());
-    for (std::size_t at = 0; at < rows.keys.size(); at += sample_every * features) {
-      keys.insert(keys.end(), &rows.keys[at], &rows.keys[at] + features);
-      values.insert(values.end(), &rows.values[at], &rows.values[at] + features);
-    }
-  }
-  if (moments.tokens() < 2) throw Failure({ErrorCode::invalid_argument, "--kvtc: no conversation is long enough"});
-  tool.progress("fitting KVTC's basis");
-  return eval::fit_kvtc_basis({moments, keys, values}, std::min(rank, features), backend.workers());
+  std::vector<std::vector<Token>> texts;
+  for (const auto& text : load_conversations(files)) texts.push_back(encode_messages(model, text.messages, false));
+  eval::KvtcFit fit;
+  fit.progress = [&](std::size_t tokens) {
+    tool.progress("looking at conversations for KVTC: token " + std::to_string(tokens));
+  };
+  return unwrap(eval::fit_kvtc(model.backend, texts, fit));
 }
 
 }  // namespace

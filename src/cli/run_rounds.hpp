@@ -9,6 +9,11 @@
 
 namespace krul::cli {
 
+/// Rounds on this machine.
+[[nodiscard]] inline auto rounds_here(const eval::RoundsOptions& options) {
+  return eval::PairedRounds(SteadyClock{}, eval::MachineLoad{}, options);
+}
+
 /// Measures alternatives in rounds on this machine, and says as progress what is being measured.
 /// @param what  is done to the alternatives, for people
 template <class Figure>
@@ -21,8 +26,7 @@ template <class Figure>
                            tool.progress(alternative.name.empty() ? what : what + ": " + alternative.name);
                            return alternative.measure();
                          }});
-  eval::PairedRounds harness(SteadyClock{}, eval::MachineLoad{}, options);
-  return unwrap(harness.template run<Figure>(announced));
+  return unwrap(rounds_here(options).template run<Figure>(announced));
 }
 
 }  // namespace krul::cli

@@ -7,7 +7,7 @@
 #include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "krul/conversation/give_up_damaged.hpp"
-#include "krul/conversation/verify.hpp"
+#include "krul/conversation/verify_folder.hpp"
 #include "krul/eval/result_table.hpp"
 #include "verbs.hpp"
 
@@ -147,69 +147,16 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   if (!loaded.repaired.empty()) std::printf("  note       %s\n", escaped(loaded.repaired).c_str());
 }
 
-/// What verify found of one folder. Whatever goes wrong there, the others are looked at as well.
-struct Verified {
-  Result<VerifyReport> report;
-  std::vector<std::string> leftovers;
-
-  [[nodiscard]] bool is_nothing() const {
-    return !report && report.error().code == ErrorCode::not_found && leftovers.empty();
-  }
-  /// An erase, or a first save, that was cut off: K and V of a conversation that no verb shows.
-  [[nodiscard]] bool is_unfinished() const {
-    return report ? report->conversation.empty() && report->unread.empty()
-                  : report.error().code == ErrorCode::not_found;
-  }
-  [[nodiscard]] std::vector<std::string> problems() const {
-    if (report) return report->problems;
-    if (report.error().code == ErrorCode::corrupt) return {report.error().message};
-    return {};
-  }
-  /// What could not be read, and may be whole.
-  [[nodiscard]] std::vector<std::string> unread() const {
-    if (report) return report->unread;
-    const ErrorCode code = report.error().code;
-    if (code == ErrorCode::busy || code == ErrorCode::not_found || code == ErrorCode::corrupt) return {};
-    return {report.error().message};
-  }
-  [[nodiscard]] std::string state() const {
-    if (!problems().empty()) return "damaged";
-    if (!unread().empty()) return "unreadable";
-    if (is_unfinished()) return "unfinished";
-    return report ? "ok" : "being saved";
-  }
-};
-
-Verified verify_folder(FileStore& store, const std::string& folder) {
-  Verified found;
-  try {
-    found.report = verify_conversation(store, folder);
-  } catch (const std::exception& error) {
-    found.report = fail(ErrorCode::io, std::string("it cannot be read: ") + error.what());
-  }
-  if (found.report) found.leftovers = found.report->leftovers;
-  for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
-  return found;
-}
-
-/// All folders that hold an object or a part of one.
-std::vector<std::string> folders_in(FileStore& store) {
-  auto folders = unwrap(store.list(""));
-  for (const std::string& key : store.dead_writes()) folders.push_back(key.substr(0, key.find('/')));
-  std::sort(folders.begin(), folders.end());
-  folders.erase(std::unique(folders.begin(), folders.end()), folders.end());
-  return folders;
-}
-
 void verify_saved(const SavedOptions& options, const Tool& tool) {
   auto store = options.repair ? options.store.open({.create = false}) : open_for_reading(options);
-  const auto folders = options.id.empty() ? folders_in(store) : std::vector<std::string>{folder_of(options.id)};
+  const auto folders =
+      options.id.empty() ? unwrap(folders_to_verify(store)) : std::vector<std::string>{folder_of(options.id)};
   Json conversations = Json::array();
   std::size_t chunks = 0;
   bool damaged = false, lost = false, unfinished = false, unreadable = false, unrepaired = false;
   for (const auto& folder : folders) {
     tool.progress("verifying " + folder);
-    const Verified found = verify_folder(store, folder);
+    const VerifiedFolder found = verify_folder(store, folder);
     if (found.is_nothing()) {
       if (!options.id.empty()) throw nothing_saved(options.id);
       continue;

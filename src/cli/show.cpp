@@ -3,11 +3,11 @@
 
 #include "conversation_names.hpp"
 #include "escaped.hpp"
+#include "krul/model/chat_turns.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
-#include "turns.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {

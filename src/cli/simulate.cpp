@@ -12,7 +12,6 @@
 #include "krul/eval/result_table.hpp"
 #include "krul/simulate/paper_figures.hpp"
 #include "krul/strategy/catalogue/load.hpp"
-#include "links.hpp"
 #include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "verbs.hpp"
@@ -58,8 +57,8 @@ Simulated measured_scene(const SimulateOptions& options) {
   const auto link = fixed_link(options.link.empty() ? "disk" : options.link);
   Simulated found;
   found.base.shape = shape_named(options.geometry);
-  const Geometry layers{.layers = found.base.shape.layers};
-  found.base.costs = measured.costs(link, strategy::load(F16Codec{}), layers);
+  const std::size_t layers = found.base.shape.layers;
+  found.base.costs = measured.of(strategy::load(F16Codec{}), layers, link);
   found.hardware = options.costs;
   const ModelShape& shape = found.base.shape;
   Accelerator cores;
@@ -70,12 +69,11 @@ Simulated measured_scene(const SimulateOptions& options) {
   const auto joint = [&](const RowCoding& coding) {
     return CodedRows{coding.strength, decode_row_s(coding, shape, cores)};
   };
-  found.base.int8 = {int8_coding.strength,
-                     measured.costs(link, strategy::load(Int8Codec{}), layers).layer.decode_row_s};
+  found.base.int8 = {int8_coding.strength, measured.of(strategy::load(Int8Codec{}), layers, link).layer.decode_row_s};
   found.base.strong = joint(strong_coding);
   found.base.strongest = joint(strongest_coding);
-  if (const auto merged = measured.decode_row_s.find(LayerPairCompressor(SlerpMerge{}, F16Codec{}).name());
-      merged != measured.decode_row_s.end())
+  if (const auto merged = measured.decoding.find(LayerPairCompressor(SlerpMerge{}, F16Codec{}).name());
+      merged != measured.decoding.end())
     found.base.merge_row_s = std::max(merged->second - found.base.costs.layer.decode_row_s, 0.0);
   found.device_tokens =
       (options.device_gb > 0 ? options.device_gb : 16) * 1e9 / static_cast<double>(shape.token_bytes());

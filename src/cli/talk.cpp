@@ -32,38 +32,6 @@ void ReplyOptions::add_to(CLI::App& verb) {
       ->capture_default_str();
 }
 
-std::string_view name(Ended ended) {
-  constexpr std::string_view names[] = {"stop", "length", "context", "interrupted", "output"};
-  return names[static_cast<std::size_t>(ended)];
-}
-
-Result<Reply> sample_reply(const LoadedModel& model, const ReplyOptions& options, std::span<float> logits,
-                           const ReplySteps& steps) {
-  Sampler sampler(options.sampling);
-  Reply reply;
-  const auto cut = [&](Ended why) {
-    reply.ended = why;
-    return reply;
-  };
-  while (true) {
-    if (steps.interrupted()) return cut(Ended::interrupted);
-    const Token token = sampler(logits);
-    if (model.tokenizer.ends_turn(token)) {
-      reply.end = token;
-      return reply;
-    }
-    reply.tokens.push_back(token);
-    reply.last_was_run = false;
-    if (!steps.show(token)) return cut(Ended::output);
-    if (reply.tokens.size() == options.max_tokens) return cut(Ended::length);
-    if (const auto run = steps.next(token); !run) {
-      if (run.error().code != ErrorCode::too_large) return propagate(run);
-      return cut(Ended::context);
-    }
-    reply.last_was_run = true;
-  }
-}
-
 ReplyWriter::ReplyWriter(const Tokenizer& tokenizer, const Tool& tool)
     : tokenizer_(tokenizer), silent_(tool.json), escapes_(isatty(STDOUT_FILENO) != 0) {}
 
@@ -89,8 +57,9 @@ void ReplyWriter::write(std::string_view text) {
   std::fwrite(shown.data(), 1, shown.size(), stdout);
 }
 
-ReplySteps shown_steps(ReplyWriter& writer, const Interruption& interruption) {
-  return {.next = {},
+ReplySteps shown_steps(const Tokenizer& tokenizer, ReplyWriter& writer, const Interruption& interruption) {
+  return {.ends = [&tokenizer](Token token) { return tokenizer.ends_turn(token); },
+          .next = {},
           .show = [&writer](Token token) { return writer.show(token); },
           .interrupted = [&interruption] { return interruption.signal() != 0; }};
 }

@@ -12,9 +12,9 @@
 #include "escaped.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
+#include "krul/store/private_folders.hpp"
 #include "number_option.hpp"
 #include "revision.hpp"
-#include "temporary_folder.hpp"
 
 namespace krul::cli {
 
@@ -193,18 +193,6 @@ Json describe_run(const LoadedModel& model) {
 
 Failure nothing_saved(const std::string& id) {
   return Failure({ErrorCode::not_found, "nothing is saved under \"" + escaped_id(id) + "\"; krul list shows what is"});
-}
-
-std::string human_bytes(double bytes) {
-  char text[32];
-  if (bytes >= 1e6) {
-    std::snprintf(text, sizeof text, "%.2f MB", bytes / 1e6);
-  } else if (bytes >= 1e3) {
-    std::snprintf(text, sizeof text, "%.1f kB", bytes / 1e3);
-  } else {
-    std::snprintf(text, sizeof text, "%.0f B", bytes);
-  }
-  return text;
 }
 
 }  // namespace krul::cli

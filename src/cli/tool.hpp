@@ -8,6 +8,7 @@
 #include <string>
 
 #include "krul/core/error.hpp"
+#include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
 #include "krul/restore/restore_report.hpp"
 #include "krul/store/file_store.hpp"
@@ -17,12 +18,10 @@
 namespace krul::cli {
 
 using Json = nlohmann::ordered_json;
+using eval::human_bytes;
 
 /// Ends the verb: one line on standard error (and the JSON object's "error" with --json), exit code 1.
-struct Failure : std::runtime_error {
-  explicit Failure(Error why) : std::runtime_error(why.message), error(std::move(why)) {}
-  Error error;
-};
+using Failure = ResultError;
 
 /// Ends the verb, which has said why itself: with --json the error becomes a part of its object.
 struct Told {
@@ -37,8 +36,7 @@ struct Told {
 /// The value, or the end of the program.
 template <class T>
 T unwrap(Result<T> result) {
-  if (!result) throw Failure(result.error());
-  if constexpr (!std::is_void_v<T>) return std::move(*result);
+  return or_throw(std::move(result));
 }
 
 /// What every verb shares.
@@ -122,8 +120,5 @@ struct StoreOptions {
 
 /// What every row of a measurement says about where it was taken.
 [[nodiscard]] Json describe_run(const LoadedModel& model);
-
-/// "1.23 MB", "12.0 kB"
-[[nodiscard]] std::string human_bytes(double bytes);
 
 }  // namespace krul::cli

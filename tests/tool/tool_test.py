@@ -275,8 +275,9 @@ class Tool(unittest.TestCase):
         words = ["calibrate", "--machine", "--model", MODEL, "--patience", 0]
         out = krul_json(*words)
         self.assertTrue(out["run"]["cut_short"])
-        kept = json.loads(pathlib.Path(out["file"]).read_text())
-        self.assertEqual([kept[key] for key in ("disturbed", "cut_short")], [out["run"][key] for key in ("disturbed", "cut_short")])
+        lines = pathlib.Path(out["file"]).read_text().splitlines()[1:]  # below the title
+        kept = {name: float(number) for number, name in (line.split(" ", 1) for line in lines)}
+        self.assertEqual([bool(kept[key]) for key in ("disturbed", "cut_short")], [out["run"][key] for key in ("disturbed", "cut_short")])
         self.assertIn("--patience", krul(*words)[0])
         krul("calibrate", "--conversations", self.talks("talks.jsonl", 1), "--patience", 5, expect=1)  # nothing is repeated there
 

@@ -9,13 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "krul/conversation/conversation.hpp"
+#include "krul/eval/going_on.hpp"
 #include "krul/eval/quality.hpp"
+#include "krul/eval/restore_once.hpp"
 #include "krul/eval/result_table.hpp"
-#include "krul/eval/save_history.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/store/manifest_store.hpp"
-#include "krul/store/stored_bytes.hpp"
 #include "krul/strategy/coding_costs.hpp"
 
 namespace krul::eval {
@@ -69,21 +68,13 @@ struct ComparedStrategy {
 
 namespace detail {
 
-/// Next-token logits of all `fresh` tokens behind a cache, [fresh, vocabulary].
-template <ModelBackend B>
-[[nodiscard]] std::vector<float> all_logits(B& model, typename B::Cache& cache, std::span<const Token> fresh) {
-  std::vector<float> logits(fresh.size() * model.geometry().vocabulary);
-  auto batch = model.make_batch();
-  prefill(model, cache, batch, fresh, logits);
-  return logits;
-}
-
 /// What strategies come to, gathered text by text.
-template <ModelBackend B, ConversationStore S, Clock C>
+template <ModelBackend B, Clock C>
 class Comparison {
  public:
-  Comparison(B& model, S& store, std::span<const AnyStrategy> strategies, const ComparisonSettings& settings, C clock)
-      : model_(model), store_(store), settings_(settings), clock_(std::move(clock)) {
+  Comparison(B& model, AnyStore store, std::span<const AnyStrategy> strategies, const ComparisonSettings& settings,
+             C clock)
+      : model_(model), store_(std::move(store)), settings_(settings), clock_(std::move(clock)) {
     for (const AnyStrategy& strategy : strategies) runs_.push_back({.strategy = strategy, .costs = settings.costs});
     for (Run& run : runs_)
       if (run.costs)
@@ -95,18 +86,16 @@ class Comparison {
     std::vector<AnyStrategy> strategies;
     for (const Run& run : runs_) strategies.push_back(run.strategy);
     auto exact = prefill_exact(model_, text.history, text.fresh.size(), strategies);
-    const auto reference = all_logits(model_, exact.cache, text.fresh);
+    const auto reference = logits_after(model_, exact.cache, text.fresh, text.fresh.size());
     exact.cache.truncate(text.history.size());
     auto empty = model_.make_cache(text.fresh.size());
-    const auto alone = all_logits(model_, empty, text.fresh);
+    const auto alone = logits_after(model_, empty, text.fresh, text.fresh.size());
     for (Run& run : runs_) {
-      auto saved =
-          save_history(model_, store_, exact, text.history, {run.strategy, id_of(run), run.costs, {}, settings_.block});
+      auto saved = save_returning(model_, store_, exact, text.history,
+                                  {run.strategy, id_of(run), run.costs, {}, settings_.block});
       if (!saved) return propagate(saved);
-      run.tokens = std::move(saved->tokens);
-      const auto bytes = stored_bytes(store_, folder_of(run));
-      if (!bytes) return propagate(bytes);
-      run.bytes += static_cast<double>(*bytes);
+      run.bytes += static_cast<double>(saved->stored_bytes);
+      run.saved = std::move(*saved);
       run.history += static_cast<double>(text.history.size());
     }
     const auto prompt = std::span(text.fresh).first(std::min(settings_.prompt, text.fresh.size()));
@@ -150,7 +139,7 @@ class Comparison {
   struct Run {
     AnyStrategy strategy;
     std::optional<Costs> costs;
-    std::vector<Token> tokens = {};  ///< that stand for the history
+    std::optional<Returning> saved = {};  ///< of the text at hand
     QualityTotals quality = {};
     double bytes = 0, history = 0;
     std::vector<double> first_token_s = {}, predicted_s = {};
@@ -163,30 +152,23 @@ class Comparison {
 
   /// Opens the saved conversation and runs new tokens: logits of the last `rows`. Only restores of one row are timed.
   [[nodiscard]] Result<std::vector<float>> restore(Run& run, std::span<const Token> fresh, std::size_t rows) {
-    ConversationOptions options{.strategy = run.strategy};
-    options.costs = run.costs;
-    options.read_only = true;
-    if constexpr (LendsWorkers<B>) options.threads = model_.workers().threads();
-    std::vector<Token> all = run.tokens;
-    all.insert(all.end(), fresh.begin(), fresh.end());
-    std::vector<float> logits(rows * model_.geometry().vocabulary);
-    const TimePoint start = clock_.now();
-    auto opened = Conversation<B, S, C>::open(model_, store_, id_of(run), options, clock_);
-    if (!opened) return propagate(opened);
-    const auto report = opened->advance(all, logits);
-    if (!report) return propagate(report);
+    Returning returning = *run.saved;
+    returning.tokens.insert(returning.tokens.end(), fresh.begin(), fresh.end());
+    auto restored = restore_once(model_, store_, returning, rows, clock_);
+    if (!restored) return propagate(restored);
+    const RestoreReport& report = restored->figure.report;
     if (rows == 1) {
-      run.first_token_s.push_back(seconds(clock_.now() - start));
-      run.predicted_s.push_back(report->predicted.total_s());
+      run.first_token_s.push_back(restored->figure.first_token_s);
+      run.predicted_s.push_back(report.predicted.total_s());
     }
-    run.recomputed_tokens = std::max(run.recomputed_tokens, report->recomputed_tokens());
-    for (const std::string& reason : report->reasons)
+    run.recomputed_tokens = std::max(run.recomputed_tokens, report.recomputed_tokens());
+    for (const std::string& reason : report.reasons)
       if (std::ranges::find(run.reasons, reason) == run.reasons.end()) run.reasons.push_back(reason);
-    return logits;
+    return std::move(restored->logits);
   }
 
   B& model_;
-  S& store_;
+  AnyStore store_;
   const ComparisonSettings& settings_;
   C clock_;
   std::vector<Run> runs_;
@@ -208,7 +190,7 @@ template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
                                                             const ComparisonSettings& settings = {}) {
   expects(!texts.empty() && !strategies.empty() && settings.rounds > 0,
           "compare: at least one text, one strategy and one round");
-  detail::Comparison<B, S, C> comparison(model, store, strategies, settings, C{});
+  detail::Comparison<B, C> comparison(model, AnyStore::borrowed(store), strategies, settings, C{});
   for (const ComparedText& text : texts) {
     expects(!text.history.empty() && text.fresh.size() >= 2, "compare: a text has a history and two new tokens");
     if (auto added = comparison.add(text); !added) {

@@ -13,6 +13,7 @@
 #include "krul/core/checksum.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/eval/measure_machine.hpp"
+#include "krul/store/private_folders.hpp"
 
 namespace krul::eval {
 
@@ -24,17 +25,25 @@ namespace krul::eval {
   return hexadecimal(checksum(std::as_bytes(std::span(what)))) + ".costs";
 }
 
-/// Writes costs to a file, whole or not at all.
+/// Writes costs to a file, whole or not at all. Folders that are missing are made for this user alone.
 /// @return whether they are kept
 inline bool keep(const MachineCosts& machine, const std::filesystem::path& file) {
   std::error_code error;
-  std::filesystem::create_directories(file.parent_path(), error);
+  if (file.has_parent_path()) static_cast<void>(make_private_folders(file.parent_path()));
   const std::filesystem::path temporary = file.string() + ".new";
   std::ofstream out(temporary);
   out << to_text(machine);
   out.close();
   if (out) std::filesystem::rename(temporary, file, error);
   return out && !error;
+}
+
+/// The costs that keep has kept in a file.
+/// @return not_found if it cannot be read; as machine_costs_from
+[[nodiscard]] inline Result<MachineCosts> costs_in(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  if (!in) return fail(ErrorCode::not_found, "cannot read " + file.string());
+  return machine_costs_from(std::string(std::istreambuf_iterator<char>(in), {}));
 }
 
 /// measure_costs that remembers: reads a file, measures what it lacks, and writes it again. A file that cannot be read
@@ -44,11 +53,8 @@ template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 [[nodiscard]] Result<MachineCosts> kept_costs(B& model, S& store, const std::vector<AnyStrategy>& strategies,
                                               const std::filesystem::path& file, const CostMeasurement& how = {}) {
   std::optional<MachineCosts> known;
-  std::string before;
-  if (std::ifstream in(file); in) {
-    before.assign(std::istreambuf_iterator<char>(in), {});
-    if (auto parsed = machine_costs_from(before)) known = std::move(*parsed);
-  }
+  if (auto kept = costs_in(file)) known = std::move(*kept);
+  const std::string before = known ? to_text(*known) : "";
   auto machine = measure_costs<B, S, C>(model, store, strategies, std::move(known), how);
   if (machine && to_text(*machine) != before) keep(*machine, file);
   return machine;

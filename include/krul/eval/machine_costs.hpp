@@ -11,18 +11,33 @@
 #include <vector>
 
 #include "krul/core/error.hpp"
+#include "krul/eval/link_name.hpp"
+#include "krul/eval/result_table.hpp"
 #include "krul/eval/statistics.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/restore/restore_report.hpp"
 #include "krul/strategy/any_strategy.hpp"
 #include "krul/strategy/coding_costs.hpp"
+#include "krul/strategy/paper_allocation.hpp"
 
 namespace krul::eval {
 
+/// A restore that costs were learnt from, and what they say of it.
+struct ExplainedRestore {
+  std::size_t history = 0, recomputed = 0, prompt = 0;  ///< tokens
+  double measured_s = 0, explained_s = 0;
+};
+
 /// What restores cost on one machine, with one model and one store.
 struct MachineCosts {
-  Costs costs = {};                            ///< but for decoding
-  DecodingTimes decoding = {};                 ///< of the codings that were measured
-  std::vector<double> prediction_errors = {};  ///< |predicted / measured - 1| of the last restores, at most 8
+  Costs costs = {};                              ///< but for decoding; its link is the way to the store
+  LinkCosts memory = {};                         ///< the way to a store in memory
+  DecodingTimes decoding = {};                   ///< of the codings that were measured
+  double measured_s = 0;                         ///< how long all measurements took
+  bool disturbed = false;                        ///< rounds in which others kept the machine busy count, somewhere
+  bool cut_short = false;                        ///< there were fewer rounds than were asked for, somewhere
+  std::vector<double> prediction_errors = {};    ///< |predicted / measured - 1| of the last restores, at most 8
+  std::vector<ExplainedRestore> explained = {};  ///< not a part of its text
 
   /// The costs of a strategy's restores.
   /// @param layers  L of the model
@@ -30,6 +45,29 @@ struct MachineCosts {
     Costs found = costs;
     found.layer = with_decoding(costs.layer, decoding, strategy.needs(), layers);
     return found;
+  }
+
+  /// The same over a link: "disk" is the store's own.
+  /// @throws PreconditionError if the link is relative: see resolved
+  [[nodiscard]] Costs of(const AnyStrategy& strategy, std::size_t layers, const LinkName& link) const {
+    expects(link.kind != LinkName::Kind::relative, "MachineCosts: the relative link must be resolved first");
+    Costs found = of(strategy, layers);
+    if (link.kind == LinkName::Kind::memory) found.link = memory;
+    // The link's bucket fills up while a request waits, so that requests one after another lose no time.
+    if (link.kind == LinkName::Kind::rate) found.link = {0, link.bytes_per_s, memory.core_s_per_byte};
+    return found;
+  }
+
+  /// A relative link as the rate that it means for a history and a prompt; other links as they are.
+  [[nodiscard]] LinkName resolved(const LinkName& link, const Geometry& geometry, std::size_t history,
+                                  std::size_t prompt) const {
+    if (link.kind != LinkName::Kind::relative) return link;
+    RestoreSizes sizes = sizes_if_stored(history, 64, geometry.layers, {}, {});
+    sizes.prompt = prompt;
+    const Costs any{.link = {}, .layer = costs.layer, .pass_s = costs.pass_s};
+    const double recompute_s = Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[Resource::cores];
+    const double rate = static_cast<double>(history * geometry.f16_token_bytes()) * link.factor / recompute_s;
+    return {link.text + " (" + human_bytes(rate) + "/s)", LinkName::Kind::rate, rate, link.factor};
   }
 
   /// Learns how well a restore was predicted.
@@ -48,11 +86,12 @@ struct MachineCosts {
 
 namespace detail {
 
-constexpr std::string_view machine_costs_title = "krul costs 1";
+constexpr std::string_view machine_costs_title = "krul costs 2";
 
-/// The numbers of costs, each with its name.
+/// The numbers of a machine's costs, each with its name.
 template <class Use>
-void for_each_cost(auto& costs, Use&& use) {
+void for_each_cost(auto& machine, Use&& use) {
+  auto& costs = machine.costs;
   use("link.latency_s", costs.link.latency_s);
   use("link.bytes_per_s", costs.link.bytes_per_s);
   use("link.core_s_per_byte", costs.link.core_s_per_byte);
@@ -64,6 +103,10 @@ void for_each_cost(auto& costs, Use&& use) {
   use("pass_s", costs.pass_s);
   use("open_s", costs.open_s);
   use("open_s_per_byte", costs.open_s_per_byte);
+  use("memory.latency_s", machine.memory.latency_s);
+  use("memory.bytes_per_s", machine.memory.bytes_per_s);
+  use("memory.core_s_per_byte", machine.memory.core_s_per_byte);
+  use("measured_s", machine.measured_s);
 }
 
 }  // namespace detail
@@ -73,9 +116,10 @@ void for_each_cost(auto& costs, Use&& use) {
   std::ostringstream text;
   text.precision(17);
   text << detail::machine_costs_title << '\n';
-  detail::for_each_cost(machine.costs, [&](const char* name, double value) { text << value << ' ' << name << '\n'; });
+  detail::for_each_cost(machine, [&](const char* name, double value) { text << value << ' ' << name << '\n'; });
   for (const auto& [coding, value] : machine.decoding) text << value << " decoding " << coding << '\n';
   for (const double error : machine.prediction_errors) text << error << " prediction_error\n";
+  text << machine.disturbed << " disturbed\n" << machine.cut_short << " cut_short\n";
   return text.str();
 }
 
@@ -107,12 +151,14 @@ void for_each_cost(auto& costs, Use&& use) {
     }
   }
   bool complete = machine.prediction_errors.size() <= 8;
-  detail::for_each_cost(machine.costs, [&](const char* name, double& value) {
+  detail::for_each_cost(machine, [&](const char* name, double& value) {
     const auto found = numbers.find(name);
     complete = complete && found != numbers.end();
     if (found != numbers.end()) value = found->second;
   });
-  if (!complete || machine.costs.link.bytes_per_s <= 0) return damaged();
+  if (!complete || machine.costs.link.bytes_per_s <= 0 || machine.memory.bytes_per_s <= 0) return damaged();
+  machine.disturbed = numbers["disturbed"] != 0;
+  machine.cut_short = numbers["cut_short"] != 0;
   return machine;
 }
 

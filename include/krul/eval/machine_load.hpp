@@ -55,6 +55,12 @@ class MachineLoad {
 };
 static_assert(LoadProbe<MachineLoad>);
 
+/// A machine that nobody else uses, or whose load is not asked for: every round is clean.
+struct QuietMachine {
+  [[nodiscard]] Result<LoadSample> sample() const { return LoadSample{}; }
+};
+static_assert(LoadProbe<QuietMachine>);
+
 /// What every row of results names: ratios taken on different machines do not compare.
 struct MachineDescription {
   std::string processor;  ///< as the processor calls itself

@@ -2,181 +2,296 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iterator>
 #include <optional>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "krul/backend/lends_workers.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/eval/machine_costs.hpp"
+#include "krul/eval/machine_load.hpp"
 #include "krul/eval/measure_costs.hpp"
+#include "krul/eval/measured_history.hpp"
+#include "krul/eval/paired_rounds.hpp"
+#include "krul/eval/patience.hpp"
+#include "krul/store/any_store.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/store/memory_store.hpp"
 
 namespace krul::eval {
 
-/// How costs are measured.
-struct CostMeasurement {
-  double seconds = 20;         ///< no restore begins after that, but the first one of each kind
-  std::size_t longest = 4096;  ///< tokens of the longest history, less where the model is slow
-  std::size_t prompt = 32;     ///< tokens of a usual prompt
-  std::size_t rounds = 3;
+/// What gives way where a model is slow and time is short. Rounds always do.
+enum class Hurry : std::uint8_t {
+  none,     ///< nothing else: each kind of restore is run once in any case
+  shorter,  ///< the length of the history; each kind of restore is run once in any case
+  strict,   ///< the same, and what cannot be begun in time is not measured
 };
 
-namespace detail {
+/// How costs are measured.
+struct CostMeasurement {
+  double seconds = 20;         ///< no round is begun after that
+  std::size_t longest = 4096;  ///< tokens of the longest history
+  std::size_t prompt = 32;     ///< tokens of a usual prompt, at most
+  std::size_t rounds = 3;      ///< in which nobody else keeps the machine busy; two more at most are run to find them
+  Hurry hurry = Hurry::shorter;
+  std::function<void(const std::string&)> progress = {};  ///< is told what is measured, in words for people
+  std::function<void()> before_read = {};  ///< called before each restore from the store, such as to empty a cache
+};
 
-/// Measures what is missing of a machine's costs.
-template <ModelBackend B, ConversationStore S, Clock C>
+/// What strategies' restores decode and costs, which may be none, do not tell yet; each coding once.
+/// @param layers  L of the model
+[[nodiscard]] inline std::vector<NamedCoding> missing_codings(const std::optional<MachineCosts>& known,
+                                                              std::span<const AnyStrategy> strategies,
+                                                              std::size_t layers) {
+  std::vector<NamedCoding> missing;
+  for (const AnyStrategy& strategy : strategies)
+    for (NamedCoding& coding : codings_to_measure(strategy.needs(), layers)) {
+      const bool twice = std::ranges::any_of(missing, [&](const auto& each) { return each.name == coding.name; });
+      if (!twice && (!known || !known->decoding.contains(coding.name))) missing.push_back(std::move(coding));
+    }
+  return missing;
+}
+
+/// Measures what is missing of a machine's costs: restores of several shapes from memory, then from memory and the
+/// store side by side, then what decoding takes. All run in rounds, so that a slow minute of the machine meets all
+/// alike; rounds in which others were at work are repeated while there is time.
+template <ModelBackend B, Clock C = SteadyClock, LoadProbe P = QuietMachine>
 class MachineMeter {
  public:
-  MachineMeter(B& model, S& store, const CostMeasurement& how, C clock)
-      : model_(model), store_(store), how_(how), clock_(clock), start_(clock.now()), meter_(model, longest(), clock) {}
+  /// @param store  where conversations will be kept: some are saved there under ids that begin with "calibration-", and
+  ///               erased again
+  MachineMeter(B& model, AnyStore store, CostMeasurement how = {}, C clock = {}, P probe = {})
+      : model_(model),
+        team_(model),
+        store_(std::move(store)),
+        how_(std::move(how)),
+        clock_(std::move(clock)),
+        probe_(std::move(probe)),
+        patience_(how_.seconds, clock_) {}
 
-  /// All but decoding.
-  Status measure_restores(MachineCosts& machine) {
-    const auto shapes = calibration_shapes(meter_.longest(), how_.prompt);
-    MemoryStore memory;
-    auto computed = run(memory, shapes);
-    if (!computed) return propagate(computed);
-    machine.costs = fit_costs(*computed);
-    std::vector<RestoreShape> loads;
-    for (const RestoreShape& shape : shapes)
-      if (shape.front == 0 && shape.prompt == how_.prompt) loads.push_back(shape);
-    auto both = run_both(memory, loads);
-    for (const RestoreShape& shape : loads)
-      static_cast<void>(erase_conversation(store_, conversation_folder(meter_.id_of(shape.history)).value()));
-    if (!both) return propagate(both);
-    const auto& [from_memory, from_store] = *both;
-    const LinkCosts of_memory = fit_link(from_memory);
-    machine.costs.link = fit_link(from_store);
-    // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
-    machine.costs.link.core_s_per_byte =
-        1 / of_memory.bytes_per_s / static_cast<double>(threads()) + extra_core_s_per_byte(from_store, from_memory);
+  /// Adds to costs, which may be none, whatever strategies' restores need and nobody has measured.
+  /// @param machine  measured anew where its predictions do not fit. If something fails, it has what was measured until
+  ///                 then
+  /// @return unsupported if the model's context is below 64 tokens; with Hurry::strict, deadline if there was not time
+  ///         for all; the first error of a save or a restore
+  /// @complexity about how.seconds, or one restore of each kind
+  [[nodiscard]] Status add_missing(std::optional<MachineCosts>& machine, std::span<const AnyStrategy> strategies) {
+    if (machine && !machine->fit()) machine.reset();
+    const auto missing = missing_codings(machine, strategies, model_.geometry().layers);
+    if (machine && missing.empty()) return {};
+    const TimePoint start = clock_.now();
+    auto history = affordable_history();
+    if (!history) return propagate(history);
+    constexpr std::size_t enough_for_codings = 1024;
+    Meter meter(model_, machine ? std::min(history->longest, enough_for_codings) : history->longest, clock_);
+    Status measured;
+    if (!machine) {
+      auto costs = measure_restores(meter, std::min(history->prompt, how_.prompt));
+      if (!costs) return propagate(costs);
+      machine = std::move(*costs);
+    }
+    for (std::size_t i = 0; measured && i < missing.size(); ++i) {
+      const auto row_s = measure_decoding(meter, missing[i], missing.size() - i);
+      if (row_s)
+        machine->decoding[missing[i].name] = *row_s;
+      else
+        measured = propagate(row_s);
+    }
+    machine->disturbed = machine->disturbed || disturbed_;
+    machine->cut_short = machine->cut_short || cut_short_;
+    machine->measured_s += seconds(clock_.now() - start);
+    return measured;
+  }
+
+ private:
+  using Meter = CostMeter<B, C>;
+  using Restores = std::vector<std::vector<TimedRestore>>;
+  using Restore = std::function<Result<TimedRestore>()>;
+
+  [[nodiscard]] Status expect_time() const {
+    if (how_.hurry != Hurry::strict || patience_.share_s() > 0) return {};
+    return fail(ErrorCode::deadline,
+                "there was not time enough to measure all costs; give more, or use a shorter history");
+  }
+
+  /// As long as the context, and where it has to be, the time allows.
+  [[nodiscard]] Result<MeasuredHistory> affordable_history() {
+    const std::size_t context = model_.geometry().context;
+    const auto longest = MeasuredHistory::for_context(context, how_.longest);
+    if (longest.longest == 0)
+      return fail(ErrorCode::unsupported, "a context of " + std::to_string(context) +
+                                              " tokens is too short to measure restores with: 64 are needed");
+    if (how_.hurry == Hurry::none) return longest;
+    const double row_s = seconds_a_row();
+    const auto affordable = longest.for_time(row_s, patience_.share_s(), context);
+    if (affordable.longest > 0) return affordable;
+    if (how_.hurry == Hurry::shorter) return MeasuredHistory::for_context(context, 16);
+    return fail(ErrorCode::deadline, "the model takes " + std::to_string(row_s) +
+                                         " s a token, too long to measure costs in time; give more");
+  }
+
+  /// That the model takes for each of a few tokens, of fewer where it is slow.
+  [[nodiscard]] double seconds_a_row() {
+    constexpr double long_enough_s = 0.5;
+    constexpr std::size_t few = 16;
+    auto batch = model_.make_batch();
+    for (std::size_t count = 1;; count *= 4) {
+      auto cache = model_.make_cache(count);
+      const std::vector<Token> tokens(count);
+      const double taken_s =
+          seconds_taken(clock_, [&] { prefill(model_, cache, batch, std::span<const Token>(tokens), {}); });
+      if (taken_s > long_enough_s || count == few) return taken_s / static_cast<double>(count);
+    }
+  }
+
+  /// Runs restores in rounds.
+  /// @param what    is measured, for people
+  /// @param shares  of what is left of the time: this measurement may take one of them
+  /// @return        [restores, those of the rounds that count]
+  [[nodiscard]] Result<Restores> run(const std::string& what, std::span<const Restore> restores, std::size_t shares) {
+    std::vector<Alternative<TimedRestore>> alternatives;
+    for (const Restore& restore : restores)
+      alternatives.push_back({"", [&what, &restore, this] {
+                                or_throw(expect_time());
+                                if (how_.progress) how_.progress("measuring " + what);
+                                return or_throw(restore());
+                              }});
+    PairedRounds rounds(clock_, probe_,
+                        {.clean_rounds = how_.rounds,
+                         .most_rounds = how_.rounds + 2,
+                         .warm_up_rounds = 0,  // a cold round is no median of three
+                         .least_round_s = 0,
+                         .patience_s = patience_.share_s(shares)});
+    auto report = rounds.template try_run<TimedRestore>(alternatives);
+    if (!report) return propagate(report);
+    disturbed_ = disturbed_ || report->noisy;
+    cut_short_ = cut_short_ || report->cut_short;
+    Restores taken(restores.size());
+    for (auto& round : report->rounds)
+      for (std::size_t i = 0; i < taken.size(); ++i) std::ranges::move(round.passes[i], std::back_inserter(taken[i]));
+    return taken;
+  }
+
+  [[nodiscard]] Status save_all(Meter& meter, AnyStore& store, std::span<const RestoreShape> shapes) {
+    std::size_t saved = 0;
+    for (const RestoreShape& shape : shapes) {
+      if (shape.history == std::exchange(saved, shape.history)) continue;
+      if (auto timely = expect_time(); !timely) return timely;
+      const SavePlan plain = SavePlan::separate(Int8Codec{});
+      if (auto status = meter.save(store, shape.history, plain, threads()); !status) return status;
+    }
     return {};
   }
 
+  /// All but decoding.
+  [[nodiscard]] Result<MachineCosts> measure_restores(Meter& meter, std::size_t prompt) {
+    const auto shapes = calibration_shapes(meter.longest(), prompt);
+    AnyStore memory = MemoryStore();
+    if (auto saved = save_all(meter, memory, shapes); !saved) return propagate(saved);
+    std::vector<Restore> restores;
+    for (const RestoreShape& shape : shapes)
+      restores.emplace_back([&meter, &memory, shape] { return meter.restore(memory, shape); });
+    const auto near = run("restores from memory", restores, 2);
+    if (!near) return propagate(near);
+    MachineCosts machine{.costs = fit_costs(*near)};
+    Restores loading;
+    std::ranges::copy_if(*near, std::back_inserter(loading),
+                         [](const auto& repeats) { return repeats.front().report.bytes > 0; });
+    machine.memory = fit_link(loading);
+    // A read from memory is a copy and a checksum, all of it on a core that the others do without meanwhile.
+    machine.memory.core_s_per_byte = 1 / machine.memory.bytes_per_s / static_cast<double>(threads());
+    for (const auto& repeats : *near) machine.explained.push_back(explain(repeats, machine));
+    const Status measured = measure_link(meter, memory, shapes, machine);
+    for (const RestoreShape& shape : shapes)
+      static_cast<void>(erase_conversation(store_, conversation_folder(meter.id_of(shape.history)).value()));
+    if (!measured) return propagate(measured);
+    return machine;
+  }
+
+  /// The same restores from the store and from memory, one after the other, so that what else slows the machine meets
+  /// both.
+  [[nodiscard]] Status measure_link(Meter& meter, AnyStore& memory, std::span<const RestoreShape> shapes,
+                                    MachineCosts& machine) {
+    if (auto saved = save_all(meter, store_, shapes); !saved) return saved;
+    std::vector<Restore> restores;
+    for (const RestoreShape& shape : shapes) {
+      if (shape.front > 0.2 || shape.prompt != shapes.front().prompt) continue;
+      restores.emplace_back([&meter, shape, this] {
+        if (how_.before_read) how_.before_read();
+        return meter.restore(store_, shape);
+      });
+      restores.emplace_back([&meter, &memory, shape] { return meter.restore(memory, shape); });
+    }
+    auto both = run("restores from the store", restores, 2);
+    if (!both) return propagate(both);
+    Restores from_store, from_memory;
+    for (auto& repeats : *both)
+      (from_store.size() == from_memory.size() ? from_store : from_memory).push_back(std::move(repeats));
+    machine.costs.link = fit_link(from_store);
+    machine.costs.link.core_s_per_byte =
+        machine.memory.core_s_per_byte + extra_core_s_per_byte(from_store, from_memory);
+    return {};
+  }
+
+  /// What costs say of a restore from memory.
+  [[nodiscard]] static ExplainedRestore explain(const std::vector<TimedRestore>& repeats, const MachineCosts& machine) {
+    std::vector<double> measured_s;
+    for (const TimedRestore& restore : repeats) measured_s.push_back(restore.report.total_s());
+    Costs costs = machine.costs;
+    costs.link = machine.memory;
+    const auto& [shape, sizes, manifest_bytes, report] = repeats.front();
+    return {shape.history, report.plan.prefix.front(), shape.prompt, median(measured_s),
+            predict(report.plan, sizes, costs).first_token_s + predict_opening_s(costs, manifest_bytes)};
+  }
+
   /// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
-  Result<double> measure_decoding(const NamedCoding& coding) {
-    MemoryStore memory;
-    const RestoreShape shape{std::max<std::size_t>(meter_.longest() / 4, 1), 0, 1};
-    if (auto saved = meter_.save(memory, shape.history, coding.plan, threads()); !saved) return propagate(saved);
-    CodingSet codings(coding.plan.profile, {coding.plan.coding, coding.plan.pair_coding});
+  /// @param shares  as run
+  [[nodiscard]] Result<double> measure_decoding(Meter& meter, const NamedCoding& coding, std::size_t shares) {
+    AnyStore memory = MemoryStore();
+    const RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
+    if (auto timely = expect_time(); !timely) return propagate(timely);
+    if (auto saved = meter.save(memory, shape.history, coding.plan, threads()); !saved) return propagate(saved);
+    const CodingSet codings(coding.plan.profile, {coding.plan.coding, coding.plan.pair_coding});
+    const Restore restore = [&] { return meter.restore(memory, shape, codings); };
+    const auto restores = run("how " + coding.name + " is decoded", std::span(&restore, 1), shares);
+    if (!restores) return propagate(restores);
     std::vector<double> row_s;
-    for (std::size_t round = 0; round < how_.rounds && (round == 0 || in_time()); ++round) {
-      const auto restore = meter_.restore(memory, shape, codings);
-      if (!restore) return propagate(restore);
+    for (const TimedRestore& restored : restores->front()) {
       double decoded_s = 0;
-      for (const Event& event : restore->report.timeline.events())
+      for (const Event& event : restored.report.timeline.events())
         if (event.name == "decode") decoded_s += event.end_s - event.begin_s;
-      row_s.push_back(decoded_s / static_cast<double>(shape.history * restore->sizes.layers.size()));
+      row_s.push_back(decoded_s / static_cast<double>(shape.history * restored.sizes.layers.size()));
     }
     return median(row_s);
   }
 
- private:
-  using Restores = std::vector<std::vector<TimedRestore>>;
-
-  [[nodiscard]] std::size_t threads() {
-    if constexpr (LendsWorkers<B>) {
-      return model_.workers().threads();
-    } else {
-      return 1;
-    }
-  }
-  [[nodiscard]] bool in_time() const { return seconds(clock_.now() - start_) < how_.seconds; }
-
-  /// As long a history as lets a round of all shapes take a third of the time.
-  [[nodiscard]] std::size_t longest() {
-    constexpr std::size_t few = 16, tokens_of_all_shapes = 3;
-    auto cache = model_.make_cache(few);
-    auto batch = model_.make_batch();
-    const std::vector<Token> tokens(few);
-    const TimePoint begin = clock_.now();
-    prefill(model_, cache, batch, std::span<const Token>(tokens), {});
-    const double row_s = std::max(seconds(clock_.now() - begin) / static_cast<double>(few), 1e-9);
-    const double affordable = how_.seconds / 3 / row_s / tokens_of_all_shapes;
-    return std::max(few, static_cast<std::size_t>(std::min(affordable, static_cast<double>(how_.longest))));
-  }
-
-  /// Every shape once, and again in rounds while there is time.
-  template <ConversationStore From>
-  Result<Restores> run(From& from, const std::vector<RestoreShape>& shapes) {
-    Restores restores(shapes.size());
-    std::size_t saved = 0;
-    for (std::size_t round = 0; round < how_.rounds && (round == 0 || in_time()); ++round)
-      for (std::size_t i = 0; i < shapes.size(); ++i) {
-        if (round == 0 && shapes[i].history != std::exchange(saved, shapes[i].history))
-          if (auto status = meter_.save(from, shapes[i].history, SavePlan::separate(Int8Codec{}), threads()); !status)
-            return propagate(status);
-        auto restore = meter_.restore(from, shapes[i]);
-        if (!restore) return propagate(restore);
-        restores[i].push_back(std::move(*restore));
-      }
-    return restores;
-  }
-
-  /// The same restores from memory and from the store, one after the other, so that what else slows the machine meets
-  /// both; [memory, store].
-  Result<std::pair<Restores, Restores>> run_both(MemoryStore& memory, const std::vector<RestoreShape>& shapes) {
-    std::pair<Restores, Restores> both{Restores(shapes.size()), Restores(shapes.size())};
-    const SavePlan plan = SavePlan::separate(Int8Codec{});
-    std::size_t saved = 0;
-    for (const RestoreShape& shape : shapes)
-      if (shape.history != std::exchange(saved, shape.history)) {
-        if (auto status = meter_.save(memory, shape.history, plan, threads()); !status) return propagate(status);
-        if (auto status = meter_.save(store_, shape.history, plan, threads()); !status) return propagate(status);
-      }
-    for (std::size_t round = 0; round < how_.rounds && (round == 0 || in_time()); ++round)
-      for (std::size_t i = 0; i < shapes.size(); ++i) {
-        auto near = meter_.restore(memory, shapes[i]);
-        if (!near) return propagate(near);
-        auto far = meter_.restore(store_, shapes[i]);
-        if (!far) return propagate(far);
-        both.first[i].push_back(std::move(*near));
-        both.second[i].push_back(std::move(*far));
-      }
-    return both;
-  }
+  [[nodiscard]] std::size_t threads() const { return team_.workers().threads(); }
 
   B& model_;
-  S& store_;
-  const CostMeasurement& how_;
+  TeamFor<B> team_;
+  AnyStore store_;
+  CostMeasurement how_;
   C clock_;
-  TimePoint start_;
-  CostMeter<B, C> meter_;
+  P probe_;
+  Patience<C> patience_;
+  bool disturbed_ = false, cut_short_ = false;
 };
 
-}  // namespace detail
-
-/// Adds to what is known of a machine whatever strategies' restores need and nobody has measured.
-/// @param known  nothing yet, or what was measured before; everything is measured anew where its predictions do not fit
-/// @param store  where conversations will be kept: some are saved there under ids that begin with "calibration-", and
-///               erased again
-/// @return       the first error of a save or a restore
-/// @throws       PreconditionError if the model's context is below 64 tokens
-/// @complexity   about how.seconds, or one restore of each kind
+/// MachineMeter::add_missing for a machine that nobody else uses.
+/// @param known  nothing yet, or what was measured before
+/// @return       as MachineMeter::add_missing
 template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 [[nodiscard]] Result<MachineCosts> measure_costs(B& model, S& store, const std::vector<AnyStrategy>& strategies,
                                                  std::optional<MachineCosts> known = {},
                                                  const CostMeasurement& how = {}) {
-  if (known && !known->fit()) known.reset();
-  std::vector<NamedCoding> missing;
-  for (const AnyStrategy& strategy : strategies)
-    for (NamedCoding& coding : codings_to_measure(strategy.needs(), model.geometry().layers)) {
-      const bool twice = std::ranges::any_of(missing, [&](const auto& each) { return each.name == coding.name; });
-      if (!twice && (!known || !known->decoding.contains(coding.name))) missing.push_back(std::move(coding));
-    }
-  if (known && missing.empty()) return *known;
-  detail::MachineMeter<B, S, C> meter(model, store, how, C{});
-  MachineCosts machine = known.value_or(MachineCosts{});
-  if (!known)
-    if (auto status = meter.measure_restores(machine); !status) return propagate(status);
-  for (const NamedCoding& coding : missing) {
-    const auto row_s = meter.measure_decoding(coding);
-    if (!row_s) return propagate(row_s);
-    machine.decoding[coding.name] = *row_s;
-  }
-  return machine;
+  MachineMeter<B, C> meter(model, AnyStore::borrowed(store), how);
+  if (auto status = meter.add_missing(known, strategies); !status) return propagate(status);
+  return std::move(*known);
 }
 
 }  // namespace krul::eval

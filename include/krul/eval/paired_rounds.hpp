@@ -133,6 +133,20 @@ class PairedRounds {
     return report;
   }
 
+  /// The same for measurements that throw what they fail with, as or_throw does.
+  /// @return the first of these errors
+  template <class Figure>
+  [[nodiscard]] Result<RoundsReport<Figure>> try_run(std::span<const Alternative<Figure>> alternatives) {
+    try {
+      return run<Figure>(alternatives);
+    } catch (const ResultError& failed) {
+      return tl::unexpected(failed.error);
+    }
+  }
+
+  /// What times the rounds.
+  [[nodiscard]] const C& clock() const noexcept { return clock_; }
+
  private:
   template <class Figure>
   [[nodiscard]] Result<typename RoundsReport<Figure>::Round> run_round(

@@ -91,6 +91,13 @@ class ResultTable {
   return text;
 }
 
+/// "1.23 MB", "12.0 kB", "7 B"
+[[nodiscard]] inline std::string human_bytes(double bytes) {
+  if (bytes >= 1e6) return cell(bytes / 1e6, 2) + " MB";
+  if (bytes >= 1e3) return cell(bytes / 1e3, 1) + " kB";
+  return cell(bytes, 0) + " B";
+}
+
 /// "1.42 [1.38, 1.47]": the median ratio and its interval; "1.42, too few rounds" if there is none of 95 %.
 [[nodiscard]] inline std::string cell(const PairedRatio& ratio, int decimals = 2) {
   const std::string median = cell(ratio.median, decimals);

@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "krul/backend/lends_workers.hpp"
-#include "krul/conversation/conversation.hpp"
-#include "krul/eval/save_history.hpp"
+#include "krul/eval/restore_once.hpp"
 #include "krul/store/memory_store.hpp"
 
 namespace krul::eval {
@@ -28,7 +27,7 @@ class StrategyRun {
   /// Saves a history from its exact cache.
   /// @return and throws as save_history
   [[nodiscard]] Status save(const ExactHistory<B>& exact, std::span<const Token> history) {
-    auto saved = save_history(*model_, store_, exact, history, {strategy_, "evaluated", costs_});
+    auto saved = save_history(*model_, store_, exact, history, {strategy_, id, costs_});
     if (!saved) return propagate(saved);
     names_ = std::move(saved->tokens);
     rows_ = history.size();
@@ -38,12 +37,9 @@ class StrategyRun {
   /// Restores what is saved and runs the rest of `tokens`: next-token logits of the last `rows` tokens. What is saved
   /// stays as it is.
   [[nodiscard]] Result<std::vector<float>> resume(std::span<const Token> tokens, std::size_t rows) {
-    std::vector<float> logits(rows * model_->geometry().vocabulary);
-    const auto all = with_names(tokens);
-    auto opened = open(all.size(), true);
-    if (!opened) return propagate(opened);
-    if (auto report = opened->advance(all, logits); !report) return propagate(report);
-    return logits;
+    auto restored = restore(tokens, 0, rows);
+    if (!restored) return propagate(restored);
+    return std::move(restored->logits);
   }
 
   /// The same, and then as many tokens as `choose` wants.
@@ -51,16 +47,14 @@ class StrategyRun {
   /// @param choose  (logits) -> the next token; none ends the text
   template <class Choose>
   [[nodiscard]] Result<std::vector<Token>> go_on(std::span<const Token> tokens, std::size_t most, Choose&& choose) {
-    std::vector<float> logits(model_->geometry().vocabulary);
-    const auto all = with_names(tokens);
-    auto opened = open(all.size() + most, true);
-    if (!opened) return propagate(opened);
-    if (auto report = opened->advance(all, logits); !report) return propagate(report);
+    auto restored = restore(tokens, most, 1);
+    if (!restored) return propagate(restored);
+    const std::span<float> logits(restored->logits);
     std::vector<Token> text;
-    for (std::optional<Token> next = choose(std::span(logits)); next; next = choose(std::span(logits))) {
+    for (std::optional<Token> next = choose(logits); next; next = choose(logits)) {
       text.push_back(*next);
       if (text.size() == most) break;
-      if (auto run = opened->append(*next, logits); !run) return propagate(run);
+      if (auto run = restored->conversation.append(*next, logits); !run) return propagate(run);
     }
     return text;
   }
@@ -70,7 +64,12 @@ class StrategyRun {
   /// @return unsupported for strategies that keep no tokens to go on with
   [[nodiscard]] Result<std::vector<float>> take_turn(std::span<const Token> tokens, std::size_t rows, Rows how) {
     std::vector<float> logits(rows * model_->geometry().vocabulary);
-    auto opened = open(tokens.size(), how == Rows::rewrite);
+    ConversationOptions options{.strategy = strategy_};
+    options.capacity = tokens.size();
+    options.costs = costs_;
+    options.threads = threads();
+    options.read_only = how == Rows::rewrite;
+    auto opened = Talk::open(*model_, store_, id, options);
     if (!opened) return propagate(opened);
     if (auto report = opened->advance(tokens, logits); !report) return propagate(report);
     if (auto saved = how == Rows::append ? opened->save() : rewrite(*opened, tokens); !saved) return propagate(saved);
@@ -79,42 +78,36 @@ class StrategyRun {
   }
 
   /// What is saved, all of the conversation counted.
-  [[nodiscard]] std::uint64_t stored_bytes() const { return store_.used(); }
+  [[nodiscard]] std::uint64_t stored_bytes() const { return memory_.used(); }
   /// Tokens whose state is saved.
   [[nodiscard]] std::size_t stored_rows() const noexcept { return rows_; }
 
  private:
-  using Talk = Conversation<B, MemoryStore>;
+  using Talk = Conversation<B, AnyStore>;
+  static constexpr const char* id = "evaluated";
 
   [[nodiscard]] Result<SaveReport> rewrite(Talk& talk, std::span<const Token> tokens) {
     const auto plan = talk.plan();
     if (!plan) return propagate(plan);
-    std::size_t threads = 1;
-    if constexpr (LendsWorkers<B>) threads = model_->workers().threads();
     return save_as(*model_, store_, talk.cache(), tokens,
-                   {.id = "evaluated", .plan = *plan, .statistics = talk.statistics(), .threads = threads});
+                   {.id = id, .plan = *plan, .statistics = talk.statistics(), .threads = threads()});
   }
 
-  /// A conversation's tokens, the history's by the names that it is restored under.
-  [[nodiscard]] std::vector<Token> with_names(std::span<const Token> tokens) const {
-    std::vector<Token> all = names_;
-    all.insert(all.end(), tokens.begin() + static_cast<std::ptrdiff_t>(rows_), tokens.end());
-    return all;
+  /// What is saved with the rest of a conversation's tokens behind it, and room for some more.
+  [[nodiscard]] Result<Restored<B>> restore(std::span<const Token> tokens, std::size_t more, std::size_t rows) {
+    Returning returning{.strategy = strategy_, .id = id, .tokens = names_, .costs = costs_};
+    returning.tokens.insert(returning.tokens.end(), tokens.begin() + static_cast<std::ptrdiff_t>(rows_), tokens.end());
+    returning.capacity = returning.tokens.size() + more;
+    return restore_once(*model_, store_, returning, rows);
   }
 
-  [[nodiscard]] Result<Talk> open(std::size_t capacity, bool read_only) {
-    ConversationOptions options{.strategy = strategy_};
-    options.capacity = capacity;
-    options.costs = costs_;
-    if constexpr (LendsWorkers<B>) options.threads = model_->workers().threads();
-    options.read_only = read_only;
-    return Talk::open(*model_, store_, "evaluated", options);
-  }
+  [[nodiscard]] std::size_t threads() const { return TeamFor<B>(*model_).workers().threads(); }
 
   B* model_;
   AnyStrategy strategy_;
   std::optional<Costs> costs_;
-  MemoryStore store_;
+  MemoryStore memory_;
+  AnyStore store_ = memory_;
   std::vector<Token> names_;  ///< stand for the history when it is restored
   std::size_t rows_ = 0;
 };

@@ -23,7 +23,10 @@ using test::TickingClock;
 MachineCosts some_costs() {
   return {
       .costs = {.link = {1e-4, 2.5e8, 1e-10}, .layer = {1, 2, 3, 4, 5}, .pass_s = 6, .open_s = 7, .open_s_per_byte = 8},
+      .memory = {0, 2e9, 1e-9},
       .decoding = {{"int8", 0.5}, {"profile 01 step -3", 0.25}},
+      .measured_s = 9,
+      .disturbed = true,
       .prediction_errors = {0.125}};
 }
 
@@ -36,6 +39,10 @@ TEST_CASE("costs are read back from their text, to the last bit") {
   CHECK(after->costs.layer.attend_key_s == 5);
   CHECK(after->decoding == before.decoding);
   CHECK(after->prediction_errors == before.prediction_errors);
+  CHECK(after->memory.bytes_per_s == 2e9);
+  CHECK(after->measured_s == 9);
+  CHECK(after->disturbed);
+  CHECK_FALSE(after->cut_short);
 }
 
 TEST_CASE("what is no text of costs is refused") {
@@ -46,9 +53,10 @@ TEST_CASE("what is no text of costs is refused") {
     return text;
   };
   for (const std::string& text :
-       {std::string(), std::string("krul costs 2\n"), good.substr(0, good.size() / 2), without("6 pass_s\n", ""),
-        without("6 pass_s", "-6 pass_s"), without("6 pass_s", "nan pass_s"), without("6 pass_s", "six pass_s"),
-        without("250000000 link", "0 link"), without("6 pass_s", "6pass_s"), without("6 pass_s\n", " pass_s\n")}) {
+       {std::string(), std::string("krul costs 2\n"), without("krul costs 2", "krul costs 1"),
+        good.substr(0, good.size() / 2), without("6 pass_s\n", ""), without("6 pass_s", "-6 pass_s"),
+        without("6 pass_s", "nan pass_s"), without("6 pass_s", "six pass_s"), without("250000000 link", "0 link"),
+        without("2000000000 memory", "0 memory"), without("6 pass_s", "6pass_s"), without("6 pass_s\n", " pass_s\n")}) {
     CAPTURE(text);
     const auto refused = eval::machine_costs_from(text);
     REQUIRE_FALSE(refused);
@@ -62,6 +70,27 @@ TEST_CASE("a strategy's costs have what its codings take to decode") {
   CHECK(machine.of(strategy::load(F16Codec{}), 4).layer.decode_row_s == 0);
   CHECK(machine.of(strategy::krul(), 4).layer.decode_row_s == 0.5);
   CHECK(machine.of(strategy::krul(), 4).layer.joint_row_s == 0);
+}
+
+TEST_CASE("costs over a link are those of the store, of memory, or of a stated rate") {
+  using eval::LinkName;
+  const MachineCosts machine = some_costs();
+  const auto link = [&](const std::string& text) {
+    return machine.of(strategy::krul(), 4, eval::parse_link(text).value()).link;
+  };
+  CHECK(link("disk").bytes_per_s == 2.5e8);
+  CHECK(link("memory").bytes_per_s == 2e9);
+  CHECK(link("50MB/s").bytes_per_s == 5e7);
+  CHECK(link("50MB/s").core_s_per_byte == machine.memory.core_s_per_byte);
+  const LinkName relative = eval::parse_link("1.3x").value();
+  CHECK_THROWS_AS(static_cast<void>(machine.of(strategy::krul(), 4, relative)), PreconditionError);
+  const Geometry geometry = toy::Backend(ElementType::f16).geometry();
+  const LinkName rate = machine.resolved(relative, geometry, 100, 4);
+  CHECK(rate.kind == LinkName::Kind::rate);
+  // Loading all at two bytes a value takes a 1.3rd of what recomputing all takes.
+  CHECK(machine.resolved(eval::parse_link("2.6x").value(), geometry, 100, 4).bytes_per_s ==
+        doctest::Approx(2 * rate.bytes_per_s));
+  CHECK(machine.resolved(rate, geometry, 100, 4).bytes_per_s == rate.bytes_per_s);
 }
 
 TEST_CASE("costs no longer fit when restores are predicted badly again and again") {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "krul/store/any_store.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
@@ -54,6 +55,13 @@ struct Throttled {
 struct Faultless {
   FaultyStore<MemoryStore, ManualClock> store{MemoryStore()};
 };
+struct InFilesAsAny {
+  test::TemporaryDirectory directory;
+  AnyStore store = FileStore::open(directory.path() / "store", {.durability = Durability::none}).value();
+};
+struct ThrottledAsAny {
+  AnyStore store = ThrottledStore<MemoryStore, ManualClock>(MemoryStore(), {.bytes_per_s = 1'000'000});
+};
 
 ErrorCode code_of(const Status& status) {
   REQUIRE(!status);
@@ -78,7 +86,8 @@ TEST_CASE("store keys: what is legal") {
   }
 }
 
-TEST_CASE_TEMPLATE("every store keeps the contract", Fixture, InMemory, InFiles, InFilesDurably, Throttled, Faultless) {
+TEST_CASE_TEMPLATE("every store keeps the contract", Fixture, InMemory, InFiles, InFilesDurably, Throttled, Faultless,
+                   InFilesAsAny, ThrottledAsAny) {
   Fixture fixture;
   auto& store = fixture.store;
   const std::string key = folder_a + "/segment-1-00112233";

@@ -1,9 +1,9 @@
-#include "links.hpp"
+#include "krul/eval/link_name.hpp"
 
 #include <cstdlib>
 #include <sstream>
 
-namespace krul::cli {
+namespace krul::eval {
 
 Result<LinkName> parse_link(const std::string& text) {
   if (text == "disk") return LinkName{text, LinkName::Kind::disk};
@@ -34,4 +34,4 @@ Result<std::vector<LinkName>> parse_links(const std::string& text) {
   return links;
 }
 
-}  // namespace krul::cli
+}  // namespace krul::eval

@@ -1,10 +1,10 @@
-#include "turns.hpp"
+#include "krul/model/chat_turns.hpp"
 
 #include <doctest/doctest.h>
 
 namespace {
 using krul::Token;
-using krul::cli::without_oldest;
+using krul::without_oldest;
 
 std::vector<Token> first_tokens(Token count) {
   std::vector<Token> tokens;

@@ -1,4 +1,4 @@
-#include "affordable_history.hpp"
+#include "krul/eval/measured_history.hpp"
 
 #include <doctest/doctest.h>
 
@@ -7,21 +7,24 @@
 #include "krul/eval/patience.hpp"
 
 namespace {
-using krul::cli::MeasuredHistory;
+using krul::eval::MeasuredHistory;
+
+constexpr std::size_t context = 1 << 20;
+constexpr auto longest = MeasuredHistory::for_context(context);
 
 TEST_CASE("all that is measured fits the context") {
-  for (std::size_t context = 0; context < 20'000; context += context < 600 ? 1 : 97) {
-    const auto history = MeasuredHistory::for_context(context);
-    CHECK((history.longest == 0) == (context < 64));
+  for (std::size_t tokens = 0; tokens < 20'000; tokens += tokens < 600 ? 1 : 97) {
+    const auto history = MeasuredHistory::for_context(tokens);
+    CHECK((history.longest == 0) == (tokens < 64));
     if (history.longest == 0) continue;
     CHECK(history.prompt > 0);
     for (const auto& shape : krul::eval::calibration_shapes(history.longest, history.prompt))
-      CHECK(shape.history + shape.prompt <= context);
+      CHECK(shape.history + shape.prompt <= tokens);
   }
 }
 
 TEST_CASE("a fast machine is measured as the context allows") {
-  const auto history = MeasuredHistory::for_time(1e-5, 30, 1 << 20);
+  const auto history = longest.for_time(1e-5, 30, context);
   CHECK(history.longest == 4096);
   CHECK(history.prompt == 32);
 }
@@ -41,13 +44,13 @@ TEST_CASE("however slow the model is, what is begun takes no longer than there i
     const krul::ManualClock clock;
     const krul::eval::Patience patience(30, clock);
     clock.advance(krul::duration_of(row_s));  // what finding that out took
-    const auto history = MeasuredHistory::for_time(row_s, patience.share_s(), 1 << 20);
+    const auto history = longest.for_time(row_s, patience.share_s(), context);
     if (history.longest == 0) continue;
     clock.advance(krul::duration_of(seconds_once(history, row_s)));
     CHECK(patience.share_s() > 0);
   }
-  CHECK(MeasuredHistory::for_time(1, 30, 1 << 20).longest == 0);
-  CHECK(MeasuredHistory::for_time(1e-3, 0, 1 << 20).longest == 0);
+  CHECK(longest.for_time(1, 30, context).longest == 0);
+  CHECK(longest.for_time(1e-3, 0, context).longest == 0);
 }
 
 }  // namespace

@@ -5,16 +5,14 @@
 
 #include "krul/core/error.hpp"
 
-namespace krul::cli {
-
-/// Makes a folder, and those above it that are missing, for this user alone: mode 0700.
-[[nodiscard]] Status make_private_folders(const std::filesystem::path& path);
+namespace krul {
 
 /// A folder of this process's own, mode 0700, that goes with all that is in it when this does. What killed processes
 /// have left in the same place goes when the next one is made.
 class TemporaryFolder {
  public:
-  /// @return io if it cannot be made
+  /// @param parent  made by make_private_folders if it is not there
+  /// @return        io or no_space if it cannot be made
   [[nodiscard]] static Result<TemporaryFolder> make(const std::filesystem::path& parent);
   /// Removes what killed processes have left there; nothing if there is no such place.
   static void sweep(const std::filesystem::path& parent);
@@ -33,4 +31,4 @@ class TemporaryFolder {
   int lock_;                    ///< the folder, locked as long as its process lives
 };
 
-}  // namespace krul::cli
+}  // namespace krul

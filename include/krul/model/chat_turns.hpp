@@ -11,7 +11,7 @@
 #include "krul/model/chat_format.hpp"
 #include "krul/model/tokenizer.hpp"
 
-namespace krul::cli {
+namespace krul {
 
 /// Where a turn lies in a conversation's tokens.
 struct TalkTurn {
@@ -52,4 +52,4 @@ struct Shortened {
 [[nodiscard]] std::optional<Shortened> without_oldest(std::span<const Token> tokens, std::span<const std::size_t> users,
                                                       std::size_t most);
 
-}  // namespace krul::cli
+}  // namespace krul

@@ -1,13 +1,11 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "krul/core/costs.hpp"
 #include "krul/core/error.hpp"
 
-namespace krul::cli {
+namespace krul::eval {
 
 /// Where saved bytes come from: "100MB/s" (a throttled link of 10^6 bytes a second each), "disk", "memory", or "1.3x":
 /// a link at which recomputing takes 1.3 times as long as loading everything at two bytes a value.
@@ -28,4 +26,4 @@ inline constexpr double throttled_latency_s = 200e-6;
 /// Comma-separated.
 [[nodiscard]] Result<std::vector<LinkName>> parse_links(const std::string& text);
 
-}  // namespace krul::cli
+}  // namespace krul::eval

@@ -1,4 +1,4 @@
-#include "temporary_folder.hpp"
+#include "krul/store/temporary_folder.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
@@ -7,14 +7,15 @@
 
 #include <fstream>
 
+#include "krul/store/private_folders.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {
 using krul::ErrorCode;
-using krul::cli::make_private_folders;
-using krul::cli::TemporaryFolder;
+using krul::make_private_folders;
+using krul::TemporaryFolder;
 
-mode_t mode_of(const std::filesystem::path& path) {
+mode_t mode_of_folder(const std::filesystem::path& path) {
   struct stat status {};
   REQUIRE(::stat(path.c_str(), &status) == 0);
   return status.st_mode & 0777;
@@ -29,8 +30,8 @@ TEST_CASE("a temporary folder is its user's alone and goes with what is in it") 
   {
     const auto folder = TemporaryFolder::make(place.path() / "a" / "b");
     REQUIRE(folder);
-    CHECK(mode_of(folder->path()) == 0700);
-    CHECK(mode_of(place.path() / "a" / "b") == 0700);
+    CHECK(mode_of_folder(folder->path()) == 0700);
+    CHECK(mode_of_folder(place.path() / "a" / "b") == 0700);
     std::ofstream(folder->path() / "file") << "x";
     TemporaryFolder::sweep(place.path() / "a" / "b");  // it is in use
     CHECK(std::filesystem::exists(folder->path() / "file"));
@@ -76,9 +77,9 @@ TEST_CASE("private folders leave those that are there as they are") {
   std::filesystem::create_directory(place.path() / "open");
   ::chmod((place.path() / "open").c_str(), 0755);
   REQUIRE(make_private_folders(place.path() / "open" / "a" / "b/"));
-  CHECK(mode_of(place.path() / "open") == 0755);
-  CHECK(mode_of(place.path() / "open" / "a") == 0700);
-  CHECK(mode_of(place.path() / "open" / "a" / "b") == 0700);
+  CHECK(mode_of_folder(place.path() / "open") == 0755);
+  CHECK(mode_of_folder(place.path() / "open" / "a") == 0700);
+  CHECK(mode_of_folder(place.path() / "open" / "a" / "b") == 0700);
 }
 
 }  // namespace

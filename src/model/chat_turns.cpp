@@ -1,9 +1,9 @@
-#include "turns.hpp"
+#include "krul/model/chat_turns.hpp"
 
 #include <algorithm>
 #include <array>
 
-namespace krul::cli {
+namespace krul {
 namespace {
 
 /// Whether a mark has no control token: people may write it, too.
@@ -99,4 +99,4 @@ std::optional<Shortened> without_oldest(std::span<const Token> tokens, std::span
   return std::nullopt;
 }
 
-}  // namespace krul::cli
+}  // namespace krul

@@ -5,9 +5,10 @@
 
 #include <filesystem>
 
-namespace krul::cli {
+namespace krul {
 
-/// Makes the next reads of all files below a folder come from the medium, as far as the system follows the advice.
+/// Makes the next reads of all files below a folder come from the medium, as far as the system follows the advice: what
+/// a measurement of a FileStore does before each read.
 inline void drop_from_page_cache(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
@@ -19,4 +20,4 @@ inline void drop_from_page_cache(const std::filesystem::path& folder) {
   }
 }
 
-}  // namespace krul::cli
+}  // namespace krul

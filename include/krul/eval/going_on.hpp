@@ -5,16 +5,19 @@
 #include <span>
 #include <vector>
 
-#include "krul/model/load.hpp"
+#include "krul/backend/forward.hpp"
+#include "krul/core/error.hpp"
 #include "krul/model/sampling.hpp"
 #include "krul/model/tokenizer.hpp"
 
-namespace krul::cli {
+namespace krul::eval {
 
 /// Next-token logits of the last `rows` of the tokens that follow a cache, [rows, vocabulary].
-/// @post the cache holds the tokens
-[[nodiscard]] inline std::vector<float> logits_after(CpuModel& model, CpuModel::Cache& cache,
-                                                     std::span<const Token> tokens, std::size_t rows) {
+/// @post   the cache holds the tokens
+/// @throws as prefill
+template <ModelBackend B>
+[[nodiscard]] std::vector<float> logits_after(B& model, typename B::Cache& cache, std::span<const Token> tokens,
+                                              std::size_t rows) {
   auto batch = model.make_batch();
   std::vector<float> logits(rows * model.geometry().vocabulary);
   prefill(model, cache, batch, tokens, logits);
@@ -38,19 +41,21 @@ class GreedyChoice {
   bool ended_ = false;
 };
 
-/// The greedy text of at most so many tokens after a cache and a prompt: what `choose` chooses.
-[[nodiscard]] inline std::vector<Token> go_on_from(CpuModel& model, CpuModel::Cache& cache,
-                                                   std::span<const Token> prompt, std::size_t most,
-                                                   GreedyChoice choose) {
-  auto batch = model.make_batch();
+/// The text after a cache and a prompt that `choose` chooses.
+/// @param most    tokens of it
+/// @param choose  (logits) -> the next token; none ends the text
+template <ModelBackend B, class Choose>
+[[nodiscard]] std::vector<Token> go_on_from(B& model, typename B::Cache& cache, std::span<const Token> prompt,
+                                            std::size_t most, Choose&& choose) {
   std::vector<float> logits = logits_after(model, cache, prompt, 1);
+  auto batch = model.make_batch();
   std::vector<Token> text;
-  for (auto next = choose(logits); next; next = choose(logits)) {
+  for (std::optional<Token> next = choose(std::span(logits)); next; next = choose(std::span(logits))) {
     text.push_back(*next);
     if (text.size() == most) break;
-    forward(model, cache, batch, std::span(&*next, 1), logits);
+    forward(model, cache, batch, std::span<const Token>(&*next, 1), logits);
   }
   return text;
 }
 
-}  // namespace krul::cli
+}  // namespace krul::eval

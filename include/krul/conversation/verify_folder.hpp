@@ -1,0 +1,84 @@
+#pragma once
+
+#include <algorithm>
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/conversation/verify.hpp"
+#include "krul/core/error.hpp"
+#include "krul/store/conversation_store.hpp"
+
+namespace krul {
+
+/// A store that tells what writers left behind who died while they wrote, as FileStore does.
+template <class S>
+concept TellsDeadWrites = ConversationStore<S> && requires(S& store, const std::string& folder) {
+  { store.dead_writes() } -> std::same_as<std::vector<std::string>>;
+  { store.dead_writes(folder) } -> std::same_as<std::vector<std::string>>;
+};
+
+/// What verify_conversation found of one folder of a store, or why it found nothing, as people want to know it.
+struct VerifiedFolder {
+  Result<VerifyReport> report;
+  std::vector<std::string> leftovers = {};  ///< of saves and erases that were cut off, dead writes among them
+
+  /// Whether nothing of a conversation is there.
+  [[nodiscard]] bool is_nothing() const {
+    return !report && report.error().code == ErrorCode::not_found && leftovers.empty();
+  }
+  /// An erase, or a first save, that was cut off: K and V of a conversation that no manifest names.
+  [[nodiscard]] bool is_unfinished() const {
+    return report ? report->conversation.empty() && report->unread.empty()
+                  : report.error().code == ErrorCode::not_found;
+  }
+  /// What is not as it was written: one sentence each.
+  [[nodiscard]] std::vector<std::string> problems() const {
+    if (report) return report->problems;
+    if (report.error().code == ErrorCode::corrupt) return {report.error().message};
+    return {};
+  }
+  /// What could not be read, and may be whole: one sentence each.
+  [[nodiscard]] std::vector<std::string> unread() const {
+    if (report) return report->unread;
+    const ErrorCode code = report.error().code;
+    if (code == ErrorCode::busy || code == ErrorCode::not_found || code == ErrorCode::corrupt) return {};
+    return {report.error().message};
+  }
+  /// "ok", or the worst: "damaged", "unreadable", "unfinished", "being saved".
+  [[nodiscard]] std::string state() const {
+    if (!problems().empty()) return "damaged";
+    if (!unread().empty()) return "unreadable";
+    if (is_unfinished()) return "unfinished";
+    return report ? "ok" : "being saved";
+  }
+};
+
+/// verify_conversation for one of many folders: whatever goes wrong there, the others can be looked at as well.
+template <TellsDeadWrites S>
+[[nodiscard]] VerifiedFolder verify_folder(S& store, const std::string& folder) {
+  VerifiedFolder found;
+  try {
+    found.report = verify_conversation(store, folder);
+  } catch (const std::exception& error) {
+    found.report = fail(ErrorCode::io, std::string("it cannot be read: ") + error.what());
+  }
+  if (found.report) found.leftovers = found.report->leftovers;
+  for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
+  return found;
+}
+
+/// All folders that hold an object or a part of one, sorted.
+/// @return whatever the store says if they cannot be listed
+template <TellsDeadWrites S>
+[[nodiscard]] Result<std::vector<std::string>> folders_to_verify(S& store) {
+  auto folders = store.list("");
+  if (!folders) return folders;
+  for (const std::string& key : store.dead_writes()) folders->push_back(key.substr(0, key.find('/')));
+  std::sort(folders->begin(), folders->end());
+  folders->erase(std::unique(folders->begin(), folders->end()), folders->end());
+  return folders;
+}
+
+}  // namespace krul
