@@ -249,6 +249,19 @@ TEST_CASE("planned bytes are the bytes that are stored") {
   }
 }
 
+TEST_CASE("layers that keep their input are planned with its bytes") {
+  Situation situation;
+  const Evidence of = situation.evidence(strategy::Hcache{}.needs());
+  SavePlan plan = SavePlan::separate(F16Codec{});
+  plan.hidden_states = {false, true, true, true};
+  const RestoreSizes sizes = planned_sizes(plan, of);
+  CHECK_FALSE(sizes.layers[0].hidden_states);
+  CHECK(sizes.layers[0].block_bytes.front() == of.block_bytes.single);
+  CHECK(sizes.layers[1].hidden_states);
+  CHECK(sizes.layers[1].block_bytes.front() == of.block * of.geometry.hidden * 2);
+  CHECK(planned_bytes(plan, of) == history / of.block * of.block_bytes.single + 3 * history * of.geometry.hidden * 2);
+}
+
 TEST_CASE("without costs nothing is left out, and hidden states are kept of every layer") {
   Situation situation;
   Evidence of = situation.evidence(strategy::krul_paper().needs());
