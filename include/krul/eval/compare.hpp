@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/conversation/conversation.hpp"
+#include "krul/eval/continuation.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/eval/save_history.hpp"
@@ -69,15 +70,6 @@ struct ComparedStrategy {
 
 namespace detail {
 
-/// Next-token logits of all `fresh` tokens behind a cache, [fresh, vocabulary].
-template <ModelBackend B>
-[[nodiscard]] std::vector<float> all_logits(B& model, typename B::Cache& cache, std::span<const Token> fresh) {
-  std::vector<float> logits(fresh.size() * model.geometry().vocabulary);
-  auto batch = model.make_batch();
-  prefill(model, cache, batch, fresh, logits);
-  return logits;
-}
-
 /// What strategies come to, gathered text by text.
 template <ModelBackend B, ConversationStore S, Clock C>
 class Comparison {
@@ -95,10 +87,10 @@ class Comparison {
     std::vector<AnyStrategy> strategies;
     for (const Run& run : runs_) strategies.push_back(run.strategy);
     auto exact = prefill_exact(model_, text.history, text.fresh.size(), strategies);
-    const auto reference = all_logits(model_, exact.cache, text.fresh);
+    const auto reference = logits_after(model_, exact.cache, text.fresh, text.fresh.size());
     exact.cache.truncate(text.history.size());
     auto empty = model_.make_cache(text.fresh.size());
-    const auto alone = all_logits(model_, empty, text.fresh);
+    const auto alone = logits_after(model_, empty, text.fresh, text.fresh.size());
     for (Run& run : runs_) {
       auto saved =
           save_history(model_, store_, exact, text.history, {run.strategy, id_of(run), run.costs, {}, settings_.block});
