@@ -4,5 +4,6 @@ namespace krul {
 
 template class Conversation<CpuModel, MemoryStore>;
 template class Conversation<CpuModel, FileStore>;
+template class Conversation<CpuModel, AnyStore>;
 
 }  // namespace krul

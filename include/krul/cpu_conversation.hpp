@@ -2,6 +2,7 @@
 
 #include "krul/conversation/conversation.hpp"
 #include "krul/model/load.hpp"
+#include "krul/store/any_store.hpp"
 #include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
 
@@ -12,5 +13,6 @@ namespace krul {
 
 extern template class Conversation<CpuModel, MemoryStore>;
 extern template class Conversation<CpuModel, FileStore>;
+extern template class Conversation<CpuModel, AnyStore>;
 
 }  // namespace krul

@@ -2,9 +2,9 @@
 #include <memory>
 
 #include "bench.hpp"
-#include "coding_probe.hpp"
+#include "json_table.hpp"
 #include "krul/backend/forward.hpp"
-#include "krul/eval/result_table.hpp"
+#include "krul/eval/coding_probe.hpp"
 #include "number_option.hpp"
 #include "profile_option.hpp"
 #include "run_rounds.hpp"
@@ -32,50 +32,41 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   const std::string what = "coding " + std::to_string(options.tokens) + " tokens";
   tool.progress(what);
   const auto tokens = sample_tokens(model, options.tokens);
-  const CodingProbe probe(model, profile, tokens);
+  const eval::CodingProbe probe(model.backend, profile, tokens);
   auto cache = model.backend.make_cache(tokens.size());
   auto batch = model.backend.make_batch();
   const auto workers = static_cast<double>(model.backend.workers().threads());
   // Recomputing is measured in the same rounds: its time on all cores, times their number, beside either direction.
-  std::vector<eval::Alternative<CodingFigures>> alternatives{
+  std::vector<eval::Alternative<eval::CodingFigures>> alternatives{
       {"recompute", [&] {
          cache.truncate(0);
          const double taken_s =
              eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, {}); });
          const double core_us = taken_s * workers * 1e6 / static_cast<double>(tokens.size());
-         return CodingFigures{core_us, core_us, 0};
+         return eval::CodingFigures{core_us, core_us, 0};
        }}};
   for (const int code : options.steps)
     alternatives.push_back(
-        {std::to_string(code), [&probe, code] { return probe.run({static_cast<std::int8_t>(code)}); }});
+        {std::to_string(code), [&probe, code] { return unwrap(probe.run({static_cast<std::int8_t>(code)})); }});
   const auto report =
-      run_rounds<CodingFigures>(tool, what, alternatives, rounds_of(options.rounds, options.patience.limit_s));
+      run_rounds<eval::CodingFigures>(tool, what, alternatives, rounds_of(options.rounds, options.patience.limit_s));
   tool.progress("");
   RoundsNote note;
   note.add(report);
 
   const auto exact = static_cast<double>(model.backend.geometry().f16_token_bytes());
-  const double recompute_us = eval::median(report.values(0, &CodingFigures::encode_us));
+  const double recompute_us = eval::median(report.values(0, &eval::CodingFigures::encode_us));
   Json results = Json::array();
-  eval::ResultTable table({{"step"},
-                           {"smaller than f16"},
-                           {"coding", "us a token and core"},
-                           {"of recompute", "%"},
-                           {"decoding", "us a token and core"},
-                           {"of recompute", "%"}});
   for (std::size_t i = 1; i < alternatives.size(); ++i) {
-    const auto encoding = report.compare(i, 0, &CodingFigures::encode_us),
-               decoding = report.compare(i, 0, &CodingFigures::decode_us);
-    const double bytes = eval::median(report.values(i, &CodingFigures::bytes));
+    const auto encoding = report.compare(i, 0, &eval::CodingFigures::encode_us),
+               decoding = report.compare(i, 0, &eval::CodingFigures::decode_us);
+    const double bytes = eval::median(report.values(i, &eval::CodingFigures::bytes));
     results.push_back({{"step", options.steps[i - 1]},
                        {"bytes_per_token", bytes},
                        {"encode_core_us_per_token", encoding.median},
                        {"decode_core_us_per_token", decoding.median},
                        {"encode_share_of_recompute", encoding.ratio.median},
                        {"decode_share_of_recompute", decoding.ratio.median}});
-    table.add({alternatives[i].name, eval::cell(exact / bytes), eval::cell(encoding.median, 0),
-               eval::cell(100 * encoding.ratio.median), eval::cell(decoding.median, 0),
-               eval::cell(100 * decoding.ratio.median)});
   }
   if (tool.json) {
     tool.print({{"results", results},
@@ -86,7 +77,16 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
                 {"run", note.run(model)}});
     return;
   }
-  std::printf("%srecompute: %.0f us a token and core\n%s", table.text().c_str(), recompute_us, note.text().c_str());
+  for (Json& row : results) row["ratio"] = exact / row["bytes_per_token"].get<double>();
+  std::printf("%srecompute: %.0f us a token and core\n%s",
+              table_text(results, {{{"step"}, "step", "", 0},
+                                   {{"ratio"}, "smaller than f16"},
+                                   {{"encode_core_us_per_token"}, "coding", "us a token and core", 0},
+                                   {{"encode_share_of_recompute"}, "of recompute", "%", 1, 100},
+                                   {{"decode_core_us_per_token"}, "decoding", "us a token and core", 0},
+                                   {{"decode_share_of_recompute"}, "of recompute", "%", 1, 100}})
+                  .c_str(),
+              recompute_us, note.text().c_str());
 }
 
 }  // namespace
@@ -96,16 +96,12 @@ void add_bench_coding(CLI::App& bench, Tool& tool) {
   auto* verb = bench.add_subcommand("coding", "what coding by the model's profile takes, beside recomputing");
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
-  verb->add_option("--tokens", options->tokens, "tokens that are coded")
-      ->check(between<std::size_t>(64, 1 << 20))
-      ->capture_default_str();
+  add_number(*verb, "--tokens", options->tokens, {64, 1 << 20}, "tokens that are coded");
   verb->add_option("--steps", options->steps, "codes of the step, separated by commas")
       ->delimiter(',')
       ->check(between<int>(finest_step.code, coarsest_step.code))
       ->capture_default_str();
-  verb->add_option("--rounds", options->rounds, "clean rounds")
-      ->check(between<std::size_t>(1, 1000))
-      ->capture_default_str();
+  add_number(*verb, "--rounds", options->rounds, {1, 1000}, "clean rounds");
   options->patience.add_to(*verb);
   verb->callback([options, &tool] { bench_coding(*options, tool); });
 }

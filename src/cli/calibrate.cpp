@@ -1,13 +1,11 @@
-#include "krul/calibrate/calibrate.hpp"
-
 #include <algorithm>
 #include <cstdio>
 #include <limits>
 #include <memory>
 
-#include "coding_probe.hpp"
 #include "escaped.hpp"
 #include "krul/core/clock.hpp"
+#include "krul/eval/coding_probe.hpp"
 #include "krul/strategy/catalogue/krul_codec.hpp"
 #include "krul/strategy/strategy_codings.hpp"
 #include "machine_costs.hpp"
@@ -78,14 +76,8 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   for (const auto& group : profile->data().groups) columns += group.keys.columns() + group.values.columns();
   const std::span<const Token> sample(
       *std::max_element(texts.begin(), texts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
-  const CodingProbe probe(model, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
-  const StepScale step = nominal_step(strategy::krul_compact(profile).needs());
-  CodingFigures speed = probe.run(step);
-  for (int round = 0; round < 4; ++round) {
-    const CodingFigures again = probe.run(step);
-    speed.encode_us = std::min(speed.encode_us, again.encode_us);
-    speed.decode_us = std::min(speed.decode_us, again.decode_us);
-  }
+  const eval::CodingProbe probe(model.backend, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
+  const auto speed = unwrap(probe.fastest(nominal_step(strategy::krul_compact(profile).needs()), 5));
   if (tool.json) {
     tool.print({{"profile", file.string()},
                 {"hash", profile->hash()},
@@ -125,13 +117,10 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   verb->add_option("--without", options->without, "leave out conversations of these sources")
       ->delimiter(',')
       ->needs(conversations);
-  verb->add_option("--tokens", options->tokens, "stop after so many")
-      ->check(between<std::size_t>(1, 1 << 30))
-      ->capture_default_str();
-  verb->add_option("--seed", options->seed, "the model writes other texts with another seed")
-      ->excludes(conversations)
-      ->check(between<std::uint64_t>(0, std::numeric_limits<std::uint64_t>::max()))
-      ->capture_default_str();
+  add_number(*verb, "--tokens", options->tokens, {1, 1 << 30}, "stop after so many");
+  add_number(*verb, "--seed", options->seed, {0, std::numeric_limits<std::uint64_t>::max()},
+             "the model writes other texts with another seed")
+      ->excludes(conversations);
   verb->add_option("--groups", options->groups, "layers that are coded together: 2,4,8 means 2, 4, 8, 8, ...")
       ->delimiter(',')
       ->check(between<std::size_t>(1, 4096));

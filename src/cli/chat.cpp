@@ -6,7 +6,7 @@
 #include "conversation_names.hpp"
 #include "escaped.hpp"
 #include "interruption.hpp"
-#include "krul/conversation/conversation.hpp"
+#include "krul/cpu_conversation.hpp"
 #include "krul/model/context_room.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"

@@ -1,5 +1,6 @@
 #include "evaluate.hpp"
 
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -17,7 +18,7 @@ namespace krul::cli {
 
 std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_tokens) {
   std::vector<TokenText> found;
-  PerSource limit(run.options.limit);
+  eval::SourceLimit limit(run.options.limit);
   for (const auto& text : load_conversations(run.options.conversations)) {
     auto tokens = encode_messages(run.model, text.messages, false);
     if (tokens.size() >= least_tokens && limit.take(text.source))
@@ -30,15 +31,51 @@ std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_toke
   return found;
 }
 
-std::vector<CutText> cut_texts(const Evaluation& run) {
+std::vector<eval::CutText> cut_texts(const Evaluation& run) {
   const auto& options = run.options;
-  std::vector<CutText> cut;
+  std::vector<eval::CutText> cut;
   for (auto& text : long_enough(run, options.history / 2 + options.fresh)) {
     const std::size_t history = std::min(options.history, text.tokens.size() - options.fresh);
     text.tokens.resize(history + options.fresh);
     cut.push_back({text.id, text.source, std::move(text.tokens), history});
   }
   return cut;
+}
+
+Json finite_or_null(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+Json stored_figures(const eval::StoredSize& stored, double f16) {
+  return {{"bytes_per_token", stored.bytes_per_row()}, {"ratio_to_f16", f16 / stored.bytes_per_row()}};
+}
+
+Json quality_figures(const eval::QualitySummary& quality) {
+  return {{"delta_nll", quality.delta_nll},
+          {"kl", quality.kl},
+          {"kl_p95", quality.kl_p95},
+          {"kl_worst", quality.kl_worst},
+          {"kl_q1", quality.kl_quartiles[0]},
+          {"kl_median", quality.kl_quartiles[1]},
+          {"kl_q3", quality.kl_quartiles[2]},
+          {"kl_low", finite_or_null(quality.kl_interval.low)},
+          {"kl_high", finite_or_null(quality.kl_interval.high)},
+          {"history_benefit", quality.history_benefit ? Json(*quality.history_benefit) : Json(nullptr)},
+          {"top1", quality.top1},
+          {"conversations", quality.conversations},
+          {"tokens", quality.tokens}};
+}
+
+std::string table_by_source(const Json& strategies, const std::string& names, const std::vector<JsonColumn>& columns) {
+  std::vector<JsonColumn> all = {JsonColumn::text("name", names), JsonColumn::text("source", "data")};
+  all.insert(all.end(), columns.begin(), columns.end());
+  Json rows = Json::array();
+  for (const Json& strategy : strategies) {
+    rows.push_back(strategy);
+    rows.back()["source"] = "all";
+    if (strategy["sources"].size() > 1) rows.insert(rows.end(), strategy["sources"].begin(), strategy["sources"].end());
+  }
+  return table_text(rows, all);
 }
 
 Json rows_by_source(const Evaluation& run, const Json& strategies) {
@@ -127,15 +164,9 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "and quality")
       ->delimiter(',')
       ->check(between(-127, 127));
-  verb->add_option("--history", options->history, "tokens that are saved and restored")
-      ->check(between<std::size_t>(2, 1 << 20))
-      ->capture_default_str();
-  verb->add_option("--new", options->fresh, "tokens of new input after them")
-      ->check(between<std::size_t>(2, 4096))
-      ->capture_default_str();
-  verb->add_option("--limit", options->limit, "conversations or tasks of each source; 0 means all")
-      ->check(between<std::size_t>(0, 1 << 30))
-      ->capture_default_str();
+  add_number(*verb, "--history", options->history, {2, 1 << 20}, "tokens that are saved and restored");
+  add_number(*verb, "--new", options->fresh, {2, 4096}, "tokens of new input after them");
+  add_number(*verb, "--limit", options->limit, {0, 1 << 30}, "conversations or tasks of each source; 0 means all");
   auto* turns = verb->add_option("--turns", options->turns,
                                  "cut history and new input into so many turns; save and restore after each of them")
                     ->check(between<std::size_t>(2, 1000));

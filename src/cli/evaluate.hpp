@@ -1,11 +1,13 @@
 #pragma once
 
-#include <map>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "krul/strategy/any_strategy.hpp"
+#include "json_table.hpp"
+#include "krul/eval/by_source.hpp"
+#include "krul/eval/evaluate_return.hpp"
 #include "machine_costs.hpp"
 #include "peer_options.hpp"
 #include "profile_option.hpp"
@@ -44,24 +46,17 @@ struct Evaluation {
   MachineCosts costs;
   std::vector<eval::PeerCoder> peers = {};  ///< compared beside the strategies
 
-  [[nodiscard]] Costs costs_for(const AnyStrategy& strategy) const {
-    return costs.of(strategy, model.backend.geometry().layers, link);
+  /// Bytes of a token at two bytes a value.
+  [[nodiscard]] double f16() const { return static_cast<double>(model.backend.geometry().f16_token_bytes()); }
+  [[nodiscard]] eval::Contenders<CpuModel> contenders() {
+    const auto costs_of = [this](const AnyStrategy& strategy) {
+      return costs.of(strategy, model.backend.geometry().layers, link);
+    };
+    return {model.backend, strategies, costs_of, peers};
   }
   void progress(std::string_view what, std::size_t done, std::size_t all, const std::string& id) const {
     tool.progress(std::string(what) + " " + std::to_string(done + 1) + " of " + std::to_string(all) + ": " + id);
   }
-};
-
-/// Lets the first `limit` of each source through; 0: all.
-class PerSource {
- public:
-  explicit PerSource(std::size_t limit) : limit_(limit) {}
-  /// Counts one of this source; whether it is let through.
-  [[nodiscard]] bool take(const std::string& source) { return limit_ == 0 || ++taken_[source] <= limit_; }
-
- private:
-  std::size_t limit_;
-  std::map<std::string, std::size_t> taken_;
 };
 
 /// A conversation's tokens.
@@ -72,6 +67,9 @@ struct TokenText {
 
 /// The conversations that have at least so many tokens, the first of each source. Ends the program if none has.
 [[nodiscard]] std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_tokens);
+
+/// Conversations of up to --history tokens, not below half of that, each with --new tokens after them.
+[[nodiscard]] std::vector<eval::CutText> cut_texts(const Evaluation& run);
 
 /// What an evaluation found.
 struct EvaluationResult {
@@ -100,31 +98,59 @@ template <class Totals, class Figures>
   return row;
 }
 
-/// Calls add(name, data, figures) for each strategy, data "all", and then, without its name, for its sources if there
-/// are several.
-template <class Add>
-void for_each_source(const Json& strategies, Add&& add) {
-  for (const auto& row : strategies) {
-    add(row["name"].get<std::string>(), std::string("all"), row);
-    if (row["sources"].size() > 1)
-      for (const auto& source : row["sources"]) add(std::string(), source["source"].get<std::string>(), source);
+/// What a kind of evaluation does with each of its cases.
+template <class Totals, class Case, class Found>
+struct Protocol {
+  std::string what;                                                 ///< a case is called
+  std::function<Result<std::vector<Found>>(const Case&)> evaluate;  ///< [contenders]
+  std::function<Json(const Totals&)> figures;
+  std::function<Json(const Case&, const Found&)> of_case;  ///< behind its "id" and "source"
+};
+
+/// Evaluates all cases: for each name the figures of everything and of each source, and under "by_" and what a case is
+/// called those of each case.
+/// @param names  [contenders]
+template <class Totals, class Case, class Found>
+[[nodiscard]] Json evaluated(const Evaluation& run, const std::vector<std::string>& names,
+                             const std::vector<Case>& cases, const Protocol<Totals, Case, Found>& protocol) {
+  std::vector<eval::BySource<Totals>> totals(names.size());
+  std::vector<Json> by_case(names.size(), Json::array());
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    run.progress(protocol.what, i, cases.size(), cases[i].id);
+    const auto found = unwrap(protocol.evaluate(cases[i]));
+    for (std::size_t which = 0; which < names.size(); ++which) {
+      totals[which].add(cases[i].source, found[which]);
+      Json row = {{"id", cases[i].id}, {"source", cases[i].source}};
+      row.update(protocol.of_case(cases[i], found[which]));
+      by_case[which].push_back(std::move(row));
+    }
   }
+  Json rows = Json::array();
+  for (std::size_t which = 0; which < names.size(); ++which) {
+    rows.push_back(figures_by_source(names[which], totals[which], protocol.figures));
+    rows.back()["by_" + protocol.what] = std::move(by_case[which]);
+  }
+  return rows;
 }
+
+/// "bytes_per_token", "ratio_to_f16"
+/// @param f16  bytes of a token at two bytes a value
+[[nodiscard]] Json stored_figures(const eval::StoredSize& stored, double f16);
+
+/// How far predictions are from the exact ones.
+[[nodiscard]] Json quality_figures(const eval::QualitySummary& quality);
+
+/// JSON has no infinity.
+[[nodiscard]] Json finite_or_null(double value);
+
+/// A table of what figures_by_source gave: a line for each strategy with "all" data, and where there are several
+/// sources one for each of them, without the strategy's name.
+/// @param columns  behind those of the name, titled `names`, and the data
+[[nodiscard]] std::string table_by_source(const Json& strategies, const std::string& names,
+                                          const std::vector<JsonColumn>& columns);
 
 /// One flat row for each strategy and source, "all" first, from what figures_by_source gave.
 [[nodiscard]] Json rows_by_source(const Evaluation& run, const Json& strategies);
-
-/// One conversation, cut where the user comes back.
-struct CutText {
-  std::string id, source;
-  std::vector<Token> all;
-  std::size_t history = 0;
-  [[nodiscard]] std::span<const Token> before() const { return std::span(all).first(history); }
-  [[nodiscard]] std::span<const Token> fresh() const { return std::span(all).subspan(history); }
-};
-
-/// Conversations of up to --history tokens, not below half of that, each with --new tokens after them.
-[[nodiscard]] std::vector<CutText> cut_texts(const Evaluation& run);
 
 void evaluate_quality(Evaluation& run);
 void evaluate_greedy(Evaluation& run);

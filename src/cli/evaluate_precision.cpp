@@ -1,14 +1,4 @@
-#include <cmath>
-#include <string>
-#include <vector>
-
-#include "all_runs.hpp"
-#include "escaped.hpp"
 #include "evaluate.hpp"
-#include "krul/eval/by_source.hpp"
-#include "krul/eval/quality.hpp"
-#include "krul/eval/result_table.hpp"
-#include "quality_rows.hpp"
 
 namespace krul::cli {
 namespace {
@@ -22,29 +12,25 @@ struct Candidate {
 /// Next-token logits of the last `rows` tokens when nothing is cached.
 std::vector<float> logits_of(CpuModel& model, std::span<const Token> tokens, std::size_t rows) {
   auto cache = model.make_cache(tokens.size());
-  auto batch = model.make_batch();
-  std::vector<float> logits(rows * model.geometry().vocabulary);
-  prefill(model, cache, batch, tokens, logits);
-  return logits;
+  return eval::logits_after(model, cache, tokens, rows);
+}
+
+/// Without what is about a history.
+Json precision_figures(const eval::QualityTotals& totals) {
+  Json figures = quality_figures(totals.summary());
+  for (const auto* key : {"kl_q1", "kl_median", "kl_q3", "history_benefit"}) figures.erase(key);
+  return figures;
 }
 
 std::string precision_table(const Json& rows, const std::string& reference) {
-  using eval::cell;
-  constexpr auto left = eval::ResultTable::Align::left;
-  eval::ResultTable table({{"kernels", "", left},
-                           {"data", "", left},
-                           {"talks"},
-                           {"dNLL", "nats"},
-                           {"KL", "nats"},
-                           {"KL p95"},
-                           {"KL worst", "conversation"},
-                           {"top-1"}});
-  for_each_source(rows, [&](const std::string& name, const std::string& data, const Json& row) {
-    const auto value = [&](const char* key) { return row[key].get<double>(); };
-    table.add({name, escaped(data), cell(value("conversations"), 0), cell(value("delta_nll"), 4), cell(value("kl"), 5),
-               cell(value("kl_p95"), 5), cell(value("kl_worst"), 5), cell(value("top1"), 3)});
-  });
-  return table.text() + "\nagainst " + reference + "\n";
+  return table_by_source(rows, "kernels",
+                         {{{"conversations"}, "talks", "", 0},
+                          {{"delta_nll"}, "dNLL", "nats", 4},
+                          {{"kl"}, "KL", "nats", 5},
+                          {{"kl_p95"}, "KL p95", "", 5},
+                          {{"kl_worst"}, "KL worst", "conversation", 5},
+                          {{"top1"}, "top-1", "", 3}}) +
+         "\nagainst " + reference + "\n";
 }
 
 }  // namespace
@@ -72,7 +58,7 @@ void evaluate_precision(Evaluation& run) {
   }
   Json rows = Json::array();
   for (const auto& candidate : candidates)
-    rows.push_back(figures_by_source(candidate.model.backend.identity().kernels, candidate.totals, quality_figures));
+    rows.push_back(figures_by_source(candidate.model.backend.identity().kernels, candidate.totals, precision_figures));
   print_evaluation(run, {.strategies = rows,
                          .csv = rows_by_source(run, rows),
                          .more = {{"history", run.options.history}, {"new", fresh}},

@@ -167,18 +167,20 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
     tool.print(json);
     return;
   }
-  const auto& [link, layer, pass_s, open_s, open_s_per_byte] = costs.costs;
+  const auto& link = costs.costs.link;
+  const auto& layer = costs.costs.layer;
   std::printf(
       "one layer: %.1f us a call, %.2f + %.2f us a row (before + after attention), %.2f ns a row and key, %.2f us a "
       "key\n",
       layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
       layer.attend_key_s * 1e6);
-  std::printf("embedding and logits: %.2f ms\n", pass_s * 1e3);
+  std::printf("embedding and logits: %.2f ms\n", costs.costs.pass_s * 1e3);
   for (const auto& [codec, row_s] : costs.decoding)
     std::printf("decoding %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
   std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", link.bytes_per_s / 1e6, link.latency_s * 1e6,
               costs.memory.bytes_per_s / 1e6);
-  std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", open_s * 1e3, open_s_per_byte * 1e9);
+  std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.costs.open_s * 1e3,
+              costs.costs.open_s_per_byte * 1e9);
   double worst = 0;
   for (const auto& restore : costs.explained)
     worst = std::max(worst, std::abs(restore.explained_s / restore.measured_s - 1));

@@ -5,9 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "krul/calibrate/calibrate.hpp"
-#include "krul/compress/joint/profile.hpp"
-#include "krul/model/write_texts.hpp"
+#include "krul/calibrate/fit_model.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -20,9 +18,5 @@ namespace krul::cli {
 std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const std::vector<Token>> texts,
                                             const CalibrationSettings& settings, const std::filesystem::path& file,
                                             const Tool& tool);
-
-/// Tokens of the texts that a profile is fitted to.
-[[nodiscard]] std::size_t tokens_looked_at(std::span<const std::vector<Token>> texts,
-                                           const CalibrationSettings& settings);
 
 }  // namespace krul::cli

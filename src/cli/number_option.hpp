@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace krul::cli {
 
@@ -45,6 +46,22 @@ template <class Number>
     return {};
   };
   return CLI::Validator(check, range);
+}
+
+/// From `low` to `high`.
+template <class Number>
+struct Range {
+  Number low, high;
+  Low bound = Low::included;
+};
+
+/// An option with a number in a range. Its default is what `value` holds, and the help shows both.
+template <class Number>
+CLI::Option* add_number(CLI::App& verb, const std::string& name, Number& value,
+                        const Range<std::type_identity_t<Number>>& range, const std::string& help) {
+  return verb.add_option(name, value, help)
+      ->check(between<Number>(range.low, range.high, range.bound))
+      ->capture_default_str();
 }
 
 }  // namespace krul::cli

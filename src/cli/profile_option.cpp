@@ -9,12 +9,9 @@ namespace {
 Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path& file, const LoadedModel& model) {
   const auto bytes = read_text(file);
   if (!bytes) return propagate(bytes);
-  auto data = parse_profile(std::as_bytes(std::span(*bytes)));
-  if (!data) return propagate(data);
-  auto profile = Profile::create(std::move(*data), model.backend.geometry());
-  if (!profile) return profile;
-  if (auto status = belongs_to(**profile, model.backend.identity()); !status)
-    return fail(status.error().code, file.string() + ": " + status.error().message);
+  auto profile = read_profile_for(std::as_bytes(std::span(*bytes)), model.backend.geometry(), model.backend.identity());
+  if (!profile && profile.error().code == ErrorCode::identity_mismatch)
+    return fail(profile.error().code, file.string() + ": " + profile.error().message);
   return profile;
 }
 

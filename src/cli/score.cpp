@@ -3,8 +3,7 @@
 #include <memory>
 #include <optional>
 
-#include "krul/backend/forward.hpp"
-#include "krul/eval/quality.hpp"
+#include "krul/eval/score_tokens.hpp"
 #include "output_file.hpp"
 #include "verbs.hpp"
 
@@ -31,7 +30,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     const Message message{"user", text};
     tokens = encode_messages(model, std::span(&message, 1), false);
   }
-  const std::size_t vocabulary = model.backend.geometry().vocabulary, context = model.backend.geometry().context;
+  const std::size_t context = model.backend.geometry().context;
   if (tokens.empty()) throw Failure({ErrorCode::invalid_argument, options.text_file + " has no tokens"});
   if (tokens.size() > context)
     throw Failure({ErrorCode::too_large, "the text has " + std::to_string(tokens.size()) +
@@ -40,22 +39,11 @@ void score(const ScoreOptions& options, const Tool& tool) {
   std::optional<OutputFile> logits_out;
   if (!options.logits_file.empty()) logits_out.emplace(options.logits_file);
 
-  constexpr std::size_t piece = 128;
-  auto cache = model.backend.make_cache(tokens.size());
-  auto batch = model.backend.make_batch();
-  std::vector<float> logits(std::min(piece, tokens.size()) * vocabulary);
-  std::vector<double> log_probabilities;
-  for (std::size_t begin = 0; begin < tokens.size(); begin += piece) {
-    const std::size_t count = std::min(piece, tokens.size() - begin);
-    const auto rows = std::span(logits).first(count * vocabulary);
-    forward(model.backend, cache, batch, std::span(tokens).subspan(begin, count), rows);
-    if (logits_out) logits_out->write({reinterpret_cast<const char*>(rows.data()), rows.size_bytes()});
-    for (std::size_t row = 0; row < count && begin + row + 1 < tokens.size(); ++row) {
-      const NextToken next(rows.subspan(row * vocabulary, vocabulary));
-      log_probabilities.push_back(next.log_probability(tokens[begin + row + 1]));
-    }
-    tool.progress("scored " + std::to_string(begin + count) + " of " + std::to_string(tokens.size()) + " tokens");
-  }
+  const auto log_probabilities =
+      eval::score_tokens(model.backend, tokens, [&](std::span<const float> rows, std::size_t scored) {
+        if (logits_out) logits_out->write({reinterpret_cast<const char*>(rows.data()), rows.size_bytes()});
+        tool.progress("scored " + std::to_string(scored) + " of " + std::to_string(tokens.size()) + " tokens");
+      });
   tool.progress("");
 
   double sum = 0;

@@ -5,11 +5,11 @@
 #include <sstream>
 
 #include "escaped.hpp"
+#include "json_table.hpp"
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/compress/slerp_merge.hpp"
-#include "krul/eval/result_table.hpp"
 #include "krul/simulate/paper_figures.hpp"
 #include "krul/strategy/catalogue/load.hpp"
 #include "machine_costs.hpp"
@@ -50,34 +50,21 @@ LinkName fixed_link(const std::string& text) {
   return link;
 }
 
-/// Costs that were measured on this kind of machine. Joint coding is not among them: its basis is counted at the speed
-/// of the projections, its symbols at 4e8 a second.
+/// Costs that were measured on this kind of machine.
 Simulated measured_scene(const SimulateOptions& options) {
   const MachineCosts measured = read_machine_costs(options.costs);
   const auto link = fixed_link(options.link.empty() ? "disk" : options.link);
-  Simulated found;
-  found.base.shape = shape_named(options.geometry);
-  const std::size_t layers = found.base.shape.layers;
-  found.base.costs = measured.of(strategy::load(F16Codec{}), layers, link);
-  found.hardware = options.costs;
-  const ModelShape& shape = found.base.shape;
-  Accelerator cores;
-  cores.peak_flops = 2 * shape.projection_weights() / found.base.costs.layer.project_row_s;
-  cores.matrix_share = 1;
-  cores.memory_bytes_per_s = measured.memory.bytes_per_s;
-  cores.symbols_per_s = 4e8;
-  const auto joint = [&](const RowCoding& coding) {
-    return CodedRows{coding.strength, decode_row_s(coding, shape, cores)};
-  };
-  found.base.int8 = {int8_coding.strength, measured.of(strategy::load(Int8Codec{}), layers, link).layer.decode_row_s};
-  found.base.strong = joint(strong_coding);
-  found.base.strongest = joint(strongest_coding);
-  if (const auto merged = measured.decoding.find(LayerPairCompressor(SlerpMerge{}, F16Codec{}).name());
-      merged != measured.decoding.end())
-    found.base.merge_row_s = std::max(merged->second - found.base.costs.layer.decode_row_s, 0.0);
-  found.device_tokens =
-      (options.device_gb > 0 ? options.device_gb : 16) * 1e9 / static_cast<double>(shape.token_bytes());
-  return found;
+  const ModelShape shape = shape_named(options.geometry);
+  const auto costs_of = [&](const AnyStrategy& strategy) { return measured.of(strategy, shape.layers, link); };
+  const auto merged = measured.decoding.find(LayerPairCompressor(SlerpMerge{}, F16Codec{}).name());
+  const Scene scene =
+      simulate::measured_scene(shape, {.costs = costs_of(strategy::load(F16Codec{})),
+                                       .int8_row_s = costs_of(strategy::load(Int8Codec{})).layer.decode_row_s,
+                                       .merged_row_s = merged == measured.decoding.end() ? 0 : merged->second,
+                                       .memory_bytes_per_s = measured.memory.bytes_per_s});
+  const double room = (options.device_gb > 0 ? options.device_gb : 16) * 1e9;
+  return {at_length(scene, options.tokens, options.prompt), options.costs,
+          room / static_cast<double>(shape.token_bytes())};
 }
 
 /// The link rate at which full recompute takes so many times as long as full load.
@@ -111,12 +98,12 @@ Simulated counted_scene(const SimulateOptions& options) {
   const ModelShape shape = shape_named(options.geometry);
   const double room =
       options.device_gb > 0 ? options.device_gb * 1e9 : 0.9 * hardware.accelerator.memory_bytes - shape.model_bytes();
-  return {.base = device_scene(shape, hardware, options.tokens, options.prompt),
-          .hardware = options.hardware,
-          .device_tokens = std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
+  return {at_length(device_scene(shape, hardware, options.tokens, options.prompt), options.tokens, options.prompt),
+          options.hardware, std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
 }
 
-Json to_json(const SimulatedStrategy& strategy, const simulate::Outcome& outcome, const Scene& scene) {
+Json strategy_row(const SimulatedStrategy& strategy, const Scene& scene) {
+  const Outcome outcome = strategy.simulate(scene);
   const Prediction& predicted = outcome.predicted;
   const double full = static_cast<double>(scene.history * scene.shape.token_bytes());
   return {{"strategy", strategy.name},
@@ -132,37 +119,29 @@ Json to_json(const SimulatedStrategy& strategy, const simulate::Outcome& outcome
 }
 
 void simulate_once(const SimulateOptions& options, const Simulated& simulated, const Tool& tool) {
-  const Scene scene = simulated.scene(options.tokens, options.prompt);
+  const Scene& scene = simulated.scene;
   Json rows = Json::array();
-  eval::ResultTable table({{"strategy", "", eval::ResultTable::Align::left},
-                           {"first token", "ms"},
-                           {"link", "ms"},
-                           {"compute", "ms"},
-                           {"bubble", "ms"},
-                           {"recomputed", "%"},
-                           {"stored", "MB"},
-                           {"of full", "%"}});
-  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
-    rows.push_back(to_json(strategy, strategy.simulate(scene), scene));
-    const Json& row = rows.back();
-    table.add({std::string(strategy.name), eval::cell(row["ttft_ms"], 2), eval::cell(row["link_ms"], 2),
-               eval::cell(row["cores_ms"], 2), eval::cell(row["bubble_ms"], 2),
-               eval::cell(row["recomputed_share"].get<double>() * 100),
-               eval::cell(row["stored_bytes"].get<double>() / 1e6),
-               eval::cell(row["stored_share"].get<double>() * 100)});
-  }
-  if (tool.json) {
-    tool.print({{"hardware", simulated.hardware},
-                {"geometry", scene.shape.name},
-                {"tokens", scene.history},
-                {"prompt", scene.prompt},
-                {"link_bytes_per_s", scene.costs.link.bytes_per_s},
-                {"results", rows}});
-    return;
-  }
+  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies))
+    rows.push_back(strategy_row(strategy, scene));
+  if (tool.json)
+    return tool.print({{"hardware", simulated.hardware},
+                       {"geometry", scene.shape.name},
+                       {"tokens", scene.history},
+                       {"prompt", scene.prompt},
+                       {"link_bytes_per_s", scene.costs.link.bytes_per_s},
+                       {"results", rows}});
   std::printf("simulated: %s on %s, link %.2f GB/s, %zu tokens of history, %zu of prompt\n\n%s",
               std::string(scene.shape.name).c_str(), escaped(simulated.hardware).c_str(),
-              scene.costs.link.bytes_per_s / 1e9, scene.history, scene.prompt, table.text().c_str());
+              scene.costs.link.bytes_per_s / 1e9, scene.history, scene.prompt,
+              table_text(rows, {JsonColumn::text("strategy", "strategy"),
+                                {{"ttft_ms"}, "first token", "ms", 2},
+                                {{"link_ms"}, "link", "ms", 2},
+                                {{"cores_ms"}, "compute", "ms", 2},
+                                {{"bubble_ms"}, "bubble", "ms", 2},
+                                {{"recomputed_share"}, "recomputed", "%", 1, 100},
+                                {{"stored_bytes"}, "stored", "MB", 1, 1e-6},
+                                {{"stored_share"}, "of full", "%", 1, 100}})
+                  .c_str());
 }
 
 /// The paper's numbers beside simulated ones, at the fitted and at the nominal link.
@@ -175,23 +154,13 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
     const auto scene_of = [&](const ModelShape& shape, std::size_t history) {
       return device_scene(shape, hardware, history, options.prompt);
     };
-    eval::ResultTable table({{"quantity", "", eval::ResultTable::Align::left},
-                             {"paper"},
-                             {"simulated", "adjacent"},
-                             {"error", "%"},
-                             {"simulated", "distant"},
-                             {"error", "%"}});
     const auto study = ratio_study(scene_of(*model_shape("llama-7b"), 2000));
     auto adjacent = paper_figures(scene_of, "krul-paper"), distant = paper_figures(scene_of, "krul-paper-distant");
     adjacent.insert(adjacent.begin(), study.begin(), study.end());
     distant.insert(distant.begin(), study.begin(), study.end());
+    Json lines = Json::array();
     for (std::size_t i = 0; i < adjacent.size(); ++i) {
-      const PaperFigure &a = adjacent[i], &d = distant[i];
-      const bool same = i < study.size();
-      table.add({std::string(a.quantity), eval::cell(a.paper, 2), eval::cell(a.simulated, 2),
-                 eval::cell(a.relative_error() * 100, 0), same ? "" : eval::cell(d.simulated, 2),
-                 same ? "" : eval::cell(d.relative_error() * 100, 0)});
-      for (const auto& [pairs, figure] : {std::pair{"adjacent", a}, std::pair{"distant", d}})
+      for (const auto& [pairs, figure] : {std::pair{"adjacent", adjacent[i]}, std::pair{"distant", distant[i]}})
         rows.push_back({{"link", name},
                         {"link_bytes_per_s", rate},
                         {"pairs", pairs},
@@ -199,8 +168,20 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
                         {"paper", figure.paper},
                         {"simulated", figure.simulated},
                         {"relative_error", figure.relative_error()}});
+      lines.push_back(rows[rows.size() - 2]);
+      if (i < study.size()) continue;  // the same for all pairs
+      lines.back()["distant"] = distant[i].simulated;
+      lines.back()["distant_error"] = distant[i].relative_error();
     }
-    if (!tool.json) std::printf("%s link, %.2f GB/s\n\n%s\n", name.c_str(), rate / 1e9, table.text().c_str());
+    if (tool.json) return;
+    std::printf("%s link, %.2f GB/s\n\n%s\n", name.c_str(), rate / 1e9,
+                table_text(lines, {JsonColumn::text("quantity", "quantity"),
+                                   {{"paper"}, "paper", "", 2},
+                                   {{"simulated"}, "simulated", "adjacent", 2},
+                                   {{"relative_error"}, "error", "%", 0, 100},
+                                   {{"distant"}, "simulated", "distant", 2},
+                                   {{"distant_error"}, "error", "%", 0, 100}})
+                    .c_str());
   };
   compare("fitted", paper_rate(nominal, options.ratio));
   compare("nominal", nominal.link.bytes_per_s);
@@ -223,22 +204,13 @@ void run(const SimulateOptions& options, const Tool& tool) {
   Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
   if (!options.link.empty() && options.link != "fitted")
     if (const double factor = fixed_link(options.link).factor; factor > 0)
-      simulated.base.costs.link.bytes_per_s = fitted_rate(simulated.scene(options.tokens, options.prompt), factor);
+      simulated.scene.costs.link.bytes_per_s = fitted_rate(simulated.scene, factor);
   if (options.map) return simulate_map(options, simulated, tool);
   if (!options.traces.empty()) return simulate_trace(options, simulated, tool);
   simulate_once(options, simulated, tool);
 }
 
 }  // namespace
-
-Scene Simulated::scene(std::size_t history, std::size_t prompt) const {
-  Scene scene = base;
-  scene.history = history;
-  scene.prompt = prompt;
-  // At most a hundred blocks: plans of long histories need no finer steps.
-  scene.block = 64 * std::max<std::size_t>(1, (history + 6399) / 6400);
-  return scene;
-}
 
 std::vector<SimulatedStrategy> chosen_strategies(const std::string& names) {
   if (names.empty()) return {simulated_strategies().begin(), simulated_strategies().end()};
@@ -265,12 +237,8 @@ void add_simulate(CLI::App& program, Tool& tool) {
       "in place of the hardware's: a rate such as 9GB/s, 1.3x, or fitted; with --costs also disk or memory");
   verb->add_option("--costs", options->costs, "file of krul calibrate --machine, in place of --hardware")
       ->excludes("--hardware");
-  verb->add_option("--tokens", options->tokens, "history")
-      ->check(between<std::size_t>(0, 1'000'000))
-      ->capture_default_str();
-  verb->add_option("--prompt", options->prompt, "new tokens")
-      ->check(between<std::size_t>(1, 1'000'000))
-      ->capture_default_str();
+  add_number(*verb, "--tokens", options->tokens, {0, 1'000'000}, "history");
+  add_number(*verb, "--prompt", options->prompt, {1, 1'000'000}, "new tokens");
   verb->add_option("--strategies", options->strategies, "some of them, separated by commas");
   auto* fit = verb->add_flag("--fit", options->fit, "the paper's numbers beside simulated ones");
   verb->add_option("--ratio", options->ratio, "fit this ratio of full recompute to full load, not the paper's 1.48")
@@ -282,12 +250,9 @@ void add_simulate(CLI::App& program, Tool& tool) {
       ->delimiter(',')
       ->check(between(0.0, 1e6, Low::excluded))
       ->capture_default_str();
-  verb->add_option("--host-memory", options->host_gb, "GB for saved conversations")
-      ->check(between(0.0, 1e9))
-      ->capture_default_str();
-  verb->add_option("--device-memory", options->device_gb, "GB for K and V; 0: 90 % of the device, less the weights")
-      ->check(between(0.0, 1e9))
-      ->capture_default_str();
+  add_number(*verb, "--host-memory", options->host_gb, {0, 1e9}, "GB for saved conversations");
+  add_number(*verb, "--device-memory", options->device_gb, {0, 1e9},
+             "GB for K and V; 0: 90 % of the device, less the weights");
   auto* map = verb->add_flag("--map", options->map, "which mechanism pays where");
   verb->add_option("--csv", options->csv, "with --map: write all cells to this file")->needs(map);
   for (const auto* option : {"--load", "--host-memory", "--device-memory"}) verb->get_option(option)->needs(trace);

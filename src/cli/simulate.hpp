@@ -1,12 +1,10 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "krul/simulate/scene.hpp"
 #include "krul/simulate/strategies.hpp"
-#include "krul/simulate/trace.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -29,16 +27,12 @@ struct SimulateOptions {
   std::string csv;
 };
 
-/// What the options describe, for any history and prompt.
+/// What the options describe.
 struct Simulated {
-  simulate::Scene base;
+  simulate::Scene scene;     ///< with their history and prompt
   std::string hardware;      ///< its name, or the file of costs
   double device_tokens = 0;  ///< room for K and V
-  [[nodiscard]] simulate::Scene scene(std::size_t history, std::size_t prompt) const;
 };
-
-/// Requests of one or more trace files, by time: Mooncake's .jsonl, Azure's .csv, kv-cache-tester's .json.
-[[nodiscard]] std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files);
 
 [[nodiscard]] std::vector<simulate::SimulatedStrategy> chosen_strategies(const std::string& names);
 

@@ -1,7 +1,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "krul/eval/result_table.hpp"
+#include "json_table.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "tool.hpp"
 #include "verbs.hpp"
@@ -11,8 +11,6 @@ namespace {
 
 void list_strategies(const Tool& tool) {
   Json rows = Json::array();
-  eval::ResultTable table({{"strategy", "", eval::ResultTable::Align::left},
-                           {"how it stores and restores a conversation", "", eval::ResultTable::Align::left}});
   for (const auto& [strategy, meaning] : strategy::catalogue()) {
     const Needs needs = strategy.needs();
     Json codings = Json::array();
@@ -23,10 +21,11 @@ void list_strategies(const Tool& tool) {
                     {"plans_for_costs", needs.costs},
                     {"codes_by_profile", needs.profile_is_missing},
                     {"codings_without_profile", codings}});
-    table.add({strategy.name(), std::string(meaning)});
   }
   if (tool.json) return tool.print({{"strategies", rows}});
-  std::printf("%s", table.text().c_str());
+  std::printf("%s", table_text(rows, {JsonColumn::text("name", "strategy"),
+                                      JsonColumn::text("meaning", "how it stores and restores a conversation")})
+                        .c_str());
 }
 
 }  // namespace

@@ -71,17 +71,17 @@ Result<std::vector<ConversationText>> parse_conversations(std::string_view json_
   return found;
 }
 
-Result<std::vector<TaskText>> parse_tasks(std::string_view json_lines) {
+Result<std::vector<eval::TaskText>> parse_tasks(std::string_view json_lines) {
   constexpr std::string_view form = R"({"context": "...", "question": "...", "answer": "..."})";
-  auto found =
-      parse_lines<TaskText>(json_lines, "tasks", form, [](const nlohmann::json& object, std::size_t line) -> TaskText {
-        return {.id = object.value("id", "line-" + std::to_string(line)),
-                .source = object.value("source", ""),
-                .context = object.at("context").get<std::string>(),
-                .question = object.at("question").get<std::string>(),
-                .lead = object.value("lead", ""),
-                .answer = object.at("answer").get<std::string>()};
-      });
+  auto found = parse_lines<eval::TaskText>(json_lines, "tasks", form,
+                                           [](const nlohmann::json& object, std::size_t line) -> eval::TaskText {
+                                             return {.id = object.value("id", "line-" + std::to_string(line)),
+                                                     .source = object.value("source", ""),
+                                                     .context = object.at("context").get<std::string>(),
+                                                     .question = object.at("question").get<std::string>(),
+                                                     .lead = object.value("lead", ""),
+                                                     .answer = object.at("answer").get<std::string>()};
+                                           });
   if (!found) return found;
   for (const auto& task : *found)
     if (task.answer.empty()) return fail(ErrorCode::invalid_argument, "task \"" + task.id + "\" has no answer");
@@ -100,8 +100,8 @@ std::vector<ConversationText> load_conversations(const std::vector<std::string>&
   return all;
 }
 
-std::vector<TaskText> load_tasks(const std::vector<std::string>& paths) {
-  std::vector<TaskText> all;
+std::vector<eval::TaskText> load_tasks(const std::vector<std::string>& paths) {
+  std::vector<eval::TaskText> all;
   for (const auto& path : paths) append_from(all, of_file(path, parse_tasks(unwrap(read_text(path)))), path);
   return all;
 }

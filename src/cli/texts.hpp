@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "krul/core/error.hpp"
+#include "krul/eval/task_text.hpp"
 #include "krul/model/chat_format.hpp"
 
 namespace krul::cli {
@@ -18,15 +19,6 @@ struct ConversationText {
   std::string next;  ///< what the user says on coming back; may be empty
 };
 
-/// One question on a text, with the answer that is right: {"id", "source", "context", "question", "answer", "lead"}
-struct TaskText {
-  std::string id, source;
-  std::string context;
-  std::string question;
-  std::string lead;    ///< how the answer begins, given to the model with the question; may be empty
-  std::string answer;  ///< what comes after the lead at once
-};
-
 /// The demo's conversations, which came with the program.
 [[nodiscard]] std::string_view embedded_conversations();
 
@@ -37,8 +29,9 @@ struct TaskText {
 /// @return invalid_argument that names the line, if one is no conversation
 [[nodiscard]] Result<std::vector<ConversationText>> parse_conversations(std::string_view json_lines);
 
+/// {"id", "source", "context", "question", "answer", "lead"}
 /// @return invalid_argument that names the line, if one is no task
-[[nodiscard]] Result<std::vector<TaskText>> parse_tasks(std::string_view json_lines);
+[[nodiscard]] Result<std::vector<eval::TaskText>> parse_tasks(std::string_view json_lines);
 
 /// Those of a file, or the program's own if the path is empty. Ends the program if they cannot be used.
 [[nodiscard]] std::vector<ConversationText> load_conversations(const std::string& path);
@@ -47,6 +40,6 @@ struct TaskText {
 [[nodiscard]] std::vector<ConversationText> load_conversations(const std::vector<std::string>& paths);
 
 /// Ends the program if they cannot be used.
-[[nodiscard]] std::vector<TaskText> load_tasks(const std::vector<std::string>& paths);
+[[nodiscard]] std::vector<eval::TaskText> load_tasks(const std::vector<std::string>& paths);
 
 }  // namespace krul::cli

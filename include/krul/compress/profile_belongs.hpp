@@ -1,6 +1,10 @@
 #pragma once
 
+#include <cstddef>
+#include <memory>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "krul/compress/joint/profile.hpp"
 #include "krul/core/error.hpp"
@@ -24,6 +28,19 @@ namespace krul {
     return fail(ErrorCode::identity_mismatch, "the profile was made for other weights (" + data.model + ", here " +
                                                   model.weights + "): make one for this model with krul calibrate");
   return {};
+}
+
+/// The profile that a file's bytes hold, if it was made for a model.
+/// @return errors as parse_profile, Profile::create and belongs_to
+[[nodiscard]] inline Result<std::shared_ptr<const Profile>> read_profile_for(std::span<const std::byte> bytes,
+                                                                             const Geometry& geometry,
+                                                                             const Identity& model) {
+  auto data = parse_profile(bytes);
+  if (!data) return propagate(data);
+  auto profile = Profile::create(std::move(*data), geometry);
+  if (!profile) return profile;
+  if (auto status = belongs_to(**profile, model); !status) return propagate(status);
+  return profile;
 }
 
 }  // namespace krul

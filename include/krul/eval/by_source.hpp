@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +32,18 @@ class BySource {
  private:
   Totals all_;
   std::vector<std::pair<std::string, Totals>> sources_;
+};
+
+/// Lets the first `limit` of each source through; 0: all.
+class SourceLimit {
+ public:
+  explicit SourceLimit(std::size_t limit) : limit_(limit) {}
+  /// Counts one of this source; whether it is let through.
+  [[nodiscard]] bool take(const std::string& source) { return limit_ == 0 || ++taken_[source] <= limit_; }
+
+ private:
+  std::size_t limit_;
+  std::map<std::string, std::size_t> taken_;
 };
 
 }  // namespace krul::eval

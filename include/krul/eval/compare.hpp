@@ -9,7 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "krul/eval/going_on.hpp"
+#include "krul/conversation/conversation.hpp"
+#include "krul/eval/continuation.hpp"
 #include "krul/eval/quality.hpp"
 #include "krul/eval/restore_once.hpp"
 #include "krul/eval/result_table.hpp"

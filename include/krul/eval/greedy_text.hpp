@@ -9,7 +9,7 @@
 #include "krul/backend/forward.hpp"
 #include "krul/backend/next_token.hpp"
 #include "krul/core/error.hpp"
-#include "krul/eval/going_on.hpp"
+#include "krul/eval/continuation.hpp"
 
 namespace krul::eval {
 

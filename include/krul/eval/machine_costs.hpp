@@ -65,7 +65,8 @@ struct MachineCosts {
     RestoreSizes sizes = sizes_if_stored(history, 64, geometry.layers, {}, {});
     sizes.prompt = prompt;
     const Costs any{.link = {}, .layer = costs.layer, .pass_s = costs.pass_s};
-    const double recompute_s = Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[Resource::cores];
+    const double recompute_s =
+        Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[Resource::cores];
     const double rate = static_cast<double>(history * geometry.f16_token_bytes()) * link.factor / recompute_s;
     return {link.text + " (" + human_bytes(rate) + "/s)", LinkName::Kind::rate, rate, link.factor};
   }

@@ -19,6 +19,7 @@
 #include "krul/eval/measured_history.hpp"
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/patience.hpp"
+#include "krul/restore/predict.hpp"
 #include "krul/store/any_store.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/store/memory_store.hpp"

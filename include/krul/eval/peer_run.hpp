@@ -6,35 +6,34 @@
 #include <utility>
 #include <vector>
 
+#include "krul/eval/continuation.hpp"
 #include "krul/eval/exact_history.hpp"
-#include "krul/eval/going_on.hpp"
 #include "krul/eval/history_coder.hpp"
-#include "krul/eval/peer_coder.hpp"
 
 namespace krul::eval {
 
 /// One conversation that goes idle and comes back under a published coder: StrategyRun's twin, with bytes in memory in
 /// place of a store.
-template <ModelBackend B>
+template <ModelBackend B, HistoryCoder Coder>
 class PeerRun {
  public:
-  /// @param coder  borrowed
-  PeerRun(B& model, const PeerCoder& coder) : model_(&model), coder_(&coder) {}
+  PeerRun(B& model, const Coder& coder) : model_(&model), coder_(&coder) {}
 
-  /// Codes a history from its exact cache; never fails.
-  Status save(const ExactHistory<B>& exact, std::span<const Token> history) {
+  /// Codes a history from its exact cache.
+  /// @throws PreconditionError as the coder
+  [[nodiscard]] Status save(const ExactHistory<B>& exact, std::span<const Token> history) {
     rows_ = history.size();
     bytes_ = coder_->encode(model_->geometry(), read_history(exact.cache, model_->geometry(), rows_));
     return {};
   }
 
-  /// As StrategyRun::resume.
+  /// As StrategyRun's.
   [[nodiscard]] Result<std::vector<float>> resume(std::span<const Token> tokens, std::size_t rows) {
     auto cache = restored(tokens.size());
     return logits_after(*model_, cache, tokens.subspan(rows_), rows);
   }
 
-  /// As StrategyRun::go_on.
+  /// As StrategyRun's.
   template <class Choose>
   [[nodiscard]] Result<std::vector<Token>> go_on(std::span<const Token> tokens, std::size_t most, Choose&& choose) {
     auto cache = restored(tokens.size() + most);
@@ -54,7 +53,7 @@ class PeerRun {
   }
 
   B* model_;
-  const PeerCoder* coder_;
+  const Coder* coder_;
   std::vector<std::byte> bytes_;
   std::size_t rows_ = 0;
 };

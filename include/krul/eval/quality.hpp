@@ -55,6 +55,15 @@ struct TokenQuality {
   return found;
 }
 
+/// Mean divergence of one conversation's tokens, nats.
+/// @throws PreconditionError if there is none
+[[nodiscard]] inline double mean_kl(std::span<const TokenQuality> conversation) {
+  expects(!conversation.empty(), "mean_kl: a conversation without tokens");
+  double sum = 0;
+  for (const auto& token : conversation) sum += token.kl;
+  return sum / static_cast<double>(conversation.size());
+}
+
 /// One strategy over a set of conversations; means are over tokens.
 struct QualitySummary {
   std::size_t conversations = 0;
@@ -79,10 +88,8 @@ class QualityTotals {
   /// @throws              PreconditionError if empty
   void add(std::span<const TokenQuality> conversation) {
     expects(!conversation.empty(), "QualityTotals: a conversation without tokens");
-    double sum = 0;
     for (const auto& token : conversation) {
       kl_.push_back(token.kl);
-      sum += token.kl;
       nll_ += token.nll;
       nll_exact_ += token.nll_exact;
       same_top_ += token.same_top ? 1 : 0;
@@ -91,7 +98,7 @@ class QualityTotals {
         ++with_baseline_;
       }
     }
-    means_.push_back(sum / static_cast<double>(conversation.size()));
+    means_.push_back(mean_kl(conversation));
   }
 
   /// [conversations] mean KL of each, in the order they were added

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "krul/core/error.hpp"
+#include "krul/restore/full_load.hpp"
+#include "krul/restore/full_recompute.hpp"
 #include "krul/simulate/strategies.hpp"
 
 namespace krul::simulate {
@@ -68,27 +70,28 @@ struct PaperFigure {
 template <class SceneOf>
 [[nodiscard]] std::vector<PaperFigure> paper_figures(SceneOf&& scene_of, std::string_view krul = "krul-paper") {
   constexpr std::array<std::string_view, 3> multi_head = {"llama-7b", "llama-30b", "qwen1.5-7b"};
-  const auto mean = [&](std::span<const std::string_view> models, std::string_view other, auto&& value) {
+  const auto named = [](std::string_view name) { return simulated_strategy(name)->simulate; };
+  const auto mean = [&](std::span<const std::string_view> models, const auto& other, auto&& value) {
     double sum = 0;
     for (const std::string_view model : models)
       for (const std::size_t history : swept_histories) {
         const Scene scene = scene_of(*model_shape(model), history);
-        sum += value(simulated_strategy(other)->simulate(scene)) / value(simulated_strategy(krul)->simulate(scene));
+        sum += value(other(scene)) / value(named(krul)(scene));
       }
     return sum / static_cast<double>(models.size() * swept_histories.size());
   };
   const auto time = [](const Outcome& outcome) { return outcome.predicted.first_token_s; };
   const auto bytes = [](const Outcome& outcome) { return outcome.stored_bytes; };
   constexpr std::array<std::string_view, 1> grouped = {"qwen2-72b"};
-  return {{"first token: full recompute", 2.65, mean(multi_head, "recompute", time)},
-          {"first token: full recompute, Qwen2-72B", 6.62, mean(grouped, "recompute", time)},
-          {"first token: full load", 2.35, mean(multi_head, "load-f16", time)},
-          {"first token: fixed merging", 1.76, mean(multi_head, "minicache", time)},
-          {"first token: partial, not pipelined", 1.5, mean(multi_head, "partial-unpipelined", time)},
-          {"first token: partial, pipelined by layer", 1.5, mean(multi_head, "partial", time)},
-          {"bytes: full", 2.35, mean(multi_head, "load-f16", bytes)},
-          {"bytes: fixed merging", 1.75, mean(multi_head, "minicache", bytes)},
-          {"bytes: partial", 1.33, mean(multi_head, "partial-unpipelined", bytes)}};
+  return {{"first token: full recompute", 2.65, mean(multi_head, named("recompute"), time)},
+          {"first token: full recompute, Qwen2-72B", 6.62, mean(grouped, named("recompute"), time)},
+          {"first token: full load", 2.35, mean(multi_head, named("load-f16"), time)},
+          {"first token: fixed merging", 1.76, mean(multi_head, named("minicache"), time)},
+          {"first token: partial, not pipelined", 1.5, mean(multi_head, unpipelined_split, time)},
+          {"first token: partial, pipelined by layer", 1.5, mean(multi_head, named("partial"), time)},
+          {"bytes: full", 2.35, mean(multi_head, named("load-f16"), bytes)},
+          {"bytes: fixed merging", 1.75, mean(multi_head, named("minicache"), bytes)},
+          {"bytes: partial", 1.33, mean(multi_head, unpipelined_split, bytes)}};
 }
 
 }  // namespace krul::simulate

@@ -5,7 +5,11 @@
 #include <string_view>
 #include <vector>
 
-#include "krul/simulate/strategies.hpp"
+#include "krul/restore/full_load.hpp"
+#include "krul/restore/full_recompute.hpp"
+#include "krul/restore/pyramid.hpp"
+#include "krul/restore/uniform_split.hpp"
+#include "krul/simulate/outcome.hpp"
 
 namespace krul::simulate {
 
@@ -85,5 +89,24 @@ struct MapCell {
                         merged_s(Pyramid{})};
   return cell;
 }
+
+/// A coding that a map looks at.
+struct MappedCoding {
+  std::string_view name;
+  CodedRows rows;
+};
+
+/// Rows at two bytes a value, and krul's codings.
+[[nodiscard]] inline std::array<MappedCoding, 4> mapped_codings(const Scene& scene) {
+  return {{{"f16", {1, scene.costs.layer.decode_row_s}},
+           {"int8", scene.int8},
+           {"joint-8x", scene.strong},
+           {"joint-12x", scene.strongest}}};
+}
+
+/// The axes of a map: times the scene's compute, and bytes a second of the link.
+inline constexpr std::array<double, 7> mapped_speeds = {0.125, 0.25, 0.5, 1, 2, 4, 8};
+inline constexpr std::array<double, 10> mapped_rates = {10e6,  50e6,  117e6,  300e6, 1.25e9,
+                                                        3.1e9, 6.5e9, 12.5e9, 26e9,  55e9};
 
 }  // namespace krul::simulate

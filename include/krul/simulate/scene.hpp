@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -50,6 +51,43 @@ inline constexpr RowCoding strongest_coding{"joint 12x", 12, 1536, true};
           .strongest = coded(strongest_coding),
           .history = history,
           .prompt = prompt};
+}
+
+/// What was measured of a model on the machine at hand.
+struct MeasuredCosts {
+  Costs costs;              ///< over the link that is simulated, of rows at two bytes a value
+  double int8_row_s = 0;    ///< to decode a row of one layer that is stored as int8
+  double merged_row_s = 0;  ///< the same of merged pairs
+  double memory_bytes_per_s = 1e9;
+};
+
+/// A model on a machine whose costs were measured. Joint coding is not among them: its basis is counted at the speed of
+/// the projections, its symbols at those of two cores.
+/// @source ours
+[[nodiscard]] inline Scene measured_scene(const ModelShape& shape, const MeasuredCosts& measured) {
+  Accelerator cores;
+  cores.peak_flops = 2 * shape.projection_weights() / measured.costs.layer.project_row_s;
+  cores.matrix_share = 1;
+  cores.memory_bytes_per_s = measured.memory_bytes_per_s;
+  cores.symbols_per_s = 4e8;
+  const auto joint = [&](const RowCoding& coding) {
+    return CodedRows{coding.strength, decode_row_s(coding, shape, cores)};
+  };
+  return {.shape = shape,
+          .costs = measured.costs,
+          .merge_row_s = std::max(measured.merged_row_s - measured.costs.layer.decode_row_s, 0.0),
+          .int8 = {int8_coding.strength, measured.int8_row_s},
+          .strong = joint(strong_coding),
+          .strongest = joint(strongest_coding)};
+}
+
+/// The same machine with another conversation, in a hundred blocks at most: plans of long histories need no finer
+/// steps.
+[[nodiscard]] inline Scene at_length(Scene scene, std::size_t history, std::size_t prompt) {
+  scene.history = history;
+  scene.prompt = prompt;
+  scene.block = 64 * std::max<std::size_t>(1, (history + 6399) / 6400);
+  return scene;
 }
 
 /// Bytes of a row and of a merged row: two bytes a value, and two norms a token for K and for V.

@@ -16,13 +16,25 @@ namespace krul::simulate {
   return FixedDeepPairs{}.pairs({.statistics = none, .layers = layers, .tokens = 0, .pairs = layers / 4});
 }
 
-/// L/4 pairs (l, l + 3L/8) with l from L/4 on; (8, 20) to (15, 27) of 32 layers. They stand for a selector that
-/// does not look at depth.
+/// Pairs (l, l + 3L/8) with l from L/4 on; (8, 20) to (15, 27) of 32 layers. They stand for a selector that does not
+/// look at depth.
 /// @source ours
+struct DistantPairs {
+  static constexpr bool looks_at_attention = false;
+  [[nodiscard]] std::vector<LayerPair> pairs(const SelectionQuestion& question) const {
+    const std::size_t quarter = question.layers / 4, apart = question.layers * 3 / 8;
+    std::vector<LayerPair> chosen;
+    for (std::size_t layer = quarter; layer < 2 * quarter && chosen.size() < question.pairs; ++layer)
+      chosen.push_back({layer, layer + apart});
+    return chosen;
+  }
+};
+static_assert(SelectionPolicy<DistantPairs>);
+
+/// L/4 of these pairs.
 [[nodiscard]] inline std::vector<LayerPair> distant_pairs(std::size_t layers) {
-  std::vector<LayerPair> pairs;
-  for (std::size_t i = 0; i < layers / 4; ++i) pairs.push_back({layers / 4 + i, layers / 4 + i + layers * 3 / 8});
-  return pairs;
+  const AttentionStatistics none;
+  return DistantPairs{}.pairs({.statistics = none, .layers = layers, .tokens = 0, .pairs = layers / 4});
 }
 
 /// Bytes of K and V of one token: in one layer, and merged for the two layers of a pair.

@@ -19,6 +19,13 @@ namespace krul {
   RestoreSizes sizes =
       sizes_if_stored(evidence.tokens, evidence.block, evidence.geometry.layers, plan.pairs, evidence.block_bytes);
   sizes.prompt = evidence.prompt;
+  for (std::size_t layer = 0; layer < plan.from_source.size(); ++layer)
+    if (plan.from_source[layer]) {
+      sizes.layers[layer].projected_share = 1;
+      for (std::size_t block = 0; block < sizes.blocks(); ++block)
+        sizes.layers[layer].block_bytes[block] = std::min(sizes.block, sizes.history - block * sizes.block) *
+                                                 evidence.geometry.hidden * size_of(ElementType::f16);
+    }
   if (!plan.profile) return sizes;
   const auto& groups = plan.profile->data().groups;
   const BlockBytes& bytes = evidence.block_bytes;

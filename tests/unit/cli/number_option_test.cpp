@@ -49,4 +49,16 @@ TEST_CASE("a leading zero makes no octal number") {
   CHECK(text == "10");
 }
 
+TEST_CASE("an option with a number shows its range and its default") {
+  CLI::App verb;
+  std::size_t rounds = 7;
+  krul::cli::add_number(verb, "--rounds", rounds, {1, 1000}, "clean rounds");
+  const std::string help = verb.help();
+  CHECK(help.find("1 to 1000") != std::string::npos);
+  CHECK(help.find("7", help.find("1 to 1000") + 9) != std::string::npos);
+  verb.parse("--rounds 12");
+  CHECK(rounds == 12);
+  CHECK_THROWS_AS(verb.parse("--rounds 0"), CLI::ValidationError);
+}
+
 }  // namespace

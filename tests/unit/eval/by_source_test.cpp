@@ -31,4 +31,13 @@ TEST_CASE("everything is counted once in all and once in its source") {
   CHECK(sums.sources()[1].second.total == 20);
 }
 
+TEST_CASE("a limit lets the first of each source through") {
+  krul::eval::SourceLimit two(2), all(0);
+  for (const bool passes : {true, true, false, false}) {
+    CHECK(two.take("a") == passes);
+    CHECK(two.take("b") == passes);
+    CHECK(all.take("a"));
+  }
+}
+
 }  // namespace

@@ -20,7 +20,7 @@ TEST_CASE("a conversation comes back under a published coder, as often as it is 
   const auto coder = eval::PeerCoder::named("q4_0", no_basis);
   REQUIRE(coder);
   auto exact = eval::prefill_exact(model, history, 40);
-  eval::PeerRun<toy::Backend> run(model, *coder);
+  eval::PeerRun run(model, *coder);
   REQUIRE(run.save(exact, history));
   CHECK(run.stored_rows() == 64);
   CHECK(run.stored_bytes() > 0);

@@ -1,11 +1,12 @@
 #include "krul/eval/restore_bench.hpp"
+#include "krul/compress/int8_codec.hpp"
 
 #include <doctest/doctest.h>
 
 #include <set>
 
 #include "krul/store/memory_store.hpp"
-#include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/ticking_clock.hpp"
 #include "support/toy_conversation.hpp"
 

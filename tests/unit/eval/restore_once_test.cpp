@@ -1,9 +1,10 @@
 #include "krul/eval/restore_once.hpp"
+#include "krul/compress/exact_codec.hpp"
 
 #include <doctest/doctest.h>
 
 #include "krul/store/memory_store.hpp"
-#include "krul/strategy/catalogue.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 #include "support/ticking_clock.hpp"
 #include "support/toy_conversation.hpp"
 

@@ -1,10 +1,16 @@
 #include "krul/simulate/strategies.hpp"
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 
 #include <doctest/doctest.h>
 
 #include <tuple>
 
 #include "krul/simulate/payoff.hpp"
+#include "krul/strategy/catalogue/all.hpp"
 
 using namespace krul;
 using namespace krul::simulate;
@@ -91,7 +97,7 @@ TEST_CASE("relations between strategies") {
   for (const double rate : {1e9, 5e9, 9e9, 26e9, 200e9}) {
     const Scene scene = a_scene("llama-7b", rate);
     CHECK(time_of("partial", scene) <= std::min(time_of("recompute", scene), time_of("load-f16", scene)));
-    CHECK(time_of("pyramid", scene) <= std::min(time_of("recompute", scene), time_of("load-f16", scene)));
+    CHECK(time_of("pyramid-best", scene) <= std::min(time_of("recompute", scene), time_of("load-f16", scene)));
     CHECK(time_of("minicache", scene) <= time_of("load-f16", scene) * 1.05);
     CHECK(time_of("krul-best", scene) ==
           std::min({time_of("krul-2x", scene), time_of("krul-8x", scene), time_of("krul-12x", scene)}));
@@ -104,12 +110,83 @@ TEST_CASE("relations between strategies") {
 
 TEST_CASE("two pointers meet where both lanes have worked equally long, up to a chunk") {
   const Scene scene = a_scene("llama-7b", 9e9, 16384);
-  const Outcome outcome = two_pointers(scene);
+  const Outcome outcome = split_by_tokens(scene, {std::nullopt, 512});
   const double chunk_s = pass_cores_s(scene, 16384, 512);
   const double prompt_s = pass_cores_s(scene, 16384, scene.prompt) + scene.costs.pass_s;
   CHECK(std::abs(outcome.predicted.busy[Resource::cores] - prompt_s - outcome.predicted.busy[Resource::link]) <=
         chunk_s);
   CHECK(outcome.stored_bytes == static_cast<double>(scene.history * scene.shape.token_bytes()));
+}
+
+TEST_CASE("a front that is given is one prefill, and only the rest is read") {
+  const Scene scene = a_scene("llama-7b", 9e9);
+  const Outcome none = split_by_tokens(scene, {.front = 0}), all = split_by_tokens(scene, {.front = 5000});
+  const double prompt_s = pass_cores_s(scene, scene.history, scene.prompt) + scene.costs.pass_s;
+  const auto bytes = static_cast<double>(scene.history * scene.shape.token_bytes());
+  CHECK(none.predicted.busy[Resource::link] == doctest::Approx(bytes / 9e9 + scene.costs.link.latency_s));
+  CHECK(none.predicted.first_token_s == doctest::Approx(none.predicted.busy[Resource::link] + prompt_s));
+  CHECK(none.recomputed_share == 0);
+  CHECK(all.predicted.busy[Resource::link] == 0);
+  CHECK(all.predicted.bytes == 0);
+  CHECK(all.recomputed_share == 1);
+  CHECK_THROWS_AS(static_cast<void>(split_by_tokens(scene, {std::nullopt, 0})), PreconditionError);
+}
+
+TEST_CASE("a strategy of the catalogue is simulated by its own plan and policy") {
+  const Scene scene = a_scene("llama-7b", 9e9);
+  const auto outcome_of = [&](const AnyStrategy& strategy) { return simulate_restore(strategy, scene).value(); };
+  CHECK(outcome_of(strategy::recompute()).stored_bytes == 0);
+  CHECK(outcome_of(strategy::load(F16Codec{})).predicted.first_token_s ==
+        doctest::Approx(two_byte_rows(scene, FullLoad{}).predicted.first_token_s));
+  CHECK(outcome_of(strategy::partial()).predicted.first_token_s ==
+        doctest::Approx(two_byte_rows(scene, UniformSplit{}).predicted.first_token_s));
+  // Chunks as the catalogue's own policy says, and every row stored.
+  const Outcome cake = outcome_of(strategy::cake());
+  CHECK(cake.predicted.first_token_s == split_by_tokens(scene, {std::nullopt, 128}).predicted.first_token_s);
+  CHECK(cake.stored_bytes == static_cast<double>(scene.history * scene.shape.token_bytes()));
+  // Int8 rows in the scene's own size.
+  CHECK(outcome_of(strategy::load(Int8Codec{})).stored_bytes ==
+        doctest::Approx(static_cast<double>(scene.history * scene.shape.token_bytes()) / scene.int8.strength)
+            .epsilon(1e-4));
+  // A parts list of anybody's.
+  using Mine = Composed<DistantPairs, LayerPairCompressor<SlerpMerge, F16Codec>, Pyramid>;
+  CHECK(outcome_of(Mine("mine")).stored_bytes < outcome_of(strategy::minicache()).stored_bytes * 1.001);
+}
+
+TEST_CASE("what a simulation cannot know is refused by name") {
+  const Scene scene = a_scene("llama-7b", 9e9);
+  for (const AnyStrategy& strategy : {AnyStrategy(strategy::krul_paper()), AnyStrategy(strategy::krul()),
+                                      AnyStrategy(strategy::load(Int4Codec{})), AnyStrategy(strategy::H2o{})}) {
+    CAPTURE(strategy.name());
+    const auto outcome = simulate_restore(strategy, scene);
+    REQUIRE_FALSE(outcome);
+    CHECK(outcome.error().code == ErrorCode::unsupported);
+  }
+}
+
+TEST_CASE("hidden states are read and projected layer by layer") {
+  // So slow a link that every layer is kept as its input, half the bytes of K and V.
+  const Scene scene = a_scene("llama-7b", 2e9, 2048, 1);
+  const Outcome outcome = simulate_restore(strategy::Hcache{}, scene).value();
+  CHECK(outcome.stored_bytes <= static_cast<double>(scene.history * scene.shape.token_bytes()) / 2);
+  CHECK(outcome.predicted.first_token_s < time_of("load-f16", scene));
+  CHECK(outcome.predicted.busy[Resource::link] ==
+        doctest::Approx(outcome.stored_bytes / 2e9).epsilon(0.01));  // and a request's latency each 4 MiB
+}
+
+TEST_CASE("a measured machine: what was not measured counts as nothing, plans take a hundred blocks at most") {
+  MeasuredCosts measured{.costs = {.link = {0, 1e9, 0}, .layer = {.project_row_s = 1e-6, .decode_row_s = 2e-6}}};
+  measured.int8_row_s = 3e-6;
+  const Scene scene = measured_scene(*model_shape("smollm2-135m"), measured);
+  CHECK(scene.merge_row_s == 0);
+  CHECK(scene.int8.decode_row_s == 3e-6);
+  CHECK(scene.strong.strength == 8);
+  CHECK(scene.strong.decode_row_s > 0);
+  measured.merged_row_s = 5e-6;
+  CHECK(measured_scene(*model_shape("smollm2-135m"), measured).merge_row_s == doctest::Approx(3e-6));
+  CHECK(at_length(scene, 6400, 7).block == 64);
+  CHECK(at_length(scene, 6401, 7).block == 128);
+  CHECK(at_length(scene, 100000, 7).prompt == 7);
 }
 
 TEST_CASE("without a pipeline, the prompt waits for both lanes") {

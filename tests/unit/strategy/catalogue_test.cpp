@@ -1,5 +1,6 @@
 #include "krul/strategy/catalogue.hpp"
 #include "krul/compress/direct_reuse.hpp"
+#include "krul/compress/float_codec.hpp"
 #include "krul/compress/int4_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
@@ -253,6 +254,19 @@ TEST_CASE("planned bytes are the bytes that are stored") {
     CHECK(stored <= planned + slack);
     CHECK(planned <= stored + slack);
   }
+}
+
+TEST_CASE("layers that keep their input are planned with its bytes") {
+  Situation situation;
+  const Evidence of = situation.evidence(strategy::Hcache{}.needs());
+  SavePlan plan = SavePlan::separate(F16Codec{});
+  plan.from_source = {false, true, true, true};
+  const RestoreSizes sizes = planned_sizes(plan, of);
+  CHECK(sizes.layers[0].projected_share == 0);
+  CHECK(sizes.layers[0].block_bytes.front() == of.block_bytes.single);
+  CHECK(sizes.layers[1].projected_share == 1);
+  CHECK(sizes.layers[1].block_bytes.front() == of.block * of.geometry.hidden * 2);
+  CHECK(planned_bytes(plan, of) == history / of.block * of.block_bytes.single + 3 * history * of.geometry.hidden * 2);
 }
 
 TEST_CASE("without costs nothing is left out, and hidden states are kept of every layer") {

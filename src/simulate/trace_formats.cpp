@@ -1,0 +1,42 @@
+#include "krul/simulate/trace_formats.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <sstream>
+#include <string>
+
+namespace krul::simulate {
+
+Result<std::vector<Arrival>> parse_azure_trace(std::string_view text, std::size_t first) {
+  std::vector<Arrival> arrivals;
+  std::stringstream lines{std::string(text)};
+  std::string line;
+  std::getline(lines, line);
+  std::optional<double> start_s;
+  for (std::size_t number = 2; std::getline(lines, line); ++number) {
+    int year = 0;
+    unsigned month = 0, day = 0, hour = 0, minute = 0;
+    double second = 0;
+    unsigned long context = 0, generated = 0;
+    if (std::sscanf(line.c_str(), "%d-%u-%u %u:%u:%lf,%lu,%lu", &year, &month, &day, &hour, &minute, &second, &context,
+                    &generated) != 8 ||
+        context > longest_request || generated > longest_request)
+      return fail(ErrorCode::corrupt, "line " + std::to_string(number) + " is not one of Azure's trace");
+    const std::chrono::sys_days date =
+        std::chrono::year_month_day{std::chrono::year{year}, std::chrono::month{month}, std::chrono::day{day}};
+    const double at_s =
+        static_cast<double>(date.time_since_epoch().count()) * 86400 + hour * 3600 + minute * 60 + second;
+    if (!start_s) start_s = at_s;
+    const std::size_t prompt = std::clamp<std::size_t>(context, 1, 128);
+    arrivals.push_back({.at_s = std::max(at_s - *start_s, 0.0),
+                        .conversation = first + arrivals.size(),
+                        .history = context > prompt ? context - prompt : 0,
+                        .prompt = prompt,
+                        .output = std::max<std::size_t>(generated, 1),
+                        .saved = true});
+  }
+  return arrivals;
+}
+
+}  // namespace krul::simulate
