@@ -14,6 +14,7 @@
 #include "krul/compress/int8_codec.hpp"
 #include "krul/core/aligned_buffer.hpp"
 #include "krul/core/half.hpp"
+#include "src/compress/int8_kernels.hpp"
 #include "src/model/layer_kernels.hpp"
 #include "src/model/micro_kernels.hpp"
 
