@@ -16,15 +16,15 @@
 #include "machine_costs.hpp"
 #include "make_profile.hpp"
 #include "profile_option.hpp"
+#include "reply_options.hpp"
 #include "standard_streams.hpp"
-#include "talk.hpp"
 #include "text_lines.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
 namespace {
 
-using Talk = Conversation<CpuModel, AnyStore>;
+using CpuConversation = Conversation<CpuModel, AnyStore>;
 
 struct ChatOptions {
   ModelOptions model;
@@ -60,9 +60,9 @@ std::string describe(const RestoreReport& report) {
   return text;
 }
 
-/// A talk, and how it is saved.
+/// A conversation, and how it is saved.
 struct Chat {
-  Talk talk;
+  CpuConversation conversation;
   AnyStrategy strategy;
 };
 
@@ -74,7 +74,8 @@ std::string describe_unsaved(const std::string& turn, const Error& error) {
 
 /// An error as people may read it: a conversation has a name, its folder is nobody's business.
 Error told(Error error, const Chat& chat) {
-  error.message = with_id(std::move(error.message), chat.talk.folder(), chat.talk.manifest().conversation);
+  error.message =
+      with_id(std::move(error.message), chat.conversation.folder(), chat.conversation.manifest().conversation);
   return error;
 }
 
@@ -112,37 +113,37 @@ void say_of_reply(const TurnResult& turn, const Tool& tool) {
     tool.say(turn.not_saved ? "(interrupted)" : "(interrupted: what was shown is saved as it is)");
 }
 
-/// The reply to a prompt that was run; its tokens are part of the talk afterwards.
+/// The reply to a prompt that was run; its tokens are part of the conversation afterwards.
 Result<Reply> reply_to(const LoadedModel& model, Chat& chat, const ReplyOptions& options, std::span<float> logits,
                        const ReplySteps& shown, ContextRoom& room) {
   ReplySteps steps = shown;
   steps.next = [&](Token token) -> Status {
-    auto run = chat.talk.append(token, logits);
+    auto run = chat.conversation.append(token, logits);
     if (run || run.error().code != ErrorCode::too_large) return run;
-    std::vector<Token> all = chat.talk.tokens();
+    std::vector<Token> all = chat.conversation.tokens();
     all.push_back(token);
     const auto shorter = room.for_more(all);
     if (!shorter) return run;
-    const auto again = chat.talk.advance(*shorter, logits);
+    const auto again = chat.conversation.advance(*shorter, logits);
     if (!again) return propagate(again);
     return {};
   };
   auto reply = sample_reply(options.sampling, options.max_tokens, logits, steps);
   if (!reply) return reply;
   // What was shown but not run, and the token that ended the turn, are run with the next prompt.
-  if (!reply->last_was_run) chat.talk.append_pending(reply->tokens.back());
-  if (reply->end) chat.talk.append_pending(turn_end(model.tokenizer, chat_format(model)));
+  if (!reply->last_was_run) chat.conversation.append_pending(reply->tokens.back());
+  if (reply->end) chat.conversation.append_pending(turn_end(model.tokenizer, chat_format(model)));
   return reply;
 }
 
 TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options, const std::string& text,
                      const ReplySteps& shown, const Tool& tool) {
-  Talk& talk = chat.talk;
-  const auto& before = talk.tokens().empty() ? talk.saved_tokens() : talk.tokens();
+  CpuConversation& conversation = chat.conversation;
+  const auto& before = conversation.tokens().empty() ? conversation.saved_tokens() : conversation.tokens();
   ContextRoom room = room_for(model, options);
   const auto tokens = room.for_message(with_message(model, before, text));
   std::vector<float> logits(model.backend.geometry().vocabulary);
-  auto report = talk.advance(tokens, logits);
+  auto report = conversation.advance(tokens, logits);
   if (!report) {
     if (report.error().code == ErrorCode::too_large && room.would_help(tokens))
       report.error().message += ", or leave out the oldest turns with --on-full shift";
@@ -155,16 +156,16 @@ TurnResult take_turn(LoadedModel& model, Chat& chat, const ChatOptions& options,
     tool.say("(" + describe(turn.report) + ")");
   auto reply = reply_to(model, chat, options.reply, logits, shown, room);
   if (!reply) {
-    talk.drop();  // half a turn is none
+    conversation.drop();  // half a turn is none
     throw Failure(told(reply.error(), chat));
   }
   turn.reply = model.tokenizer.decode(reply->tokens);
   turn.ended = reply->ended;
-  turn.could_shift = reply->ended == Ended::context && room.would_help(talk.tokens());
+  turn.could_shift = reply->ended == Ended::context && room.would_help(conversation.tokens());
   turn.left_out = room.left_out();
   // The reply was shown: whatever happens now is told beside it.
   try {
-    if (const auto saved = talk.save_in_background(); !saved) turn.not_saved = told(saved.error(), chat);
+    if (const auto saved = conversation.save_in_background(); !saved) turn.not_saved = told(saved.error(), chat);
   } catch (const Failure& failure) {
     turn.not_saved = told(failure.error, chat);
   }
@@ -253,22 +254,22 @@ Chat open_chat(const ChatOptions& options, LoadedModel& model, AnyStore& store, 
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
   const auto profile = load_or_offer(options, model, tool);
   const auto strategy = unwrap(strategy::named(strategy::catalogue(profile), options.strategy));
-  ConversationOptions conversation{.strategy = strategy, .codings = CodingSet(profile)};
-  conversation.recompute = options.recompute;
-  conversation.texts_hash = [&tokenizer = model.tokenizer](std::span<const Token> tokens) {
+  ConversationOptions how{.strategy = strategy, .codings = CodingSet(profile)};
+  how.recompute = options.recompute;
+  how.texts_hash = [&tokenizer = model.tokenizer](std::span<const Token> tokens) {
     return tokenizer.texts_hash(tokens);
   };
-  conversation.threads = model.backend.workers().threads();
-  auto talk = Talk::open(model.backend, store, options.conversation, conversation);
-  if (!talk && talk.error().code == ErrorCode::identity_mismatch && !saved_cache.empty() &&
+  how.threads = model.backend.workers().threads();
+  auto opened = CpuConversation::open(model.backend, store, options.conversation, how);
+  if (!opened && opened.error().code == ErrorCode::identity_mismatch && !saved_cache.empty() &&
       saved_cache != name(model.backend.geometry().cache_type))
-    talk.error().message += "; --cache " + saved_cache + " is what it was saved with";
-  if (!talk)
-    talk.error().message =
-        with_id(talk.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
-  Chat chat{unwrap(std::move(talk)), strategy};
-  refuse_other_format(options, model, chat.talk.saved_tokens());
-  if (const auto costs = costs_for(options, model, strategy, tool)) chat.talk.plan_for(*costs);
+    opened.error().message += "; --cache " + saved_cache + " is what it was saved with";
+  if (!opened)
+    opened.error().message =
+        with_id(opened.error().message, unwrap(conversation_folder(options.conversation)), options.conversation);
+  Chat chat{unwrap(std::move(opened)), strategy};
+  refuse_other_format(options, model, chat.conversation.saved_tokens());
+  if (const auto costs = costs_for(options, model, strategy, tool)) chat.conversation.plan_for(*costs);
   return chat;
 }
 
@@ -279,7 +280,7 @@ void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const To
   auto turn =
       take_turn(model, chat, options, options.message, shown_steps(model.tokenizer, writer, interruption), tool);
   writer.end();
-  const auto saved = chat.talk.finish_save();
+  const auto saved = chat.conversation.finish_save();
   if (!saved) turn.not_saved = told(saved.error(), chat);
   if (!tool.json) say_of_reply(turn, tool);
   say_if_missing(std::span(&chat.strategy, 1), tool);
@@ -293,7 +294,7 @@ void answer(const ChatOptions& options, LoadedModel& model, Chat& chat, const To
                          {"rows", saved->rows},
                          {"new_rows", saved->new_rows},
                          {"bytes", saved->bytes}};
-    object["tokens"] = chat.talk.tokens().size();
+    object["tokens"] = chat.conversation.tokens().size();
     object["run"] = describe_run(model);
     tool.print(std::move(object));
   }
@@ -312,7 +313,7 @@ class Dialogue {
   void run() {
     auto line = next_message();
     for (; line && *line; line = next_message()) answer(**line);
-    if (const auto saved = chat_.talk.finish_save(); !saved) {
+    if (const auto saved = chat_.conversation.finish_save(); !saved) {
       failed_ = told(saved.error(), chat_);
       tool_.say("krul: not all turns are saved: " + escaped(failed_->message));
     }
@@ -340,14 +341,14 @@ class Dialogue {
 
   void answer(const std::string& line) {
     // By now the user has read the last reply: its save has ended, or is waited for by the next one.
-    if (!chat_.talk.saving())
-      if (const auto saved = chat_.talk.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
+    if (!chat_.conversation.saving())
+      if (const auto saved = chat_.conversation.finish_save(); !saved) say_not_saved(told(saved.error(), chat_));
     ReplyWriter writer(model_.tokenizer, tool_);
     try {
       auto turn = take_turn(model_, chat_, options_, line, shown_steps(model_.tokenizer, writer, interruption_), tool_);
       writer.end();
       if (turn.ended == Ended::interrupted && !turn.not_saved)
-        if (const auto saved = chat_.talk.finish_save(); !saved) turn.not_saved = told(saved.error(), chat_);
+        if (const auto saved = chat_.conversation.finish_save(); !saved) turn.not_saved = told(saved.error(), chat_);
       say_of_reply(turn, tool_);
       if (turn.not_saved) say_not_saved(*turn.not_saved);
     } catch (const Failure& failure) {
@@ -357,7 +358,7 @@ class Dialogue {
     }
     if (terminal_ && interruption_.signal() == SIGINT) {
       // A second Ctrl-C would end this wait; none can lose what the first one left.
-      static_cast<void>(chat_.talk.finish_save());
+      static_cast<void>(chat_.conversation.finish_save());
       interruption_.rearm();
     }
   }
@@ -387,9 +388,9 @@ void chat(const ChatOptions& options, const Tool& tool) {
   auto chat = open_chat(options, model, store, saved_cache, tool);
   if (!options.message.empty()) return answer(options, model, chat, tool);
   say_if_missing(std::span(&chat.strategy, 1), tool);
-  if (!chat.talk.saved_tokens().empty())
+  if (!chat.conversation.saved_tokens().empty())
     tool.say("(conversation \"" + escaped_id(options.conversation) + "\" goes on after " +
-             std::to_string(chat.talk.saved_tokens().size()) + " tokens)");
+             std::to_string(chat.conversation.saved_tokens().size()) + " tokens)");
   if (isatty(STDIN_FILENO)) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
   Dialogue(options, model, chat, tool).run();
 }
@@ -398,7 +399,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
 
 void add_chat(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<ChatOptions>();
-  auto* verb = program.add_subcommand("chat", "talk; each turn is saved, and a later start goes on");
+  auto* verb = program.add_subcommand("chat", "hold a conversation; each turn is saved, and a later start goes on");
   options->model.add_to(*verb);
   options->model.add_context_to(*verb);
   options->profile.add_to(*verb);

@@ -16,7 +16,7 @@ Json greedy_figures(const eval::GreedyReturns& totals, double f16) {
 
 std::string greedy_table(const Json& rows, const EvaluateOptions& options, std::size_t prompt) {
   return table_by_source(rows, "strategy",
-                         {{{"conversations"}, "talks", "", 0},
+                         {{{"conversations"}, "conversations", "", 0},
                           {{"ratio_to_f16"}, "ratio", "to f16", 2},
                           {{"same_mean"}, "same", "tokens, mean"},
                           {{"same_q1", "same_median", "same_q3"}, "same", "quartiles", 0},

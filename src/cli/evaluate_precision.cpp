@@ -24,7 +24,7 @@ Json precision_figures(const eval::QualityTotals& totals) {
 
 std::string precision_table(const Json& rows, const std::string& reference) {
   return table_by_source(rows, "kernels",
-                         {{{"conversations"}, "talks", "", 0},
+                         {{{"conversations"}, "conversations", "", 0},
                           {{"delta_nll"}, "dNLL", "nats", 4},
                           {{"kl"}, "KL", "nats", 5},
                           {{"kl_p95"}, "KL p95", "", 5},

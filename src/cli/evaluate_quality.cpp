@@ -5,7 +5,7 @@ namespace {
 
 std::string quality_table(const Json& rows, const EvaluateOptions& options) {
   return table_by_source(rows, "strategy",
-                         {{{"conversations"}, "talks", "", 0},
+                         {{{"conversations"}, "conversations", "", 0},
                           {{"bytes_per_token"}, "bytes", "per token", 0},
                           {{"ratio_to_f16"}, "ratio", "to f16", 2},
                           {{"delta_nll"}, "dNLL", "nats", 4},

@@ -4,7 +4,7 @@
 #include "bench.hpp"
 #include "interruption.hpp"
 #include "krul/backend/forward.hpp"
-#include "talk.hpp"
+#include "reply_options.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {

@@ -21,8 +21,8 @@ using eval::LinkName, eval::MachineCosts, eval::parse_link, eval::parse_links, e
                                          const std::shared_ptr<const Profile>& profile = {},
                                          double patience_s = calibration_patience_s);
 
-/// What a talk has to know of the machine: the kept costs; what one strategy lacks of them is measured now, in half a
-/// minute at most, and kept where that is possible.
+/// What a conversation has to know of the machine: the kept costs; what one strategy lacks of them is measured now, in
+/// half a minute at most, and kept where that is possible.
 /// @param place  the disk is measured in a folder below it
 /// @return       nothing, and says why, if they cannot be measured so fast, or here
 [[nodiscard]] std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStrategy& strategy,

@@ -17,7 +17,7 @@ const std::string user_words[] = {"quiuserone", "quiusertwo", "quiuserthree", "q
 const std::string assistant_words[] = {"quireplyone", "quireplytwo", "quireplythree"};
 const std::string system_word = "quisystemone";
 const std::string white = " \t ";
-constexpr std::size_t most_counted = 128;  // messages of a talk that a template may tell apart
+constexpr std::size_t most_counted = 128;  // messages of a conversation that a template may tell apart
 
 Message user(std::size_t i) {
   return {"user", user_words[i % std::size(user_words)]};
@@ -64,8 +64,8 @@ class Learner {
     learn_system();
     learn_order();
     learn_thoughts();
-    if (!agrees_on_talks(false)) return irregular("talks of several turns");
-    if (!agrees_on_talks(true)) format_.system_place = SystemPlace::nowhere;
+    if (!agrees_on_conversations(false)) return irregular("conversations of several turns");
+    if (!agrees_on_conversations(true)) format_.system_place = SystemPlace::nowhere;
     if (!agrees_on_thoughts()) return irregular("messages with </think> in them");
     return format_;
   }
@@ -204,21 +204,21 @@ class Learner {
     return *theirs == text || (!prompt && *theirs == text + std::string(eos_));
   }
 
-  /// Whether talks of each length look the same: of up to seven messages with and without white space, and further as
-  /// long as the template's numbers could make a difference.
-  [[nodiscard]] bool agrees_on_talks(bool with_system) const {
+  /// Whether conversations of each length look the same: of up to seven messages with and without white space, and
+  /// further as long as the template's numbers could make a difference.
+  [[nodiscard]] bool agrees_on_conversations(bool with_system) const {
     if (with_system && format_.system_place == SystemPlace::nowhere) return true;
     constexpr std::size_t always = 7;
     const std::size_t longest = std::max(always, count_reach(source_) + 4);  // a reach, from either side of each role
-    Messages talk;
-    for (std::size_t i = 0; i < longest; ++i) talk.push_back(i % 2 == 0 ? user(i / 2) : assistant(i / 2));
-    for (std::size_t length = 1; length <= talk.size(); ++length)
+    Messages conversation;
+    for (std::size_t i = 0; i < longest; ++i) conversation.push_back(i % 2 == 0 ? user(i / 2) : assistant(i / 2));
+    for (std::size_t length = 1; length <= conversation.size(); ++length)
       for (const bool white_space : {false, true})
         for (const bool prompt : {false, true}) {
           const bool replied = length % 2 == 0;
           if (length > always && (white_space || prompt == replied)) continue;
           if ((always_prompts_ && replied) || (prompt && replied && !format_.any_order)) continue;
-          Messages messages(talk.begin(), talk.begin() + static_cast<std::ptrdiff_t>(length));
+          Messages messages(conversation.begin(), conversation.begin() + static_cast<std::ptrdiff_t>(length));
           if (with_system) messages.insert(messages.begin(), system_message);
           if (white_space)
             for (auto& message : messages) message = spaced(message);
@@ -234,10 +234,10 @@ class Learner {
          {std::pair{"qui" + end, std::string()}, std::pair{"qui" + end + end, std::string()},
           std::pair{end, end + "qui"}, std::pair{std::string(), end}, std::pair{white + end + white, white}})
       for (std::size_t place = 0; place < 4; ++place) {
-        Messages talk = {system_message, user(0), assistant(0), user(1)};
-        talk[place].content = around_word.first + talk[place].content + around_word.second;
-        if (format_.system_place == SystemPlace::nowhere) talk.erase(talk.begin());
-        if (!agrees(talk, true)) return false;
+        Messages conversation = {system_message, user(0), assistant(0), user(1)};
+        conversation[place].content = around_word.first + conversation[place].content + around_word.second;
+        if (format_.system_place == SystemPlace::nowhere) conversation.erase(conversation.begin());
+        if (!agrees(conversation, true)) return false;
       }
     return true;
   }

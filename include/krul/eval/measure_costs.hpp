@@ -85,15 +85,15 @@ class CostMeter {
     options.codings = codings;
     options.read_only = true;
     options.costs = Costs{};
-    auto talk = Conversation<B, S, C>::open(model_, store, id_of(shape.history), options, clock_);
-    if (!talk) return propagate(talk);
-    expects(shape.history > 0 && talk->manifest().rows == shape.history, "CostMeter: save that history first");
+    auto conversation = Conversation<B, S, C>::open(model_, store, id_of(shape.history), options, clock_);
+    if (!conversation) return propagate(conversation);
+    expects(shape.history > 0 && conversation->manifest().rows == shape.history, "CostMeter: save that history first");
     logits_.resize(model_.geometry().vocabulary);
     auto report =
-        talk->advance(std::span<const Token>(tokens_).first(shape.history + shape.prompt), std::span(logits_));
+        conversation->advance(std::span<const Token>(tokens_).first(shape.history + shape.prompt), std::span(logits_));
     if (!report) return propagate(report);
-    return TimedRestore{shape, restore_sizes(talk->manifest(), shape.history, shape.prompt), talk->manifest_bytes(),
-                        std::move(*report)};
+    return TimedRestore{shape, restore_sizes(conversation->manifest(), shape.history, shape.prompt),
+                        conversation->manifest_bytes(), std::move(*report)};
   }
 
   /// Under which a history of so many tokens is saved.

@@ -69,7 +69,7 @@ class StrategyRun {
     options.costs = costs_;
     options.threads = threads();
     options.read_only = how == Rows::rewrite;
-    auto opened = Talk::open(*model_, store_, id, options);
+    auto opened = Opened::open(*model_, store_, id, options);
     if (!opened) return propagate(opened);
     if (auto report = opened->advance(tokens, logits); !report) return propagate(report);
     if (auto saved = how == Rows::append ? opened->save() : rewrite(*opened, tokens); !saved) return propagate(saved);
@@ -83,14 +83,14 @@ class StrategyRun {
   [[nodiscard]] std::size_t stored_rows() const noexcept { return rows_; }
 
  private:
-  using Talk = Conversation<B, AnyStore>;
+  using Opened = Conversation<B, AnyStore>;
   static constexpr const char* id = "evaluated";
 
-  [[nodiscard]] Result<SaveReport> rewrite(Talk& talk, std::span<const Token> tokens) {
-    const auto plan = talk.plan();
+  [[nodiscard]] Result<SaveReport> rewrite(Opened& conversation, std::span<const Token> tokens) {
+    const auto plan = conversation.plan();
     if (!plan) return propagate(plan);
-    return save_as(*model_, store_, talk.cache(), tokens,
-                   {.id = id, .plan = *plan, .statistics = talk.statistics(), .threads = threads()});
+    return save_as(*model_, store_, conversation.cache(), tokens,
+                   {.id = id, .plan = *plan, .statistics = conversation.statistics(), .threads = threads()});
   }
 
   /// What is saved with the rest of a conversation's tokens behind it, and room for some more.

@@ -17,7 +17,7 @@ class RestorationScheduler {
   [[nodiscard]] const Policy& policy() const noexcept { return policy_; }
 
   /// Pure: no input, no output, no clock; the same arguments give the same plan.
-  /// @return the policy's wish, cut down to the invariant of RestorePlan
+  /// @return the policy's proposal, cut down to the invariant of RestorePlan
   /// @throws PreconditionError if a cost is NaN, infinite or negative, the link's rate is not above zero, there is no
   ///         prompt, layer or block length, a layer does not describe every block, or the policy answers for another
   ///         number of layers

@@ -14,8 +14,8 @@ namespace krul {
 
 /// Decides how many leading tokens of each layer are recomputed; the rest is loaded.
 ///
-/// prefix(sizes, costs) -> [L] tokens. Pure: the same input gives the same answer. It may wish for anything; the
-/// scheduler cuts the wish down to the invariant of RestorePlan.
+/// prefix(sizes, costs) -> [L] tokens. Pure: the same input gives the same answer. It may propose anything; the
+/// scheduler cuts the proposal down to the invariant of RestorePlan.
 template <class P>
 concept RestorePolicy = requires(const P& policy, const RestoreSizes& sizes, const Costs& costs) {
   { policy.prefix(sizes, costs) } -> std::same_as<std::vector<std::size_t>>;
@@ -39,26 +39,26 @@ inline constexpr bool policy_looks_at_costs = [] {
   return tokens >= sizes.history ? sizes.history : tokens / sizes.block * sizes.block;
 }
 
-/// The prefix closest to what is wished for that obeys the invariant of RestorePlan: first cut down to whole blocks
+/// The prefix closest to what is proposed that obeys the invariant of RestorePlan: first cut down to whole blocks
 /// that do not grow with depth, then raised to what is not stored.
-/// @param wish  [L] tokens
+/// @param proposed  [L] tokens
 /// @post  history >= prefix[0] >= prefix[1] >= ... and prefix[l] >= layers[l].unstored; each is a multiple of the block
 ///        or the whole history
-/// @throws PreconditionError if the wish has another number of layers
-[[nodiscard]] inline std::vector<std::size_t> admissible(const RestoreSizes& sizes, std::vector<std::size_t> wish) {
-  expects(wish.size() == sizes.layers.size(), "RestorePolicy: prefix() must give one number for each layer");
+/// @throws PreconditionError if the proposal has another number of layers
+[[nodiscard]] inline std::vector<std::size_t> admissible(const RestoreSizes& sizes, std::vector<std::size_t> proposed) {
+  expects(proposed.size() == sizes.layers.size(), "RestorePolicy: prefix() must give one number for each layer");
   std::size_t above = sizes.history;
-  for (std::size_t& tokens : wish) {
+  for (std::size_t& tokens : proposed) {
     tokens = std::min(tokens, above);
     if (tokens < sizes.history) tokens = tokens / sizes.block * sizes.block;
     above = tokens;
   }
   std::size_t below = 0;  // what a deeper layer needs, all shallower ones compute too
-  for (std::size_t layer = wish.size(); layer-- > 0;) {
+  for (std::size_t layer = proposed.size(); layer-- > 0;) {
     below = std::max(below, sizes.layers[layer].unstored);
-    wish[layer] = std::max(wish[layer], below);
+    proposed[layer] = std::max(proposed[layer], below);
   }
-  return wish;
+  return proposed;
 }
 
 /// The member of a family that is predicted to bring the first token soonest, made admissible; the first of equals.

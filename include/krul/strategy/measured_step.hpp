@@ -31,27 +31,30 @@ struct CodedConversation {
 ///         the exact rows lead to nothing finite
 /// @complexity a save and a restore of all rows, and two passes of the last tokens
 template <ModelBackend B>
-[[nodiscard]] double coding_divergence(B& model, const CodedConversation<typename B::Cache>& talk, std::size_t fresh) {
-  const std::size_t all = talk.tokens.size();
-  expects(talk.profile && fresh > 0 && all > fresh && talk.cache.length() >= all,
+[[nodiscard]] double coding_divergence(B& model, const CodedConversation<typename B::Cache>& conversation,
+                                       std::size_t fresh) {
+  const std::size_t all = conversation.tokens.size();
+  expects(conversation.profile && fresh > 0 && all > fresh && conversation.cache.length() >= all,
           "coding_divergence: needs a profile, and rows before the last tokens");
   const RowsToCopy before{.count = all - fresh, .capacity = all};
-  const TokenFeatures features =
-      talk.profile->data().features > 0 ? token_features(model, talk.tokens.first(before.count)) : TokenFeatures{};
+  const TokenFeatures features = conversation.profile->data().features > 0
+                                     ? token_features(model, conversation.tokens.first(before.count))
+                                     : TokenFeatures{};
   const std::size_t vocabulary = model.geometry().vocabulary;
   std::vector<float> logits[2];
   for (const bool coded : {false, true}) {
-    auto cache = coded_copy(model, talk.cache, before, {coded ? talk.profile : nullptr, {}, features}, talk.workers);
+    auto cache = coded_copy(model, conversation.cache, before, {coded ? conversation.profile : nullptr, {}, features},
+                            conversation.workers);
     auto batch = model.make_batch();
     logits[coded].resize(fresh * vocabulary);
     try {
-      prefill(model, cache, batch, talk.tokens.subspan(before.count), logits[coded]);
+      prefill(model, cache, batch, conversation.tokens.subspan(before.count), logits[coded]);
     } catch (const NotFiniteError&) {
       if (!coded) throw;
       return std::numeric_limits<double>::infinity();
     }
   }
-  return mean_divergence(logits[0], logits[1], vocabulary, talk.workers);
+  return mean_divergence(logits[0], logits[1], vocabulary, conversation.workers);
 }
 
 /// Shorter conversations say too little of themselves.
@@ -84,10 +87,10 @@ struct StepChoice {
 /// @return none if the conversation is too short to be measured
 /// @throws PreconditionError and @complexity as coding_divergence
 template <ModelBackend B>
-[[nodiscard]] std::optional<StepScale> measured_step(B& model, const CodedConversation<typename B::Cache>& talk,
+[[nodiscard]] std::optional<StepScale> measured_step(B& model, const CodedConversation<typename B::Cache>& conversation,
                                                      const StepChoice& choice) {
-  if (talk.tokens.size() < std::max(least_measured_tokens, choice.fresh + 1)) return std::nullopt;
-  return step_for(coding_divergence(model, talk, choice.fresh), choice);
+  if (conversation.tokens.size() < std::max(least_measured_tokens, choice.fresh + 1)) return std::nullopt;
+  return step_for(coding_divergence(model, conversation, choice.fresh), choice);
 }
 
 /// The step with which a conversation that comes back goes on: what its plans remember, the last one, or else `own`.

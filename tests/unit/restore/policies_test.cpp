@@ -35,7 +35,7 @@ TEST_CASE("a share of the history is rounded to the nearest token and down to wh
   CHECK(share_of_history(realistic_sizes(0), 0.5) == 0);
 }
 
-TEST_CASE("a wish is cut down to what is admissible") {
+TEST_CASE("a proposal is cut down to what is admissible") {
   RestoreSizes sizes = realistic_sizes(200);
   sizes.layers.resize(5);
   CHECK(admissible(sizes, {999, 200, 199, 130, 140}) == std::vector<std::size_t>{200, 200, 192, 128, 128});
@@ -75,21 +75,21 @@ TEST_CASE("the mean share of a pyramid is its ratio, up to the rounding to block
   }
 }
 
-TEST_CASE("every policy's wish is admissible as it is, for any sizes and costs") {
+TEST_CASE("every policy's proposal is admissible as it is, for any sizes and costs") {
   std::mt19937_64 random(4);
   for (int i = 0; i < 1000; ++i) {
     const RestoreSizes sizes = random_sizes(random);
     const Costs costs = random_costs(random);
     const double ratio = static_cast<double>(up_to(random, 100)) / 100;
-    const std::vector<std::size_t> wishes[] = {FullRecompute{}.prefix(sizes, costs),
-                                               FullLoad{}.prefix(sizes, costs),
-                                               UniformSplit{}.prefix(sizes, costs),
-                                               UniformSplit(ratio).prefix(sizes, costs),
-                                               Pyramid{}.prefix(sizes, costs),
-                                               Pyramid(ratio).prefix(sizes, costs),
-                                               BestOf<FullLoad, UniformSplit>{}.prefix(sizes, costs),
-                                               Optimal{}.prefix(sizes, costs)};
-    for (const auto& wish : wishes) REQUIRE(admissible(sizes, wish) == wish);
+    const std::vector<std::size_t> proposals[] = {FullRecompute{}.prefix(sizes, costs),
+                                                  FullLoad{}.prefix(sizes, costs),
+                                                  UniformSplit{}.prefix(sizes, costs),
+                                                  UniformSplit(ratio).prefix(sizes, costs),
+                                                  Pyramid{}.prefix(sizes, costs),
+                                                  Pyramid(ratio).prefix(sizes, costs),
+                                                  BestOf<FullLoad, UniformSplit>{}.prefix(sizes, costs),
+                                                  Optimal{}.prefix(sizes, costs)};
+    for (const auto& proposal : proposals) REQUIRE(admissible(sizes, proposal) == proposal);
   }
 }
 

@@ -13,12 +13,12 @@ using namespace krul::testing;
 
 namespace {
 
-/// What a user may write: wishes for anything.
-struct Wish {
+/// What a user may write: proposes anything.
+struct Proposal {
   std::vector<std::size_t> tokens;
   std::vector<std::size_t> prefix(const RestoreSizes&, const Costs&) const { return tokens; }
 };
-static_assert(RestorePolicy<Wish>);
+static_assert(RestorePolicy<Proposal>);
 static_assert(!RestorePolicy<int>);
 
 double first_token_s(const RestoreSizes& sizes, const Costs& costs, auto policy) {
@@ -45,7 +45,7 @@ TEST_CASE("a cautious plan is the best where computing takes longer than was mea
     const Costs costs = random_costs(random);
     const Cautious<Optimal> cautious;
     const Costs higher = cautious.cautious(costs);
-    const double planned = first_token_s(sizes, higher, Wish{cautious.prefix(sizes, costs)});
+    const double planned = first_token_s(sizes, higher, Proposal{cautious.prefix(sizes, costs)});
     REQUIRE(planned <= first_token_s(sizes, higher, FullRecompute{}));
     REQUIRE(planned <= first_token_s(sizes, higher, FullLoad{}));
     REQUIRE(planned <= first_token_s(sizes, higher, UniformSplit{}));
@@ -79,7 +79,7 @@ TEST_CASE("the default plan loads over a fast link, recomputes over a hopeless o
 TEST_CASE("a plan is what the sizes say, cut down to the invariant, and the same each time") {
   RestoreSizes sizes = realistic_sizes(200, 7);
   sizes.layers.resize(3);
-  const RestorationScheduler scheduler(Wish{{500, 150, 180}});
+  const RestorationScheduler scheduler(Proposal{{500, 150, 180}});
   const RestorePlan plan = scheduler.plan(sizes, {});
   CHECK(plan == RestorePlan{200, 7, 64, {200, 128, 128}});
   CHECK(scheduler.plan(sizes, {}) == plan);
@@ -114,5 +114,5 @@ TEST_CASE("what cannot be planned is the caller's mistake, whatever the policy")
   refuses([](RestoreSizes& s, Costs&) { s.layers.clear(); });
   refuses([](RestoreSizes& s, Costs&) { s.block = 0; });
   refuses([](RestoreSizes& s, Costs&) { s.layers[0].block_bytes.clear(); });
-  CHECK_THROWS_AS(static_cast<void>(RestorationScheduler(Wish{{1, 2}}).plan(sizes, {})), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(RestorationScheduler(Proposal{{1, 2}}).plan(sizes, {})), PreconditionError);
 }

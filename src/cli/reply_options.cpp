@@ -1,4 +1,4 @@
-#include "talk.hpp"
+#include "reply_options.hpp"
 
 #include <unistd.h>
 
