@@ -83,7 +83,7 @@ Error told(Error error, const Chat& chat) {
 ContextRoom room_for(const LoadedModel& model, const ChatOptions& options) {
   const auto users = [&model](std::span<const Token> tokens) {
     std::vector<std::size_t> begins;
-    for (const TalkTurn& turn : find_turns(tokens, model.tokenizer, chat_format(model)))
+    for (const TurnPlace& turn : find_turns(tokens, model.tokenizer, chat_format(model)))
       if (turn.role == "user") begins.push_back(turn.begin);
     return begins;
   };

@@ -1,5 +1,6 @@
 #include "krul/eval/pass_phases.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 

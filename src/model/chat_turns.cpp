@@ -21,7 +21,7 @@ std::vector<Token> mark_tokens(const Tokenizer& tokenizer, const std::string& ma
 
 }  // namespace
 
-std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
+std::vector<TurnPlace> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat) {
   struct Mark {
     std::string_view role;
     std::vector<Token> tokens;
@@ -35,7 +35,7 @@ std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer&
   if (!is_of_letters(tokenizer, chat.system.before)) add_mark("system", chat.system.before);
   add_mark("user", chat.user.before);
   add_mark("assistant", reply);
-  std::vector<TalkTurn> turns;
+  std::vector<TurnPlace> turns;
   for (std::size_t at = 0; at < tokens.size(); ++at)
     for (const Mark& mark : marks) {
       const auto rest = tokens.subspan(at);

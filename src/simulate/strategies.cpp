@@ -1,14 +1,14 @@
 #include "krul/simulate/strategies.hpp"
-#include "krul/compress/float_codec.hpp"
-#include "krul/compress/int8_codec.hpp"
-#include "krul/compress/layer_pair_compressor.hpp"
-#include "krul/compress/slerp_merge.hpp"
 
 #include <algorithm>
 #include <iterator>
 #include <optional>
 #include <vector>
 
+#include "krul/compress/float_codec.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 #include "krul/restore/pyramid.hpp"
 #include "krul/strategy/catalogue/cake.hpp"
 #include "krul/strategy/catalogue/hcache.hpp"
@@ -70,6 +70,9 @@ Result<Outcome> simulate_restore(const AnyStrategy& strategy, const Scene& scene
   if (needs.attention || needs.key_masses || needs.predictability || needs.step || needs.profile_is_missing)
     return fail(ErrorCode::unsupported, "strategy " + strategy.name() + " plans from a conversation, or codes by a " +
                                             "model's profile: a simulation has neither");
+  if (needs.codings.empty())
+    return fail(ErrorCode::unsupported, "strategy " + strategy.name() + " does not say how it codes rows");
+  expects(scene.costs.on.compute == Resource::cores, "simulate_restore: the scene's model computes on the cores");
   const auto known = known_coding(needs.codings.front(), scene);
   const KnownCoding coding = known.value_or(KnownCoding{row_bytes(scene.shape), {}});
   const ModelShape& shape = scene.shape;
@@ -101,6 +104,9 @@ Result<Outcome> simulate_restore(const AnyStrategy& strategy, const Scene& scene
   for (std::size_t layer = 0; layer < plan->left_out.size(); ++layer)
     sizes.layers[layer].unstored = plan->left_out[layer];
   const auto split = policy.split(sizes, costs);
+  if (split && (needs.codings.front().coding.name() != "f16" || !plan->left_out.empty() || !plan->pairs.empty()))
+    return fail(ErrorCode::unsupported, "strategy " + strategy.name() +
+                                            " restores token by token: a simulation knows that for all rows as f16");
   Outcome outcome = split ? split_by_tokens(scene, *split) : planned(sizes, costs, policy);
   outcome.stored_bytes = stored_bytes;
   return outcome;

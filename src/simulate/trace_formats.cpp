@@ -21,10 +21,12 @@ Result<std::vector<Arrival>> parse_azure_trace(std::string_view text, std::size_
     unsigned long context = 0, generated = 0;
     if (std::sscanf(line.c_str(), "%d-%u-%u %u:%u:%lf,%lu,%lu", &year, &month, &day, &hour, &minute, &second, &context,
                     &generated) != 8 ||
-        context > longest_request || generated > longest_request)
+        context > longest_request || generated > longest_request || !(second >= 0 && second < 61))
       return fail(ErrorCode::corrupt, "line " + std::to_string(number) + " is not one of Azure's trace");
-    const std::chrono::sys_days date =
-        std::chrono::year_month_day{std::chrono::year{year}, std::chrono::month{month}, std::chrono::day{day}};
+    const std::chrono::year_month_day day_of{std::chrono::year{year}, std::chrono::month{month}, std::chrono::day{day}};
+    if (!day_of.ok() || hour > 23 || minute > 59)
+      return fail(ErrorCode::corrupt, "line " + std::to_string(number) + " of Azure's trace has no such time");
+    const std::chrono::sys_days date = day_of;
     const double at_s =
         static_cast<double>(date.time_since_epoch().count()) * 86400 + hour * 3600 + minute * 60 + second;
     if (!start_s) start_s = at_s;

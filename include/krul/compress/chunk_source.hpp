@@ -12,7 +12,7 @@ namespace krul {
 class ChunkSource {
  public:
   virtual ~ChunkSource() = default;
-  /// The number of the coding: see coding_numbers.hpp.
+  /// The number of the coding: projected_coding, the only one of coding_numbers.hpp that restores take from a source.
   [[nodiscard]] virtual std::uint8_t coding() const noexcept = 0;
   /// Tokens, from the first one on, whose chunks it can make.
   [[nodiscard]] virtual std::size_t rows() const noexcept = 0;

@@ -352,6 +352,8 @@ template <KvSource Cache, ConversationStore S, Clock C>
   expects_valid(job.plan, manifest.layers);
   expects(job.plan.from_source.empty() || (job.source != nullptr && job.source->rows() == rows),
           "save_conversation: the plan wants a source of chunks, which is not given for all rows");
+  expects(job.source == nullptr || job.source->coding() == projected_coding,
+          "save_conversation: restores know one coding that is made from no rows, projected_coding");
   if (auto status = detail::can_code(job, manifest.identity); !status) return propagate(status);
   SaveReport report{.generation = manifest.generation, .rows = rows};
   unchanged = std::min(unchanged, manifest.rows);

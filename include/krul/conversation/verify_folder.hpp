@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <exception>
 #include <string>
 #include <utility>
@@ -59,13 +60,18 @@ struct VerifiedFolder {
 template <TellsDeadWrites S>
 [[nodiscard]] VerifiedFolder verify_folder(S& store, const std::string& folder) {
   VerifiedFolder found;
-  try {
-    found.report = verify_conversation(store, folder);
-  } catch (const std::exception& error) {
-    found.report = fail(ErrorCode::io, std::string("it cannot be read: ") + error.what());
-  }
+  const auto look = [&](auto&& at_it) {
+    try {
+      at_it();
+    } catch (const std::exception& error) {
+      found.report = fail(ErrorCode::io, std::string("it cannot be read: ") + error.what());
+    }
+  };
+  look([&] { found.report = verify_conversation(store, folder); });
   if (found.report) found.leftovers = found.report->leftovers;
-  for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
+  look([&] {
+    for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
+  });
   return found;
 }
 

@@ -28,13 +28,13 @@ template <ModelBackend B>
 /// Chooses the most likely token again and again, the one that ends a text included, after which there is none.
 class GreedyChoice {
  public:
-  /// @param ends  whether a token ends the text
+  /// @param ends  whether a token ends the text; empty: none does
   explicit GreedyChoice(std::function<bool(Token)> ends) : ends_(std::move(ends)) {}
   /// @param logits  [vocabulary]
   [[nodiscard]] std::optional<Token> operator()(std::span<const float> logits) {
     if (ended_) return std::nullopt;
     const Token token = greedy(logits);
-    ended_ = ends_(token);
+    ended_ = ends_ && ends_(token);
     return token;
   }
 
@@ -49,9 +49,10 @@ class GreedyChoice {
 template <ModelBackend B, class Choose>
 [[nodiscard]] std::vector<Token> go_on_from(B& model, typename B::Cache& cache, std::span<const Token> prompt,
                                             std::size_t most, Choose&& choose) {
+  std::vector<Token> text;
+  if (most == 0) return text;
   auto batch = model.make_batch();
   std::vector<float> logits = logits_after(model, cache, prompt, 1);
-  std::vector<Token> text;
   for (std::optional<Token> next = choose(std::span<const float>(logits)); next;
        next = choose(std::span<const float>(logits))) {
     text.push_back(*next);

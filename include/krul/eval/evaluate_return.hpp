@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,7 +70,7 @@ template <ModelBackend B>
 struct GreedySettings {
   std::size_t prompt = 32;          ///< of the new tokens that it follows, at most
   std::size_t most = 64;            ///< tokens of the text
-  std::function<bool(Token)> ends;  ///< whether a token ends it
+  std::function<bool(Token)> ends;  ///< whether a token ends it; empty: none does
 };
 
 /// How long one conversation's greedy text stays that of the exact state.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -30,12 +32,16 @@ namespace krul::eval {
 inline bool keep(const MachineCosts& machine, const std::filesystem::path& file) {
   std::error_code error;
   if (file.has_parent_path()) static_cast<void>(make_private_folders(file.parent_path()));
-  const std::filesystem::path temporary = file.string() + ".new";
+  // Another process may be keeping its own at the same time.
+  const std::filesystem::path temporary = file.string() + "." + std::to_string(::getpid()) + ".new";
   std::ofstream out(temporary);
   out << to_text(machine);
   out.close();
-  if (out) std::filesystem::rename(temporary, file, error);
-  return out && !error;
+  const bool written = out.good();
+  if (written) std::filesystem::rename(temporary, file, error);
+  if (written && !error) return true;
+  std::filesystem::remove(temporary, error);
+  return false;
 }
 
 /// The costs that keep has kept in a file.
@@ -46,8 +52,9 @@ inline bool keep(const MachineCosts& machine, const std::filesystem::path& file)
   return machine_costs_from(std::string(std::istreambuf_iterator<char>(in), {}));
 }
 
-/// measure_costs that remembers: reads a file, measures what it lacks, and writes it again. A file that cannot be read
-/// or written only means that costs are measured again the next time.
+/// measure_costs that remembers: reads a file, measures what it lacks, and writes it again, with what was measured
+/// until something failed. A file that cannot be read or written only means that costs are measured again the next
+/// time.
 /// @return and throws as measure_costs
 template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
 [[nodiscard]] Result<MachineCosts> kept_costs(B& model, S& store, const std::vector<AnyStrategy>& strategies,
@@ -55,9 +62,11 @@ template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
   std::optional<MachineCosts> known;
   if (auto kept = costs_in(file)) known = std::move(*kept);
   const std::string before = known ? to_text(*known) : "";
-  auto machine = measure_costs<B, S, C>(model, store, strategies, std::move(known), how);
-  if (machine && to_text(*machine) != before) keep(*machine, file);
-  return machine;
+  MachineMeter<B, C> meter(model, AnyStore::borrowed(store), how);
+  const Status measured = meter.add_missing(known, strategies);
+  if (known && to_text(*known) != before) keep(*known, file);
+  if (!measured) return propagate(measured);
+  return std::move(*known);
 }
 
 }  // namespace krul::eval

@@ -1,13 +1,15 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
+#include <locale>
 #include <map>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "krul/core/error.hpp"
@@ -115,6 +117,7 @@ void for_each_cost(auto& machine, Use&& use) {
 /// As text: a title, then a number and its name a line.
 [[nodiscard]] inline std::string to_text(const MachineCosts& machine) {
   std::ostringstream text;
+  text.imbue(std::locale::classic());
   text.precision(17);
   text << detail::machine_costs_title << '\n';
   detail::for_each_cost(machine, [&](const char* name, double value) { text << value << ' ' << name << '\n'; });
@@ -138,9 +141,10 @@ void for_each_cost(auto& machine, Use&& use) {
   while (std::getline(lines, line)) {
     const std::size_t space = line.find(' ');
     if (space == std::string::npos || space == 0) return damaged();
-    char* end = nullptr;
-    const double value = std::strtod(line.c_str(), &end);
-    if (end != line.c_str() + space || !std::isfinite(value) || value < 0) return damaged();
+    double value = 0;
+    const auto read = std::from_chars(line.data(), line.data() + space, value);
+    if (read.ec != std::errc() || read.ptr != line.data() + space || !std::isfinite(value) || value < 0)
+      return damaged();
     const std::string name = line.substr(space + 1);
     constexpr std::string_view decoding = "decoding ";
     if (name.starts_with(decoding)) {

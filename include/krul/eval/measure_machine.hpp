@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/eval/machine_costs.hpp"
@@ -78,10 +79,14 @@ class MachineMeter {
   /// Adds to costs, which may be none, whatever strategies' restores need and nobody has measured.
   /// @param machine  measured anew where its predictions do not fit. If something fails, it has what was measured until
   ///                 then
-  /// @return unsupported if the model's context is below 64 tokens; with Hurry::strict, deadline if there was not time
+  /// @return unsupported if the model's context is below 64 tokens, or it computes on a device; with Hurry::strict,
+  /// deadline if there was not time
   ///         for all; the first error of a save or a restore
   /// @complexity about how.seconds, or one restore of each kind
   [[nodiscard]] Status add_missing(std::optional<MachineCosts>& machine, std::span<const AnyStrategy> strategies) {
+    if (computes_on<B> != Resource::cores)
+      return fail(ErrorCode::unsupported,
+                  "what a restore costs is measured for models that compute on the cores; give costs of your own");
     if (machine && !machine->fit()) machine.reset();
     const auto missing = missing_codings(machine, strategies, model_.geometry().layers);
     if (machine && missing.empty()) return {};

@@ -63,6 +63,8 @@ class ObserveBench {
     expects(model.geometry().layers >= 3, "ObserveBench: estimates are compared by the order of pairs of layers");
     for (const ObservedMetric& metric : settings_.metrics) metrics_.push_back({metric, estimator(metric), {}, 0});
   }
+  ObserveBench(const ObserveBench&) = delete;  // what it times refers to it
+  ObserveBench& operator=(const ObserveBench&) = delete;
 
   /// Compares each metric with the exact distances of a text.
   /// @throws PreconditionError if the text has no token before the decode steps; NotFiniteError if the model's numbers

@@ -95,7 +95,7 @@ struct RestoreRow {
   return rows;
 }
 
-/// How well some restores were predicted, and how long neither the link nor the cores worked.
+/// How well some restores were predicted, and their bubbles: see RestoreReport.
 struct RestoreSummary {
   std::vector<double> prediction_errors;  ///< |predicted / measured - 1| of those that were planned
   std::vector<double> bubbles_s;          ///< seconds

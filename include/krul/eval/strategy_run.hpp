@@ -51,6 +51,7 @@ class StrategyRun {
     if (!restored) return propagate(restored);
     const std::span<float> logits(restored->logits);
     std::vector<Token> text;
+    if (most == 0) return text;
     for (std::optional<Token> next = choose(logits); next; next = choose(logits)) {
       text.push_back(*next);
       if (text.size() == most) break;

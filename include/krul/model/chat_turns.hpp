@@ -14,7 +14,7 @@
 namespace krul {
 
 /// Where a turn lies in a conversation's tokens.
-struct TalkTurn {
+struct TurnPlace {
   std::string_view role;  ///< "system", "user" or "assistant"
   std::size_t begin = 0;  ///< its first token
   std::size_t text = 0;   ///< the first token of its content
@@ -23,8 +23,8 @@ struct TalkTurn {
 /// The turns of a conversation, in order, by the tokens that begin them in the model's chat format: those of the role,
 /// or, where nothing stands before a reply, those that end what it answers. None where a role begins with letters
 /// alone: what people write may hold the same letters.
-[[nodiscard]] std::vector<TalkTurn> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
-                                               const ChatFormat& chat);
+[[nodiscard]] std::vector<TurnPlace> find_turns(std::span<const Token> tokens, const Tokenizer& tokenizer,
+                                                const ChatFormat& chat);
 
 /// Whether a conversation has turns of a chat format, by what the format writes around the users' messages.
 [[nodiscard]] bool has_turns_of(std::span<const Token> tokens, const Tokenizer& tokenizer, const ChatFormat& chat);

@@ -15,7 +15,7 @@ namespace krul::simulate {
 /// and its own restore policy under the scene's costs.
 /// @return unsupported if it needs what no scene has: attention, key masses, predictability or a profile; or codes rows
 ///         otherwise than as f16, as int8 or as pairs merged to f16. What its plan says if it cannot plan
-/// @throws PreconditionError if the scene is not valid
+/// @throws PreconditionError if the scene is not valid, or its model computes on a device
 /// @complexity that of its plan and its policy
 [[nodiscard]] Result<Outcome> simulate_restore(const AnyStrategy& strategy, const Scene& scene);
 
