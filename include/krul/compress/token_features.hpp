@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "krul/backend/lends_hidden_states.hpp"
+#include "krul/backend/model_backend.hpp"
+#include "krul/core/tokens.hpp"
 
 namespace krul {
 
