@@ -9,12 +9,6 @@ struct Candidate {
   eval::BySource<eval::QualityTotals> totals = {};
 };
 
-/// Next-token logits of the last `rows` tokens when nothing is cached.
-std::vector<float> logits_of(CpuModel& model, std::span<const Token> tokens, std::size_t rows) {
-  auto cache = model.make_cache(tokens.size());
-  return eval::logits_after(model, cache, tokens, rows);
-}
-
 /// Without what is about a history.
 Json precision_figures(const eval::QualityTotals& totals) {
   Json figures = quality_figures(totals.summary());
@@ -50,11 +44,11 @@ void evaluate_precision(Evaluation& run) {
     run.progress("conversation", i, cases.size(), cases[i].id);
     const auto& all = cases[i].tokens;
     const auto tokens = std::span(all).first(std::min(run.options.history + fresh, all.size()));
-    const auto reference = logits_of(exact, tokens, fresh);
+    const auto reference = eval::logits_of(exact, tokens, fresh);
     for (auto& candidate : candidates)
       candidate.totals.add(
           cases[i].source,
-          eval::compare_rows(reference, logits_of(candidate.model.backend, tokens, fresh), tokens.last(fresh)));
+          eval::compare_rows(reference, eval::logits_of(candidate.model.backend, tokens, fresh), tokens.last(fresh)));
   }
   Json rows = Json::array();
   for (const auto& candidate : candidates)

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/compress/chunk_coder.hpp"
+#include "krul/core/detail/erased.hpp"
 
 namespace krul {
 
@@ -39,11 +40,7 @@ class AnyChunkCoder {
   }
 
  private:
-  struct Interface {
-    Interface() = default;
-    Interface(const Interface&) = delete;
-    Interface& operator=(const Interface&) = delete;
-    virtual ~Interface() = default;
+  struct Interface : detail::Erased {
     [[nodiscard]] virtual std::string name() const = 0;
     [[nodiscard]] virtual std::size_t layers() const = 0;
     [[nodiscard]] virtual std::size_t largest_bytes(const Geometry& geometry, std::size_t rows) const = 0;

@@ -89,8 +89,7 @@ class Comparison {
     auto exact = prefill_exact(model_, text.history, text.fresh.size(), strategies);
     const auto reference = logits_after(model_, exact.cache, text.fresh, text.fresh.size());
     exact.cache.truncate(text.history.size());
-    auto empty = model_.make_cache(text.fresh.size());
-    const auto alone = logits_after(model_, empty, text.fresh, text.fresh.size());
+    const auto alone = logits_of(model_, std::span<const Token>(text.fresh), text.fresh.size());
     for (Run& run : runs_) {
       auto saved = save_returning(model_, store_, exact, text.history,
                                   {run.strategy, id_of(run), run.costs, {}, settings_.block});

@@ -25,6 +25,14 @@ template <ModelBackend B>
   return logits;
 }
 
+/// The same of tokens that nothing stands before.
+/// @throws PreconditionError and NotFiniteError as prefill
+template <ModelBackend B>
+[[nodiscard]] std::vector<float> logits_of(B& model, std::span<const Token> tokens, std::size_t rows) {
+  auto cache = model.make_cache(tokens.size());
+  return logits_after(model, cache, tokens, rows);
+}
+
 /// Chooses the most likely token again and again, the one that ends a text included, after which there is none.
 class GreedyChoice {
  public:
@@ -43,23 +51,37 @@ class GreedyChoice {
   bool ended_ = false;
 };
 
-/// The text of at most so many tokens after a cache and a prompt: what `choose` chooses.
+/// A text of at most so many tokens: what `choose` chooses. Each but the last is run.
+/// @param logits  [vocabulary] that the first is chosen from, and after each run the next
 /// @param choose  (logits) -> the next token; none ends the text
-/// @throws        as logits_after
+/// @param run     (token) -> Status
+/// @return        the first error of a run
+template <class Choose, class Run>
+[[nodiscard]] Result<std::vector<Token>> chosen_text(std::span<const float> logits, std::size_t most, Choose&& choose,
+                                                     Run&& run) {
+  std::vector<Token> text;
+  while (text.size() < most) {
+    const std::optional<Token> next = choose(logits);
+    if (!next) break;
+    text.push_back(*next);
+    if (text.size() == most) break;
+    if (auto status = run(*next); !status) return propagate(status);
+  }
+  return text;
+}
+
+/// chosen_text after a cache and a prompt.
+/// @throws as logits_after
 template <ModelBackend B, class Choose>
 [[nodiscard]] std::vector<Token> go_on_from(B& model, typename B::Cache& cache, std::span<const Token> prompt,
                                             std::size_t most, Choose&& choose) {
-  std::vector<Token> text;
-  if (most == 0) return text;
   auto batch = model.make_batch();
   std::vector<float> logits = logits_after(model, cache, prompt, 1);
-  for (std::optional<Token> next = choose(std::span<const float>(logits)); next;
-       next = choose(std::span<const float>(logits))) {
-    text.push_back(*next);
-    if (text.size() == most) break;
-    forward(model, cache, batch, std::span(&*next, 1), logits);
-  }
-  return text;
+  const auto run = [&](const Token& token) -> Status {
+    forward(model, cache, batch, std::span(&token, 1), logits);
+    return {};
+  };
+  return chosen_text(logits, most, std::forward<Choose>(choose), run).value();
 }
 
 }  // namespace krul::eval

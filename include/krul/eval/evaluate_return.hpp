@@ -52,8 +52,7 @@ template <ModelBackend B>
   auto exact = contenders.exact(text.before(), fresh.size());
   const auto reference = logits_after(contenders.model(), exact.cache, fresh, fresh.size());
   exact.cache.truncate(text.history);
-  auto empty = contenders.model().make_cache(fresh.size());
-  const auto alone = logits_after(contenders.model(), empty, fresh, fresh.size());
+  const auto alone = logits_of(contenders.model(), fresh, fresh.size());
   std::vector<ReturnQuality> found;
   auto status = contenders.for_each([&](auto& run) -> Status {
     if (auto saved = run.save(exact, text.before()); !saved) return saved;

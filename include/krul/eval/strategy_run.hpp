@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krul/backend/lends_workers.hpp"
+#include "krul/eval/continuation.hpp"
 #include "krul/eval/restore_once.hpp"
 #include "krul/store/memory_store.hpp"
 
@@ -50,14 +51,8 @@ class StrategyRun {
     auto restored = restore(tokens, most, 1);
     if (!restored) return propagate(restored);
     const std::span<float> logits(restored->logits);
-    std::vector<Token> text;
-    if (most == 0) return text;
-    for (std::optional<Token> next = choose(logits); next; next = choose(logits)) {
-      text.push_back(*next);
-      if (text.size() == most) break;
-      if (auto run = restored->conversation.append(*next, logits); !run) return propagate(run);
-    }
-    return text;
+    return chosen_text(logits, most, std::forward<Choose>(choose),
+                       [&](Token token) { return restored->conversation.append(token, logits); });
   }
 
   /// A turn: as resume, then all tokens are saved and the live state is dropped. Begins the conversation if nothing is

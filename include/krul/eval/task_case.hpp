@@ -69,8 +69,7 @@ template <ModelBackend B>
   TaskScore score;
   score.exact = score_answer(logits_after(contenders.model(), exact.cache, fresh, rows), task.answer);
   exact.cache.truncate(task.history.size());
-  auto empty = contenders.model().make_cache(alone.size());
-  score.without = score_answer(logits_after(contenders.model(), empty, alone, rows), task.answer);
+  score.without = score_answer(logits_of(contenders.model(), std::span<const Token>(alone), rows), task.answer);
   std::vector<TaskReturn> found;
   auto status = contenders.for_each([&](auto& run) -> Status {
     if (auto saved = run.save(exact, task.history); !saved) return saved;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/core/detail/erased.hpp"
 #include "krul/restore/cautious.hpp"
 #include "krul/restore/restore_policy.hpp"
 #include "krul/restore/token_split.hpp"
@@ -33,11 +34,7 @@ class AnyPolicy {
   }
 
  private:
-  struct Interface {
-    Interface() = default;
-    Interface(const Interface&) = delete;
-    Interface& operator=(const Interface&) = delete;
-    virtual ~Interface() = default;
+  struct Interface : detail::Erased {
     [[nodiscard]] virtual std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs& costs) const = 0;
     [[nodiscard]] virtual std::optional<TokenSplit> split(const RestoreSizes& sizes, const Costs& costs) const = 0;
   };

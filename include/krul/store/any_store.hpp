@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/core/detail/erased.hpp"
 #include "krul/core/error.hpp"
 #include "krul/store/conversation_store.hpp"
 
@@ -57,11 +58,7 @@ class AnyStore {
   [[nodiscard]] StoreCapabilities capabilities() { return store_->capabilities(); }
 
  private:
-  struct Interface {
-    Interface() = default;
-    Interface(const Interface&) = delete;
-    Interface& operator=(const Interface&) = delete;
-    virtual ~Interface() = default;
+  struct Interface : detail::Erased {
     virtual Status put(const std::string& key, std::span<const std::byte> bytes) = 0;
     virtual Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) = 0;
     virtual Result<std::uint64_t> size(const std::string& key) = 0;

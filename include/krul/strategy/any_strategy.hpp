@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "krul/core/detail/erased.hpp"
 #include "krul/restore/any_policy.hpp"
 #include "krul/strategy/strategy.hpp"
 
@@ -29,11 +30,7 @@ class AnyStrategy {
   [[nodiscard]] AnyPolicy restore_policy() const { return strategy_->restore_policy(); }
 
  private:
-  struct Interface {
-    Interface() = default;
-    Interface(const Interface&) = delete;
-    Interface& operator=(const Interface&) = delete;
-    virtual ~Interface() = default;
+  struct Interface : detail::Erased {
     [[nodiscard]] virtual std::string name() const = 0;
     [[nodiscard]] virtual Needs needs() const = 0;
     [[nodiscard]] virtual Result<SavePlan> plan(const Evidence& evidence) const = 0;

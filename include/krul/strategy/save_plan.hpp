@@ -45,7 +45,7 @@ struct SavePlan {
   template <RowCodec Codec>
   [[nodiscard]] static SavePlan separate(Codec codec, std::string strategy = "krul") {
     SavePlan plan;
-    if constexpr (std::convertible_to<Codec, AnyRowCodec>) {
+    if constexpr (std::convertible_to<Codec, AnyRowCodec>) {  // krul's own are compiled already
       plan.coding = separate_coder(std::move(codec));
     } else {
       plan.coding = LayerPairCompressor(Separate{}, std::move(codec));

@@ -96,7 +96,14 @@ TEST_CASE("the cores wait for a slow link, layer by layer") {
   CHECK(p.first_token_s == doctest::Approx(34));  // the last layer's row is finished when its read ends
 }
 
-TEST_CASE("layers that were coded together are decoded while the rest of them is read") {
+struct CodedTogether {
+  RestoreSizes sizes;
+  Costs costs;
+  [[nodiscard]] double first_token_s() const { return predict(plan_of(sizes, {0, 0}), sizes, costs).first_token_s; }
+};
+
+/// Two layers that were coded together: four tokens, read in two requests of 2 s; a row is decoded in 0.25 s.
+CodedTogether coded_together() {
   RestoreSizes sizes{.history = 4, .prompt = 1, .block = 1, .layers = {}};
   sizes.layers.assign(2, {{10, 10, 10, 10}, {0, 0, 0, 0}});
   code_in_groups(sizes, 2);
@@ -104,10 +111,15 @@ TEST_CASE("layers that were coded together are decoded while the rest of them is
   Costs costs;
   costs.link.bytes_per_s = 10;
   costs.layer.decode_row_s = 0.25;
-  const auto first_token_s = [&] { return predict(plan_of(sizes, {0, 0}), sizes, costs).first_token_s; };
-  CHECK(first_token_s() == doctest::Approx(4 + 1));  // two requests of 2 s; half of eight rows is left at the end
-  costs.layer.decode_row_s = 1;
-  CHECK(first_token_s() == doctest::Approx(2 + 8));  // decoding begins with the first request and takes longer
+  return {std::move(sizes), costs};
+}
+
+TEST_CASE("layers that were coded together are decoded while the rest of them is read") {
+  CodedTogether restore = coded_together();
+  CHECK(restore.first_token_s() ==
+        doctest::Approx(4 + 1));  // two requests of 2 s; half of eight rows is left at the end
+  restore.costs.layer.decode_row_s = 1;
+  CHECK(restore.first_token_s() == doctest::Approx(2 + 8));  // decoding begins with the first request and takes longer
 }
 
 TEST_CASE("a prediction equals the slow twin") {
@@ -183,17 +195,11 @@ TEST_CASE("what a device projects is copied as it was read, whoever decodes") {
 }
 
 TEST_CASE("layers that were coded together go through all resources while the rest of them is read") {
-  RestoreSizes sizes{.history = 4, .prompt = 1, .block = 1, .layers = {}};
-  sizes.layers.assign(2, {{10, 10, 10, 10}, {0, 0, 0, 0}});
-  code_in_groups(sizes, 2);
-  for (StoredLayer& layer : sizes.layers) layer.most_bytes = 20;
-  Costs costs;
-  costs.link.bytes_per_s = 10;
-  costs.layer.decode_row_s = 0.25;
-  costs.copy = {.latency_s = 0, .bytes_per_s = 20, .row_bytes = 10};
-  costs.on.compute = Resource::device;
+  CodedTogether restore = coded_together();
+  restore.costs.copy = {.latency_s = 0, .bytes_per_s = 20, .row_bytes = 10};
+  restore.costs.on.compute = Resource::device;
   // Two requests of 2 s; of eight rows half is decoded at 3 and copied at 5, the other half at 5 and 7.
-  CHECK(predict(plan_of(sizes, {0, 0}), sizes, costs).first_token_s == doctest::Approx(7));
+  CHECK(restore.first_token_s() == doctest::Approx(7));
 }
 
 TEST_CASE("a faster link or faster cores never predict later") {
