@@ -21,7 +21,7 @@ class RestorationScheduler {
   /// @throws PreconditionError if a cost is NaN, infinite or negative, the link's rate is not above zero, there is no
   ///         prompt, layer or block length, a layer does not describe every block, or the policy answers for another
   ///         number of layers
-  /// @complexity the policy's; about 0.4 ms for 8,000 tokens in blocks of 64 and 30 layers under the default one
+  /// @complexity the policy's; about 1 ms for 8,000 tokens in blocks of 64 and 30 layers under the default one
   /// @source Krul, arXiv:2507.08045, section 6.2; second-hand
   [[nodiscard]] RestorePlan plan(const RestoreSizes& sizes, const Costs& costs) const {
     expects_valid(costs);
