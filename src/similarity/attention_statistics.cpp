@@ -1,14 +1,15 @@
 #include "krul/similarity/attention_statistics.hpp"
 
 #include <bit>
-#include <concepts>
 #include <limits>
 #include <string>
 
-#include "krul/similarity/detail/mix.hpp"
+#include "checked_bytes.hpp"
 
 namespace krul {
 namespace {
+
+using detail::check_of, detail::put, detail::take;
 
 constexpr std::uint32_t magic = 0x4d53524bU;  // "KRSM"
 constexpr std::uint32_t version = 1;
@@ -17,29 +18,9 @@ constexpr std::size_t check_bytes = 8;
 constexpr std::size_t most_layers = 4096;
 constexpr std::size_t most_bins = (std::size_t{1} << 24) / AttentionStatistics::bin_keys;
 
-template <std::unsigned_integral T>
-void put(std::vector<std::byte>& bytes, T value) {
-  for (std::size_t i = 0; i < sizeof(T); ++i) bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
-}
-
 void put_float(std::vector<std::byte>& bytes, double value) {
   constexpr double largest = std::numeric_limits<float>::max();
   put(bytes, std::bit_cast<std::uint32_t>(static_cast<float>(std::min(value, largest))));
-}
-
-template <std::unsigned_integral T>
-T take(std::span<const std::byte>& bytes) {
-  T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value |= static_cast<T>(std::to_integer<T>(bytes[i]) << (8 * i));
-  bytes = bytes.subspan(sizeof(T));
-  return value;
-}
-
-/// Finds accidents, not forgeries.
-std::uint64_t check_of(std::span<const std::byte> bytes) {
-  std::uint64_t state = bytes.size();
-  for (const std::byte byte : bytes) state = detail::mix(state ^ std::to_integer<std::uint64_t>(byte));
-  return state;
 }
 
 /// A value that is a sum of squares or of weights.

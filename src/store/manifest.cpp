@@ -35,10 +35,11 @@ enum class Section : std::uint32_t {
   origin,
   statistics,
   codings,
-  texts
+  texts,
+  row_attention
 };
 constexpr std::uint32_t last_required = static_cast<std::uint32_t>(Section::origin);
-constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::texts);
+constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::row_attention);
 
 // The texts of an identity, in the order in which they are stored.
 constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
@@ -187,6 +188,12 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
       manifest.statistics.assign(bytes.begin(), bytes.end());
       break;
     }
+    case Section::row_attention: {
+      if (reader.rest().size() > limits.statistics) return too_large("more of the rows' attention");
+      const auto bytes = reader.take(reader.rest().size());
+      manifest.row_attention.assign(bytes.begin(), bytes.end());
+      break;
+    }
     case Section::texts:
       manifest.texts = Reader::string(reader.take(reader.rest().size()));
       break;
@@ -220,6 +227,7 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
   if (manifest.layers > limits.layers) return too_large("more layers");
   if (manifest.objects.size() > limits.objects) return too_large("more objects");
   if (manifest.statistics.size() > limits.statistics) return too_large("more statistics");
+  if (manifest.row_attention.size() > limits.statistics) return too_large("more of the rows' attention");
   if (manifest.plans.size() > most_plans) return corrupt("it has more than 256 save plans");
   if (manifest.layers == 0) return corrupt("it has no layers");
   if (manifest.block == 0) return corrupt("its blocks have no tokens");
@@ -271,9 +279,12 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.raw(magic);
   writer.number(manifest_major);
   const bool has_codings = std::any_of(manifest.plans.begin(), manifest.plans.end(), needs_codings);
-  const bool is_newest = has_codings || !manifest.texts.empty();
   // The oldest version that says it all.
-  writer.number(is_newest ? manifest_minor : static_cast<std::uint16_t>(manifest.statistics.empty() ? 0 : 1));
+  const int minor = !manifest.row_attention.empty()           ? manifest_minor
+                    : has_codings || !manifest.texts.empty() ? 2
+                    : manifest.statistics.empty()             ? 0
+                                                              : 1;
+  writer.number(static_cast<std::uint16_t>(minor));
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});
 
@@ -326,6 +337,8 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
       }
     });
   if (!manifest.texts.empty()) writer.section(Section::texts, [&] { writer.raw(manifest.texts); });
+  if (!manifest.row_attention.empty())
+    writer.section(Section::row_attention, [&] { writer.raw(manifest.row_attention); });
 
   writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
   const Checksum hash = checksum(writer.bytes());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/joint/step_classes.hpp"
 
 namespace krul {
 
@@ -13,6 +14,15 @@ SavePlanRecord SavePlan::record() const {
   for (const AnyChunkCoder* coder : {&coding, pairs.empty() ? nullptr : &pair_coding})
     if (coder && !profile && !krul_coding_number(coder->name())) record.coders.push_back(coder->name());
   return record;
+}
+
+std::span<const std::uint8_t> SavePlan::classes_of(std::size_t layer, TokenRange tokens, std::size_t rows) const {
+  if (classes.empty()) return {};
+  const auto& groups = profile->data().groups;
+  const auto group = static_cast<std::size_t>(
+      std::ranges::find_if(groups, [&](const auto& each) { return layer < each.first_layer + each.layers; }) -
+      groups.begin());
+  return std::span(classes).subspan(group * rows + tokens.begin, tokens.end - tokens.begin);
 }
 
 std::uint8_t coding_number(const AnyChunkCoder& coder, const SavePlanRecord& record) {
@@ -34,6 +44,10 @@ void expects_valid(const SavePlan& plan, std::size_t layers) {
           "SavePlan: from_source needs an entry for each layer");
   expects(!plan.profile || (plan.pairs.empty() && plan.from_source.empty()),
           "SavePlan: with a profile, all layers are coded in its groups");
+  const bool has_classes = !plan.classes.empty();
+  expects(!has_classes || (plan.profile && plan.classes.size() % plan.profile->data().groups.size() == 0 &&
+                           std::ranges::max(plan.classes) < StepClasses::count),
+          "SavePlan: classes are those of a profile's groups, for each row one of 16");
   for (const LayerPair& pair : plan.pairs)
     expects(plan.from_source.empty() || (!plan.from_source[pair.shallow] && !plan.from_source[pair.deep]),
             "SavePlan: layers of a pair store K and V");

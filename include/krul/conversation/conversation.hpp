@@ -14,6 +14,7 @@
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/conversation_options.hpp"
+#include "krul/conversation/detail/attention_watch.hpp"
 #include "krul/conversation/detail/observed_turn.hpp"
 #include "krul/conversation/detail/restore_planner.hpp"
 #include "krul/conversation/manifest_check.hpp"
@@ -24,7 +25,6 @@
 #include "krul/restore/restore.hpp"
 #include "krul/restore/restore_by_tokens.hpp"
 #include "krul/restore/stored_state.hpp"
-#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/strategy/gather.hpp"
@@ -68,7 +68,7 @@ class Conversation {
   }
 
   /// Of the attention in the whole conversation, as it is saved with it; null if the strategy looks at none.
-  [[nodiscard]] const AttentionStatistics* statistics() { return watch_ ? &watch_->statistics() : nullptr; }
+  [[nodiscard]] const AttentionStatistics* statistics() { return watch_ ? watch_->statistics() : nullptr; }
 
   /// Plans restores for these costs from now on.
   void plan_for(const Costs& costs) { options_.costs = costs; }
@@ -193,7 +193,7 @@ class Conversation {
   detail::RestorePlanner planner_;
   C clock_;
   TeamFor<B> team_;
-  std::optional<TokenwiseSimilarityEstimator<>> watch_;  ///< if the strategy looks at attention
+  std::optional<detail::AttentionWatch> watch_;  ///< if the strategy looks at attention
   std::optional<StepScale> step_;                        ///< once it was measured: a save may still be under way
   std::optional<typename S::Lock> lock_;
   std::string folder_;
@@ -253,8 +253,8 @@ Result<Conversation<B, S, C>> Conversation<B, S, C>::open(B& model, S& store, st
 template <ModelBackend B, ConversationStore S, Clock C>
 Result<RestoreReport> Conversation<B, S, C>::advance(std::span<const Token> tokens, std::span<float> logits) {
   NullObserver nobody;
-  if (!needs_.attention) return advance_with(tokens, logits, nobody);
-  if (!watch_ || !cache_) watch_.emplace(model_->geometry());
+  if (!detail::AttentionWatch::is_needed(needs_)) return advance_with(tokens, logits, nobody);
+  if (!watch_ || !cache_) watch_.emplace(model_->geometry(), needs_);
   return advance_with(tokens, logits, *watch_);
 }
 
@@ -310,7 +310,7 @@ Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token
   RestoreReport report;
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
   if (watch_ && report.matched < cache_->length() / 2)
-    watch_.emplace(model_->geometry());  // most of what it saw is gone
+    watch_.emplace(model_->geometry(), needs_);  // most of what it saw is gone
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
@@ -334,7 +334,8 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
   TimePoint prepared = start;
   detail::begin_observing(
       observer, matched, model_->geometry(),
-      matched == manifest_.rows ? std::span<const std::byte>(manifest_.statistics) : std::span<const std::byte>{});
+      matched == manifest_.rows ? detail::SavedAttention{manifest_.statistics, manifest_.row_attention}
+                                : detail::SavedAttention{});
   if (matched == 0) {
     detail::run_observed(*model_, fresh, tokens, logits, observer);
     report.busy[computes_on<B>] = seconds(clock_.now() - start);
@@ -484,6 +485,7 @@ Result<SavePlan> Conversation<B, S, C>::plan() {
                                                    .tokens = std::span<const Token>(tokens_).first(cache().length()),
                                                    .workers = team_.workers(),
                                                    .statistics = statistics(),
+                                                   .row_attention = watch_ ? watch_->row_attention() : nullptr,
                                                    .step = step_,
                                                    .costs = options_.costs,
                                                    .block = manifest_.block};

@@ -174,7 +174,8 @@ class BlockEncoder {
     std::vector<OwnedKvRows> rows;
     for (const std::size_t each : group_of_[layer].layers) rows.push_back(rows_of(each, tokens));
     const BlockContext context{static_cast<Position>(tokens.begin),
-                               job_.features ? job_.features->of(tokens) : std::span<const float>{}};
+                               job_.features ? job_.features->of(tokens) : std::span<const float>{},
+                               job_.plan.classes_of(layer, tokens, job_.cache.length())};
     return coding_of(layer, tokens).encode(job_.geometry, views_of(rows), context);
   }
   [[nodiscard]] const AnyChunkCoder& coding_of(std::size_t layer, TokenRange tokens) const {
@@ -350,6 +351,8 @@ template <KvSource Cache, ConversationStore S, Clock C>
   const std::size_t rows = job.cache.length();
   expects(rows > 0 && rows <= tokens.size(), "save_conversation: the cache is empty or longer than the tokens");
   expects_valid(job.plan, manifest.layers);
+  expects(job.plan.classes.empty() || job.plan.classes.size() == job.plan.profile->data().groups.size() * rows,
+          "save_conversation: the plan's classes are of another number of rows");
   expects(job.plan.from_source.empty() || (job.source != nullptr && job.source->rows() == rows),
           "save_conversation: the plan wants a source of chunks, which is not given for all rows");
   expects(job.source == nullptr || job.source->coding() == projected_coding,
@@ -365,6 +368,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
   next.tokens.assign(tokens.begin(), tokens.end());
   next.texts = job.texts;
   next.statistics = job.statistics ? serialize(*job.statistics) : std::vector<std::byte>{};
+  next.row_attention = job.plan.row_attention ? serialize(*job.plan.row_attention) : std::vector<std::byte>{};
   next.saved_unix_s = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count());
   if (!same_rows) {

@@ -8,11 +8,11 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/compress/hidden_states.hpp"
+#include "krul/conversation/detail/attention_watch.hpp"
 #include "krul/core/half.hpp"
 #include "krul/eval/heavy_hitters.hpp"
 #include "krul/eval/predictability.hpp"
 #include "krul/similarity/observe.hpp"
-#include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/strategy/any_strategy.hpp"
 
 namespace krul::eval {
@@ -22,6 +22,7 @@ template <ModelBackend B>
 struct ExactHistory {
   typename B::Cache cache;
   AttentionStatistics statistics = {};
+  RowAttention row_attention = {};
   std::optional<KeyMasses> masses = {};
   std::optional<HiddenStates> hidden = {};
   std::vector<double> unpredictability = {};  ///< [L, L]
@@ -31,14 +32,14 @@ namespace detail {
 
 /// Shows attention to both.
 struct HistoryObserver {
-  TokenwiseSimilarityEstimator<>& estimator;
-  KeyMasses* masses;
+  krul::detail::AttentionWatch& watch;
+  KeyMasses& masses;
   void operator()(const AttentionBlock& observed) {
-    estimator(observed);
-    if (masses) (*masses)(observed);
+    watch(observed);
+    masses(observed);
   }
-  void observe_from(Position position) { estimator.observe_from(position); }
-  [[nodiscard]] std::size_t block_rows() const { return estimator.block_rows(); }
+  void observe_from(Position position) { watch.observe_from(position); }
+  [[nodiscard]] std::size_t block_rows() const { return watch.block_rows(); }
 };
 
 template <KvCache Cache>
@@ -73,12 +74,20 @@ template <ModelBackend B>
   };
   const bool needs_masses = any_needs(&Needs::key_masses);
   auto batch = model.make_batch();
-  if (needs_masses || any_needs(&Needs::attention)) {
-    TokenwiseSimilarityEstimator<> estimator(geometry);
-    if (needs_masses) exact.masses.emplace(geometry);
-    detail::HistoryObserver observer{estimator, exact.masses ? &*exact.masses : nullptr};
-    observed_prefill(model, exact.cache, batch, history, {}, observer);
-    exact.statistics = estimator.statistics();
+  Needs of_all{.attention = any_needs(&Needs::attention)};
+  for (const AnyStrategy& strategy : strategies)
+    if (of_all.row_attention.empty()) of_all.row_attention = strategy.needs().row_attention;
+  if (needs_masses || krul::detail::AttentionWatch::is_needed(of_all)) {
+    krul::detail::AttentionWatch watch(geometry, of_all);
+    if (needs_masses) {
+      exact.masses.emplace(geometry);
+      detail::HistoryObserver observer{watch, *exact.masses};
+      observed_prefill(model, exact.cache, batch, history, {}, observer);
+    } else {
+      observed_prefill(model, exact.cache, batch, history, {}, watch);
+    }
+    if (const auto* statistics = watch.statistics()) exact.statistics = *statistics;
+    if (const auto* rows = watch.row_attention()) exact.row_attention = *rows;
   } else {
     prefill(model, exact.cache, batch, history, {});
   }

@@ -44,6 +44,7 @@ template <ModelBackend B>
                                                                           .tokens = tokens,
                                                                           .workers = workers,
                                                                           .statistics = &exact.statistics,
+                                                                          .row_attention = &exact.row_attention,
                                                                           .step = save.step,
                                                                           .costs = save.costs,
                                                                           .block = save.block});

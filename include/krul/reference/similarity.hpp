@@ -16,6 +16,9 @@ class FullAttention {
   [[nodiscard]] double& weight(std::size_t layer, std::size_t head, std::size_t query, std::size_t key) {
     return weights_[layer][(head * tokens_ + query) * tokens_ + key];
   }
+  [[nodiscard]] double weight(std::size_t layer, std::size_t head, std::size_t query, std::size_t key) const {
+    return weights_[layer][(head * tokens_ + query) * tokens_ + key];
+  }
 
   /// Distance of two layers' weights of the query rows in [begin, end), flattened.
   [[nodiscard]] double distance(std::size_t i, std::size_t j, std::size_t begin, std::size_t end) const {

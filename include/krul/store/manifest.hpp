@@ -55,6 +55,7 @@ struct Manifest {
   std::vector<SavePlanRecord> plans;  ///< at most 256
   std::vector<ChunkRecord> chunks;    ///< [layers, blocks()]
   std::vector<std::byte> statistics;  ///< what serialize(AttentionStatistics) gave; empty if nobody looked
+  std::vector<std::byte> row_attention;  ///< what serialize(RowAttention) gave; empty if nobody looked
   std::string texts = {};             ///< hash of what the tokens mean; empty if nobody knew
   std::string writer;                 ///< recorded only: "krul 0.1.0"
   std::uint64_t saved_unix_s = 0;     ///< recorded only: seconds since 1970
@@ -76,12 +77,12 @@ struct ManifestLimits {
   std::size_t objects = 1 << 16;
   std::size_t text = 1 << 16;         ///< bytes of any one text
   std::uint32_t chunk = 256 << 20;    ///< bytes of any one chunk
-  std::size_t statistics = 64 << 20;  ///< bytes
+  std::size_t statistics = 64 << 20;  ///< bytes, and of the rows' attention as many
 };
 
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
-inline constexpr std::uint16_t manifest_minor = 2;  ///< newest that is written, where less would not do; newer are read
+inline constexpr std::uint16_t manifest_minor = 3;  ///< newest that is written, where less would not do; newer are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});

@@ -8,6 +8,7 @@
 #include "krul/core/costs.hpp"
 #include "krul/core/geometry.hpp"
 #include "krul/similarity/attention_statistics.hpp"
+#include "krul/similarity/row_attention.hpp"
 #include "krul/strategy/paper_allocation.hpp"
 
 namespace krul {
@@ -20,6 +21,7 @@ struct Evidence {
   std::size_t block = 64;                     ///< tokens of a stored block
   std::size_t prompt = 32;                    ///< M >= 1: new tokens that are expected when it comes back
   AttentionStatistics statistics = {};        ///< of this conversation
+  RowAttention row_attention = {};            ///< of this conversation
   std::vector<double> unpredictability = {};  ///< [L, L]
   std::optional<StepScale> step = {};  ///< of this conversation; none if it is too short to tell, or nobody asked
   BlockBytes block_bytes = {};         ///< what the strategy's codings make of one block

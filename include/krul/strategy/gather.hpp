@@ -21,6 +21,7 @@ struct LiveConversation {
   std::span<const Token> tokens;  ///< of its rows
   Workers& workers;
   const AttentionStatistics* statistics = nullptr;  ///< none if nobody looked
+  const RowAttention* row_attention = nullptr;      ///< the same
   std::optional<StepScale> step = {};  ///< that was measured before: rows that were restored no longer tell
   std::optional<Costs> costs = {};     ///< of the restore that is planned for
   std::size_t block = 64;              ///< tokens of a stored block
@@ -71,6 +72,7 @@ template <ModelBackend B>
   Evidence evidence{
       .geometry = model.geometry(), .tokens = live.tokens.size(), .block = live.block, .costs = live.costs};
   if (needs.attention && live.statistics != nullptr) evidence.statistics = *live.statistics;
+  if (!needs.row_attention.empty() && live.row_attention != nullptr) evidence.row_attention = *live.row_attention;
   std::vector<SavePlan> codings = needs.codings;
   const auto joint = std::ranges::find_if(codings, [](const SavePlan& coding) { return coding.profile != nullptr; });
   if (needs.step && joint != codings.end()) {

@@ -21,6 +21,8 @@ struct Needs {
   bool hidden_states = false;           ///< the input of every layer, to be stored
   bool key_masses = false;              ///< the attention that each key has received
   bool predictability = false;          ///< how well layers predict each other
+  std::vector<std::size_t> row_attention = {};  ///< layers of the bands in which it wants to know what attention rows
+                                                ///< received; none: it does not
   std::optional<StepChoice> step = {};  ///< the conversation's own step, where a profile codes it
   bool profile_is_missing = false;      ///< it would code by a profile and has none
 };

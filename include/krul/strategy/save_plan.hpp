@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "krul/compress/joint/profile.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/core/tokens.hpp"
+#include "krul/similarity/row_attention.hpp"
 #include "krul/store/manifest.hpp"
 #include "krul/store/segment.hpp"
 #include "krul/strategy/layer_pair.hpp"
@@ -34,12 +37,15 @@ struct SavePlan {
   std::shared_ptr<const Profile> profile;              ///< of the model, for coding its groups of layers; may be none
   StepScale step;                                      ///< with a profile: how coarsely
   RecentRows recent;                                   ///< with a profile: which rows are coded more finely
+  std::vector<std::uint8_t> classes;  ///< [groups, rows] with a profile: how finely each row is coded; empty: all alike
   std::vector<std::size_t> left_out;  ///< [L] leading tokens of each layer that are not stored; empty: all are stored
   std::vector<bool> from_source;      ///< [L] layers whose chunks a ChunkSource makes, not of K and V; empty: none
   SegmentOrder order = SegmentOrder::by_layer;  ///< how the chunks of this save lie
   std::string strategy = "krul";                ///< recorded for people
   std::string settings;                         ///< recorded for people
   std::optional<StepScale> measured_step;       ///< recorded for later saves: rows that were restored no longer tell
+  std::shared_ptr<const RowAttention> row_attention;  ///< recorded for later saves: what rows received before; may be
+                                                      ///< none
 
   /// Every row of every layer by itself.
   template <RowCodec Codec>
@@ -62,6 +68,9 @@ struct SavePlan {
     plan.strategy = std::move(strategy);
     return plan;
   }
+  /// The classes of some of `rows` rows in the group of a layer.
+  [[nodiscard]] std::span<const std::uint8_t> classes_of(std::size_t layer, TokenRange tokens,
+                                                         std::size_t rows) const;
   /// What the manifest remembers of it.
   [[nodiscard]] SavePlanRecord record() const;
 };

@@ -22,12 +22,17 @@ Status damaged() {
 Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, SymbolBlock block,
                                           std::span<const std::uint8_t> table_of_column, const TableSet& tables,
                                           InstructionLevel level) {
-  expects(table_of_column.size() == block.columns, "SymbolDecoder: needs an index for each column");
-  const std::size_t streams = block.symbols() == 0 ? 0 : block.streams();
+  auto decoder = open(bytes, block.streams(), tables, level);
+  if (!decoder) return decoder;
+  if (auto status = decoder->begin_block(block, table_of_column); !status) return propagate(status);
+  return decoder;
+}
+
+Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, std::size_t streams, const TableSet& tables,
+                                          InstructionLevel level) {
+  expects(streams <= SymbolBlock::most_streams, "SymbolDecoder: there are at most 32 streams");
   if (bytes.size() < 4 * streams)
     return fail(ErrorCode::truncated, "coded symbols end before their first word: recompute these rows");
-  for (const std::uint8_t index : table_of_column)
-    if (index >= tables.size()) return tl::unexpected(damaged().error());
   SymbolDecoder decoder;
   decoder.state_.streams.fill(detail::lowest_state);  // those that do not exist stay as a stream ends
   const std::size_t even = (streams + 1) / 2;
@@ -37,11 +42,21 @@ Result<SymbolDecoder> SymbolDecoder::open(std::span<const std::byte> bytes, Symb
     decoder.state_.streams[i < even ? i : 16 + i - even] = state;
   }
   decoder.state_.words = bytes.subspan(4 * streams);
-  decoder.table_of_column_ = table_of_column;
   decoder.tables_ = tables.alias_tables();
-  decoder.tokens_ = block.tokens;
+  decoder.streams_ = streams;
   decoder.loops_ = &detail::entropy_loops(level);
   return decoder;
+}
+
+Status SymbolDecoder::begin_block(SymbolBlock block, std::span<const std::uint8_t> table_of_column) {
+  expects(table_of_column_.empty() || tokens_ == 0, "SymbolDecoder: columns are left");
+  expects(table_of_column.size() == block.columns, "SymbolDecoder: needs an index for each column");
+  expects(block.streams() <= streams_, "SymbolDecoder: a block wants more streams than there are");
+  for (const std::uint8_t index : table_of_column)
+    if (index > tables_.size()) return damaged();
+  table_of_column_ = table_of_column;
+  tokens_ = block.tokens;
+  return {};
 }
 
 Status SymbolDecoder::read(std::span<std::int16_t> out) {

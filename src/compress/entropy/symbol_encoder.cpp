@@ -33,35 +33,49 @@ SymbolEncoder::SymbolEncoder(const TableSet& set) : dense_costs_((2 * dense + 2)
 std::vector<std::byte> SymbolEncoder::encode(SymbolBlock block, std::span<const std::int16_t> symbols,
                                              std::span<const std::uint8_t> table_of_column,
                                              InstructionLevel level) const {
-  expects(symbols.size() == block.symbols() && table_of_column.size() == block.columns,
-          "SymbolEncoder: needs the symbols of the block, and an index for each column");
-  for (std::size_t column = 0; column < block.columns; ++column) {
-    expects(table_of_column[column] < size(), "SymbolEncoder: no table of that index");
-    expects(table_of_column[column] != 0 || all_zero(symbols.subspan(column * block.tokens, block.tokens)),
-            "SymbolEncoder: a column of index 0 is not zero");
+  const TabledSymbols all{block, symbols, table_of_column};
+  return encode({&all, 1}, level);
+}
+
+std::vector<std::byte> SymbolEncoder::encode(std::span<const TabledSymbols> blocks, InstructionLevel level) const {
+  std::size_t streams = 0, symbols = 0;
+  for (const TabledSymbols& one : blocks) {
+    expects(one.symbols.size() == one.block.symbols() && one.table_of_column.size() == one.block.columns,
+            "SymbolEncoder: needs the symbols of the block, and an index for each column");
+    for (std::size_t column = 0; column < one.block.columns; ++column) {
+      expects(one.table_of_column[column] < size(), "SymbolEncoder: no table of that index");
+      expects(one.table_of_column[column] != 0 ||
+                  all_zero(one.symbols.subspan(column * one.block.tokens, one.block.tokens)),
+              "SymbolEncoder: a column of index 0 is not zero");
+    }
+    streams = std::max(streams, one.block.streams());
+    symbols += one.block.symbols();
   }
-  detail::EncodeState state{.words = detail::BackwardWords(detail::EncodeState::step_words + block.symbols() / 8)};
+  detail::EncodeState state{.words = detail::BackwardWords(detail::EncodeState::step_words + symbols / 8)};
   state.streams.fill(detail::lowest_state);
   const auto& loops = detail::entropy_loops(level);
   constexpr std::size_t step = detail::EncodeState::step;
-  for (std::size_t column = block.columns; column-- > 0;) {
-    if (table_of_column[column] == 0) continue;
-    state.words.reserve((block.tokens + step - 1) / step * detail::EncodeState::step_words);
-    loops.encode_column(state, tables_[table_of_column[column] - 1U],
-                        {symbols.data() + column * block.tokens, block.tokens});
+  for (std::size_t which = blocks.size(); which-- > 0;) {
+    const TabledSymbols& one = blocks[which];
+    for (std::size_t column = one.block.columns; column-- > 0;) {
+      if (one.table_of_column[column] == 0) continue;
+      state.words.reserve((one.block.tokens + step - 1) / step * detail::EncodeState::step_words);
+      loops.encode_column(state, tables_[one.table_of_column[column] - 1U],
+                          {one.symbols.data() + column * one.block.tokens, one.block.tokens});
+    }
   }
 
   std::vector<std::byte> bytes;
-  if (block.symbols() == 0) return bytes;
+  if (streams == 0) return bytes;
   const auto words = state.words.words();
-  bytes.resize(4 * block.streams() + 2 * words.size());
+  bytes.resize(4 * streams + 2 * words.size());
   std::byte* to = bytes.data();
   const auto put = [&](std::uint32_t value, unsigned count) {
     for (unsigned i = 0; i < count; ++i) *to++ = static_cast<std::byte>(value >> (8 * i));
   };
-  const std::size_t even = (block.streams() + 1) / 2;
+  const std::size_t even = (streams + 1) / 2;
   for (std::size_t i = 0; i < even; ++i) put(state.streams[i], 4);
-  for (std::size_t i = 0; i < block.streams() - even; ++i) put(state.streams[16 + i], 4);
+  for (std::size_t i = 0; i < streams - even; ++i) put(state.streams[16 + i], 4);
   for (const std::uint16_t word : words) put(word, 2);
   return bytes;
 }

@@ -114,24 +114,62 @@ struct Nearby {
 /// Prices of indices that cost nothing themselves.
 constexpr std::array<std::uint32_t, largest + Nearby::most> no_prices{};
 
+/// A column's symbols in one part of a block.
+struct ColumnPart {
+  std::span<const std::int16_t> symbols;
+  int shift = 0;
+};
+
+/// What a column takes in all its parts with the indices first, first + 1, ...
+/// @param costs  [n], overwritten
+void sum_costs(const SymbolEncoder& encoder, std::span<const ColumnPart> parts, std::size_t first,
+               std::span<std::uint32_t> costs) {
+  if (parts.size() == 1 && parts[0].shift == 0) return encoder.costs(parts[0].symbols, first, costs);
+  std::fill(costs.begin(), costs.end(), 0U);
+  std::array<std::uint32_t, largest> of_part;
+  const std::size_t last = first + costs.size() - 1;
+  const auto at = [&](std::size_t index, int shift) {
+    return shifted_table(static_cast<std::uint8_t>(index), shift, encoder.size());
+  };
+  for (const ColumnPart& part : parts) {
+    const std::size_t lowest = at(first, part.shift), highest = at(last, part.shift);
+    encoder.costs(part.symbols, lowest, std::span(of_part).first(highest - lowest + 1));
+    for (std::size_t i = 0; i < costs.size(); ++i) {
+      const std::uint32_t cost = of_part[at(first + i, part.shift) - lowest];
+      const bool in_reach = costs[i] < SymbolEncoder::out_of_reach && cost < SymbolEncoder::out_of_reach;
+      costs[i] = in_reach ? costs[i] + cost : SymbolEncoder::out_of_reach;
+    }
+  }
+}
+
 /// Around the predicted index, costs rise on both sides of the best one as long as its table reaches all symbols.
 /// Where the best one is not in sight, all are priced.
-Nearby nearby(const SymbolEncoder& encoder, std::span<const std::int16_t> column, std::size_t predicted) {
+Nearby nearby(const SymbolEncoder& encoder, std::span<const ColumnPart> parts, std::size_t predicted) {
   constexpr std::size_t most = Nearby::most, edge = 2;  // neighbours are of two shapes
   const std::size_t size = encoder.size(), count = std::min(size, most), last = size - count;
   const auto around = [&](std::size_t index) { return std::min(index - std::min(index, most / 2), last); };
-  int largest_symbol = 0;
-  for (const std::int16_t symbol : column) largest_symbol = std::max(largest_symbol, std::abs(int{symbol}));
+  const auto largest_symbol = [](const ColumnPart& part) {
+    int result = 0;
+    for (const std::int16_t symbol : part.symbols) result = std::max(result, std::abs(int{symbol}));
+    return result;
+  };
+  const auto within_reach = [&](std::size_t index) {
+    return std::ranges::all_of(parts, [&](const ColumnPart& part) {
+      const int most_here = largest_symbol(part);
+      return most_here == 0 ||
+             most_here <= encoder.reach(shifted_table(static_cast<std::uint8_t>(index), part.shift, size));
+    });
+  };
   Nearby here;
-  here.zeros = largest_symbol == 0;
+  here.zeros = std::ranges::all_of(parts, [&](const ColumnPart& part) { return largest_symbol(part) == 0; });
   here.first = around(predicted);
-  encoder.costs(column, here.first, std::span(here.costs).first(count));
+  sum_costs(encoder, parts, here.first, std::span(here.costs).first(count));
   if (here.zeros) return here;
   const std::size_t best = here.best(no_prices), position = best - here.first;
   const bool in_sight = (here.first == 0 || position >= edge) && (here.first == last || position < most - edge);
-  if (in_sight && largest_symbol <= encoder.reach(best)) return here;
+  if (in_sight && within_reach(best)) return here;
   std::array<std::uint32_t, largest> all;
-  encoder.costs(column, 0, std::span(all).first(size));
+  sum_costs(encoder, parts, 0, std::span(all).first(size));
   here.first = around(static_cast<std::size_t>(
       std::min_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size)) - all.begin()));
   std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(here.first), count, here.costs.begin());
@@ -147,20 +185,46 @@ bool all_below(std::span<const std::uint8_t> indices, std::size_t size) {
 std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, SymbolBlock block,
                                         std::span<const std::int16_t> symbols,
                                         std::span<const std::uint8_t> predicted) {
-  const std::size_t size = encoder.size();
-  expects(symbols.size() == block.symbols() && predicted.size() == block.columns && all_below(predicted, size),
+  expects(symbols.size() == block.symbols() && predicted.size() == block.columns,
           "choose_tables: needs the symbols of the block and a prediction from the set for each column");
-  std::vector<Nearby> costs(block.columns);
-  std::vector<std::uint8_t> chosen(block.columns);
-  for (std::size_t column = 0; column < block.columns; ++column) {
-    costs[column] = nearby(encoder, symbols.subspan(column * block.tokens, block.tokens), predicted[column]);
+  std::vector<std::uint32_t> all(block.columns);
+  std::iota(all.begin(), all.end(), 0U);
+  const ShiftedSymbols whole{block, symbols, all};
+  return choose_tables(encoder, std::span(&whole, 1), predicted);
+}
+
+std::uint8_t shifted_table(std::uint8_t index, int shift, std::size_t size) noexcept {
+  if (index == 0 || shift == 0) return index;
+  return static_cast<std::uint8_t>(std::clamp(index + shift, 1, static_cast<int>(size) - 1));
+}
+
+std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, std::span<const ShiftedSymbols> parts,
+                                        std::span<const std::uint8_t> predicted) {
+  expects(all_below(predicted, encoder.size()),
+          "choose_tables: needs the symbols of the block and a prediction from the set for each column");
+  for (const ShiftedSymbols& part : parts)
+    expects(part.symbols.size() == part.block.symbols() && part.column.size() == part.block.columns &&
+                (part.column.empty() || part.column.back() < predicted.size()),
+            "choose_tables: a part has columns that are not predicted");
+  std::vector<Nearby> costs(predicted.size());
+  std::vector<std::uint8_t> chosen(predicted.size());
+  std::vector<std::size_t> next(parts.size());  // column of each part
+  std::vector<ColumnPart> here;
+  for (std::size_t column = 0; column < predicted.size(); ++column) {
+    here.clear();
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const ShiftedSymbols& part = parts[i];
+      if (next[i] == part.column.size() || part.column[next[i]] != column) continue;
+      here.push_back({part.symbols.subspan(next[i]++ * part.block.tokens, part.block.tokens), part.shift});
+    }
+    costs[column] = nearby(encoder, here, predicted[column]);
     chosen[column] = costs[column].best(no_prices);
   }
   // What a difference costs depends on all of them: the table that suits the free choice prices the final one.
   const std::uint8_t decay = decay_for(differences(chosen, predicted));
   if (decay == 0) return chosen;
   const auto& prices = coder_of(decay).prices;
-  for (std::size_t column = 0; column < block.columns; ++column)
+  for (std::size_t column = 0; column < predicted.size(); ++column)
     chosen[column] = costs[column].best(std::span(prices).subspan(largest - std::size_t{predicted[column]}));
   return chosen;
 }

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "coding_order.hpp"
 #include "columns.hpp"
 #include "joint_loops.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
@@ -17,11 +18,19 @@ struct Prediction {
   std::span<const float> values = {};  ///< [U, stride] of the different tokens; empty: nothing is predicted
   std::size_t stride = 0;
   std::span<const float> scales = {};         ///< [C] of its columns
-  std::span<const std::uint32_t> which = {};  ///< [T] row of each token
+  std::span<const std::uint32_t> which = {};  ///< [T] row of each token, in the order in which they are coded
 };
 
-/// Columns of a tensor whose coefficients lie together, the wide ones or the others, between their symbols, which lie
-/// by column, and the coefficients, which lie by token. Sixteen columns at a time, in the first-level cache.
+/// A run of a block's rows, and what is predicted of all of them.
+struct CodedRows {
+  const CodingOrder& order;
+  const CodingOrder::Run& run;
+  const Prediction& predicted;
+};
+
+/// Columns of a tensor whose coefficients lie together, the wide ones or the others, for one run of rows: between their
+/// symbols, which lie by column, and the coefficients, which lie by token. Sixteen columns at a time, in the
+/// first-level cache.
 class ColumnBand {
  public:
   /// @param first   column
@@ -29,42 +38,38 @@ class ColumnBand {
   ColumnBand(const Columns& columns, std::size_t first, std::size_t count, std::span<const float> scales)
       : columns_(columns), first_(first), count_(count), scales_(scales) {}
 
-  /// [T, stride()] coefficients.
-  [[nodiscard]] std::size_t stride() const noexcept { return padded(count_); }
-
-  /// What was coded, as coefficients: scale * (factor * symbol + prediction).
-  /// @param to  [T, stride()]
-  Status dequantise(SymbolDecoder& decoder, const Prediction& predicted, float factor, std::span<float> to) const {
-    const std::size_t tokens = to.size() / std::max<std::size_t>(stride(), 1);
+  /// What was coded, as coefficients: scale * (step * symbol + prediction).
+  /// @param to  [run.count, stride], padded(count) columns of it
+  Status dequantise(SymbolDecoder& decoder, const CodedRows& rows, MutableFloats to) const {
     const auto& loops = joint_loops(instruction_level());
-    std::vector<std::int16_t> symbols(panel_width * tokens);
+    std::vector<std::int16_t> symbols(panel_width * rows.run.count);
     for (std::size_t at = 0; at < count_; at += panel_width) {
-      const BandPanel panel = panel_at(at, predicted);
-      if (auto status = decoder.read(std::span(symbols).first(panel.coded * tokens)); !status) return status;
-      loops.dequantise(panel, symbols.data(), tokens, factor, {to.data() + at, stride()});
+      const BandPanel panel = panel_at(at, rows);
+      if (auto status = decoder.read(std::span(symbols).first(panel.coded * rows.run.count)); !status) return status;
+      loops.dequantise(panel, symbols.data(), rows.run.count, {to.values + at, to.stride});
     }
     return {};
   }
 
-  /// The other way round: (scale * coefficient - prediction) / factor, rounded.
-  /// @param coefficients  [T, stride()]
+  /// The other way round: (scale * coefficient - prediction) / step, rounded.
+  /// @param coefficients  [run.count, stride]
   /// @param symbols       what is coded is appended, by column
-  /// @param as_coded      [T, stride()] what dequantise will give, but for the scale; may be empty
-  void quantise(std::span<const float> coefficients, const Prediction& predicted, float factor,
-                std::vector<std::int16_t>& symbols, std::span<float> as_coded = {}) const {
-    const std::size_t tokens = coefficients.size() / std::max<std::size_t>(stride(), 1);
+  /// @param as_coded      [run.count, stride] what dequantise will give, but for the scale; values may be null
+  void quantise(Floats coefficients, const CodedRows& rows, std::vector<std::int16_t>& symbols,
+                MutableFloats as_coded = {}) const {
     const auto& loops = joint_loops(instruction_level());
     for (std::size_t at = 0; at < count_; at += panel_width) {
-      const BandPanel panel = panel_at(at, predicted);
+      const BandPanel panel = panel_at(at, rows);
       const std::size_t end = symbols.size();
-      symbols.resize(end + panel.coded * tokens);
-      loops.quantise(panel, {coefficients.data() + at, stride()}, tokens, factor, symbols.data() + end,
-                     {as_coded.empty() ? nullptr : as_coded.data() + at, stride()});
+      symbols.resize(end + panel.coded * rows.run.count);
+      loops.quantise(panel, {coefficients.values + at, coefficients.stride}, rows.run.count, symbols.data() + end,
+                     {as_coded.values == nullptr ? nullptr : as_coded.values + at, as_coded.stride});
     }
   }
 
  private:
-  [[nodiscard]] BandPanel panel_at(std::size_t at, const Prediction& predicted) const {
+  [[nodiscard]] BandPanel panel_at(std::size_t at, const CodedRows& rows) const {
+    const Prediction& predicted = rows.predicted;
     BandPanel panel;
     for (std::size_t lane = 0; lane < std::min(panel_width, count_ - at); ++lane) {
       const std::size_t column = first_ + at + lane;
@@ -77,7 +82,9 @@ class ColumnBand {
     }
     if (!predicted.values.empty()) panel.prediction = predicted.values.data() + first_ + at;
     panel.stride = predicted.stride;
-    panel.which = predicted.which.data();
+    panel.which = predicted.which.data() + rows.run.first;
+    panel.steps = rows.order.steps.data() + rows.run.first;
+    panel.per_step = rows.order.per_step.data() + rows.run.first;
     return panel;
   }
 

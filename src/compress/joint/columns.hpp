@@ -5,24 +5,32 @@
 #include <cstdint>
 #include <vector>
 
+#include "coding_order.hpp"
 #include "krul/compress/joint_transform.hpp"
 
 namespace krul::detail {
 
-/// The columns of a tensor that count at a step.
+/// The columns of a tensor that count for a run of rows.
 struct Columns {
   std::size_t count = 0, wide = 0;     ///< leading ones, and how many of them are wide
   std::vector<char> coded;             ///< [count] whether a column is coded; others are only predicted
   std::vector<std::uint8_t> expected;  ///< the tables to expect for those that are
+  std::vector<std::uint32_t> places;   ///< of those among the columns that the first run codes
 };
 
-[[nodiscard]] inline Columns columns_at(const Profile::Tensor& tensor, StepScale step) {
+[[nodiscard]] inline Columns columns_at(const Profile::Tensor& tensor, StepScale step, const CodingOrder::Run& run,
+                                        const CodingOrder::Run& first) {
   Columns columns;
+  std::uint32_t place = 0;
   for (std::size_t i = 0; i < tensor.spreads.size(); ++i) {
-    if (step.expected_table(tensor.spreads[i]) < JointTransform::least_spread) break;
-    const std::uint8_t table = step.expected_table(tensor.tables[i]);
-    columns.coded.push_back(table >= JointTransform::least_table);
-    if (columns.coded.back() != 0) columns.expected.push_back(table);
+    if (step.expected_table(tensor.spreads[i], run.finest) < JointTransform::least_spread) break;
+    const std::uint8_t table = tensor.tables[i];
+    columns.coded.push_back(step.expected_table(table, run.finest) >= JointTransform::least_table);
+    if (columns.coded.back() != 0) {
+      columns.expected.push_back(step.expected_table(table, run.usual));
+      columns.places.push_back(place);
+    }
+    place += step.expected_table(table, first.finest) >= JointTransform::least_table ? 1U : 0U;
   }
   columns.count = columns.coded.size();
   columns.wide = std::min(columns.count, tensor.wide_columns());

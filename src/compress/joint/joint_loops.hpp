@@ -34,12 +34,12 @@ struct RoundedRow {
 
 /// A matrix of floats whose rows lie `stride` apart.
 struct Floats {
-  const float* values;
-  std::size_t stride;
+  const float* values = nullptr;
+  std::size_t stride = 0;
 };
 struct MutableFloats {
-  float* values;
-  std::size_t stride;
+  float* values = nullptr;
+  std::size_t stride = 0;
 };
 /// Rows and columns of a product, and what is summed up over.
 struct ProductShape {
@@ -57,6 +57,7 @@ struct BandPanel {
   const float* prediction = nullptr;     ///< of the first row; null: nothing is predicted
   std::size_t stride = 0;                ///< of the predictions
   const std::uint32_t* which = nullptr;  ///< [T] the prediction's row of each token
+  const float *steps = nullptr, *per_step = nullptr;  ///< [T] of each token, and 1 / step
 };
 
 /// Where the heads of one token lie that are turned, and the angles.
@@ -81,14 +82,13 @@ struct JointLoops {
   void (*multiply)(const Int8RowsView& rows, const Int8PanelsView& panels, std::uint32_t* room, float* out);
   /// left [rows, depth] * right [depth, columns], in f32; columns whole panels or any number
   void (*small_product)(Into how, const ProductShape& shape, Floats left, Floats right, MutableFloats to);
-  /// scale * (factor * symbol + prediction).
+  /// scale * (step * symbol + prediction).
   /// @param symbols  [coded, T]
-  void (*dequantise)(const BandPanel& panel, const std::int16_t* symbols, std::size_t tokens, float factor,
-                     MutableFloats to);
-  /// The other way round: (scale * coefficient - prediction) / factor, rounded.
+  void (*dequantise)(const BandPanel& panel, const std::int16_t* symbols, std::size_t tokens, MutableFloats to);
+  /// The other way round: (scale * coefficient - prediction) / step, rounded.
   /// @param symbols   [coded, T]
   /// @param as_coded  [T] what dequantise will give, but for the scale; values may be null
-  void (*quantise)(const BandPanel& panel, Floats coefficients, std::size_t tokens, float factor, std::int16_t* symbols,
+  void (*quantise)(const BandPanel& panel, Floats coefficients, std::size_t tokens, std::int16_t* symbols,
                    MutableFloats as_coded);
   /// The rotary embedding, or its inverse.
   void (*turn)(const TurnedHeads& heads, bool back);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "coding_order.hpp"
 #include "column_band.hpp"
 #include "float_room.hpp"
 #include "head_products.hpp"
@@ -18,30 +19,32 @@
 namespace krul {
 namespace {
 
-using detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into, detail::MutableFloats,
-    detail::padded, detail::Prediction;
+using detail::CodingOrder, detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into,
+    detail::MutableFloats, detail::padded, detail::Prediction;
 
 constexpr std::size_t header_bytes = 8 + 1 + 1;
 
-/// How the row at position 0 is stored.
-enum FirstRow : std::uint8_t { absent, stored, of_profile };
+/// How the row at position 0 is stored, and whether the classes of the others' steps follow.
+enum FirstRow : std::uint8_t { absent, stored, of_profile, with_classes = 4 };
 
 /// The features of a block's tokens: tokens that come again have the same.
 struct GivenRows {
   Int8Rows different;                ///< [U, F]
-  std::vector<std::uint32_t> which;  ///< [T] of them each token has
+  std::vector<std::uint32_t> which;  ///< [T] of them each token has, in the order in which they are coded
 
-  GivenRows(std::span<const float> features, std::size_t tokens) : which(tokens) {
+  /// @param features  [T, F] as the tokens follow one another
+  GivenRows(std::span<const float> features, const CodingOrder& order) : which(order.tokens.size()) {
+    const std::size_t tokens = which.size();
     const std::size_t width = features.size() / std::max<std::size_t>(tokens, 1);
     std::vector<const float*> firsts;
     std::vector<float> values;
     values.reserve(features.size());
-    for (std::size_t token = 0; token < tokens; ++token) {
-      const auto row = features.subspan(token * width, width);
+    for (std::size_t place = 0; place < tokens; ++place) {
+      const auto row = features.subspan(order.tokens[place] * width, width);
       const auto same = std::find_if(firsts.begin(), firsts.end(), [&](const float* first) {
         return width == 0 || std::memcmp(first, row.data(), row.size_bytes()) == 0;
       });
-      which[token] = static_cast<std::uint32_t>(same - firsts.begin());
+      which[place] = static_cast<std::uint32_t>(same - firsts.begin());
       if (same != firsts.end()) continue;
       firsts.push_back(row.data());
       values.insert(values.end(), row.begin(), row.end());
@@ -94,32 +97,75 @@ std::size_t rows_of(const Geometry& geometry, std::span<const std::byte> keys) {
 /// K (or V) of a group, for all that encode and decode have in common.
 struct Side {
   const Profile::Tensor& tensor;
-  Columns columns;
+  std::vector<Columns> of_run;
   bool keys;
 
-  Side(const Profile::Tensor& of, StepScale step, bool is_keys)
-      : tensor(of), columns(detail::columns_at(of, step)), keys(is_keys) {}
+  Side(const Profile::Tensor& of, StepScale step, const CodingOrder& order, bool is_keys) : tensor(of), keys(is_keys) {
+    for (const CodingOrder::Run& run : order.runs)
+      of_run.push_back(detail::columns_at(of, step, run, order.runs.front()));
+  }
 
   [[nodiscard]] std::size_t values() const { return tensor.mean.size(); }
-  [[nodiscard]] std::size_t narrow() const { return columns.count - columns.wide; }
-  [[nodiscard]] ColumnBand wide_band() const { return {columns, 0, columns.wide, {}}; }
-  [[nodiscard]] ColumnBand narrow_band() const { return {columns, columns.wide, narrow(), tensor.scales}; }
+  /// Of the first run, which has most.
+  [[nodiscard]] const Columns& columns() const { return of_run.front(); }
+  [[nodiscard]] std::size_t narrow() const { return columns().count - columns().wide; }
+  [[nodiscard]] std::size_t wide_stride() const { return padded(columns().wide); }
+  [[nodiscard]] std::size_t narrow_stride() const { return padded(narrow()); }
+  [[nodiscard]] ColumnBand wide_band(std::size_t run) const { return {of_run[run], 0, of_run[run].wide, {}}; }
+  [[nodiscard]] ColumnBand narrow_band(std::size_t run) const {
+    const Columns& here = of_run[run];
+    return {here, here.wide, here.count - here.wide, tensor.scales};
+  }
   /// Floats that either way takes for so many tokens, all of them padded.
   [[nodiscard]] std::size_t room(std::size_t tokens) const {
     const std::size_t rows = (tokens + Int8Rows::step - 1) / Int8Rows::step * Int8Rows::step;
     return detail::panel_width +
-           rows * (padded(columns.count) + 3 * padded(tensor.wide_columns()) + padded(narrow()) + 2 * padded(values()));
+           rows *
+               (padded(columns().count) + 3 * padded(tensor.wide_columns()) + narrow_stride() + 2 * padded(values()));
   }
 };
 
-std::array<Side, 2> sides_of(const Profile& profile, std::size_t group, StepScale step) {
-  return {Side(profile.keys(group), step, true), Side(profile.values(group), step, false)};
+std::array<Side, 2> sides_of(const Profile& profile, std::size_t group, StepScale step, const CodingOrder& order) {
+  return {Side(profile.keys(group), step, order, true), Side(profile.values(group), step, order, false)};
 }
 
 std::vector<std::uint8_t> expected_tables(const std::array<Side, 2>& sides) {
-  std::vector<std::uint8_t> expected = sides[0].columns.expected;
-  expected.insert(expected.end(), sides[1].columns.expected.begin(), sides[1].columns.expected.end());
+  std::vector<std::uint8_t> expected = sides[0].columns().expected;
+  expected.insert(expected.end(), sides[1].columns().expected.begin(), sides[1].columns().expected.end());
   return expected;
+}
+
+/// The tables of a run's columns.
+/// @param places  of them, among those that the first run codes
+/// @param all     of these
+std::vector<std::uint8_t> tables_at(std::span<const std::uint32_t> places, std::span<const std::uint8_t> all, int shift,
+                                    std::size_t size) {
+  std::vector<std::uint8_t> tables;
+  tables.reserve(places.size());
+  for (const std::uint32_t place : places) tables.push_back(shifted_table(all[place], shift, size));
+  return tables;
+}
+
+/// Symbols of K of each run, then of V of each run.
+using SymbolsOfRuns = std::vector<std::vector<std::int16_t>>;
+
+/// What has an index of its own for each column that the first run codes.
+std::vector<ShiftedSymbols> parts_of(const std::array<Side, 2>& sides, const CodingOrder& order,
+                                     const SymbolsOfRuns& symbols,
+                                     std::vector<std::vector<std::uint32_t>>& places) {
+  std::vector<ShiftedSymbols> parts;
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    const std::size_t side = i / order.runs.size(), run = i % order.runs.size();
+    places.push_back(sides[side].of_run[run].places);
+    if (side == 1)
+      for (std::uint32_t& place : places.back())
+        place += static_cast<std::uint32_t>(sides[0].columns().expected.size());
+    parts.push_back({{places.back().size(), order.runs[run].count},
+                     symbols[i],
+                     places.back(),
+                     order.table_shift(order.runs[run])});
+  }
+  return parts;
 }
 
 }  // namespace
@@ -127,7 +173,7 @@ std::vector<std::uint8_t> expected_tables(const std::array<Side, 2>& sides) {
 std::size_t JointTransform::largest_bytes(const Geometry& geometry, std::size_t rows) const {
   if (!profile_) return header_bytes;
   const std::size_t columns = profile_->keys(group_).tables.size() + profile_->values(group_).tables.size();
-  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 2 * columns + 256 + SymbolBlock::most_streams * 4 +
+  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 1 + rows / 2 + 1 + 2 * columns + 256 + SymbolBlock::most_streams * 4 +
          columns * rows * 5;
 }
 
@@ -159,22 +205,28 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   for (const auto& layer : group)
     expects(layer.keys.size() == all * row_bytes && layer.values.size() == layer.keys.size(),
             "JointTransform: K and V of every layer must hold the same whole number of rows");
+  expects(context.classes.empty() || (context.classes.size() == all && std::ranges::max(context.classes) <
+                                                                           StepClasses::count),
+          "JointTransform: classes are of all rows, and there are 16 of them");
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
+  auto classes = context.classes.empty() ? context.classes : context.classes.subspan(apart);
+  if (std::ranges::all_of(classes, [](std::uint8_t of) { return of == StepClasses::usual; })) classes = {};
+  const CodingOrder order(step_, classes, tokens);
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const GivenRows given(context.features.subspan(apart * features), tokens);
-  const float factor = step_.factor();
+  const GivenRows given(context.features.subspan(apart * features), order);
   const auto& loops = detail::joint_loops(instruction_level());
-  const auto sides = sides_of(*profile_, group_, step_);
+  const auto sides = sides_of(*profile_, group_, step_, order);
 
-  std::vector<std::int16_t> symbols;  // [columns, T]
+  SymbolsOfRuns symbols;
   for (const Side& side : sides) {
     FloatRoom room(side.room(tokens));
     const std::size_t n = side.values(), stride = padded(n);
     const auto values = room.take(tokens * stride), weighted = room.take(tokens * stride);
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
-      for (std::size_t token = 0; token < tokens; ++token) {
-        const auto row = values.subspan(token * stride + layer * width, width);
+      for (std::size_t place = 0; place < tokens; ++place) {
+        const std::size_t token = order.tokens[place];
+        const auto row = values.subspan(place * stride + layer * width, width);
         to_float(geometry.cache_type, bytes.subspan((token + apart) * row_bytes, row_bytes), row);
         if (side.keys) rotation.turn_back(token, row, geometry.head_dim);
         loops.subtract(row.data(), &side.tensor.mean[layer * width], width);
@@ -182,37 +234,56 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
     }
     detail::multiply_heads(side.tensor.weights, geometry.head_dim, tokens, {values.data(), stride},
                            {weighted.data(), stride});
-    const Prediction predicted = predict(side.tensor, given, side.columns.count, room);
+    const Prediction predicted = predict(side.tensor, given, side.columns().count, room);
+    const std::size_t first_of_side = symbols.size();
+    symbols.resize(first_of_side + order.runs.size());
 
     // The wide columns' coded values leave y, and with them whatever else of y they did not hold exactly stays in it.
-    const ColumnBand wide = side.wide_band();
-    const std::size_t columns = wide.stride();
+    const std::size_t columns = side.wide_stride();
     const auto wide_values = room.take(tokens * columns), as_coded = room.take(tokens * columns);
     loops.small_product(Into::replaced, {tokens, columns, n}, {weighted.data(), stride},
                         {side.tensor.wide_transposed.data(), side.tensor.wide_stride()}, {wide_values.data(), columns});
-    wide.quantise(wide_values, predicted, factor, symbols, as_coded);
-    loops.small_product(Into::subtracted, {tokens, n, side.columns.wide}, {as_coded.data(), columns},
+    std::ranges::fill(as_coded, 0.0F);  // what a coarser run does not code
+    for (std::size_t i = 0; i < order.runs.size(); ++i) {
+      const std::size_t at = order.runs[i].first * columns;
+      side.wide_band(i).quantise({wide_values.data() + at, columns}, {order, order.runs[i], predicted},
+                                 symbols[first_of_side + i], {as_coded.data() + at, columns});
+    }
+    loops.small_product(Into::subtracted, {tokens, n, side.columns().wide}, {as_coded.data(), columns},
                         {side.tensor.wide.data(), n}, {weighted.data(), stride});
 
     const Int8Rows rows(tokens, n, weighted, stride);
-    const ColumnBand narrow = side.narrow_band();
-    const auto coefficients = room.take(rows.padded_rows() * narrow.stride());
+    const auto coefficients = room.take(rows.padded_rows() * side.narrow_stride());
     multiply(rows, side.tensor.analysis, coefficients);
-    narrow.quantise(coefficients.first(tokens * narrow.stride()), predicted, factor, symbols);
+    for (std::size_t i = 0; i < order.runs.size(); ++i)
+      side.narrow_band(i).quantise(
+          {coefficients.data() + order.runs[i].first * side.narrow_stride(), side.narrow_stride()},
+          {order, order.runs[i], predicted}, symbols[first_of_side + i]);
   }
 
   const std::vector<std::uint8_t> expected = expected_tables(sides);
-  const SymbolBlock block{expected.size(), tokens};
   const SymbolEncoder& encoder = profile_->encoder();
-  const auto chosen = choose_tables(encoder, block, symbols, expected);
+  std::vector<std::vector<std::uint32_t>> places;
+  const auto parts = parts_of(sides, order, symbols, places);
+  const auto chosen = choose_tables(encoder, parts, expected);
   // A table of zeros needs zeros: choose_tables gives index 0 to no other column.
   const auto table_bytes = encode_tables(chosen, expected);
-  const auto symbol_bytes = encoder.encode(block, symbols, chosen);
+  std::vector<std::vector<std::uint8_t>> tables;
+  std::vector<TabledSymbols> blocks;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    tables.push_back(tables_at(places[i], chosen, parts[i].shift, encoder.size()));
+    blocks.push_back({parts[i].block, parts[i].symbols, tables.back()});
+  }
+  const auto symbol_bytes = encoder.encode(blocks);
   std::vector<std::byte> chunk;
   chunk.reserve(header_bytes + 2 + table_bytes.size() + symbol_bytes.size());
   for (std::size_t i = 0; i < 8; ++i) chunk.push_back(static_cast<std::byte>(profile_->id() >> 8 * i));
   chunk.push_back(static_cast<std::byte>(step_.code));
   append_first_row(geometry, group, apart, chunk);
+  if (!classes.empty()) {
+    chunk[header_bytes - 1] |= std::byte{with_classes};
+    detail::append_classes(classes, chunk);
+  }
   for (std::size_t i = 0; i < 2; ++i) chunk.push_back(static_cast<std::byte>(table_bytes.size() >> 8 * i));
   chunk.insert(chunk.end(), table_bytes.begin(), table_bytes.end());
   chunk.insert(chunk.end(), symbol_bytes.begin(), symbol_bytes.end());
@@ -240,7 +311,9 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     return fail(ErrorCode::unsupported, "the features of the tokens are missing: recompute these tokens");
   const StepScale step{static_cast<std::int8_t>(std::to_integer<int>(chunk[8]))};
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
-  const auto form = std::to_integer<std::uint8_t>(chunk[9]);
+  const auto first_row = std::to_integer<std::uint8_t>(chunk[9]);
+  const bool has_classes = (first_row & with_classes) != 0;
+  const auto form = static_cast<std::uint8_t>(first_row & ~with_classes);
   chunk = chunk.subspan(header_bytes);
   if (apart == 0 ? form != absent : form != stored && form != of_profile)
     return fail(ErrorCode::corrupt,
@@ -259,40 +332,69 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
           std::copy(row.begin(), row.end(), to.begin());
         }
       }
+  std::vector<std::uint8_t> classes;
+  if (has_classes) {
+    auto read = detail::read_classes(tokens, chunk);
+    if (!read) return propagate(read);
+    classes = std::move(*read);
+  }
   if (chunk.size() < 2) return too_short();
   const std::size_t length = std::to_integer<std::size_t>(chunk[0]) | std::to_integer<std::size_t>(chunk[1]) << 8;
   chunk = chunk.subspan(2);
   if (length > chunk.size()) return too_short();
 
-  const auto sides = sides_of(*profile_, group_, step);
+  const CodingOrder order(step, classes, tokens);
+  const auto sides = sides_of(*profile_, group_, step, order);
   const std::vector<std::uint8_t> expected = expected_tables(sides);
-  std::vector<std::uint8_t> tables(expected.size());
-  if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), tables); !status)
+  std::vector<std::uint8_t> chosen(expected.size());
+  if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), chosen); !status)
     return status;
-  auto decoder = SymbolDecoder::open(chunk.subspan(length), {expected.size(), tokens}, tables, profile_->tables());
+  auto decoder = SymbolDecoder::open(chunk.subspan(length),
+                                     SymbolBlock{expected.size(), order.runs.front().count}.streams(),
+                                     profile_->tables());
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
-  const GivenRows given(context.features.subspan(apart * features), tokens);
+  const GivenRows given(context.features.subspan(apart * features), order);
   const auto& loops = detail::joint_loops(instruction_level());
   for (const Side& side : sides) {
+    const auto of_side = side.keys ? std::span(chosen).first(sides[0].columns().expected.size())
+                                   : std::span(chosen).subspan(sides[0].columns().expected.size());
     FloatRoom room(side.room(tokens));
-    const std::size_t n = side.values(), stride = padded(n);
-    const Prediction predicted = predict(side.tensor, given, side.columns.count, room);
-    const ColumnBand wide = side.wide_band(), narrow = side.narrow_band();
-    const auto wide_values = room.take(tokens * wide.stride()), coefficients = room.take(tokens * narrow.stride());
-    if (auto status = wide.dequantise(*decoder, predicted, step.factor(), wide_values); !status) return status;
-    if (auto status = narrow.dequantise(*decoder, predicted, step.factor(), coefficients); !status) return status;
+    const std::size_t n = side.values(), stride = padded(n), wide_stride = side.wide_stride(),
+                      narrow_stride = side.narrow_stride();
+    const Prediction predicted = predict(side.tensor, given, side.columns().count, room);
+    const auto wide_values = room.take(tokens * wide_stride), coefficients = room.take(tokens * narrow_stride);
+    if (order.runs.size() > 1) {  // what a coarser run does not code
+      std::ranges::fill(wide_values, 0.0F);
+      std::ranges::fill(coefficients, 0.0F);
+    }
+    for (std::size_t i = 0; i < order.runs.size(); ++i) {
+      const CodingOrder::Run& run = order.runs[i];
+      const auto& places = side.of_run[i].places;
+      const auto tables = tables_at(places, of_side, order.table_shift(run), profile_->tables().size());
+      if (auto status = decoder->begin_block({places.size(), run.count}, tables); !status) return status;
+      const detail::CodedRows rows{order, run, predicted};
+      if (auto status =
+              side.wide_band(i).dequantise(*decoder, rows, {wide_values.data() + run.first * wide_stride, wide_stride});
+          !status)
+        return status;
+      if (auto status = side.narrow_band(i).dequantise(
+              *decoder, rows, {coefficients.data() + run.first * narrow_stride, narrow_stride});
+          !status)
+        return status;
+    }
 
-    const Int8Rows rows(tokens, side.narrow(), coefficients, narrow.stride());
+    const Int8Rows rows(tokens, side.narrow(), coefficients, narrow_stride);
     const auto values = room.take(rows.padded_rows() * stride);
     multiply(rows, side.tensor.synthesis, values);
-    loops.small_product(Into::added, {tokens, n, side.columns.wide}, {wide_values.data(), wide.stride()},
+    loops.small_product(Into::added, {tokens, n, side.columns().wide}, {wide_values.data(), wide_stride},
                         {side.tensor.wide_synthesis.data(), n}, {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {
       const auto bytes = side.keys ? group[layer].keys : group[layer].values;
-      for (std::size_t token = 0; token < tokens; ++token) {
-        const auto row = values.subspan(token * stride + layer * width, width);
+      for (std::size_t place = 0; place < tokens; ++place) {
+        const std::size_t token = order.tokens[place];
+        const auto row = values.subspan(place * stride + layer * width, width);
         if (side.keys) rotation.turn(token, row, geometry.head_dim);
         from_float(geometry.cache_type, row, bytes.subspan((token + apart) * row_bytes, row_bytes));
       }

@@ -219,10 +219,10 @@ float StepScale::factor() const noexcept {
   return std::ldexp(roots[code & 15], code >> 4);
 }
 
-std::uint8_t StepScale::expected_table(std::uint8_t index) const noexcept {
+std::uint8_t StepScale::expected_table(std::uint8_t index, int coarser) const noexcept {
   const int half = codes_per_pair / 2;
   const int pairs = (code >= 0 ? code + half : code - half) / codes_per_pair;
-  const int moved = int{index} - 2 * pairs;
+  const int moved = int{index} - 2 * (pairs + coarser);
   return static_cast<std::uint8_t>(std::clamp(moved, 0, static_cast<int>(TableSet::largest_size) - 2));
 }
 

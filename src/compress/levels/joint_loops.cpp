@@ -140,8 +140,7 @@ Lanes predicted(const BandPanel& panel, std::size_t token, std::size_t at) {
 /// Tokens whose symbols are turned from columns into rows at once.
 constexpr std::size_t turned_tokens = 64;
 
-void dequantise(const BandPanel& panel, const std::int16_t* symbols, std::size_t tokens, float factor,
-                MutableFloats to) {
+void dequantise(const BandPanel& panel, const std::int16_t* symbols, std::size_t tokens, MutableFloats to) {
   alignas(64) std::int16_t by_token[turned_tokens * panel_width] = {};
   for (std::size_t first = 0; first < tokens; first += turned_tokens) {
     const std::size_t count = tokens - first < turned_tokens ? tokens - first : turned_tokens;
@@ -151,15 +150,15 @@ void dequantise(const BandPanel& panel, const std::int16_t* symbols, std::size_t
     for (std::size_t token = 0; token < count; ++token)
       for (std::size_t at = 0; at < panel_width; at += lane_count) {
         const Lanes value =
-            fused(broadcast(factor), outward(by_token + token * panel_width + at), predicted(panel, first + token, at));
+            fused(broadcast(panel.steps[first + token]), outward(by_token + token * panel_width + at),
+                  predicted(panel, first + token, at));
         store(load(panel.scales + at) * value, to.values + (first + token) * to.stride + at);
       }
   }
 }
 
-void quantise(const BandPanel& panel, Floats coefficients, std::size_t tokens, float factor, std::int16_t* symbols,
+void quantise(const BandPanel& panel, Floats coefficients, std::size_t tokens, std::int16_t* symbols,
               MutableFloats as_coded) {
-  const float per_step = 1 / factor;
   const Lanes most = broadcast(32767);
   alignas(64) std::int16_t by_token[turned_tokens * panel_width];
   for (std::size_t first = 0; first < tokens; first += turned_tokens) {
@@ -168,14 +167,14 @@ void quantise(const BandPanel& panel, Floats coefficients, std::size_t tokens, f
       for (std::size_t at = 0; at < panel_width; at += lane_count) {
         const Lanes expected = predicted(panel, first + token, at);
         const Lanes value = load(coefficients.values + (first + token) * coefficients.stride + at);
-        const Lanes steps = fused(load(panel.scales + at), value, -expected) * per_step;
+        const Lanes steps = fused(load(panel.scales + at), value, -expected) * panel.per_step[first + token];
         const Lanes limited = steps > most ? most : (steps > -most ? steps : -most);  // or NaN
         const IntLanes whole = round_to_whole(limited) & load_whole(panel.is_coded + at);
         const ShortLanes shorts = __builtin_convertvector(whole, ShortLanes);
         std::int16_t* const rounded = by_token + token * panel_width + at;
         __builtin_memcpy(rounded, &shorts, sizeof shorts);
         if (as_coded.values != nullptr)
-          store(fused(broadcast(factor), outward(rounded), expected),
+          store(fused(broadcast(panel.steps[first + token]), outward(rounded), expected),
                 as_coded.values + (first + token) * as_coded.stride + at);
       }
     for (std::size_t i = 0; i < panel.coded; ++i)

@@ -6,7 +6,7 @@
 
 namespace krul {
 
-/// Shape of a block of symbols, and how its bytes are laid out.
+/// Shape of a block of symbols, and how the bytes of one or several of them are laid out.
 ///
 /// Symbols are [C, T], int16: the T tokens of column 0, those of column 1, ... All tokens of a column use the same
 /// table. The symbol of token t belongs to rANS stream t mod 32; there are min(T, 32) streams with states of 32 bits in
@@ -20,6 +20,9 @@ namespace krul {
 /// table has a shift, its low bits likewise; then stream by stream what follows an escape: four bits, then n
 /// (SymbolTable). At the end every state is 2^16 again and no word is left, which also finds most damage.
 ///
+/// Several blocks may follow each other in the same streams: there are then as many streams as the block with the most
+/// tokens wants.
+///
 /// This order (even tokens, then odd ones) makes two vectors of 32 bits the halves of one of 16 bits without a shuffle.
 ///
 /// @source interleaving: F. Giesen, arXiv:1402.3392 (second-hand); order of streams: ours
@@ -29,7 +32,10 @@ struct SymbolBlock {
 
   static constexpr std::size_t most_streams = 32;
   [[nodiscard]] constexpr std::size_t symbols() const noexcept { return columns * tokens; }
-  [[nodiscard]] constexpr std::size_t streams() const noexcept { return std::min(tokens, most_streams); }
+  /// None if there is nothing to code.
+  [[nodiscard]] constexpr std::size_t streams() const noexcept {
+    return symbols() == 0 ? 0 : std::min(tokens, most_streams);
+  }
 };
 
 }  // namespace krul

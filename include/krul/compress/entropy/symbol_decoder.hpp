@@ -27,6 +27,17 @@ class SymbolDecoder {
   [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, SymbolBlock block,
                                                   std::span<const std::uint8_t> table_of_column, const TableSet& tables,
                                                   InstructionLevel level = instruction_level());
+  /// The same without a first block: begin_block follows.
+  /// @param streams  of the block that wants most
+  [[nodiscard]] static Result<SymbolDecoder> open(std::span<const std::byte> bytes, std::size_t streams,
+                                                  const TableSet& tables, InstructionLevel level = instruction_level());
+
+  /// Goes on with the next of several blocks.
+  /// @param table_of_column  [C]; may be anything
+  /// @return corrupt if an index is not in the set
+  /// @throws PreconditionError if columns of the block before are left, the length of table_of_column is not C, or the
+  ///         block wants more streams than there are
+  [[nodiscard]] Status begin_block(SymbolBlock block, std::span<const std::uint8_t> table_of_column);
 
   /// Decodes the next out.size() / T columns.
   /// @param out  [columns, T]
@@ -44,7 +55,7 @@ class SymbolDecoder {
   detail::DecodeState state_;
   std::span<const std::uint8_t> table_of_column_;  ///< of the columns that are left
   std::span<const detail::AliasTable> tables_;
-  std::size_t tokens_ = 0;
+  std::size_t tokens_ = 0, streams_ = 0;
   const detail::EntropyLoops* loops_ = nullptr;
 };
 

@@ -12,6 +12,13 @@
 
 namespace krul {
 
+/// A block, its symbols, and the table of each column.
+struct TabledSymbols {
+  SymbolBlock block;
+  std::span<const std::int16_t> symbols;          ///< [C, T]: a column after another
+  std::span<const std::uint8_t> table_of_column;  ///< [C], indices into the set; 0 for columns of zeros
+};
+
 /// Codes blocks of symbols, and says what they would cost. Made once from a TableSet: 2 MB with 63 tables.
 class SymbolEncoder {
  public:
@@ -24,6 +31,9 @@ class SymbolEncoder {
   ///         has another symbol than 0
   [[nodiscard]] std::vector<std::byte> encode(SymbolBlock block, std::span<const std::int16_t> symbols,
                                               std::span<const std::uint8_t> table_of_column,
+                                              InstructionLevel level = instruction_level()) const;
+  /// The same of several blocks, one after the other.
+  [[nodiscard]] std::vector<std::byte> encode(std::span<const TabledSymbols> blocks,
                                               InstructionLevel level = instruction_level()) const;
 
   /// How many neighbouring indices are priced at once: more take four times as long.

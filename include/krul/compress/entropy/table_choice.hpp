@@ -19,6 +19,25 @@ namespace krul {
                                                       std::span<const std::int16_t> symbols,
                                                       std::span<const std::uint8_t> predicted);
 
+/// Some tokens of a block whose symbols are all coarser by a known factor: a column that is coded with table i
+/// elsewhere is coded with table i + shift here.
+struct ShiftedSymbols {
+  SymbolBlock block;
+  std::span<const std::int16_t> symbols;  ///< [C, T]
+  std::span<const std::uint32_t> column;  ///< [C] which of the predicted ones each is, ascending
+  int shift = 0;
+};
+
+/// The index that a column is coded with where its own is `index`: moved, but a table as long as that is one.
+[[nodiscard]] std::uint8_t shifted_table(std::uint8_t index, int shift, std::size_t size) noexcept;
+
+/// The same for a block that is coded in parts: an index serves a column of all of them.
+/// @return [predicted.size()]
+/// @throws PreconditionError as choose_tables, or if a part has a column that is not predicted
+[[nodiscard]] std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder,
+                                                      std::span<const ShiftedSymbols> parts,
+                                                      std::span<const std::uint8_t> predicted);
+
 /// Codes indices as differences from what was predicted. One byte says which of a few fixed tables codes them.
 /// @param indices    [C], each below 64
 /// @param predicted  [C], each below 64; the decoder has to know them

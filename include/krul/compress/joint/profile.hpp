@@ -64,7 +64,8 @@ struct StepScale {
   std::int8_t code = 0;
   [[nodiscard]] float factor() const noexcept;
   /// The table to expect where a profile expects `index`: integers only, equal everywhere.
-  [[nodiscard]] std::uint8_t expected_table(std::uint8_t index) const noexcept;
+  /// @param coarser  StepClasses by which rows are coarser than the step says
+  [[nodiscard]] std::uint8_t expected_table(std::uint8_t index, int coarser = 0) const noexcept;
   friend bool operator==(const StepScale&, const StepScale&) = default;
 };
 

@@ -11,22 +11,29 @@
 #include "krul/core/tokens.hpp"
 #include "krul/similarity/attention_statistics.hpp"
 #include "krul/similarity/observe.hpp"
+#include "krul/similarity/row_attention.hpp"
 
 namespace krul::detail {
 
 // A turn of a conversation with an observer of attention, or with none.
 
+/// What a manifest keeps of attention.
+struct SavedAttention {
+  std::span<const std::byte> statistics = {}, row_attention = {};
+};
+
 /// Tells an observer that it sees tokens from `matched` on, and what was seen of those before.
-/// @param statistics  as they were saved with them; empty if none were, or they are of other tokens
+/// @param seen  as it was saved with them; empty if nothing was, or it is of other tokens
 template <AttentionObserver O>
-void begin_observing(O& observer, std::size_t matched, const Geometry& geometry,
-                     std::span<const std::byte> statistics) {
+void begin_observing(O& observer, std::size_t matched, const Geometry& geometry, const SavedAttention& seen) {
   if constexpr (TokenwiseObserver<O>) {
-    if constexpr (requires(const AttentionStatistics& seen) { observer.load(seen); }) {
-      const auto saved = parse_attention_statistics(statistics);
+    if constexpr (requires(const AttentionStatistics& all) { observer.load(all); }) {
+      const auto saved = parse_attention_statistics(seen.statistics);
       if (saved && saved->layers == geometry.layers && saved->query_heads == geometry.query_heads)
         observer.load(*saved);
     }
+    if constexpr (requires(const RowAttention& all) { observer.load(all); })
+      if (const auto saved = parse_row_attention(seen.row_attention)) observer.load(*saved);
     observer.observe_from(static_cast<Position>(matched));
   }
 }

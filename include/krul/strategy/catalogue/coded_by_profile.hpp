@@ -8,6 +8,7 @@
 #include "krul/compress/int8_codec.hpp"
 #include "krul/compress/joint/profile.hpp"
 #include "krul/restore/full_load.hpp"
+#include "krul/strategy/row_classes.hpp"
 #include "krul/strategy/strategy.hpp"
 
 namespace krul::strategy {
@@ -22,6 +23,7 @@ class CodedByProfile {
     StepScale step = {};  ///< where a conversation is too short to measure
     double kl = 0;        ///< nats, that the conversation's own step is chosen for; 0: the step stays
     StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
+    ClassesByAttention by_attention = {};                      ///< which rows are coded more finely
   };
 
   /// @param profile  of the model; may be none
@@ -32,6 +34,7 @@ class CodedByProfile {
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
   [[nodiscard]] Needs needs() const {
     Needs needs{.codings = {profile_ ? joint() : plain()}, .profile_is_missing = profile_ == nullptr};
+    if (profile_ && settings_.by_attention.exponent > 0) needs.row_attention = bands_of(*profile_);
     if (profile_ && settings_.kl > 0)
       needs.step = StepChoice{.kl = settings_.kl, .finest = settings_.finest, .coarsest = settings_.coarsest};
     return needs;
@@ -41,6 +44,9 @@ class CodedByProfile {
     SavePlan plan = joint();
     plan.step = evidence.step.value_or(settings_.step);
     plan.measured_step = evidence.step;
+    plan.classes = row_classes(evidence.row_attention, evidence.tokens, settings_.by_attention);
+    if (evidence.row_attention.rows > 0)
+      plan.row_attention = std::make_shared<const RowAttention>(evidence.row_attention);
     return plan;
   }
   [[nodiscard]] FullLoad restore_policy() const { return {}; }

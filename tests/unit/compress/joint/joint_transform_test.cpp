@@ -4,10 +4,14 @@
 
 #include <doctest/doctest.h>
 
+#include <numeric>
+#include <tuple>
+
 #include "krul/compress/coding_set.hpp"
 #include "krul/compress/entropy/symbol_decoder.hpp"
 #include "krul/compress/entropy/table_choice.hpp"
 #include "krul/compress/joint/recent_rows.hpp"
+#include "krul/compress/joint/step_classes.hpp"
 #include "krul/core/half.hpp"
 #include "krul/reference/joint_transform.hpp"
 #include "support/profile_samples.hpp"
@@ -82,34 +86,102 @@ struct Sample {
   }
 };
 
+/// The symbols of a run of rows, and which columns they are of.
 struct Symbols {
-  std::vector<std::int16_t> values;   // [coded columns, T]
-  std::vector<std::size_t> coded[2];  // of K, of V: which columns are coded
-  std::size_t count[2] = {};          // columns that count
+  std::vector<std::size_t> tokens;          // of the run, in the order in which they are coded
+  std::vector<std::int16_t> values[2];      // of K, of V: [coded columns, tokens]
+  std::vector<std::size_t> coded[2];        // which columns are coded
+  std::size_t count[2] = {};                // columns that count
 };
 
-/// What a chunk that begins behind position 0 holds, read by the format's description.
-Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group, std::size_t tokens) {
-  const StepScale step{static_cast<std::int8_t>(chunk[8])};
+/// The classes at the front of what follows a chunk's first row, which are taken off.
+std::vector<std::uint8_t> classes_of(std::span<const std::byte>& rest, std::size_t tokens) {
+  const unsigned first = std::to_integer<unsigned>(rest[0]), width = first >> 4;
+  std::vector<std::uint8_t> classes(tokens, static_cast<std::uint8_t>(first & 15));
+  for (std::size_t bit = 0; bit < tokens * width; ++bit)
+    if ((rest[1 + bit / 8] >> bit % 8 & std::byte{1}) != std::byte{0})
+      classes[bit / width] = static_cast<std::uint8_t>(classes[bit / width] + (1U << bit % width));
+  rest = rest.subspan(1 + (tokens * width + 7) / 8);
+  return classes;
+}
+
+/// What a chunk that begins behind position 0 holds, read by the format's description, run by run.
+std::vector<Symbols> runs_of(const Bytes& chunk, const Profile& profile, std::size_t group, std::size_t tokens) {
+  const int code = static_cast<std::int8_t>(chunk[8]);
+  auto rest = std::span(chunk).subspan(10);
+  const bool has_classes = chunk[9] == std::byte{4};
+  std::vector<std::uint8_t> classes(tokens, StepClasses::usual);
+  if (has_classes) classes = classes_of(rest, tokens);
+  std::vector<std::size_t> order(tokens);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t token) { return classes[token]; });
+  std::vector<Symbols> runs;
+  std::vector<int> means, finest;  // classes less the usual one
+  const std::size_t length = has_classes ? 32 : tokens;
+  for (std::size_t first = 0; first < tokens; first += length) {
+    Symbols run;
+    double sum = 0;
+    for (std::size_t i = first; i < std::min(first + length, tokens); ++i) {
+      run.tokens.push_back(order[i]);
+      sum += classes[order[i]];
+    }
+    means.push_back(static_cast<int>(std::floor(sum / static_cast<double>(run.tokens.size()) + 0.5)) - 8);
+    finest.push_back(classes[order[first]] - 8);
+    runs.push_back(run);
+  }
+  const int pairs = static_cast<int>(std::round(code / 6.0));
+  const auto lowered = [&](int index, int of) { return std::clamp(index - 2 * (pairs + of), 0, 62); };
   std::vector<std::uint8_t> expected;
-  Symbols symbols;
+  std::vector<std::vector<std::size_t>> places[2];  // of each run's coded columns among the first run's
   for (const std::size_t tensor : {0U, 1U}) {
     const auto& of = tensor == 0 ? profile.keys(group) : profile.values(group);
-    for (std::size_t i = 0; i < of.tables.size() && step.expected_table(of.spreads[i]) >= JointTransform::least_spread;
-         ++i) {
-      symbols.count[tensor] = i + 1;
-      if (step.expected_table(of.tables[i]) < JointTransform::least_table) continue;
-      symbols.coded[tensor].push_back(i);
-      expected.push_back(step.expected_table(of.tables[i]));
+    places[tensor].resize(runs.size());
+    for (std::size_t i = 0; i < of.tables.size(); ++i) {
+      if (lowered(of.spreads[i], finest[0]) < JointTransform::least_spread) break;
+      for (std::size_t run = 0; run < runs.size(); ++run) {
+        if (lowered(of.spreads[i], finest[run]) < JointTransform::least_spread || runs[run].count[tensor] != i)
+          continue;
+        runs[run].count[tensor] = i + 1;
+        if (lowered(of.tables[i], finest[run]) < JointTransform::least_table) continue;
+        runs[run].coded[tensor].push_back(i);
+        places[tensor][run].push_back(expected.size());
+      }
+      if (lowered(of.tables[i], finest[0]) >= JointTransform::least_table)
+        expected.push_back(static_cast<std::uint8_t>(lowered(of.tables[i], means[0])));
     }
   }
-  const std::size_t length = std::to_integer<std::size_t>(chunk[10]) + 256 * std::to_integer<std::size_t>(chunk[11]);
+  const std::size_t bytes = std::to_integer<std::size_t>(rest[0]) + 256 * std::to_integer<std::size_t>(rest[1]);
   std::vector<std::uint8_t> tables(expected.size());
-  const auto rest = std::span(chunk).subspan(12);
-  REQUIRE(decode_tables(rest.first(length), expected, profile.tables().size(), tables));
-  symbols.values.resize(expected.size() * tokens);
-  REQUIRE(decode_symbols(rest.subspan(length), {expected.size(), tokens}, tables, profile.tables(), symbols.values));
-  return symbols;
+  REQUIRE(decode_tables(rest.subspan(2, bytes), expected, profile.tables().size(), tables));
+  const SymbolBlock most{expected.size(), runs[0].tokens.size()};
+  auto decoder = SymbolDecoder::open(rest.subspan(2 + bytes), most.streams(), profile.tables()).value();
+  for (const std::size_t tensor : {0U, 1U})
+    for (std::size_t run = 0; run < runs.size(); ++run) {
+      std::vector<std::uint8_t> of_run;
+      for (const std::size_t place : places[tensor][run]) {
+        const int moved = tables[place] == 0 ? 0 : std::max(1, tables[place] - 2 * (means[run] - means[0]));
+        of_run.push_back(static_cast<std::uint8_t>(moved));
+      }
+      const SymbolBlock block{of_run.size(), runs[run].tokens.size()};
+      REQUIRE(decoder.begin_block(block, of_run));
+      runs[run].values[tensor].resize(block.symbols());
+      REQUIRE(decoder.read(runs[run].values[tensor]));
+    }
+  REQUIRE(decoder.finish());
+  return runs;
+}
+
+/// Of a chunk without classes.
+Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group, std::size_t tokens) {
+  return runs_of(chunk, profile, group, tokens).front();
+}
+
+/// Classes as a plan may want them: some rows far finer than others.
+std::vector<std::uint8_t> sample_classes(std::size_t tokens, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::uint8_t> classes(tokens);
+  for (auto& of : classes) of = static_cast<std::uint8_t>(3 + random() % 9);
+  return classes;
 }
 
 }  // namespace
@@ -117,17 +189,22 @@ Symbols symbols_of(const Bytes& chunk, const Profile& profile, std::size_t group
 TEST_CASE("symbols and rows are those of the twin") {
   for (const auto pairs : {RotaryPairs::interleaved, RotaryPairs::halves})
     for (const std::size_t features : {std::size_t{0}, std::size_t{32}})
-      for (const int code : {0, -9, 12}) {
+      for (const auto& [code, has_classes, tokens] :
+           {std::tuple(0, false, 37U), {-9, false, 37U}, {12, false, 37U}, {0, true, 64U}, {-9, true, 37U}}) {
+        CAPTURE(code);
+        CAPTURE(has_classes);
         const Geometry geometry = profile_geometry(ElementType::f32, pairs);
         const auto data = random_profile(geometry, {1, 3}, 12, features, 7);
         const auto profile = Profile::create(data, geometry).value();
         const StepScale step{static_cast<std::int8_t>(code)};
-        const std::size_t tokens = 37;
+        const auto classes =
+            has_classes ? sample_classes(tokens, 5) : std::vector<std::uint8_t>(tokens, StepClasses::usual);
         const Sample sample(geometry, tokens, 3, 64, features, 11);
         const JointTransform coding(profile, 1, step);
-        const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+        const Bytes chunk = coding.encode(geometry, sample.rows(), {sample.first, sample.features, classes});
         CHECK(chunk.size() <= coding.largest_bytes(geometry, tokens));
-        const Symbols symbols = symbols_of(chunk, *profile, 1, tokens);
+        const auto runs = runs_of(chunk, *profile, 1, tokens);
+        CHECK(runs.size() == (has_classes && tokens > 32 ? 2 : 1));
         Sample back(geometry, tokens, 3, 64, features, 99);
         back.features = sample.features;
         REQUIRE(coding.decode(geometry, chunk, back.room(), back.context()));
@@ -135,10 +212,15 @@ TEST_CASE("symbols and rows are those of the twin") {
         for (std::size_t tensor = 0; tensor < 2; ++tensor) {
           const TensorTransform& transform = tensor == 0 ? data.groups[1].keys : data.groups[1].values;
           const reference::TransformTwin twin(transform, geometry.head_dim, features);
-          const auto& coded = symbols.coded[tensor];
-          const std::size_t count = symbols.count[tensor];
-          const auto* first = symbols.values.data() + (tensor == 0 ? 0 : symbols.coded[0].size() * tokens);
           for (std::size_t token = 0; token < tokens; ++token) {
+            const Symbols& run = *std::ranges::find_if(runs, [&](const Symbols& each) {
+              return std::ranges::find(each.tokens, token) != each.tokens.end();
+            });
+            const auto& coded = run.coded[tensor];
+            const std::size_t count = run.count[tensor], rows = run.tokens.size();
+            const auto* first =
+                run.values[tensor].data() + (std::ranges::find(run.tokens, token) - run.tokens.begin());
+            const double factor = StepClasses::step(step, classes[token]).factor();
             const auto f = std::span(sample.features).subspan(token * features, features);
             const auto values = sample.values(token, tensor);
             auto y = twin.centred(values);
@@ -161,9 +243,9 @@ TEST_CASE("symbols and rows are those of the twin") {
             const auto check_column = [&](std::size_t column) {
               const auto at = std::find(coded.begin(), coded.end(), column);
               if (at == coded.end()) return;
-              const double symbol = first[static_cast<std::size_t>(at - coded.begin()) * tokens + token];
-              CHECK(std::abs(twin.coefficient(column, y, f) / step.factor() - symbol) <= 0.5 + slack / step.factor());
-              as_coded[column] = step.factor() * (symbol + (symbol > 0 ? 0.05 : symbol < 0 ? -0.05 : 0));
+              const double symbol = first[static_cast<std::size_t>(at - coded.begin()) * rows];
+              CHECK(std::abs(twin.coefficient(column, y, f) / factor - symbol) <= 0.5 + slack / factor);
+              as_coded[column] = factor * (symbol + (symbol > 0 ? 0.05 : symbol < 0 ? -0.05 : 0));
             };
             for (std::size_t column = 0; column < wide; ++column) check_column(column);
             for (std::size_t column = 0; column < wide; ++column)
@@ -222,6 +304,58 @@ TEST_CASE("coding what was decoded changes no symbol") {
   CHECK(coding.encode(geometry, sample.rows(), sample.context()) == chunk);
 }
 
+TEST_CASE("rows keep their symbols as long as they keep their classes") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
+  for (const Position first : {0, 128}) {
+    Sample sample(geometry, 64, 4, first, 0, 5);
+    const auto classes = sample_classes(64, 9);
+    const BlockContext context{first, sample.features, classes};
+    const JointTransform coding(profile, 0, StepScale{-6});
+    const Bytes chunk = coding.encode(geometry, sample.rows(), context);
+    REQUIRE(coding.decode(geometry, chunk, sample.room(), sample.context()));  // classes are in the chunk
+    CHECK(coding.encode(geometry, sample.rows(), context) == chunk);
+  }
+}
+
+TEST_CASE("rows that are all of the usual class are coded as without classes") {
+  const Geometry geometry = profile_geometry();
+  const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
+  const Sample sample(geometry, 40, 4, 128, 0, 5);
+  const std::vector<std::uint8_t> usual(40, StepClasses::usual), too_many(40, StepClasses::count);
+  const JointTransform coding(profile, 0, StepScale{-6});
+  CHECK(coding.encode(geometry, sample.rows(), {128, sample.features, usual}) ==
+        coding.encode(geometry, sample.rows(), sample.context()));
+  CHECK_THROWS_AS(coding.encode(geometry, sample.rows(), {128, sample.features, too_many}), PreconditionError);
+  CHECK_THROWS_AS(coding.encode(geometry, sample.rows(), {128, sample.features, std::span(usual).first(39)}),
+                  PreconditionError);
+}
+
+TEST_CASE("a finer class errs less, and takes more bytes") {
+  const Geometry geometry = profile_geometry(ElementType::f32);
+  const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
+  const Sample sample(geometry, 64, 4, 128, 0, 5);
+  const JointTransform coding(profile, 0, StepScale{0});
+  double error_before = 0;
+  std::size_t bytes_before = 0;
+  for (const int of : {4, 7, 10}) {
+    std::vector<std::uint8_t> classes(64, static_cast<std::uint8_t>(of));
+    classes[0] = StepClasses::usual;  // so that they are not all alike
+    const Bytes chunk = coding.encode(geometry, sample.rows(), {128, sample.features, classes});
+    Sample back = sample;
+    REQUIRE(coding.decode(geometry, chunk, back.room(), sample.context()));
+    double error = 0;
+    for (std::size_t token = 1; token < 64; ++token) {
+      const auto wanted = sample.values(token, 1), found = back.values(token, 1);
+      for (std::size_t i = 0; i < wanted.size(); ++i) error += std::pow(wanted[i] - found[i], 2);
+    }
+    CHECK((bytes_before == 0 || chunk.size() < bytes_before));
+    CHECK(error > error_before);
+    bytes_before = chunk.size();
+    error_before = error;
+  }
+}
+
 TEST_CASE("rows that were coded finely while they were new lose nothing by it") {
   const Geometry geometry = profile_geometry(ElementType::f32);
   const auto profile = Profile::create(random_profile(geometry, {4}, 16, 0, 3), geometry).value();
@@ -243,11 +377,13 @@ TEST_CASE("rows that were coded finely while they were new lose nothing by it") 
     // ones: as large a part of the values gets a neighbour. Twice as many, for int8 products.
     const double ratio = step.factor() / recent.step(step).factor();
     double expected = 0, differ = 0;
-    for (std::size_t i = 0; i < wanted.values.size(); ++i) {
-      expected += (std::abs(wanted.values[i]) + 0.5) * std::abs(3 - ratio) / ratio;
-      differ += wanted.values[i] != found.values[i];
-      CHECK(std::abs(wanted.values[i] - found.values[i]) <= 1);
-    }
+    for (const std::size_t tensor : {0U, 1U})
+      for (std::size_t i = 0; i < wanted.values[tensor].size(); ++i) {
+        const int symbol = wanted.values[tensor][i], later_symbol = found.values[tensor][i];
+        expected += (std::abs(symbol) + 0.5) * std::abs(3 - ratio) / ratio;
+        differ += symbol != later_symbol;
+        CHECK(std::abs(symbol - later_symbol) <= 1);
+      }
     CHECK(differ <= 2 * expected);
   }
 }
@@ -302,10 +438,13 @@ TEST_CASE("chunks that cannot be its own are refused") {
   const Geometry geometry = profile_geometry();
   const auto profile = Profile::create(random_profile(geometry, {4}, 10, 32, 3), geometry).value();
   const auto other = Profile::create(random_profile(geometry, {4}, 10, 32, 4), geometry).value();
-  for (const Position first : {0, 64}) {
+  for (const auto& [first, has_classes] : {std::pair<Position, bool>(0, false), {64, false}, {0, true}, {64, true}}) {
     Sample sample(geometry, 20, 4, first, 32, 5), back(geometry, 20, 4, first, 32, 6);
     const JointTransform coding(profile, 0, StepScale{-4});
-    const Bytes chunk = coding.encode(geometry, sample.rows(), sample.context());
+    const auto classes = sample_classes(20, 3);
+    const Bytes chunk =
+        coding.encode(geometry, sample.rows(),
+                      {first, sample.features, has_classes ? std::span(classes) : std::span<std::uint8_t>{}});
     const auto decode = [&](const JointTransform& by, std::span<const std::byte> bytes, const BlockContext& context) {
       return by.decode(geometry, bytes, back.room(), context);
     };

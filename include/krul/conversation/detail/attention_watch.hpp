@@ -1,0 +1,70 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "krul/backend/attention_observer.hpp"
+#include "krul/similarity/attention_statistics.hpp"
+#include "krul/similarity/row_attention_estimator.hpp"
+#include "krul/similarity/tokenwise_similarity_estimator.hpp"
+#include "krul/strategy/needs.hpp"
+
+namespace krul::detail {
+
+/// Watches what a strategy wants to know of attention: how alike layers look, what rows receive, or both.
+class AttentionWatch {
+ public:
+  AttentionWatch(const Geometry& geometry, const Needs& needs) {
+    if (needs.attention) layers_.emplace(geometry);
+    if (!needs.row_attention.empty()) rows_.emplace(geometry, needs.row_attention);
+  }
+  [[nodiscard]] static bool is_needed(const Needs& needs) noexcept {
+    return needs.attention || !needs.row_attention.empty();
+  }
+
+  /// Null if nobody asked.
+  [[nodiscard]] const AttentionStatistics* statistics() { return layers_ ? &layers_->statistics() : nullptr; }
+  [[nodiscard]] const RowAttention* row_attention() const { return rows_ ? &rows_->attention() : nullptr; }
+
+  void load(const AttentionStatistics& earlier) {
+    if (layers_) layers_->load(earlier);
+  }
+  void load(const RowAttention& earlier) {
+    if (rows_) rows_->load(earlier);
+  }
+  void observe_from(Position position) {
+    if (layers_) layers_->observe_from(position);
+    if (rows_) rows_->observe_from(position);
+  }
+  [[nodiscard]] std::size_t block_rows() const {
+    return std::min(layers_ ? layers_->block_rows() : any_rows, rows_ ? rows_->block_rows() : any_rows);
+  }
+  [[nodiscard]] bool wants(Position query) const noexcept {
+    return (layers_ && layers_->wants(query)) || (rows_ && rows_->wants(query));
+  }
+
+  /// Room is lent by one of them alone; both see the same blocks.
+  [[nodiscard]] bool lends() const noexcept { return layers_.has_value() != rows_.has_value(); }
+  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions) {
+    return rows_ ? rows_->lend(layer, positions) : layers_->lend(layer, positions);
+  }
+  void take(std::size_t layer, std::span<const Position> positions) {
+    return rows_ ? rows_->take(layer, positions) : layers_->take(layer, positions);
+  }
+  void operator()(const AttentionBlock& block) {
+    if (layers_) (*layers_)(block);
+    if (rows_) (*rows_)(block);
+  }
+
+ private:
+  std::optional<TokenwiseSimilarityEstimator<>> layers_;
+  std::optional<RowAttentionEstimator> rows_;
+};
+static_assert(TokenwiseObserver<AttentionWatch> && SelectiveObserver<AttentionWatch> &&
+              LendingObserver<AttentionWatch>);
+
+}  // namespace krul::detail

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "krul/core/error.hpp"
+
+namespace krul {
+
+/// How much attention each row of a conversation has received: what tells how finely it is worth coding.
+///
+/// An error in a row's K or V moves an output by about the row's weight, and independent errors add up as squares. So
+/// what counts is the sum of squared weights over the heads and layers of a band of neighbouring layers: lately, as
+/// what comes next attends much like what came last, and so far, for what is looked up again after a while.
+/// @source ours; that few rows receive most of the attention: H2O, arXiv:2306.14048 (second-hand)
+struct RowAttention {
+  /// Query rows after which what they saw counts half.
+  static constexpr double half_life = 64;
+
+  std::vector<std::size_t> band_layers;  ///< [bands] neighbouring layers of each, from layer 0 on; L in all
+  std::size_t rows = 0;                  ///< N: keys that were seen
+  double counted = 0;                    ///< query rows lately, each by 2^(-age / half_life)
+  std::vector<float> lately;             ///< [bands][N]: sum over these, by the same weight
+  std::vector<float> so_far;             ///< [bands][N]: sum over all query rows
+
+  RowAttention() = default;
+  explicit RowAttention(std::vector<std::size_t> layers_of_bands) : band_layers(std::move(layers_of_bands)) {}
+
+  [[nodiscard]] std::size_t bands() const noexcept { return band_layers.size(); }
+
+  /// Makes room for keys 0 .. keys-1; never shrinks.
+  void reserve_rows(std::size_t keys);
+  /// Forgets the keys from `keys` on.
+  void truncate(std::size_t keys);
+  /// So many more query rows have come: what was seen lately is as much older.
+  void age(std::size_t query_rows);
+  /// What a query row counts lately after so many others.
+  [[nodiscard]] static double weight_of_age(std::size_t query_rows) noexcept;
+
+  /// What a query row gives to a key in the mean.
+  /// @param long_share  of the mean over all rows that could see it, beside the mean over the latest
+  /// @throws PreconditionError if there is no such band or row
+  [[nodiscard]] double received(std::size_t band, std::size_t row, double long_share) const;
+
+  friend bool operator==(const RowAttention&, const RowAttention&) = default;
+};
+
+/// The bands of a model whose layers are in no groups: 2, 4, and then 8 neighbouring layers.
+[[nodiscard]] std::vector<std::size_t> usual_bands(std::size_t layers);
+
+/// Bytes that parse_row_attention reads: two for each band and row, logarithms of both sums to an eighth, and 24 more.
+[[nodiscard]] std::vector<std::byte> serialize(const RowAttention& attention);
+
+/// @return truncated, corrupt, unsupported_version, or too_large above 4,096 bands or 2^24 rows. Nothing is allocated
+///         before the sizes were compared with the bytes that are there
+[[nodiscard]] Result<RowAttention> parse_row_attention(std::span<const std::byte> bytes);
+
+}  // namespace krul

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "krul/backend/attention_observer.hpp"
+#include "krul/core/aligned_buffer.hpp"
+#include "krul/core/geometry.hpp"
+#include "krul/similarity/row_attention.hpp"
+
+namespace krul {
+
+/// Gathers a conversation's RowAttention while the model runs: give it to forward as observer, in pieces of at most
+/// block_rows() tokens.
+///
+/// It counts one query row of each `every` neighbours, drawn by a hash, `every` times. The room that it lends holds the
+/// weights of one layer at a time.
+class RowAttentionEstimator {
+ public:
+  /// @param bands  layers of each band, L in all
+  /// @throws PreconditionError if these are not all layers, or every is 0
+  RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands, std::size_t every = 8);
+
+  /// Goes on from what was seen of earlier rows. What has other bands says nothing here.
+  void load(const RowAttention& earlier);
+  /// Counts only query rows from `position` on, and forgets keys from there on: the conversation goes on otherwise.
+  void observe_from(Position position);
+  /// As many as can be lent room for at once; at least one.
+  [[nodiscard]] std::size_t block_rows() const noexcept;
+
+  [[nodiscard]] bool wants(Position query) const noexcept;
+  [[nodiscard]] static constexpr bool lends() noexcept { return true; }
+  /// @throws PreconditionError if there is no such layer
+  [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions);
+  void take(std::size_t layer, std::span<const Position> positions);
+  /// @throws PreconditionError if the block has another shape than the model
+  void operator()(const AttentionBlock& block);
+
+  /// All so far, with what was loaded; between passes.
+  [[nodiscard]] const RowAttention& attention() const noexcept { return attention_; }
+
+ private:
+  static constexpr std::size_t most_bytes = std::size_t{32} << 20;  ///< of weights held at once
+  static constexpr std::size_t most_rows = 2048;                     ///< of a piece: more are no faster
+  static constexpr std::size_t cell_bytes = LentWeights::cell_keys * sizeof(std::uint16_t),
+                               lent_bytes = cell_bytes + (1 + LentWeights::cell_bins) * sizeof(float);
+
+  /// Rows of a layer, the first of a pass if it is layer 0.
+  void begin_layer(std::size_t layer, std::span<const Position> positions);
+  /// Adds sums of one row's squared weights to its layer's band.
+  void add_row(std::size_t layer, Position query);
+
+  RowAttention attention_;
+  std::size_t heads_;
+  std::size_t every_;
+  std::vector<std::size_t> band_of_;       // [L]
+  Position first_ = 0;                     // first row that counts
+  Position next_ = 0;                      // row after the last one seen
+  std::vector<Position> wanted_;           // of the layer
+  std::vector<std::uint32_t> slots_, cells_;
+  AlignedBuffer room_;
+  LentWeights::Chunk chunk_;
+  std::vector<float> squares_;  // [keys of a row]
+};
+static_assert(TokenwiseObserver<RowAttentionEstimator> && LendingObserver<RowAttentionEstimator>);
+
+}  // namespace krul

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "krul/compress/joint/profile.hpp"
+#include "krul/compress/joint/step_classes.hpp"
+#include "krul/similarity/row_attention.hpp"
+
+namespace krul {
+
+/// How finely a row is coded by the attention that it has received.
+///
+/// With independent errors and a fixed number of bits, the sum of w_i s_i^2 is least where the steps s_i are as
+/// w_i^(-1/2): an exponent of 1. What a row has received tells only in part what it will receive, so the exponent is
+/// less, and no row is taken to receive nothing.
+/// @source ours
+struct ClassesByAttention {
+  double exponent = 0.7;    ///< 0: all rows alike
+  double floor = 0.05;      ///< of the mean of all rows, that each is taken to receive at least
+  double long_share = 0.5;  ///< of what a row received so far, beside what it received lately
+  int finest = -6, coarsest = 4;  ///< classes from the usual one
+};
+
+/// The layers of each group of a profile: the bands in which attention is to be gathered for it.
+[[nodiscard]] inline std::vector<std::size_t> bands_of(const Profile& profile) {
+  std::vector<std::size_t> bands;
+  for (const GroupTransform& group : profile.data().groups) bands.push_back(group.layers);
+  return bands;
+}
+
+/// The classes of a conversation's rows; the geometric mean of the steps is the usual one.
+/// @param rows  N of them, as many as attention was seen of, or fewer
+/// @return [bands, rows]; empty if nothing was counted, or of fewer rows
+[[nodiscard]] inline std::vector<std::uint8_t> row_classes(const RowAttention& attention, std::size_t rows,
+                                                           const ClassesByAttention& by) {
+  if (attention.rows < rows || rows < 2 || attention.counted <= 0 || by.exponent == 0) return {};
+  std::vector<std::uint8_t> classes;
+  classes.reserve(attention.bands() * rows);
+  std::vector<double> octaves(rows);
+  for (std::size_t band = 0; band < attention.bands(); ++band) {
+    // Row 0 is kept apart, and takes most of the attention.
+    double mean = 0, usual = 0;
+    for (std::size_t row = 0; row < rows; ++row) octaves[row] = attention.received(band, row, by.long_share);
+    for (std::size_t row = 1; row < rows; ++row) mean += octaves[row] / static_cast<double>(rows - 1);
+    if (mean <= 0) {
+      classes.insert(classes.end(), rows, StepClasses::usual);
+      continue;
+    }
+    for (double& each : octaves) each = std::log2(each + by.floor * mean);
+    for (std::size_t row = 1; row < rows; ++row) usual += octaves[row] / static_cast<double>(rows - 1);
+    for (const double each : octaves) {
+      constexpr double codes_an_octave = 16;
+      const double codes = -by.exponent / 2 * codes_an_octave * (each - usual);
+      const int off = std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, by.coarsest);
+      classes.push_back(static_cast<std::uint8_t>(
+          std::clamp(StepClasses::usual + off, 0, int{StepClasses::count} - 1)));
+    }
+  }
+  return classes;
+}
+
+}  // namespace krul

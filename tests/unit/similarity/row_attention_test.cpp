@@ -1,0 +1,89 @@
+#include "krul/similarity/row_attention.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+
+using namespace krul;
+
+namespace {
+
+RowAttention sample() {
+  RowAttention attention({2, 3});
+  attention.reserve_rows(3);
+  attention.counted = 4;
+  attention.lately = {4, 2, 1, 0.5F, 0, 8};
+  attention.so_far = {8, 4, 2, 1, 0, 16};
+  return attention;
+}
+
+}  // namespace
+
+TEST_CASE("what a row received is a mean over the latest rows, and one over all that could see it") {
+  const RowAttention attention = sample();
+  CHECK(attention.received(0, 0, 0) == 1);
+  CHECK(attention.received(0, 1, 0.5) == doctest::Approx(0.5 + 0.5 * 4 / 2));
+  CHECK(attention.received(1, 2, 1) == doctest::Approx(2 + 16));
+  CHECK_THROWS_AS(static_cast<void>(attention.received(2, 0, 0)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(attention.received(0, 3, 0)), PreconditionError);
+}
+
+TEST_CASE("after a half life what was seen lately counts half") {
+  RowAttention attention = sample();
+  attention.age(64);
+  CHECK(attention.counted == doctest::Approx(2));
+  CHECK(attention.lately[0] == doctest::Approx(2));
+  CHECK(attention.so_far[0] == 8);
+  CHECK(RowAttention::weight_of_age(0) == 1);
+}
+
+TEST_CASE("rows are added and taken back in every band") {
+  RowAttention attention = sample();
+  attention.reserve_rows(2);
+  CHECK(attention.rows == 3);
+  attention.reserve_rows(4);
+  CHECK(attention.lately == std::vector<float>{4, 2, 1, 0, 0.5F, 0, 8, 0});
+  attention.truncate(1);
+  CHECK(attention.lately == std::vector<float>{4, 0.5F});
+  CHECK(attention.so_far == std::vector<float>{8, 1});
+}
+
+TEST_CASE("usual bands are all layers") {
+  CHECK(usual_bands(30) == std::vector<std::size_t>{2, 4, 8, 8, 8});
+  CHECK(usual_bands(5) == std::vector<std::size_t>{2, 3});
+  CHECK(usual_bands(1) == std::vector<std::size_t>{1});
+  CHECK(usual_bands(0).empty());
+}
+
+TEST_CASE("two bytes a band and row keep a sixteenth of an octave") {
+  const RowAttention attention = sample();
+  const auto bytes = serialize(attention);
+  CHECK(bytes.size() == 24 + 2 * 4 + 2 * 2 * 3 + 8);
+  const auto back = parse_row_attention(bytes).value();
+  CHECK(back.band_layers == attention.band_layers);
+  CHECK(back.counted == attention.counted);
+  for (std::size_t i = 0; i < attention.lately.size(); ++i) {
+    if (attention.lately[i] == 0) {
+      CHECK(back.lately[i] == 0);
+    } else {
+      CHECK(std::abs(std::log2(back.lately[i] / attention.lately[i])) <= 1.0 / 16 + 1e-6);
+    }
+  }
+  CHECK(serialize(back) == bytes);
+}
+
+TEST_CASE("any change to the bytes is an error") {
+  const auto bytes = serialize(sample());
+  for (std::size_t length = 0; length < bytes.size(); ++length)
+    CHECK_FALSE(parse_row_attention(std::span(bytes).first(length)));
+  for (std::size_t i = 0; i < 8 * bytes.size(); ++i) {
+    auto changed = bytes;
+    changed[i / 8] ^= std::byte{1} << i % 8;
+    CHECK_FALSE(parse_row_attention(changed));
+  }
+  auto longer = bytes;
+  longer.push_back(std::byte{0});
+  CHECK_FALSE(parse_row_attention(longer));
+  CHECK(parse_row_attention({}).error().code == ErrorCode::truncated);
+}
