@@ -5,7 +5,6 @@
 
 #include "bench.hpp"
 #include "csv.hpp"
-#include "krul/compress/int4_codec.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "krul/strategy/catalogue/coded_by_profile.hpp"
 #include "number_option.hpp"
@@ -139,10 +138,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
   run.peers = std::move(peers);
   for (const int code : options.steps)
-    run.strategies.push_back(strategy::CodedByProfile({.name = "step" + std::to_string(code),
-                                                       .without_profile = Int4Codec{},
-                                                       .step = {static_cast<std::int8_t>(code)}},
-                                                      profile));
+    run.strategies.push_back(strategy::coded_at_step({static_cast<std::int8_t>(code)}, profile));
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {

@@ -170,11 +170,8 @@ void add_simulate(CLI::App& program, Tool& tool) {
       ->check(between(0.0, 1e9, Low::excluded));
   auto* trace = verb->add_option("--trace", options->traces,
                                  "replay arrivals: Mooncake .jsonl, Azure .csv, kv-cache-tester .json");
-  verb->add_option("--load", options->loads,
-                   "shares of the conversations, separated by commas; above 1: all, so many times as fast")
-      ->delimiter(',')
-      ->check(between(0.0, 1e6, Low::excluded))
-      ->capture_default_str();
+  add_numbers(*verb, "--load", options->loads, {0, 1e6, Low::excluded},
+              "shares of the conversations, separated by commas; above 1: all, so many times as fast");
   add_number(*verb, "--host-memory", options->host_gb, {0, 1e9}, "GB for saved conversations");
   add_number(*verb, "--device-memory", options->device_gb, {0, 1e9},
              "GB for K and V; 0: 90 % of the device, less the weights");

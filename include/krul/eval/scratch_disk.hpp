@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "krul/core/error.hpp"
+#include "krul/eval/link_name.hpp"
 #include "krul/store/any_store.hpp"
 #include "krul/store/file_store.hpp"
+#include "krul/store/memory_store.hpp"
 #include "krul/store/page_cache.hpp"
 #include "krul/store/temporary_folder.hpp"
 
@@ -35,6 +37,17 @@ class ScratchDisk {
 
   TemporaryFolder folder_;
   AnyStore store_;
+};
+
+/// Where measurements of several links save.
+struct ScratchStores {
+  ScratchDisk disk;
+  AnyStore memory = MemoryStore();
+
+  /// What lies behind a link: the disk, or for any other link memory.
+  [[nodiscard]] AnyStore& behind(const LinkName& link) noexcept {
+    return link.kind == LinkName::Kind::disk ? disk.store() : memory;
+  }
 };
 
 }  // namespace krul::eval

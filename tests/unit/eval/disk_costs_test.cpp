@@ -28,6 +28,13 @@ TEST_CASE("a disk for a while: saved, read again after it was cooled, and gone")
   CHECK_FALSE(ScratchDisk::make("/dev/null/place"));
 }
 
+TEST_CASE("behind the disk lies the disk, behind any other link memory") {
+  const test::TemporaryDirectory folder;
+  ScratchStores stores{ScratchDisk::make(folder.path()).value()};
+  CHECK(&stores.behind(parse_link("disk").value()) == &stores.disk.store());
+  for (const char* link : {"memory", "50MB/s"}) CHECK(&stores.behind(parse_link(link).value()) == &stores.memory);
+}
+
 TEST_CASE("what is missing of a disk's costs is added, and nothing is left there") {
   toy::Backend model{ElementType::f16};
   const test::TemporaryDirectory folder;

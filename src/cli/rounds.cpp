@@ -1,6 +1,17 @@
-#include "rounds_note.hpp"
+#include "rounds.hpp"
+
+#include "number_option.hpp"
 
 namespace krul::cli {
+
+void RoundsOption::add_count_to(CLI::App& verb) {
+  add_number(verb, "--rounds", clean, {1, 1000}, "clean rounds");
+}
+
+void RoundsOption::add_to(CLI::App& verb) {
+  add_count_to(verb);
+  patience.add_to(verb);
+}
 
 std::string RoundsNote::text() const {
   std::string lines;
