@@ -10,14 +10,18 @@
 
 namespace krul::cli {
 
+std::vector<eval::TokenText> token_texts(const LoadedModel& model, const std::vector<std::string>& files) {
+  std::vector<eval::TokenText> texts;
+  for (const auto& text : load_conversations(files))
+    texts.push_back({text.id, text.source, encode_messages(model, text.messages, false)});
+  return texts;
+}
+
 std::vector<Token> sample_tokens(const LoadedModel& model, std::size_t count) {
   std::vector<Token> tokens;
-  const auto texts = load_conversations("");
+  const auto texts = token_texts(model, {});
   while (tokens.size() < count)
-    for (const auto& text : texts) {
-      const auto more = encode_messages(model, text.messages, false);
-      tokens.insert(tokens.end(), more.begin(), more.end());
-    }
+    for (const auto& text : texts) tokens.insert(tokens.end(), text.tokens.begin(), text.tokens.end());
   tokens.resize(count);
   return tokens;
 }

@@ -5,6 +5,7 @@
 
 #include "krul/core/tokens.hpp"
 #include "krul/eval/prefill_bench.hpp"
+#include "krul/eval/token_text.hpp"
 #include "rounds.hpp"
 #include "tool.hpp"
 
@@ -12,6 +13,9 @@ namespace krul::cli {
 
 /// Tokens of real text: the program's own conversations, over and over.
 [[nodiscard]] std::vector<Token> sample_tokens(const LoadedModel& model, std::size_t count);
+
+/// Conversations of files in the model's chat format; the program's own if there are none.
+[[nodiscard]] std::vector<eval::TokenText> token_texts(const LoadedModel& model, const std::vector<std::string>& files);
 
 /// Ends the program with a sentence if so many tokens do not fit the model's context.
 void expect_fits(const LoadedModel& model, std::size_t tokens);

@@ -5,7 +5,6 @@
 #include "json_table.hpp"
 #include "krul/eval/observe_bench.hpp"
 #include "number_option.hpp"
-#include "texts.hpp"
 
 namespace krul::cli {
 namespace {
@@ -31,11 +30,9 @@ std::vector<std::vector<Token>> observed_texts(const LoadedModel& model, const O
       texts.emplace_back(from, from + static_cast<std::ptrdiff_t>(length));
     return texts;
   }
-  for (const auto& conversation : load_conversations(options.data)) {
-    auto tokens = encode_messages(model, conversation.messages, false);
-    if (tokens.size() < length) continue;
-    tokens.resize(length);
-    texts.push_back(std::move(tokens));
+  for (auto& text : eval::long_enough(token_texts(model, options.data), length)) {
+    text.tokens.resize(length);
+    texts.push_back(std::move(text.tokens));
     if (texts.size() == options.texts) return texts;
   }
   throw Failure({ErrorCode::invalid_argument, "only " + std::to_string(texts.size()) + " conversations have " +

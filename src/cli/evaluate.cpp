@@ -15,10 +15,7 @@
 namespace krul::cli {
 
 std::vector<eval::TokenText> long_enough(const Evaluation& run, std::size_t least_tokens) {
-  std::vector<eval::TokenText> texts;
-  for (const auto& text : load_conversations(run.options.conversations))
-    texts.push_back({text.id, text.source, encode_messages(run.model, text.messages, false)});
-  auto found = eval::long_enough(std::move(texts), least_tokens, run.options.limit);
+  auto found = eval::long_enough(token_texts(run.model, run.options.conversations), least_tokens, run.options.limit);
   if (!found.empty()) return found;
   throw Failure({ErrorCode::invalid_argument, "no conversation is long enough: they need " +
                                                   std::to_string(least_tokens) +

@@ -6,7 +6,6 @@
 #include "escaped.hpp"
 #include "krul/eval/disk_costs.hpp"
 #include "krul/strategy/catalogue.hpp"
-#include "rounds.hpp"
 
 namespace krul::cli {
 namespace {
