@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "escaped.hpp"
 #include "krul/eval/kept_costs.hpp"
 #include "krul/store/page_cache.hpp"
 #include "krul/store/temporary_folder.hpp"

@@ -5,11 +5,8 @@
 namespace krul::cli {
 
 CLI::Option* PatienceOption::add_to(CLI::App& verb) {
-  return verb
-      .add_option("--patience", limit_s,
-                  "seconds in all after which no round is begun: the best there are count, disturbed or not")
-      ->check(between(0.0, 1e9))
-      ->capture_default_str();
+  return add_number(verb, "--patience", limit_s, {0, 1e9},
+                    "seconds in all after which no round is begun: the best there are count, disturbed or not");
 }
 
 }  // namespace krul::cli

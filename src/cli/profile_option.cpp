@@ -1,19 +1,9 @@
 #include "profile_option.hpp"
 
-#include "krul/compress/joint/profile.hpp"
-#include "krul/compress/profile_belongs.hpp"
+#include "krul/calibrate/profile_file.hpp"
 
 namespace krul::cli {
 namespace {
-
-Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path& file, const LoadedModel& model) {
-  const auto bytes = read_text(file);
-  if (!bytes) return propagate(bytes);
-  auto profile = read_profile_for(std::as_bytes(std::span(*bytes)), model.backend.geometry(), model.backend.identity());
-  if (!profile && profile.error().code == ErrorCode::identity_mismatch)
-    return fail(profile.error().code, file.string() + ": " + profile.error().message);
-  return profile;
-}
 
 std::filesystem::path profile_file_of(const std::string& weights) {
   return cache_folder() / "profiles" / (weights + ".krulprofile");
@@ -27,11 +17,14 @@ void ProfileOption::add_to(CLI::App& verb) {
 }
 
 std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, const Tool& tool) const {
-  if (!path.empty()) return unwrap(read_profile(path, model));
+  const auto read = [&](const std::filesystem::path& from) {
+    return read_profile(from, model.backend.geometry(), model.backend.identity());
+  };
+  if (!path.empty()) return unwrap(read(path));
   auto file = profile_file(model);
   if (!std::filesystem::exists(file)) file = profile_file_of(model.backend.identity().former_weights);
   if (!std::filesystem::exists(file)) return nullptr;
-  auto profile = read_profile(file, model);
+  auto profile = read(file);
   if (profile) return *profile;
   tool.say("going on without a profile: " + profile.error().message);
   return nullptr;

@@ -4,7 +4,6 @@
 #include <memory>
 #include <sstream>
 
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "krul/core/error.hpp"
+#include "krul/core/escaped.hpp"
+#include "krul/core/file_io.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
 #include "krul/restore/restore_report.hpp"
@@ -99,14 +101,7 @@ struct StoreOptions {
 /// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.
 [[nodiscard]] std::filesystem::path cache_folder();
 
-/// The whole of a file or of a pipe.
-/// @param most  bytes
-[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path, std::size_t most = largest_text);
-
 [[nodiscard]] Json to_json(const RestoreReport& report);
-
-/// What verbs say of an id that is not there.
-[[nodiscard]] Failure nothing_saved(const std::string& id);
 
 /// The model's chat format; ends the program if krul has none for it.
 [[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);
