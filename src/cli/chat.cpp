@@ -181,13 +181,8 @@ void answer(const ChatOptions& options, const LoadedModel& model, ShownChat& cha
   if (reply.not_saved) tool.say(describe_unsaved("this turn", *reply.not_saved));
   if (tool.json) {
     Json object = {{"reply", reply.text}, {"ended", name(reply.ended)}, {"left_out_tokens", reply.left_out}};
-    object["report"] = to_json(reply.report);
-    object["saved"] = nullptr;
-    if (!reply.not_saved)
-      object["saved"] = {{"generation", saved->generation},
-                         {"rows", saved->rows},
-                         {"new_rows", saved->new_rows},
-                         {"bytes", saved->bytes}};
+    object["report"] = json_of(reply.report);
+    object["saved"] = reply.not_saved ? Json() : json_of(*saved);
     object["tokens"] = chat.session.conversation().tokens().size();
     object["run"] = describe_run(model);
     tool.print(std::move(object));

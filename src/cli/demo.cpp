@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <memory>
 
 #include "bench.hpp"
@@ -30,32 +29,6 @@ struct DemoOptions {
   PatienceOption patience{demo_patience_s};
   std::string job;  ///< set in the second process
 };
-
-/// What the second process needs to know of a conversation.
-/// @param logits_file  that the reference's logits are handed over in, f32
-Json job_of(const eval::ReturningText& text, const std::filesystem::path& logits_file) {
-  const std::vector<float>& logits = text.reference.logits;
-  write_file(logits_file, {reinterpret_cast<const char*>(logits.data()), logits.size() * sizeof(float)});
-  return {{"id", text.id},
-          {"tokens", text.tokens},
-          {"history", text.history},
-          {"reference", text.reference.tokens},
-          {"logits_file", logits_file.string()}};
-}
-
-eval::ReturningText text_of(const Json& job, std::size_t vocabulary) {
-  eval::ReturningText text{job.at("id").get<std::string>(),
-                           job.at("tokens").get<std::vector<Token>>(),
-                           job.at("history").get<std::size_t>(),
-                           {job.at("reference").get<std::vector<Token>>(), {}}};
-  const auto file = job.at("logits_file").get<std::string>();
-  std::vector<float>& logits = text.reference.logits;
-  logits.resize(text.reference.tokens.size() * vocabulary);
-  std::ifstream in(file, std::ios::binary);
-  in.read(reinterpret_cast<char*>(logits.data()), static_cast<std::streamsize>(logits.size() * sizeof(float)));
-  if (!in) throw Failure({ErrorCode::truncated, file + " is too short"});
-  return text;
-}
 
 /// What the demo shows: the default beside what others do.
 /// @param costs_patience_s  for measuring the machine, if that was never done
@@ -102,8 +75,8 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
   Json results = Json::array();
   RoundsNote note;
   std::size_t to_come = job.at("cases").size() * scene.parts().links.size();
-  for (const auto& json : job.at("cases")) {
-    const auto text = text_of(json, model.backend.geometry().vocabulary);
+  for (const auto& file : job.at("cases")) {
+    const auto text = unwrap(eval::read_returning(file.get<std::string>()));
     for (const auto& link : scene.parts().links) {
       auto rounds = rounds_here({.clean_rounds = 3,
                                  .most_rounds = 5,
@@ -203,7 +176,9 @@ void demo(const DemoOptions& options, const Tool& tool) {
       auto returning = text_of(model, text);
       expect_fits(model, returning.tokens.size() + options.continuation);
       returning = unwrap(scene.save(std::move(returning), options.continuation));
-      job["cases"].push_back(job_of(returning, folder.path() / (text.id + ".logits")));
+      const auto file = folder.path() / ("case-" + std::to_string(job["cases"].size()));
+      unwrap(eval::write_returning(file, returning));
+      job["cases"].push_back(file.string());
       if (!tool.json) {
         tool.progress("");
         std::printf(

@@ -19,12 +19,6 @@ struct SavedOptions {
   bool repair = false;  ///< verify only
 };
 
-std::uint64_t stored_bytes(const Manifest& manifest) {
-  std::uint64_t bytes = 0;
-  for (const auto& chunk : manifest.chunks) bytes += chunk.bytes;
-  return bytes;
-}
-
 std::string local_time(std::uint64_t unix_s) {
   const auto time = static_cast<std::time_t>(unix_s);
   std::tm parts{};
@@ -37,18 +31,6 @@ std::string local_time(std::uint64_t unix_s) {
 /// What is there, for verbs that need no right to write.
 FileStore open_for_reading(const SavedOptions& options) {
   return options.store.open({.create = false, .read_only = true});
-}
-
-Json summary(const Manifest& manifest) {
-  return {{"id", manifest.conversation},
-          {"escaped_id", escaped_id(manifest.conversation)},
-          {"tokens", manifest.tokens.size()},
-          {"rows", manifest.rows},
-          {"bytes", stored_bytes(manifest)},
-          {"generation", manifest.generation},
-          {"saved_unix_s", manifest.saved_unix_s},
-          {"layers", manifest.layers},
-          {"block", manifest.block}};
 }
 
 void list(const SavedOptions& options, const Tool& tool) {
@@ -70,9 +52,9 @@ void list(const SavedOptions& options, const Tool& tool) {
       continue;
     }
     const Manifest& manifest = saved->manifest;
-    conversations.push_back(summary(manifest));
+    conversations.push_back(json_of(manifest));
     table.add({escaped_id(manifest.conversation), std::to_string(manifest.tokens.size()),
-               human_bytes(static_cast<double>(stored_bytes(manifest))), std::to_string(manifest.generation),
+               human_bytes(static_cast<double>(eval::chunk_bytes(manifest))), std::to_string(manifest.generation),
                local_time(manifest.saved_unix_s)});
   }
   if (tool.json) {
@@ -107,11 +89,8 @@ void inspect(const SavedOptions& options, const Tool& tool) {
                           {"hash", hexadecimal(chunk.hash)},
                           {"codec", chunk.is_stored() ? manifest.plans.at(chunk.plan).codec : ""}});
       }
-    Json json = summary(manifest);
-    json["identity"] = {{"architecture", identity.architecture}, {"weights", identity.weights},
-                        {"tokenizer", identity.tokenizer},       {"geometry", identity.geometry},
-                        {"profile", identity.profile},           {"kernels", identity.kernels},
-                        {"processor", identity.processor},       {"threads", identity.threads}};
+    Json json = json_of(manifest);
+    json["identity"] = json_of(identity);
     json["repaired"] = loaded.repaired;
     json["chunks"] = chunks;
     tool.print(json);
@@ -127,7 +106,7 @@ void inspect(const SavedOptions& options, const Tool& tool) {
               escaped(identity.architecture).c_str(), escaped(identity.weights).c_str(),
               escaped(identity.geometry).c_str(), escaped(identity.kernels).c_str(), escaped(identity.threads).c_str(),
               escaped(identity.processor).c_str());
-  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(stored_bytes(manifest))).c_str(),
+  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(eval::chunk_bytes(manifest))).c_str(),
               manifest.objects.size());
   for (const auto& [plan, chunks] : by_plan) std::printf("  chunks     %zu by %s\n", chunks, escaped(plan).c_str());
   if (!loaded.repaired.empty()) std::printf("  note       %s\n", escaped(loaded.repaired).c_str());

@@ -120,25 +120,6 @@ std::filesystem::path cache_folder() {
   return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
 }
 
-Json to_json(const RestoreReport& report) {
-  return {{"asked_tokens", report.asked},
-          {"matched_tokens", report.matched},
-          {"recomputed_tokens", report.recomputed_tokens()},
-          {"loaded_rows", report.loaded_rows},
-          {"recomputed_rows", report.recomputed_rows},
-          {"repaired_rows", report.repaired_rows},
-          {"recomputed_all", report.recomputed_all},
-          {"reasons", report.reasons},
-          {"notes", report.notes},
-          {"bytes", report.bytes},
-          {"ttft_ms", report.total_s() * 1e3},
-          {"link_ms", report.busy[Resource::link] * 1e3},
-          {"cores_ms", report.busy[Resource::cores] * 1e3},
-          {"bound_ms", report.bound_s() * 1e3},
-          {"bubble_ms", report.bubble_s() * 1e3},
-          {"predicted_ms", report.predicted.total_s() * 1e3}};
-}
-
 const ChatFormat& chat_format(const LoadedModel& model) {
   if (!model.chat) throw Failure(model.chat.error());
   return *model.chat;

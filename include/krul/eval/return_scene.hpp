@@ -11,21 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "krul/eval/greedy_text.hpp"
 #include "krul/eval/machine_costs.hpp"
 #include "krul/eval/restore_bench.hpp"
+#include "krul/eval/returning_text.hpp"
 #include "krul/store/file_store.hpp"
 #include "krul/store/page_cache.hpp"
 
 namespace krul::eval {
-
-/// A conversation whose user comes back, and how it goes on if nothing was ever saved.
-struct ReturningText {
-  std::string id;
-  std::vector<Token> tokens = {};  ///< the history, and what the user comes back with
-  std::size_t history = 0;         ///< of them, saved
-  GreedyText reference = {};       ///< what follows them
-};
 
 /// How a conversation came back under one strategy.
 struct ReturnedRow {
@@ -43,7 +35,8 @@ struct ReturnedRows {
 };
 
 /// Conversations that are saved under several strategies, for several links, and come back: often in another process
-/// than the one that saved them, which has a scene of its own over the same files.
+/// than the one that saved them, which has a scene of its own over the same files; write_returning hands over
+/// the text.
 template <ModelBackend B>
 class ReturnScene {
  public:

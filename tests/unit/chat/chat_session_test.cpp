@@ -108,7 +108,7 @@ TEST_CASE("where the context is full, a dialogue stops or goes on without its ol
   for (const bool leaves_out : {false, true}) {
     CAPTURE(leaves_out);
     Chatting chatting(128);
-    auto session = chatting.open({.most_tokens = 24, .leaves_out = leaves_out});
+    auto session = chatting.open({.most_tokens = 64, .leaves_out = leaves_out});
     std::size_t left_out = 0;
     bool refused = false, told = false;
     for (int turn = 0; turn < 8 && !refused; ++turn) {

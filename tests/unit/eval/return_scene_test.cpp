@@ -24,7 +24,16 @@ TEST_CASE("what one scene has saved comes back in another, beside the run withou
   {
     toy::Backend model{ElementType::f32};
     eval::ReturnScene scene(model, store(), parts);
-    text = scene.save(std::move(text), 6).value();
+    const auto file = directory.path() / "text";
+    REQUIRE(eval::write_returning(file, scene.save(std::move(text), 6).value()));
+    text = eval::read_returning(file).value();
+    CHECK(text.id == "talk");
+    CHECK(text.tokens == test::toy_tokens(120, 3));
+    CHECK(text.history == 100);
+    CHECK(text.reference.logits.size() == 6 * model.geometry().vocabulary);
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
+    CHECK(eval::read_returning(file).error().code == ErrorCode::truncated);
+    CHECK(eval::read_returning(directory.path() / "none").error().code == ErrorCode::not_found);
   }
   REQUIRE(text.reference.tokens.size() == 6);
   toy::Backend model{ElementType::f32};
