@@ -4,11 +4,11 @@
 #include <optional>
 
 #include "bench.hpp"
+#include "krul/core/temporary_folder.hpp"
 #include "krul/eval/restore_bench.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/page_cache.hpp"
-#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "machine_costs.hpp"
 #include "number_option.hpp"

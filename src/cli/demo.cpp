@@ -6,8 +6,8 @@
 
 #include "bench.hpp"
 #include "json_table.hpp"
+#include "krul/core/temporary_folder.hpp"
 #include "krul/eval/return_scene.hpp"
-#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "machine_costs.hpp"
 #include "number_option.hpp"
@@ -83,9 +83,9 @@ void restore_job(const DemoOptions& options, const Tool& tool) {
                                  .warm_up_rounds = 0,
                                  .least_round_s = 0,
                                  .patience_s = patience.share_s(to_come--)});
-      const auto found = unwrap(scene.restore(text, link, rounds, [&](const eval::Returning& each) {
-        tool.progress("restoring " + text.id + " over " + link.text + ": " + each.strategy.name());
-      }));
+      const std::string what = "restoring " + text.id + " over " + scene.resolved(link, text.history).text + ": ";
+      const auto found = unwrap(scene.restore(
+          text, link, rounds, [&](const eval::Returning& each) { tool.progress(what + each.strategy.name()); }));
       for (Json& row : rows_of(text, found)) results.push_back(std::move(row));
       note.add({found.noisy, found.cut_short});
     }

@@ -1,5 +1,6 @@
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "bench.hpp"
 #include "interruption.hpp"
@@ -29,12 +30,16 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   if (prompt.empty()) throw Failure({ErrorCode::invalid_argument, "the prompt has no tokens"});
   expect_fits(model, prompt.size());
   const std::size_t context = model.backend.geometry().context;
-  const Interruption interruption;
+  std::optional<Interruption> interruption;  // from the first token on: until then a signal ends the program at once
   ReplyWriter writer(model.tokenizer, tool);
   const ReplySteps steps{.ends = [&](Token token) { return model.tokenizer.ends_turn(token); },
                          .next = {},
                          .show = [&](Token token) { return writer.show(token); },
-                         .interrupted = [&] { return interruption.signal() != 0; }};
+                         .interrupted =
+                             [&] {
+                               if (!interruption) interruption.emplace();
+                               return interruption->signal() != 0;
+                             }};
   const auto reply =
       unwrap(krul::generate(model.backend, prompt, {options.reply.sampling, options.reply.max_tokens}, steps));
   writer.end();
@@ -46,7 +51,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
                 {"run", describe_run(model)}});
   else if (reply.ended == Ended::context)
     tool.say("(the context of " + std::to_string(context) + " tokens is full: the text was cut there)");
-  if (interruption.signal() != 0) throw Told::interrupted(interruption.signal());
+  if (interruption->signal() != 0) throw Told::interrupted(interruption->signal());
 }
 
 }  // namespace

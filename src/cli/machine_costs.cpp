@@ -3,9 +3,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include "krul/core/temporary_folder.hpp"
 #include "krul/eval/kept_costs.hpp"
 #include "krul/store/page_cache.hpp"
-#include "krul/store/temporary_folder.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "rounds_note.hpp"
 

@@ -1,7 +1,6 @@
 #include "make_profile.hpp"
 
 #include "krul/calibrate/profile_file.hpp"
-#include "krul/store/private_folders.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
@@ -25,7 +24,6 @@ std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const 
   };
   auto profile = unwrap(fit_profile(model, texts, settings, progress));
   tool.progress("");
-  if (file.has_parent_path()) unwrap(make_private_folders(file.parent_path()));
   unwrap(write_profile(file, *profile));
   return profile;
 }

@@ -3,13 +3,6 @@
 #include "krul/calibrate/profile_file.hpp"
 
 namespace krul::cli {
-namespace {
-
-std::filesystem::path profile_file_of(const std::string& weights) {
-  return cache_folder() / "profiles" / (weights + ".krulprofile");
-}
-
-}  // namespace
 
 void ProfileOption::add_to(CLI::App& verb) {
   verb.add_option("--profile", path,
@@ -21,10 +14,9 @@ std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, con
     return read_profile(from, model.backend.geometry(), model.backend.identity());
   };
   if (!path.empty()) return unwrap(read(path));
-  auto file = profile_file(model);
-  if (!std::filesystem::exists(file)) file = profile_file_of(model.backend.identity().former_weights);
-  if (!std::filesystem::exists(file)) return nullptr;
-  auto profile = read(file);
+  const auto file = kept_profile_in(cache_folder() / "profiles", model.backend.identity());
+  if (!file) return nullptr;
+  auto profile = read(*file);
   if (profile) return *profile;
   tool.say("going on without a profile: " + profile.error().message);
   return nullptr;
@@ -38,7 +30,7 @@ void say_if_missing(std::span<const AnyStrategy> strategies, const Tool& tool) {
 }
 
 std::filesystem::path profile_file(const LoadedModel& model) {
-  return profile_file_of(model.backend.identity().weights);
+  return profile_file_in(cache_folder() / "profiles", model.backend.identity().weights);
 }
 
 }  // namespace krul::cli

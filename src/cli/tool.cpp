@@ -9,9 +9,9 @@
 #include <memory>
 #include <system_error>
 
+#include "krul/core/private_folders.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
-#include "krul/store/private_folders.hpp"
 #include "number_option.hpp"
 #include "revision.hpp"
 

@@ -10,10 +10,10 @@
 #include "krul/core/error.hpp"
 #include "krul/core/escaped.hpp"
 #include "krul/core/file_io.hpp"
+#include "krul/cpu_conversation.hpp"
 #include "krul/eval/figures.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
-#include "krul/store/file_store.hpp"
 #include "progress_lines.hpp"
 #include "text_lines.hpp"
 

@@ -53,6 +53,10 @@ class ReturnScene {
   }
 
   [[nodiscard]] const Parts& parts() const noexcept { return parts_; }
+  /// Where a link stands for a rate that depends on the conversation, that rate.
+  [[nodiscard]] LinkName resolved(const LinkName& link, std::size_t history) const {
+    return parts_.costs.resolved(link, model_->geometry(), history, usual_prompt);
+  }
 
   /// Computes a conversation and saves its history under every strategy, for every link where that matters.
   /// @param text          its id, its tokens and how many of them are the history: at least one, and fewer than all
@@ -127,9 +131,6 @@ class ReturnScene {
   /// Tokens of a usual prompt, for links that depend on the conversation.
   static constexpr std::size_t usual_prompt = 32;
 
-  [[nodiscard]] LinkName resolved(const LinkName& link, std::size_t history) const {
-    return parts_.costs.resolved(link, model_->geometry(), history, usual_prompt);
-  }
   [[nodiscard]] Costs costs_over(const LinkName& link, const AnyStrategy& strategy) const {
     return parts_.costs.of(strategy, model_->geometry().layers, link);
   }

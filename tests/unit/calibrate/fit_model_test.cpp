@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
+#include <utility>
 
 #include "krul/calibrate/profile_file.hpp"
 #include "support/temporary_directory.hpp"
@@ -57,8 +58,14 @@ TEST_CASE("a model writes texts, and its profile is fitted to them") {
   CHECK(refused.error().code == ErrorCode::identity_mismatch);
   CHECK_FALSE(read_profile_for(std::span(bytes).first(20), model.backend.geometry(), model.backend.identity()));
 
-  const auto file = folder.path() / "tiny.krulprofile";
+  const auto profiles = folder.path() / "profiles";
+  CHECK_FALSE(kept_profile_in(profiles, model.backend.identity()));
+  const auto file = profile_file_in(profiles, model.backend.identity().weights);
   REQUIRE(write_profile(file, **profile));
+  CHECK(kept_profile_in(profiles, model.backend.identity()) == file);
+  Identity renamed = model.backend.identity();
+  renamed.former_weights = std::exchange(renamed.weights, "new");
+  CHECK(kept_profile_in(profiles, renamed) == file);
   CHECK(read_profile(file, model.backend.geometry(), model.backend.identity()).value()->hash() == (*profile)->hash());
   const auto of_others = read_profile(file, model.backend.geometry(), other);
   REQUIRE_FALSE(of_others);
