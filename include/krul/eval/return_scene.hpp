@@ -88,17 +88,20 @@ class ReturnScene {
   /// comes from there. What is saved goes on alike each time, so only its first restore is compared with the reference.
   /// @param link          one of the scene's
   /// @param before_read   called before each restore; may be empty
-  /// @return              the first error of a restore, and of the store
+  /// @return              not_found if it was not saved for this link; the first error of a restore, and of the store
+  /// @throws              PreconditionError if the text has no reference
   template <Clock C, LoadProbe P>
   [[nodiscard]] Result<ReturnedRows> restore(const ReturningText& text, const LinkName& link,
                                              PairedRounds<C, P>& rounds,
                                              std::function<void(const Returning&)> before_read = {}) {
+    expects(!text.reference.tokens.empty(), "ReturnScene: a text without its reference; save gives it");
     ReturnedRows found{.link = resolved(link, text.history), .rows = {}};
     std::vector<Returning> saved;
     for (const AnyStrategy& strategy : parts_.strategies) {
       const std::string id = saved_id(text, strategy, link);
       const auto bytes = stored_bytes(files_, folder_of(id));
       if (!bytes) return propagate(bytes);
+      if (*bytes == 0) return fail(ErrorCode::not_found, "nothing is saved as " + id + ": save it for this link first");
       saved.push_back({.strategy = strategy,
                        .id = id,
                        .tokens = text.tokens,

@@ -78,7 +78,12 @@ TEST_CASE("a scene needs strategies, links, and tokens on both sides of the end 
   CHECK_THROWS_AS(static_cast<void>(scene.save({.id = "x", .tokens = tokens, .history = 0}, 2)), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(scene.save({.id = "x", .tokens = tokens, .history = 20}, 2)), PreconditionError);
   eval::PairedRounds rounds(TickingClock{}, eval::QuietMachine{}, {.clean_rounds = 1});
-  CHECK_FALSE(scene.restore({.id = "never saved", .tokens = tokens, .history = 10}, links[0], rounds));
+  eval::ReturningText text{.id = "never saved", .tokens = tokens, .history = 10};
+  CHECK_THROWS_AS(static_cast<void>(scene.restore(text, links[0], rounds)), PreconditionError);
+  text.reference = {{1}, std::vector<float>(model.geometry().vocabulary)};
+  const auto missing = scene.restore(text, links[0], rounds);
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code == ErrorCode::not_found);
 }
 
 }  // namespace
