@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "escaped.hpp"
 #include "krul/eval/disk_costs.hpp"
 #include "krul/strategy/catalogue.hpp"
 

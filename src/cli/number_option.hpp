@@ -75,4 +75,10 @@ CLI::Option* add_numbers(CLI::App& verb, const std::string& name, std::vector<Nu
       ->capture_default_str();
 }
 
+/// An option with one of some texts. Its default is what `value` holds, and the help shows both.
+inline CLI::Option* add_choice(CLI::App& verb, const std::string& name, std::string& value,
+                               const std::vector<std::string>& choices, const std::string& help) {
+  return verb.add_option(name, value, help)->check(CLI::IsMember(choices))->capture_default_str();
+}
+
 }  // namespace krul::cli

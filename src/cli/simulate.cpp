@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/eval/simulated_scene.hpp"
 #include "krul/simulate/named.hpp"

@@ -1,7 +1,6 @@
 #include <cstdio>
 
 #include "csv.hpp"
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/simulate/payoff.hpp"
 #include "output_file.hpp"

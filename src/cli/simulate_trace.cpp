@@ -1,7 +1,6 @@
 #include <cstdio>
 #include <sstream>
 
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/eval/statistics.hpp"
 #include "krul/simulate/named.hpp"

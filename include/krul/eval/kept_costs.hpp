@@ -15,8 +15,8 @@
 
 #include "krul/core/checksum.hpp"
 #include "krul/core/identity.hpp"
+#include "krul/core/private_folders.hpp"
 #include "krul/eval/measure_machine.hpp"
-#include "krul/store/private_folders.hpp"
 
 namespace krul::eval {
 

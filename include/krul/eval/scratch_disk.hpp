@@ -9,7 +9,7 @@
 #include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/page_cache.hpp"
-#include "krul/store/temporary_folder.hpp"
+#include "krul/core/temporary_folder.hpp"
 
 namespace krul::eval {
 
