@@ -36,11 +36,15 @@ TEST_CASE("what is saved is told with the bytes of its chunks") {
   Manifest manifest;
   manifest.conversation = "a\nb";
   manifest.layers = 2;
-  manifest.chunks = {{.bytes = 5}, {.bytes = 7}};
+  manifest.block = 64;
+  manifest.rows = 64;
+  manifest.chunks = {{.offset = 0, .bytes = 5}, {.offset = 5, .bytes = 7}};
   const auto found = json_of(manifest);
   CHECK(found.at("id") == "a\nb");
   CHECK(found.at("escaped_id") == "a\\nb");
   CHECK(found.at("bytes") == 12);
+  manifest.chunks[1] = manifest.chunks[0];  // one chunk of both layers
+  CHECK(eval::chunk_bytes(manifest) == 5);
   manifest.identity.weights = "12ab";
   CHECK(json_of(manifest.identity).at("weights") == "12ab");
   CHECK(json_of(SaveReport{.new_rows = 3}).at("new_rows") == 3);
