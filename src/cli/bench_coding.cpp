@@ -3,11 +3,9 @@
 
 #include "bench.hpp"
 #include "json_table.hpp"
-#include "krul/backend/forward.hpp"
 #include "krul/eval/coding_probe.hpp"
 #include "number_option.hpp"
 #include "profile_option.hpp"
-#include "run_rounds.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -18,8 +16,7 @@ struct CodingOptions {
   ProfileOption profile;
   std::size_t tokens = 1024;
   std::vector<int> steps{-20, -12, -6};
-  std::size_t rounds = 7;
-  PatienceOption patience{bench_patience_s};
+  RoundsOption rounds;
 };
 
 void bench_coding(const CodingOptions& options, const Tool& tool) {
@@ -33,26 +30,19 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
   tool.progress(what);
   const auto tokens = sample_tokens(model, options.tokens);
   const eval::CodingProbe probe(model.backend, profile, tokens);
-  auto cache = model.backend.make_cache(tokens.size());
-  auto batch = model.backend.make_batch();
+  eval::PrefillBench recomputing(model.backend, tokens, 0);
   const auto workers = static_cast<double>(model.backend.workers().threads());
   // Recomputing is measured in the same rounds: its time on all cores, times their number, beside either direction.
   std::vector<eval::Alternative<eval::CodingFigures>> alternatives{
       {"recompute", [&] {
-         cache.truncate(0);
-         const double taken_s =
-             eval::seconds_taken(SteadyClock{}, [&] { prefill(model.backend, cache, batch, tokens, {}); });
-         const double core_us = taken_s * workers * 1e6 / static_cast<double>(tokens.size());
+         const double core_us = recomputing.pass_s() * workers * 1e6 / static_cast<double>(tokens.size());
          return eval::CodingFigures{core_us, core_us, 0};
        }}};
   for (const int code : options.steps)
     alternatives.push_back(
         {std::to_string(code), [&probe, code] { return unwrap(probe.run({static_cast<std::int8_t>(code)})); }});
-  const auto report =
-      run_rounds<eval::CodingFigures>(tool, what, alternatives, rounds_of(options.rounds, options.patience.limit_s));
-  tool.progress("");
   RoundsNote note;
-  note.add(report);
+  const auto report = run_rounds<eval::CodingFigures>(tool, what, alternatives, options.rounds.rules(), note);
 
   const auto exact = static_cast<double>(model.backend.geometry().f16_token_bytes());
   const double recompute_us = eval::median(report.values(0, &eval::CodingFigures::encode_us));
@@ -97,12 +87,9 @@ void add_bench_coding(CLI::App& bench, Tool& tool) {
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
   add_number(*verb, "--tokens", options->tokens, {64, 1 << 20}, "tokens that are coded");
-  verb->add_option("--steps", options->steps, "codes of the step, separated by commas")
-      ->delimiter(',')
-      ->check(between<int>(finest_step.code, coarsest_step.code))
-      ->capture_default_str();
-  add_number(*verb, "--rounds", options->rounds, {1, 1000}, "clean rounds");
-  options->patience.add_to(*verb);
+  add_numbers(*verb, "--steps", options->steps, {finest_step.code, coarsest_step.code},
+              "codes of the step, separated by commas");
+  options->rounds.add_to(*verb);
   verb->callback([options, &tool] { bench_coding(*options, tool); });
 }
 

@@ -1,13 +1,10 @@
 #include <cstdio>
 #include <memory>
-#include <sstream>
 
 #include "bench.hpp"
 #include "json_table.hpp"
 #include "krul/eval/observe_bench.hpp"
 #include "number_option.hpp"
-#include "run_rounds.hpp"
-#include "texts.hpp"
 
 namespace krul::cli {
 namespace {
@@ -20,16 +17,8 @@ struct ObserveOptions {
   std::vector<std::string> data;
   std::size_t texts = 4;
   ExactGramOptions exact;
-  std::size_t rounds = 7;
-  PatienceOption patience{bench_patience_s};
+  RoundsOption rounds;
 };
-
-std::vector<eval::ObservedMetric> metrics_named(const std::string& list) {
-  std::vector<eval::ObservedMetric> found;
-  std::stringstream items(list);
-  for (std::string item; std::getline(items, item, ',');) found.push_back(unwrap(eval::ObservedMetric::named(item)));
-  return found;
-}
 
 /// Conversations of files that are long enough, cut; or the program's own, one after the other.
 std::vector<std::vector<Token>> observed_texts(const LoadedModel& model, const ObserveOptions& options,
@@ -41,11 +30,9 @@ std::vector<std::vector<Token>> observed_texts(const LoadedModel& model, const O
       texts.emplace_back(from, from + static_cast<std::ptrdiff_t>(length));
     return texts;
   }
-  for (const auto& conversation : load_conversations(options.data)) {
-    auto tokens = encode_messages(model, conversation.messages, false);
-    if (tokens.size() < length) continue;
-    tokens.resize(length);
-    texts.push_back(std::move(tokens));
+  for (auto& text : eval::long_enough(token_texts(model, options.data), length)) {
+    text.tokens.resize(length);
+    texts.push_back(std::move(text.tokens));
     if (texts.size() == options.texts) return texts;
   }
   throw Failure({ErrorCode::invalid_argument, "only " + std::to_string(texts.size()) + " conversations have " +
@@ -70,7 +57,8 @@ Json cost_row(const eval::ObservedCost& cost, double tokens) {
 }
 
 void bench_observe(const ObserveOptions& options, const Tool& tool) {
-  eval::ObserveSettings settings{metrics_named(options.metrics), options.decoded, options.exact};
+  eval::ObserveSettings settings{unwrap(eval::ObservedMetric::all_named(options.metrics)), options.decoded,
+                                 options.exact};
   auto model = options.model.load(tool);
   const std::size_t length = options.tokens + options.decoded;
   expect_fits(model, length);
@@ -84,12 +72,13 @@ void bench_observe(const ObserveOptions& options, const Tool& tool) {
     tool.progress("agreement on text " + std::to_string(number + 1) + " of " + std::to_string(texts.size()));
     bench.compare_on(texts[number]);
   }
-  const auto report = run_rounds<eval::ObservedTimes>(
-      tool, "forward passes under each metric", bench.alternatives(texts.front()),
-      {.clean_rounds = options.rounds, .most_rounds = 2 * options.rounds, .patience_s = options.patience.limit_s});
-  tool.progress("");
   RoundsNote note;
-  note.add(report);
+  const auto report =
+      run_rounds<eval::ObservedTimes>(tool, "forward passes under each metric", bench.alternatives(texts.front()),
+                                      {.clean_rounds = options.rounds.clean,
+                                       .most_rounds = 2 * options.rounds.clean,
+                                       .patience_s = options.rounds.patience.limit_s},
+                                      note);
   Json results = Json::array();
   for (const auto& cost : bench.costs(report)) results.push_back(cost_row(cost, static_cast<double>(options.tokens)));
   if (tool.json) return tool.print({{"results", results}, {"noisy", report.noisy}, {"run", note.run(model)}});
@@ -126,8 +115,7 @@ void add_bench_observe(CLI::App& bench, Tool& tool) {
   add_number(*verb, "--texts", options->texts, {1, 1000},
              "texts on which estimates are compared with exact distances; the worst rank correlation and the mean "
              "error are printed");
-  add_number(*verb, "--rounds", options->rounds, {1, 1000}, "clean rounds");
-  options->patience.add_to(*verb);
+  options->rounds.add_to(*verb);
   verb->callback([options, &tool] { bench_observe(*options, tool); });
 }
 

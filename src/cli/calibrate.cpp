@@ -3,7 +3,6 @@
 #include <limits>
 #include <memory>
 
-#include "escaped.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/eval/coding_probe.hpp"
 #include "krul/strategy/catalogue/krul_codec.hpp"

@@ -3,26 +3,28 @@
 #include <string>
 #include <utility>
 
-#include "escaped.hpp"
-#include "krul/store/conversation_key.hpp"
+#include "krul/conversation/named_error.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
 
-/// A message of a store with the conversation's id where it names its folder, which says nothing to people.
-[[nodiscard]] inline std::string with_id(std::string message, const std::string& folder, const std::string& id) {
-  if (id.empty()) return message;
-  const std::string name = "of \"" + escaped_id(id) + "\"";
-  for (auto at = message.find(folder); at != std::string::npos; at = message.find(folder, at + name.size()))
-    message.replace(at, folder.size(), name);
-  return message;
-}
-
 /// The value, or the end of the program with a message that names the conversation.
 template <class T>
 T unwrap_of(const std::string& id, Result<T> result) {
-  if (!result) result.error().message = with_id(result.error().message, unwrap(conversation_folder(id)), id);
+  if (!result) result.error() = named_error(id, std::move(result.error()));
   return unwrap(std::move(result));
+}
+
+/// What verbs say of an id that is not there.
+[[nodiscard]] inline Failure nothing_saved(const std::string& id) {
+  return Failure({ErrorCode::not_found, "nothing is saved under \"" + escaped_id(id) + "\"; krul list shows what is"});
+}
+
+/// The same for what is read of a saved conversation.
+template <class T>
+T unwrap_saved(const std::string& id, Result<T> result) {
+  if (!result && result.error().code == ErrorCode::not_found) throw nothing_saved(id);
+  return unwrap_of(id, std::move(result));
 }
 
 }  // namespace krul::cli

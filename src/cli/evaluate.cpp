@@ -1,12 +1,10 @@
 #include "evaluate.hpp"
 
-#include <cmath>
 #include <cstdio>
 #include <memory>
 
 #include "bench.hpp"
 #include "csv.hpp"
-#include "krul/compress/int4_codec.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "krul/strategy/catalogue/coded_by_profile.hpp"
 #include "number_option.hpp"
@@ -16,68 +14,81 @@
 
 namespace krul::cli {
 
-std::vector<TokenText> long_enough(const Evaluation& run, std::size_t least_tokens) {
-  std::vector<TokenText> found;
-  eval::SourceLimit limit(run.options.limit);
-  for (const auto& text : load_conversations(run.options.conversations)) {
-    auto tokens = encode_messages(run.model, text.messages, false);
-    if (tokens.size() >= least_tokens && limit.take(text.source))
-      found.push_back({text.id, text.source, std::move(tokens)});
-  }
-  if (found.empty())
-    throw Failure({ErrorCode::invalid_argument, "no conversation is long enough: they need " +
-                                                    std::to_string(least_tokens) +
-                                                    " tokens; choose a smaller --history"});
-  return found;
+std::vector<eval::TokenText> long_enough(const Evaluation& run, std::size_t least_tokens) {
+  auto found = eval::long_enough(token_texts(run.model, run.options.conversations), least_tokens, run.options.limit);
+  if (!found.empty()) return found;
+  throw Failure({ErrorCode::invalid_argument, "no conversation is long enough: they need " +
+                                                  std::to_string(least_tokens) +
+                                                  " tokens; choose a smaller --history"});
 }
 
 std::vector<eval::CutText> cut_texts(const Evaluation& run) {
   const auto& options = run.options;
-  std::vector<eval::CutText> cut;
-  for (auto& text : long_enough(run, options.history / 2 + options.fresh)) {
-    const std::size_t history = std::min(options.history, text.tokens.size() - options.fresh);
-    text.tokens.resize(history + options.fresh);
-    cut.push_back({text.id, text.source, std::move(text.tokens), history});
+  return eval::cut_texts(long_enough(run, options.history / 2 + options.fresh), options.history, options.fresh);
+}
+
+Json json_of(const eval::Figures& figures) {
+  Json object = Json::object();
+  for (const auto& [name, value] : figures)
+    std::visit(
+        [&](const auto& found) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(found)>, std::monostate>)
+            object[name] = nullptr;
+          else
+            object[name] = found;
+        },
+        value);
+  return object;
+}
+
+Json json_of(const std::vector<eval::EvaluatedContender>& rows, const std::string& what) {
+  const auto labelled = [](Json row, const eval::Figures& figures) {
+    row.update(json_of(figures));
+    return row;
+  };
+  Json found = Json::array();
+  for (const auto& contender : rows) {
+    Json row = labelled({{"name", contender.name}}, contender.all);
+    row["sources"] = Json::array();
+    for (const auto& [source, figures] : contender.by_source)
+      row["sources"].push_back(labelled({{"source", source}}, figures));
+    for (const auto& [id, source, figures] : contender.cases)
+      row["by_" + what].push_back(labelled({{"id", id}, {"source", source}}, figures));
+    found.push_back(std::move(row));
   }
-  return cut;
+  return found;
 }
 
-Json finite_or_null(double value) {
-  return std::isfinite(value) ? Json(value) : Json(nullptr);
+void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
+  run.tool.progress("");
+  say_if_missing(run.strategies, run.tool);
+  if (run.tool.json) {
+    Json object = {{"strategies", result.strategies}};
+    object.update(result.more);
+    object.update({{"link", run.link.text}, {"run", describe_run(run.model)}});
+    run.tool.print(object);
+  } else {
+    std::printf("%s", result.table.c_str());
+  }
+  // Last: what was measured is shown even if the file cannot be written.
+  if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
 }
 
-Json stored_figures(const eval::StoredSize& stored, double f16) {
-  return {{"bytes_per_token", stored.bytes_per_row()}, {"ratio_to_f16", f16 / stored.bytes_per_row()}};
-}
+namespace {
 
-Json quality_figures(const eval::QualitySummary& quality) {
-  return {{"delta_nll", quality.delta_nll},
-          {"kl", quality.kl},
-          {"kl_p95", quality.kl_p95},
-          {"kl_worst", quality.kl_worst},
-          {"kl_q1", quality.kl_quartiles[0]},
-          {"kl_median", quality.kl_quartiles[1]},
-          {"kl_q3", quality.kl_quartiles[2]},
-          {"kl_low", finite_or_null(quality.kl_interval.low)},
-          {"kl_high", finite_or_null(quality.kl_interval.high)},
-          {"history_benefit", quality.history_benefit ? Json(*quality.history_benefit) : Json(nullptr)},
-          {"top1", quality.top1},
-          {"conversations", quality.conversations},
-          {"tokens", quality.tokens}};
-}
-
-std::string table_by_source(const Json& strategies, const std::string& names, const std::vector<JsonColumn>& columns) {
-  std::vector<JsonColumn> all = {JsonColumn::text("name", names), JsonColumn::text("source", "data")};
-  all.insert(all.end(), columns.begin(), columns.end());
+std::string table_by_source(const Json& strategies, const TableBySource& table) {
+  std::vector<JsonColumn> all = {JsonColumn::text("name", table.names), JsonColumn::text("source", "data")};
+  all.insert(all.end(), table.columns.begin(), table.columns.end());
   Json rows = Json::array();
   for (const Json& strategy : strategies) {
     rows.push_back(strategy);
     rows.back()["source"] = "all";
     if (strategy["sources"].size() > 1) rows.insert(rows.end(), strategy["sources"].begin(), strategy["sources"].end());
   }
-  return table_text(rows, all);
+  return table_text(rows, all) + "\n" + table.below + "\n";
 }
 
+/// One flat row for each strategy and source, "all" first.
 Json rows_by_source(const Evaluation& run, const Json& strategies) {
   Json rows = Json::array();
   for (const auto& strategy : strategies) {
@@ -95,19 +106,13 @@ Json rows_by_source(const Evaluation& run, const Json& strategies) {
   return rows;
 }
 
-void print_evaluation(const Evaluation& run, const EvaluationResult& result) {
-  run.tool.progress("");
-  say_if_missing(run.strategies, run.tool);
-  if (run.tool.json) {
-    Json object = {{"strategies", result.strategies}};
-    object.update(result.more);
-    object.update({{"link", run.link.text}, {"run", describe_run(run.model)}});
-    run.tool.print(object);
-  } else {
-    std::printf("%s", result.table.c_str());
-  }
-  // Last: what was measured is shown even if the file cannot be written.
-  if (!run.options.csv.empty()) write_file(run.options.csv, csv_text(result.csv));
+}  // namespace
+
+void print_by_source(const Evaluation& run, const Json& strategies, const Json& more, const TableBySource& table) {
+  print_evaluation(run, {.strategies = strategies,
+                         .csv = rows_by_source(run, strategies),
+                         .more = more,
+                         .table = table_by_source(strategies, table)});
 }
 
 namespace {
@@ -130,10 +135,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
   run.peers = std::move(peers);
   for (const int code : options.steps)
-    run.strategies.push_back(strategy::CodedByProfile({.name = "step" + std::to_string(code),
-                                                       .without_profile = Int4Codec{},
-                                                       .step = {static_cast<std::int8_t>(code)}},
-                                                      profile));
+    run.strategies.push_back(strategy::coded_at_step({static_cast<std::int8_t>(code)}, profile));
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {

@@ -1,24 +1,15 @@
 #include "evaluate.hpp"
-#include "krul/eval/turns.hpp"
 
 namespace krul::cli {
 namespace {
 
-struct TurnsOutcome {
-  std::string name;
-  std::vector<eval::QualityOfReturns> turns;  ///< [turns]; the first one has no history
-};
-
-Json outcome_json(const TurnsOutcome& outcome, double f16) {
+Json turns_json(const eval::EvaluatedTurns& row) {
   Json turns = Json::array();
-  for (std::size_t turn = 1; turn < outcome.turns.size(); ++turn) {
-    Json row = {{"turn", turn + 1}};
-    row.update(stored_figures(outcome.turns[turn].stored, f16));
-    row.update(quality_figures(outcome.turns[turn].quality.summary()));
-    for (const auto* key : {"kl_q1", "kl_median", "kl_q3", "history_benefit"}) row.erase(key);
-    turns.push_back(std::move(row));
+  for (std::size_t turn = 0; turn < row.turns.size(); ++turn) {
+    turns.push_back({{"turn", turn + 2}});
+    turns.back().update(json_of(row.turns[turn]));
   }
-  return {{"name", outcome.name}, {"turns", turns}};
+  return {{"name", row.name}, {"turns", turns}};
 }
 
 /// One row for each strategy and turn.
@@ -60,39 +51,30 @@ std::string turns_table(const Json& strategies, const EvaluateOptions& options) 
 }  // namespace
 
 void evaluate_turns(Evaluation& run) {
-  const std::size_t turns = run.options.turns, last = run.options.last_turn,
-                    longest = run.options.history + run.options.fresh;
-  // Two tokens a turn at least: what comes after the last one of a turn is not judged.
-  if (const std::size_t needed = last > 0 ? 2 * (turns - 1) + last : 2 * turns; longest < needed)
-    throw Failure({ErrorCode::invalid_argument, std::to_string(turns) + " turns need " + std::to_string(needed) +
+  const auto& options = run.options;
+  const eval::TurnCut cut{options.turns, options.last_turn};
+  const std::size_t longest = options.history + options.fresh;
+  if (const std::size_t needed = cut.least_tokens(); longest < needed)
+    throw Failure({ErrorCode::invalid_argument, std::to_string(cut.turns) + " turns need " + std::to_string(needed) +
                                                     " tokens: choose a larger --history, or fewer --turns" +
-                                                    (last > 0 ? " or a shorter --last-turn" : "")});
-  const auto texts = long_enough(run, std::max(run.options.history / 2 + run.options.fresh, 2 * turns + last));
+                                                    (cut.last > 0 ? " or a shorter --last-turn" : "")});
+  auto texts = long_enough(run, std::max(options.history / 2 + options.fresh, 2 * cut.turns + cut.last));
+  for (auto& text : texts) text.tokens.resize(std::min(longest, text.tokens.size()));
   const auto contenders = run.contenders();
   using Rows = eval::StrategyRun<CpuModel>::Rows;
-  std::vector<TurnsOutcome> outcomes;
-  for (const auto& name : contenders.names()) outcomes.push_back({name, std::vector<eval::QualityOfReturns>(turns)});
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    run.progress("conversation", i, texts.size(), texts[i].id);
-    const auto text = std::span(texts[i].tokens).first(std::min(longest, texts[i].tokens.size()));
-    const auto ranges =
-        last > 0 ? eval::turns_before_last(text.size(), turns, last) : eval::equal_turns(text.size(), turns);
-    const auto found =
-        unwrap(eval::evaluate_turns(contenders, text, ranges, run.options.rewrite ? Rows::rewrite : Rows::append));
-    for (std::size_t turn = 0; turn < turns; ++turn)
-      for (std::size_t which = 0; which < outcomes.size(); ++which) outcomes[which].turns[turn].add(found[turn][which]);
-  }
-
   Json rows = Json::array();
-  for (const auto& outcome : outcomes) rows.push_back(outcome_json(outcome, run.f16()));
+  for (const auto& row : unwrap(eval::evaluate_all_turns(
+           contenders, texts, cut, options.rewrite ? Rows::rewrite : Rows::append,
+           [&](std::size_t i, const auto&text) { run.progress("conversation", i, texts.size(), text.id); })))
+    rows.push_back(turns_json(row));
   print_evaluation(run, {.strategies = rows,
                          .csv = flat_rows(run, rows),
-                         .more = {{"history", run.options.history},
-                                  {"new", run.options.fresh},
-                                  {"turns", turns},
-                                  {"last_turn", last},
-                                  {"rows", run.options.rewrite ? "rewrite" : "append"}},
-                         .table = turns_table(rows, run.options)});
+                         .more = {{"history", options.history},
+                                  {"new", options.fresh},
+                                  {"turns", cut.turns},
+                                  {"last_turn", cut.last},
+                                  {"rows", options.rewrite ? "rewrite" : "append"}},
+                         .table = turns_table(rows, options)});
 }
 
 }  // namespace krul::cli

@@ -1,9 +1,10 @@
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "bench.hpp"
 #include "interruption.hpp"
-#include "krul/backend/forward.hpp"
+#include "krul/model/generate.hpp"
 #include "reply_options.hpp"
 #include "verbs.hpp"
 
@@ -29,20 +30,18 @@ void generate(const GenerateOptions& options, const Tool& tool) {
   if (prompt.empty()) throw Failure({ErrorCode::invalid_argument, "the prompt has no tokens"});
   expect_fits(model, prompt.size());
   const std::size_t context = model.backend.geometry().context;
-  const std::size_t room = std::min(context, prompt.size() + options.reply.max_tokens);
-  auto cache = model.backend.make_cache(room);
-  auto batch = model.backend.make_batch();
-  std::vector<float> logits(model.backend.geometry().vocabulary);
-  prefill(model.backend, cache, batch, prompt, logits);
-  const Interruption interruption;
+  std::optional<Interruption> interruption;  // from the first token on: until then a signal ends the program at once
   ReplyWriter writer(model.tokenizer, tool);
-  ReplySteps steps = shown_steps(model.tokenizer, writer, interruption);
-  steps.next = [&](Token token) -> Status {
-    if (cache.length() == room) return fail(ErrorCode::too_large, "the context is full");
-    forward(model.backend, cache, batch, std::span(&token, 1), logits);
-    return {};
-  };
-  const auto reply = unwrap(sample_reply(options.reply.sampling, options.reply.max_tokens, logits, steps));
+  const ReplySteps steps{.ends = [&](Token token) { return model.tokenizer.ends_turn(token); },
+                         .next = {},
+                         .show = [&](Token token) { return writer.show(token); },
+                         .interrupted =
+                             [&] {
+                               if (!interruption) interruption.emplace();
+                               return interruption->signal() != 0;
+                             }};
+  const auto reply =
+      unwrap(krul::generate(model.backend, prompt, {options.reply.sampling, options.reply.max_tokens}, steps));
   writer.end();
   if (tool.json)
     tool.print({{"tokens", reply.tokens},
@@ -52,7 +51,7 @@ void generate(const GenerateOptions& options, const Tool& tool) {
                 {"run", describe_run(model)}});
   else if (reply.ended == Ended::context)
     tool.say("(the context of " + std::to_string(context) + " tokens is full: the text was cut there)");
-  if (interruption.signal() != 0) throw Told::interrupted(interruption.signal());
+  if (interruption->signal() != 0) throw Told::interrupted(interruption->signal());
 }
 
 }  // namespace

@@ -2,14 +2,13 @@
 
 #include <limits>
 
-#include "escaped.hpp"
-
 namespace krul::cli {
 namespace {
 
 std::string cell_of(const Json& row, const std::string& key, const JsonColumn& column) {
   const auto value = row.find(key);
   if (value == row.end()) return {};
+  if (column.show) return column.show(*value);
   if (value->is_string()) return escaped(value->get<std::string>());
   return eval::cell(value->is_null() ? std::numeric_limits<double>::quiet_NaN() : value->get<double>() * column.scale,
                     column.decimals);

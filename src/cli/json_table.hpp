@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct JsonColumn {
 
   using Align = eval::ResultTable::Align;
   Align align = Align::right;
+  std::function<std::string(const Json&)> show = {};  ///< a value's text, null's too; empty: as table_text says
 
   /// A column of names.
   [[nodiscard]] static JsonColumn text(std::string key, std::string title) {

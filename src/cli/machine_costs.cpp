@@ -3,12 +3,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "escaped.hpp"
-#include "krul/eval/kept_costs.hpp"
-#include "krul/store/page_cache.hpp"
-#include "krul/store/temporary_folder.hpp"
+#include "krul/eval/disk_costs.hpp"
 #include "krul/strategy/catalogue.hpp"
-#include "rounds_note.hpp"
 
 namespace krul::cli {
 namespace {
@@ -21,19 +17,16 @@ std::filesystem::path machine_costs_file(const LoadedModel& model) {
 }
 
 /// Keeps them for later starts.
-void keep_costs(const MachineCosts& costs, const std::filesystem::path& file) {
-  if (!eval::keep(costs, file))
-    throw Failure(
-        {ErrorCode::io, "cannot write " + file.string() + "; set KRUL_CACHE to a folder that can be written"});
+Status keep_costs(const MachineCosts& costs, const LoadedModel& model) {
+  auto kept = eval::keep(costs, machine_costs_file(model));
+  if (!kept) kept.error().message += "; set KRUL_CACHE to a folder that can be written";
+  return kept;
 }
 
 /// The same, or says why that is not possible.
 void try_to_keep(const MachineCosts& costs, const LoadedModel& model, const Tool& tool) {
-  try {
-    keep_costs(costs, machine_costs_file(model));
-  } catch (const Failure& failure) {
-    tool.say(std::string("(what was measured is not kept: ") + failure.what() + ")");
-  }
+  if (const auto kept = keep_costs(costs, model); !kept)
+    tool.say("(what was measured is not kept: " + kept.error().message + ")");
 }
 
 std::optional<MachineCosts> known_costs(const LoadedModel& model) {
@@ -47,27 +40,20 @@ std::vector<AnyStrategy> all_strategies(const std::shared_ptr<const Profile>& pr
   return strategies;
 }
 
-/// How a machine is measured for some strategies.
+/// How a disk is measured, and in which folder of it.
 struct Measuring {
-  std::vector<AnyStrategy> strategies;
-  std::filesystem::path place;  ///< the disk is measured in a folder below it
+  std::filesystem::path place;
   double patience_s = calibration_patience_s;
   eval::Hurry hurry = eval::Hurry::none;
 };
 
 /// Adds what is missing; what was measured until something failed is among the costs.
-Status measure_missing(std::optional<MachineCosts>& costs, LoadedModel& model, const Measuring& measuring,
-                       const Tool& tool) {
-  const auto folder = TemporaryFolder::make(measuring.place);
-  if (!folder) return propagate(folder);
-  const auto disk = FileStore::open(folder->path());
-  if (!disk) return propagate(disk);
-  const eval::CostMeasurement how{.seconds = measuring.patience_s,
-                                  .hurry = measuring.hurry,
-                                  .progress = [&](const std::string& what) { tool.progress(what); },
-                                  .before_read = [&] { drop_from_page_cache(folder->path()); }};
-  eval::MachineMeter meter(model.backend, AnyStore(*disk), how, SteadyClock{}, eval::MachineLoad{});
-  auto measured = meter.add_missing(costs, measuring.strategies);
+Status measure_missing(std::optional<MachineCosts>& costs, LoadedModel& model, std::span<const AnyStrategy> strategies,
+                       const Measuring& how, const Tool& tool) {
+  auto measured = eval::add_missing_on_disk(costs, model.backend, strategies, how.place,
+                                            {.seconds = how.patience_s,
+                                             .hurry = how.hurry,
+                                             .progress = [&](const std::string& what) { tool.progress(what); }});
   tool.progress("");
   return measured;
 }
@@ -109,10 +95,9 @@ Json to_json(const MachineCosts& machine) {
 std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const std::filesystem::path& place,
                                                             const Tool& tool, double patience_s) {
   std::optional<MachineCosts> costs;
-  unwrap(measure_missing(costs, model, {all_strategies(nullptr), place, patience_s}, tool));
-  const auto file = machine_costs_file(model);
-  keep_costs(*costs, file);
-  return {std::move(*costs), file};
+  unwrap(measure_missing(costs, model, all_strategies(nullptr), {place, patience_s}, tool));
+  unwrap(keep_costs(*costs, model));
+  return {std::move(*costs), machine_costs_file(model)};
 }
 
 MachineCosts read_machine_costs(const std::filesystem::path& file) {
@@ -129,7 +114,8 @@ std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStr
     return costs;
   tool.say("(measuring this machine once, in " + std::to_string(static_cast<int>(first_start_s)) +
            " s at most; --costs none goes without, krul calibrate --machine takes its time)");
-  const auto measured = measure_missing(costs, model, {{strategy}, place, first_start_s, eval::Hurry::strict}, tool);
+  const auto measured =
+      measure_missing(costs, model, std::span(&strategy, 1), {place, first_start_s, eval::Hurry::strict}, tool);
   if (!measured)
     tool.say(measured.error().code == ErrorCode::deadline
                  ? "(it cannot be measured so fast: what is missing is not planned for)"
@@ -144,7 +130,7 @@ MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shar
   if (!costs) tool.say("measuring this machine once (krul calibrate --machine does it again)");
   const auto strategies = all_strategies(profile);
   if (!costs || !eval::missing_codings(costs, strategies, model.backend.geometry().layers).empty()) {
-    unwrap(measure_missing(costs, model, {strategies, cache_folder(), patience_s}, tool));
+    unwrap(measure_missing(costs, model, strategies, {cache_folder(), patience_s}, tool));
     try_to_keep(*costs, model, tool);
   }
   return std::move(*costs);

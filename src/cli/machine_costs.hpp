@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "krul/eval/machine_costs.hpp"
-#include "patience_option.hpp"
+#include "rounds.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {

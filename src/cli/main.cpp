@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "escaped.hpp"
 #include "krul/core/finite.hpp"
 #include "krul/core/version.hpp"
 #include "revision.hpp"
@@ -84,7 +83,7 @@ int ended(const Tool& tool, std::string_view code, const std::string& message, i
 }
 
 int failed(const Tool& tool, std::string_view code, const std::string& message) {
-  tool.say("krul: " + escaped(message));
+  tool.say("krul: " + krul::escaped(message));
   return ended(tool, code, message, 1);
 }
 

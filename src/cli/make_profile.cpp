@@ -1,13 +1,14 @@
 #include "make_profile.hpp"
 
-#include "output_file.hpp"
+#include "krul/calibrate/profile_file.hpp"
 #include "texts.hpp"
 
 namespace krul::cli {
 
 std::vector<std::vector<Token>> written_texts(LoadedModel& model, const WritingSettings& settings, const Tool& tool) {
   std::vector<std::vector<Message>> openings;
-  for (auto& text : unwrap(parse_conversations(embedded_openings()))) openings.push_back(std::move(text.messages));
+  for (auto& text : unwrap(eval::parse_conversations(embedded_openings())))
+    openings.push_back(std::move(text.messages));
   auto texts = unwrap(krul::written_texts(model, openings, settings, [&](std::size_t done, std::size_t all) {
     tool.progress("writing texts: " + std::to_string(done) + " of " + std::to_string(all) + " tokens");
   }));
@@ -23,9 +24,7 @@ std::shared_ptr<const Profile> make_profile(LoadedModel& model, std::span<const 
   };
   auto profile = unwrap(fit_profile(model, texts, settings, progress));
   tool.progress("");
-  const auto bytes = serialize(profile->data());
-  if (file.has_parent_path()) unwrap(make_private_folders(file.parent_path()));
-  write_file(file, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  unwrap(write_profile(file, *profile));
   return profile;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace krul::cli {
 
@@ -62,6 +63,22 @@ CLI::Option* add_number(CLI::App& verb, const std::string& name, Number& value,
   return verb.add_option(name, value, help)
       ->check(between<Number>(range.low, range.high, range.bound))
       ->capture_default_str();
+}
+
+/// The same with several numbers, separated by commas.
+template <class Number>
+CLI::Option* add_numbers(CLI::App& verb, const std::string& name, std::vector<Number>& values,
+                         const Range<std::type_identity_t<Number>>& range, const std::string& help) {
+  return verb.add_option(name, values, help)
+      ->delimiter(',')
+      ->check(between<Number>(range.low, range.high, range.bound))
+      ->capture_default_str();
+}
+
+/// An option with one of some texts. Its default is what `value` holds, and the help shows both.
+inline CLI::Option* add_choice(CLI::App& verb, const std::string& name, std::string& value,
+                               const std::vector<std::string>& choices, const std::string& help) {
+  return verb.add_option(name, value, help)->check(CLI::IsMember(choices))->capture_default_str();
 }
 
 }  // namespace krul::cli

@@ -1,15 +1,15 @@
 #include "peer_options.hpp"
 
+#include "bench.hpp"
 #include "krul/eval/fit_kvtc.hpp"
 #include "output_file.hpp"
-#include "texts.hpp"
 
 namespace krul::cli {
 namespace {
 
 eval::KvtcBasis fit_basis(LoadedModel& model, const std::vector<std::string>& files, const Tool& tool) {
   std::vector<std::vector<Token>> texts;
-  for (const auto& text : load_conversations(files)) texts.push_back(encode_messages(model, text.messages, false));
+  for (auto& text : token_texts(model, files)) texts.push_back(std::move(text.tokens));
   eval::KvtcFit fit;
   fit.progress = [&](std::size_t tokens) {
     tool.progress("looking at conversations for KVTC: token " + std::to_string(tokens));

@@ -1,25 +1,8 @@
 #include "profile_option.hpp"
 
-#include "krul/compress/joint/profile.hpp"
-#include "krul/compress/profile_belongs.hpp"
+#include "krul/calibrate/profile_file.hpp"
 
 namespace krul::cli {
-namespace {
-
-Result<std::shared_ptr<const Profile>> read_profile(const std::filesystem::path& file, const LoadedModel& model) {
-  const auto bytes = read_text(file);
-  if (!bytes) return propagate(bytes);
-  auto profile = read_profile_for(std::as_bytes(std::span(*bytes)), model.backend.geometry(), model.backend.identity());
-  if (!profile && profile.error().code == ErrorCode::identity_mismatch)
-    return fail(profile.error().code, file.string() + ": " + profile.error().message);
-  return profile;
-}
-
-std::filesystem::path profile_file_of(const std::string& weights) {
-  return cache_folder() / "profiles" / (weights + ".krulprofile");
-}
-
-}  // namespace
 
 void ProfileOption::add_to(CLI::App& verb) {
   verb.add_option("--profile", path,
@@ -27,11 +10,13 @@ void ProfileOption::add_to(CLI::App& verb) {
 }
 
 std::shared_ptr<const Profile> ProfileOption::load(const LoadedModel& model, const Tool& tool) const {
-  if (!path.empty()) return unwrap(read_profile(path, model));
-  auto file = profile_file(model);
-  if (!std::filesystem::exists(file)) file = profile_file_of(model.backend.identity().former_weights);
-  if (!std::filesystem::exists(file)) return nullptr;
-  auto profile = read_profile(file, model);
+  const auto read = [&](const std::filesystem::path& from) {
+    return read_profile(from, model.backend.geometry(), model.backend.identity());
+  };
+  if (!path.empty()) return unwrap(read(path));
+  const auto file = kept_profile_in(cache_folder() / "profiles", model.backend.identity());
+  if (!file) return nullptr;
+  auto profile = read(*file);
   if (profile) return *profile;
   tool.say("going on without a profile: " + profile.error().message);
   return nullptr;
@@ -45,7 +30,7 @@ void say_if_missing(std::span<const AnyStrategy> strategies, const Tool& tool) {
 }
 
 std::filesystem::path profile_file(const LoadedModel& model) {
-  return profile_file_of(model.backend.identity().weights);
+  return profile_file_in(cache_folder() / "profiles", model.backend.identity().weights);
 }
 
 }  // namespace krul::cli

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "krul/compress/joint/profile.hpp"
+#include "krul/calibrate/fit_model.hpp"
 #include "krul/strategy/any_strategy.hpp"
 #include "tool.hpp"
 

@@ -16,8 +16,6 @@ struct ReplyOptions {
   void add_to(CLI::App& verb);
 };
 
-class Interruption;
-
 /// Writes a reply to standard output as it comes, but not with --json; on a terminal, what would command it is escaped.
 class ReplyWriter {
  public:
@@ -34,8 +32,5 @@ class ReplyWriter {
   bool silent_, escapes_;
   std::string pending_;  ///< a character of which bytes are still to come
 };
-
-/// A reply's steps that show each token and end with an interruption; all are borrowed. `next` is still to be set.
-[[nodiscard]] ReplySteps shown_steps(const Tokenizer& tokenizer, ReplyWriter& writer, const Interruption& interruption);
 
 }  // namespace krul::cli

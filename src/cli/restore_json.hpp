@@ -8,11 +8,7 @@
 
 namespace krul::cli {
 
-/// An id of its own for each strategy, and for each link that it saves otherwise for.
-[[nodiscard]] inline std::string saved_id(const std::string& prefix, const AnyStrategy& strategy,
-                                          const eval::LinkName& link) {
-  return prefix + strategy.name() + (strategy.needs().costs ? "-" + link.text : "");
-}
+using eval::saved_id;
 
 /// A link that says as progress what is restored over it.
 /// @param what  is done, for people

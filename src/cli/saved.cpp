@@ -5,9 +5,8 @@
 #include <memory>
 
 #include "conversation_names.hpp"
-#include "escaped.hpp"
 #include "krul/conversation/give_up_damaged.hpp"
-#include "krul/conversation/verify_folder.hpp"
+#include "krul/conversation/saved_conversations.hpp"
 #include "krul/eval/result_table.hpp"
 #include "verbs.hpp"
 
@@ -20,12 +19,6 @@ struct SavedOptions {
   bool repair = false;  ///< verify only
 };
 
-std::uint64_t stored_bytes(const Manifest& manifest) {
-  std::uint64_t bytes = 0;
-  for (const auto& chunk : manifest.chunks) bytes += chunk.bytes;
-  return bytes;
-}
-
 std::string local_time(std::uint64_t unix_s) {
   const auto time = static_cast<std::time_t>(unix_s);
   std::tm parts{};
@@ -35,30 +28,9 @@ std::string local_time(std::uint64_t unix_s) {
   return text;
 }
 
-std::string folder_of(const std::string& id) {
-  return unwrap(conversation_folder(id));
-}
-
 /// What is there, for verbs that need no right to write.
 FileStore open_for_reading(const SavedOptions& options) {
   return options.store.open({.create = false, .read_only = true});
-}
-
-Json summary(const Manifest& manifest) {
-  return {{"id", manifest.conversation},
-          {"escaped_id", escaped_id(manifest.conversation)},
-          {"tokens", manifest.tokens.size()},
-          {"rows", manifest.rows},
-          {"bytes", stored_bytes(manifest)},
-          {"generation", manifest.generation},
-          {"saved_unix_s", manifest.saved_unix_s},
-          {"layers", manifest.layers},
-          {"block", manifest.block}};
-}
-
-/// Whether what was written is not there any more, and not only out of reach.
-std::string state_after(const Error& error) {
-  return error.code == ErrorCode::corrupt ? "damaged" : "unreadable";
 }
 
 void list(const SavedOptions& options, const Tool& tool) {
@@ -70,20 +42,19 @@ void list(const SavedOptions& options, const Tool& tool) {
                            {"stored"},
                            {"saves"},
                            {"last saved", "", eval::ResultTable::Align::left}});
-  for (const auto& folder : unwrap(store.list(""))) {
-    const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
-    if (!loaded) {
-      if (loaded.error().code == ErrorCode::not_found) continue;
-      if (!first) first = loaded.error();
-      const std::string state = state_after(loaded.error());
-      conversations.push_back({{"folder", folder}, {"state", state}, {"error", loaded.error().message}});
-      table.add({"(" + state + ") " + folder, "-", "-", "-", escaped(loaded.error().message)});
+  for (const auto& [folder, saved] : unwrap(saved_conversations(store))) {
+    if (!saved) {
+      if (!first) first = saved.error();
+      // Whether what was written is not there any more, and not only out of reach.
+      const std::string state = saved.error().code == ErrorCode::corrupt ? "damaged" : "unreadable";
+      conversations.push_back({{"folder", folder}, {"state", state}, {"error", saved.error().message}});
+      table.add({"(" + state + ") " + folder, "-", "-", "-", escaped(saved.error().message)});
       continue;
     }
-    const Manifest& manifest = loaded->manifest;
-    conversations.push_back(summary(manifest));
+    const Manifest& manifest = saved->manifest;
+    conversations.push_back(json_of(manifest));
     table.add({escaped_id(manifest.conversation), std::to_string(manifest.tokens.size()),
-               human_bytes(static_cast<double>(stored_bytes(manifest))), std::to_string(manifest.generation),
+               human_bytes(static_cast<double>(eval::chunk_bytes(manifest))), std::to_string(manifest.generation),
                local_time(manifest.saved_unix_s)});
   }
   if (tool.json) {
@@ -98,10 +69,7 @@ void list(const SavedOptions& options, const Tool& tool) {
 
 void inspect(const SavedOptions& options, const Tool& tool) {
   auto store = open_for_reading(options);
-  const std::string folder = folder_of(options.id);
-  const auto found = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
-  if (!found && found.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
-  const LoadedManifest loaded = unwrap_of(options.id, found);
+  const LoadedManifest loaded = unwrap_saved(options.id, load_saved(store, options.id));
   const Manifest& manifest = loaded.manifest;
   const Identity& identity = manifest.identity;
   std::map<std::string, std::size_t> by_plan;
@@ -121,11 +89,8 @@ void inspect(const SavedOptions& options, const Tool& tool) {
                           {"hash", hexadecimal(chunk.hash)},
                           {"codec", chunk.is_stored() ? manifest.plans.at(chunk.plan).codec : ""}});
       }
-    Json json = summary(manifest);
-    json["identity"] = {{"architecture", identity.architecture}, {"weights", identity.weights},
-                        {"tokenizer", identity.tokenizer},       {"geometry", identity.geometry},
-                        {"profile", identity.profile},           {"kernels", identity.kernels},
-                        {"processor", identity.processor},       {"threads", identity.threads}};
+    Json json = json_of(manifest);
+    json["identity"] = json_of(identity);
     json["repaired"] = loaded.repaired;
     json["chunks"] = chunks;
     tool.print(json);
@@ -134,26 +99,49 @@ void inspect(const SavedOptions& options, const Tool& tool) {
   std::printf(
       "conversation %s\n  folder     %s\n  tokens     %zu, rows stored %zu in blocks of %u\n  generation %llu, saved "
       "%s by %s\n",
-      escaped_id(manifest.conversation).c_str(), folder_of(options.id).c_str(), manifest.tokens.size(), manifest.rows,
-      manifest.block, static_cast<unsigned long long>(manifest.generation), local_time(manifest.saved_unix_s).c_str(),
-      escaped(manifest.writer).c_str());
+      escaped_id(manifest.conversation).c_str(), unwrap(conversation_folder(options.id)).c_str(),
+      manifest.tokens.size(), manifest.rows, manifest.block, static_cast<unsigned long long>(manifest.generation),
+      local_time(manifest.saved_unix_s).c_str(), escaped(manifest.writer).c_str());
   std::printf("  model      %s, weights %s\n  geometry   %s\n  computed   %s, %s threads, %s\n",
               escaped(identity.architecture).c_str(), escaped(identity.weights).c_str(),
               escaped(identity.geometry).c_str(), escaped(identity.kernels).c_str(), escaped(identity.threads).c_str(),
               escaped(identity.processor).c_str());
-  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(stored_bytes(manifest))).c_str(),
+  std::printf("  stored     %s in %zu objects\n", human_bytes(static_cast<double>(eval::chunk_bytes(manifest))).c_str(),
               manifest.objects.size());
   for (const auto& [plan, chunks] : by_plan) std::printf("  chunks     %zu by %s\n", chunks, escaped(plan).c_str());
   if (!loaded.repaired.empty()) std::printf("  note       %s\n", escaped(loaded.repaired).c_str());
 }
 
+/// What is told of all that was verified, the worst last. Ends the program if something is not as it should be.
+void tell(const VerifySummary& found, const SavedOptions& options, bool unrepaired, const Tool& tool) {
+  std::optional<Error> worst;
+  const auto tell = [&](bool is_so, ErrorCode code, const std::string& what) {
+    if (!is_so) return;
+    tool.say("krul: " + what);
+    worst = {code, what};
+  };
+  tell(found.unfinished, ErrorCode::truncated,
+       "a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
+  tell(found.unreadable, ErrorCode::io,
+       "not everything could be read, which is no damage: verify again once what stands in its way is gone");
+  tell(found.damaged, ErrorCode::corrupt,
+       unrepaired       ? "damage was found that could not be repaired now"
+       : options.repair ? "damage was found; the next turn recomputes what it concerns and saves it again"
+                        : "damage was found; the next restore recomputes what it reads of it, and the save after it "
+                          "writes that again; with --repair, the next turn replaces all of it");
+  tell(found.lost, ErrorCode::corrupt,
+       "of a conversation no copy of the manifest is what was written, and without its tokens nothing can be "
+       "recomputed: restore its folder from a backup, or erase it");
+  if (worst) throw Told{*worst};
+}
+
 void verify_saved(const SavedOptions& options, const Tool& tool) {
   auto store = options.repair ? options.store.open({.create = false}) : open_for_reading(options);
-  const auto folders =
-      options.id.empty() ? unwrap(folders_to_verify(store)) : std::vector<std::string>{folder_of(options.id)};
+  const auto folders = options.id.empty() ? unwrap(folders_to_verify(store))
+                                          : std::vector<std::string>{unwrap(conversation_folder(options.id))};
   Json conversations = Json::array();
-  std::size_t chunks = 0;
-  bool damaged = false, lost = false, unfinished = false, unreadable = false, unrepaired = false;
+  VerifySummary summary;
+  bool unrepaired = false;
   for (const auto& folder : folders) {
     tool.progress("verifying " + folder);
     const VerifiedFolder found = verify_folder(store, folder);
@@ -161,92 +149,48 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
       if (!options.id.empty()) throw nothing_saved(options.id);
       continue;
     }
+    summary.add(found);
     const VerifyReport report = found.report.value_or(VerifyReport{});
     const std::string id = options.id.empty() ? report.conversation : options.id;
     const auto named = [&](std::vector<std::string> sentences) {
       for (std::string& sentence : sentences) sentence = with_id(std::move(sentence), folder, id);
       return sentences;
     };
-    std::vector<std::string> problems = named(found.problems());
     std::vector<std::string> unread = named(found.unread());
-    if (options.repair && found.report && !problems.empty())
+    if (options.repair && found.is_damaged())
       if (const auto given_up = give_up_damaged(store, folder); !given_up) {
         unrepaired = true;
         unread.push_back("not repaired: " + with_id(given_up.error().message, folder, id));
       }
-    unreadable = unreadable || !found.unread().empty();
-    damaged = damaged || (found.report && !problems.empty());
-    lost = lost || (!found.report && !problems.empty());
-    unfinished = unfinished || found.is_unfinished();
-    chunks += report.chunks;
-    conversations.push_back({{"id", id},
-                             {"escaped_id", escaped_id(id)},
-                             {"folder", folder},
-                             {"state", found.state()},
-                             {"chunks", report.chunks},
-                             {"bytes", report.bytes},
-                             {"problems", problems},
-                             {"unread", unread},
-                             {"leftovers", found.leftovers}});
+    const Json& row = conversations.emplace_back(Json{{"id", id},
+                                                      {"escaped_id", escaped_id(id)},
+                                                      {"folder", folder},
+                                                      {"state", found.state()},
+                                                      {"chunks", report.chunks},
+                                                      {"bytes", report.bytes},
+                                                      {"problems", named(found.problems())},
+                                                      {"unread", unread},
+                                                      {"leftovers", found.leftovers}});
     if (tool.json) continue;
     tool.progress("");
     std::printf("%s: %s\n", id.empty() ? ("folder " + folder).c_str() : escaped_id(id).c_str(), found.state().c_str());
-    for (const auto* sentences : {&problems, &unread})
-      for (const auto& sentence : *sentences) std::printf("  %s\n", escaped(sentence).c_str());
+    for (const char* sentences : {"problems", "unread"})
+      for (const std::string sentence : row.at(sentences)) std::printf("  %s\n", escaped(sentence).c_str());
     for (const auto& name : found.leftovers)
       std::printf("  %s was left behind by a save or an erase that was cut off\n", escaped(name).c_str());
   }
   tool.progress("");
-  const bool ok = !damaged && !lost && !unfinished && !unreadable;
-  if (tool.json) tool.print({{"ok", ok}, {"chunks", chunks}, {"conversations", conversations}});
-  // What is told last of them is the worst; JSON holds it, too.
-  std::optional<Error> worst;
-  const auto tell = [&](ErrorCode code, const std::string& what) {
-    tool.say("krul: " + what);
-    worst = {code, what};
-  };
-  if (unfinished)
-    tell(ErrorCode::truncated,
-         "a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
-  if (unreadable)
-    tell(ErrorCode::io,
-         "not everything could be read, which is no damage: verify again once what stands in its way is "
-         "gone");
-  if (damaged)
-    tell(ErrorCode::corrupt,
-         unrepaired       ? "damage was found that could not be repaired now"
-         : options.repair ? "damage was found; the next turn recomputes what it concerns and saves it again"
-                          : "damage was found; the next restore recomputes what it reads of it, and the save after it "
-                            "writes that again; with --repair, the next turn replaces all of it");
-  if (lost)
-    tell(ErrorCode::corrupt,
-         "of a conversation no copy of the manifest is what was written, and without its tokens nothing can be "
-         "recomputed: restore its folder from a backup, or erase it");
-  if (worst) throw Told{*worst};
-}
-
-/// What somebody else has put into a folder; empty if it cannot be told.
-std::vector<std::string> not_of_krul(FileStore& store, const std::string& folder) {
-  auto names = store.foreign_names(folder).value_or(std::vector<std::string>{});
-  const auto own = conversation_objects(store, folder);
-  for (const std::string& name : store.list(folder).value_or(std::vector<std::string>{}))
-    if (own && std::find(own->begin(), own->end(), name) == own->end()) names.push_back(name);
-  return names;
+  if (tool.json) tool.print({{"ok", summary.is_ok()}, {"chunks", summary.chunks}, {"conversations", conversations}});
+  tell(summary, options, unrepaired, tool);
 }
 
 void erase(const SavedOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false});
-  const auto folder = folder_of(options.id);
-  // Whatever is there can be erased: a damaged conversation, and what an erase left that was cut off.
-  const auto objects = [&] { return unwrap_of(options.id, conversation_objects(store, folder)); };
-  if (objects().empty() && store.dead_writes(folder).empty()) throw nothing_saved(options.id);
-  const auto lock = unwrap_of(options.id, store.lock(folder));
-  const auto erased = erase_conversation(store, folder);
-  const auto left = not_of_krul(store, folder);
-  const std::string where = (store.path() / folder).string();
+  const auto [status, left] = unwrap_saved(options.id, erase_saved(store, options.id));
+  const std::string where = (store.path() / unwrap(conversation_folder(options.id))).string();
   for (const std::string& name : left)
     tool.say("krul: " + where + "/" + escaped_id(name) + " is not krul's, and is left");
-  unwrap_of(options.id, erased);
+  unwrap_of(options.id, status);
   if (tool.json) tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}});
 }
 

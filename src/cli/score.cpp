@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "krul/eval/score_tokens.hpp"
-#include "output_file.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -37,7 +36,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
                                              " tokens, the model's context only " + std::to_string(context) +
                                              "; shorten it"});
   std::optional<OutputFile> logits_out;
-  if (!options.logits_file.empty()) logits_out.emplace(options.logits_file);
+  if (!options.logits_file.empty()) logits_out = unwrap(OutputFile::open(options.logits_file));
 
   const auto log_probabilities =
       eval::score_tokens(model.backend, tokens, [&](std::span<const float> rows, std::size_t scored) {
@@ -62,7 +61,7 @@ void score(const ScoreOptions& options, const Tool& tool) {
     std::printf("%zu tokens, mean negative log-likelihood %.4f nats (perplexity %.2f)\n", tokens.size(), nll,
                 std::exp(nll));
   }
-  if (logits_out) logits_out->close();
+  if (logits_out) unwrap(logits_out->close());
 }
 
 }  // namespace

@@ -2,12 +2,10 @@
 #include <memory>
 
 #include "conversation_names.hpp"
-#include "escaped.hpp"
+#include "krul/conversation/saved_conversations.hpp"
 #include "krul/model/chat_turns.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/model_chat.hpp"
-#include "krul/store/conversation_key.hpp"
-#include "krul/store/manifest_store.hpp"
 #include "verbs.hpp"
 
 namespace krul::cli {
@@ -21,10 +19,7 @@ struct ShowOptions {
 
 void show(const ShowOptions& options, const Tool& tool) {
   auto store = options.store.open({.create = false, .read_only = true});
-  const std::string folder = unwrap(conversation_folder(options.id));
-  const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
-  if (!loaded && loaded.error().code == ErrorCode::not_found) throw nothing_saved(options.id);
-  const Manifest& manifest = unwrap_of(options.id, loaded).manifest;
+  const Manifest manifest = unwrap_saved(options.id, load_saved(store, options.id)).manifest;
   // The weights are of no use here.
   const auto file = unwrap(GgufFile::open(options.model.file()));
   auto tokenizer = unwrap(Tokenizer::from_gguf(file));

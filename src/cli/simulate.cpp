@@ -2,16 +2,11 @@
 
 #include <cstdio>
 #include <memory>
-#include <sstream>
+#include <optional>
 
-#include "escaped.hpp"
 #include "json_table.hpp"
-#include "krul/compress/float_codec.hpp"
-#include "krul/compress/int8_codec.hpp"
-#include "krul/compress/layer_pair_compressor.hpp"
-#include "krul/compress/slerp_merge.hpp"
-#include "krul/simulate/paper_figures.hpp"
-#include "krul/strategy/catalogue/load.hpp"
+#include "krul/eval/simulated_scene.hpp"
+#include "krul/simulate/named.hpp"
 #include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "verbs.hpp"
@@ -22,84 +17,39 @@ namespace {
 
 using namespace krul::simulate;
 
-template <class Named>
-std::string names_of(const Named& all) {
-  std::string names;
-  for (const auto& one : all) names += (names.empty() ? "" : ", ") + std::string(one.name);
-  return names;
+/// What --link says; none if it says nothing, or "fitted".
+std::optional<LinkName> link_of(const SimulateOptions& options) {
+  if (options.link.empty() || options.link == "fitted") return std::nullopt;
+  return unwrap(parse_link(options.link));
 }
 
-ModelShape shape_named(const std::string& name) {
-  if (const ModelShape* shape = model_shape(name)) return *shape;
-  throw Failure(
-      {ErrorCode::invalid_argument, "unknown geometry \"" + name + "\"; there are: " + names_of(model_shapes())});
-}
-
-Hardware hardware_named(const std::string& name) {
-  Hardware hardware;
-  if (find_hardware(name, hardware)) return hardware;
-  throw Failure({ErrorCode::invalid_argument, "unknown hardware \"" + name + "\"; join one of " +
-                                                  names_of(accelerators()) + " and one of " + names_of(links()) +
-                                                  " with a hyphen"});
-}
-
-/// A relative link is any rate at first: it can be resolved once the costs are known.
-LinkName fixed_link(const std::string& text) {
-  LinkName link = unwrap(parse_link(text));
-  if (link.kind == LinkName::Kind::relative) link = {text, LinkName::Kind::rate, 1e9, link.factor};
-  return link;
+double fitted_rate(const Hardware& hardware, double ratio) {
+  return unwrap(fitted_link_rate(hardware, ratio > 0 ? ratio : recompute_over_load));
 }
 
 /// Costs that were measured on this kind of machine.
 Simulated measured_scene(const SimulateOptions& options) {
+  constexpr double usual_room = 16e9;  // bytes; costs do not tell how much memory the machine has
   const MachineCosts measured = read_machine_costs(options.costs);
-  const auto link = fixed_link(options.link.empty() ? "disk" : options.link);
-  const ModelShape shape = shape_named(options.geometry);
-  const auto costs_of = [&](const AnyStrategy& strategy) { return measured.of(strategy, shape.layers, link); };
-  const auto merged = measured.decoding.find(LayerPairCompressor(SlerpMerge{}, F16Codec{}).name());
-  const Scene scene =
-      simulate::measured_scene(shape, {.costs = costs_of(strategy::load(F16Codec{})),
-                                       .int8_row_s = costs_of(strategy::load(Int8Codec{})).layer.decode_row_s,
-                                       .merged_row_s = merged == measured.decoding.end() ? 0 : merged->second,
-                                       .memory_bytes_per_s = measured.memory.bytes_per_s});
-  const double room = (options.device_gb > 0 ? options.device_gb : 16) * 1e9;
-  return {at_length(scene, options.tokens, options.prompt), options.costs,
-          room / static_cast<double>(shape.token_bytes())};
-}
-
-/// The link rate at which full recompute takes so many times as long as full load.
-double fitted_rate(const Scene& scene, double ratio) {
-  try {
-    return fitted_link_rate(scene, ratio);
-  } catch (const PreconditionError&) {
-    throw Failure({ErrorCode::invalid_argument, "no link rate makes full recompute take " + eval::cell(ratio, 2) +
-                                                    " times as long as full load; try a number near 1"});
-  }
-}
-
-/// The same for the scene that the paper reports a ratio for.
-double paper_rate(const Hardware& hardware, double ratio) {
-  return fitted_rate(device_scene(*model_shape("llama-7b"), hardware, 2000, 128),
-                     ratio > 0 ? ratio : recompute_over_load);
+  const auto link = options.link.empty() ? LinkName{"disk"} : unwrap(parse_link(options.link));
+  const ModelShape shape = unwrap(shape_named(options.geometry));
+  const Scene scene = unwrap(eval::measured_scene(measured, {shape, options.tokens, options.prompt}, link));
+  const double room = options.device_gb > 0 ? options.device_gb * 1e9 : usual_room;
+  return {scene, options.costs, room / static_cast<double>(shape.token_bytes())};
 }
 
 Simulated counted_scene(const SimulateOptions& options) {
-  Hardware hardware = hardware_named(options.hardware);
-  if (options.link == "fitted") {
-    hardware.link.bytes_per_s = paper_rate(hardware, options.ratio);
-  } else if (!options.link.empty()) {
-    const auto link = fixed_link(options.link);
-    if (link.kind != LinkName::Kind::rate)
-      throw Failure(
-          {ErrorCode::invalid_argument,
-           "--link here is a rate such as 9GB/s, a ratio such as 1.3x, or fitted; disk and memory need --costs"});
-    hardware.link.bytes_per_s = link.bytes_per_s;
-  }
-  const ModelShape shape = shape_named(options.geometry);
-  const double room =
-      options.device_gb > 0 ? options.device_gb * 1e9 : 0.9 * hardware.accelerator.memory_bytes - shape.model_bytes();
-  return {at_length(device_scene(shape, hardware, options.tokens, options.prompt), options.tokens, options.prompt),
-          options.hardware, std::max(room, 0.0) / static_cast<double>(shape.token_bytes())};
+  Hardware hardware = unwrap(hardware_named(options.hardware));
+  if (options.link == "fitted") hardware.link.bytes_per_s = fitted_rate(hardware, options.ratio);
+  const auto link = link_of(options);
+  if (link && (link->kind == LinkName::Kind::disk || link->kind == LinkName::Kind::memory))
+    throw Failure(
+        {ErrorCode::invalid_argument,
+         "--link here is a rate such as 9GB/s, a ratio such as 1.3x, or fitted; disk and memory need --costs"});
+  const ModelShape shape = unwrap(shape_named(options.geometry));
+  const Scene scene = unwrap(eval::counted_scene(hardware, {shape, options.tokens, options.prompt}, link));
+  const double room = options.device_gb > 0 ? options.device_gb * 1e9 : free_bytes(hardware.accelerator, shape);
+  return {scene, options.hardware, room / static_cast<double>(shape.token_bytes())};
 }
 
 Json strategy_row(const SimulatedStrategy& strategy, const Scene& scene) {
@@ -121,7 +71,7 @@ Json strategy_row(const SimulatedStrategy& strategy, const Scene& scene) {
 void simulate_once(const SimulateOptions& options, const Simulated& simulated, const Tool& tool) {
   const Scene& scene = simulated.scene;
   Json rows = Json::array();
-  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies))
+  for (const SimulatedStrategy& strategy : unwrap(strategies_named(options.strategies)))
     rows.push_back(strategy_row(strategy, scene));
   if (tool.json)
     return tool.print({{"hardware", simulated.hardware},
@@ -146,21 +96,15 @@ void simulate_once(const SimulateOptions& options, const Simulated& simulated, c
 
 /// The paper's numbers beside simulated ones, at the fitted and at the nominal link.
 void simulate_fit(const SimulateOptions& options, const Tool& tool) {
-  const Hardware nominal = hardware_named(options.hardware);
+  Hardware hardware = unwrap(hardware_named(options.hardware));
   Json rows = Json::array();
-  const auto compare = [&](const std::string& name, double rate) {
-    Hardware hardware = nominal;
+  std::string text;
+  for (const auto& [name, rate] :
+       {std::pair{"fitted", fitted_rate(hardware, options.ratio)}, std::pair{"nominal", hardware.link.bytes_per_s}}) {
     hardware.link.bytes_per_s = rate;
-    const auto scene_of = [&](const ModelShape& shape, std::size_t history) {
-      return device_scene(shape, hardware, history, options.prompt);
-    };
-    const auto study = ratio_study(scene_of(*model_shape("llama-7b"), 2000));
-    auto adjacent = paper_figures(scene_of, "krul-paper"), distant = paper_figures(scene_of, "krul-paper-distant");
-    adjacent.insert(adjacent.begin(), study.begin(), study.end());
-    distant.insert(distant.begin(), study.begin(), study.end());
     Json lines = Json::array();
-    for (std::size_t i = 0; i < adjacent.size(); ++i) {
-      for (const auto& [pairs, figure] : {std::pair{"adjacent", adjacent[i]}, std::pair{"distant", distant[i]}})
+    for (const auto& [adjacent, distant, by_pairs] : paper_comparisons(hardware, options.prompt)) {
+      for (const auto& [pairs, figure] : {std::pair{"adjacent", adjacent}, std::pair{"distant", distant}})
         rows.push_back({{"link", name},
                         {"link_bytes_per_s", rate},
                         {"pairs", pairs},
@@ -169,27 +113,24 @@ void simulate_fit(const SimulateOptions& options, const Tool& tool) {
                         {"simulated", figure.simulated},
                         {"relative_error", figure.relative_error()}});
       lines.push_back(rows[rows.size() - 2]);
-      if (i < study.size()) continue;  // the same for all pairs
-      lines.back()["distant"] = distant[i].simulated;
-      lines.back()["distant_error"] = distant[i].relative_error();
+      if (by_pairs) lines.back().update({{"distant", distant.simulated}, {"distant_error", distant.relative_error()}});
     }
-    if (tool.json) return;
-    std::printf("%s link, %.2f GB/s\n\n%s\n", name.c_str(), rate / 1e9,
-                table_text(lines, {JsonColumn::text("quantity", "quantity"),
-                                   {{"paper"}, "paper", "", 2},
-                                   {{"simulated"}, "simulated", "adjacent", 2},
-                                   {{"relative_error"}, "error", "%", 0, 100},
-                                   {{"distant"}, "simulated", "distant", 2},
-                                   {{"distant_error"}, "error", "%", 0, 100}})
-                    .c_str());
-  };
-  compare("fitted", paper_rate(nominal, options.ratio));
-  compare("nominal", nominal.link.bytes_per_s);
-  if (tool.json) tool.print({{"hardware", options.hardware}, {"prompt", options.prompt}, {"results", rows}});
+    text += std::string(name) + " link, " + eval::cell(rate / 1e9, 2) + " GB/s\n\n" +
+            table_text(lines, {JsonColumn::text("quantity", "quantity"),
+                               {{"paper"}, "paper", "", 2},
+                               {{"simulated"}, "simulated", "adjacent", 2},
+                               {{"relative_error"}, "error", "%", 0, 100},
+                               {{"distant"}, "simulated", "distant", 2},
+                               {{"distant_error"}, "error", "%", 0, 100}}) +
+            "\n";
+  }
+  if (tool.json) return tool.print({{"hardware", options.hardware}, {"prompt", options.prompt}, {"results", rows}});
+  std::printf("%s", text.c_str());
 }
 
 void refuse_what_changes_nothing(const CLI::App& verb, const SimulateOptions& options) {
-  const bool is_relative = !options.link.empty() && options.link != "fitted" && fixed_link(options.link).factor > 0;
+  const auto link = link_of(options);
+  const bool is_relative = link && link->kind == LinkName::Kind::relative;
   if (!options.fit && options.link != "fitted")
     refuse_without_effect(verb, "--ratio", "without --fit or --link fitted");
   if (options.map && options.costs.empty())
@@ -201,30 +142,13 @@ void refuse_what_changes_nothing(const CLI::App& verb, const SimulateOptions& op
 
 void run(const SimulateOptions& options, const Tool& tool) {
   if (options.fit) return simulate_fit(options, tool);
-  Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
-  if (!options.link.empty() && options.link != "fitted")
-    if (const double factor = fixed_link(options.link).factor; factor > 0)
-      simulated.scene.costs.link.bytes_per_s = fitted_rate(simulated.scene, factor);
+  const Simulated simulated = options.costs.empty() ? counted_scene(options) : measured_scene(options);
   if (options.map) return simulate_map(options, simulated, tool);
   if (!options.traces.empty()) return simulate_trace(options, simulated, tool);
   simulate_once(options, simulated, tool);
 }
 
 }  // namespace
-
-std::vector<SimulatedStrategy> chosen_strategies(const std::string& names) {
-  if (names.empty()) return {simulated_strategies().begin(), simulated_strategies().end()};
-  std::vector<SimulatedStrategy> found;
-  std::stringstream list(names);
-  for (std::string name; std::getline(list, name, ',');) {
-    const SimulatedStrategy* strategy = simulated_strategy(name);
-    if (!strategy)
-      throw Failure({ErrorCode::invalid_argument,
-                     "unknown strategy \"" + name + "\"; there are: " + names_of(simulated_strategies())});
-    found.push_back(*strategy);
-  }
-  return found;
-}
 
 void add_simulate(CLI::App& program, Tool& tool) {
   auto options = std::make_shared<SimulateOptions>();
@@ -245,11 +169,8 @@ void add_simulate(CLI::App& program, Tool& tool) {
       ->check(between(0.0, 1e9, Low::excluded));
   auto* trace = verb->add_option("--trace", options->traces,
                                  "replay arrivals: Mooncake .jsonl, Azure .csv, kv-cache-tester .json");
-  verb->add_option("--load", options->loads,
-                   "shares of the conversations, separated by commas; above 1: all, so many times as fast")
-      ->delimiter(',')
-      ->check(between(0.0, 1e6, Low::excluded))
-      ->capture_default_str();
+  add_numbers(*verb, "--load", options->loads, {0, 1e6, Low::excluded},
+              "shares of the conversations, separated by commas; above 1: all, so many times as fast");
   add_number(*verb, "--host-memory", options->host_gb, {0, 1e9}, "GB for saved conversations");
   add_number(*verb, "--device-memory", options->device_gb, {0, 1e9},
              "GB for K and V; 0: 90 % of the device, less the weights");

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "krul/simulate/scene.hpp"
-#include "krul/simulate/strategies.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -33,8 +32,6 @@ struct Simulated {
   std::string hardware;      ///< its name, or the file of costs
   double device_tokens = 0;  ///< room for K and V
 };
-
-[[nodiscard]] std::vector<simulate::SimulatedStrategy> chosen_strategies(const std::string& names);
 
 void simulate_trace(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);
 void simulate_map(const SimulateOptions& options, const Simulated& simulated, const Tool& tool);

@@ -1,7 +1,6 @@
 #include <cstdio>
 
 #include "csv.hpp"
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/simulate/payoff.hpp"
 #include "output_file.hpp"
@@ -31,17 +30,14 @@ Json map_row(const MapCell& cell, std::string_view coding) {
           {"ttft_ms", times}};
 }
 
-/// The same as a line of the file.
+/// The same as a line of the file, with no more digits than mean something.
 Json csv_row(const Json& row, const Scene& scene) {
-  Json line = {{"geometry", scene.shape.name},
-               {"tokens", scene.history},
-               {"prompt", scene.prompt},
-               {"coding", row["coding"]},
-               {"compute_speed", eval::cell(row["compute_speed"], 3)},
-               {"link_bytes_per_s", eval::cell(row["link_bytes_per_s"], 0)},
-               {"recompute_over_load", eval::cell(row["recompute_over_load"], 4)},
-               {"winner", row["winner"]},
-               {"gain", eval::cell(row["gain"], 4)}};
+  Json line = {{"geometry", scene.shape.name}, {"tokens", scene.history}, {"prompt", scene.prompt}};
+  line.update(row);
+  for (const auto& [key, digits] :
+       {std::pair{"compute_speed", 3}, {"link_bytes_per_s", 0}, {"recompute_over_load", 4}, {"gain", 4}})
+    line[key] = eval::cell(row[key], digits);
+  line.erase("ttft_ms");
   for (const auto& [name, time] : row["ttft_ms"].items()) line[name + "_ms"] = eval::cell(time, 4);
   return line;
 }

@@ -1,9 +1,9 @@
 #include <cstdio>
 #include <sstream>
 
-#include "escaped.hpp"
 #include "json_table.hpp"
 #include "krul/eval/statistics.hpp"
+#include "krul/simulate/named.hpp"
 #include "krul/simulate/trace_formats.hpp"
 #include "krul/simulate/trace_replay.hpp"
 #include "simulate.hpp"
@@ -125,7 +125,7 @@ void simulate_trace(const SimulateOptions& options, const Simulated& simulated, 
   const Scene& scene = simulated.scene;
   const Server server = server_of(scene, {simulated.device_tokens, options.host_gb * 1e9});
   Json rows = Json::array();
-  for (const SimulatedStrategy& strategy : chosen_strategies(options.strategies)) {
+  for (const SimulatedStrategy& strategy : unwrap(strategies_named(options.strategies))) {
     tool.progress("simulating " + strategy.name);
     const auto jobs = jobs_of(arrivals, scene, strategy);
     for (const double load : options.loads) {

@@ -9,10 +9,9 @@
 #include <memory>
 #include <system_error>
 
-#include "escaped.hpp"
+#include "krul/core/private_folders.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
-#include "krul/store/private_folders.hpp"
 #include "number_option.hpp"
 #include "revision.hpp"
 
@@ -56,20 +55,13 @@ void ModelOptions::add_template_to(CLI::App& verb) {
 
 void ModelOptions::add_to(CLI::App& verb) {
   add_file_to(verb);
-  verb.add_option("--threads", threads, "cores to use; 0 means all")
-      ->check(between<std::size_t>(0, most_threads))
-      ->capture_default_str();
-  verb.add_option("--kernels", kernels, "matrix kernels: eigen, onednn, krul or auto")
-      ->check(CLI::IsMember({"eigen", "onednn", "krul", "auto"}))
-      ->capture_default_str();
-  verb.add_option("--precision", precision, "arithmetic of the matrices: f32, bf16, int8 or auto")
-      ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
-      ->capture_default_str();
-  verb.add_option("--cache", cache,
-                  "element type of the KV cache: f32, f16, bf16 or auto (f32 with --precision f32, else f16)")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "auto"}))
-      ->capture_default_str();
-
+  add_number(verb, "--threads", threads, {0, most_threads}, "cores to use; 0 means all");
+  add_choice(verb, "--kernels", kernels, {"eigen", "onednn", "krul", "auto"},
+             "matrix kernels: eigen, onednn, krul or auto");
+  add_choice(verb, "--precision", precision, {"f32", "bf16", "int8", "auto"},
+             "arithmetic of the matrices: f32, bf16, int8 or auto");
+  add_choice(verb, "--cache", cache, {"f32", "f16", "bf16", "auto"},
+             "element type of the KV cache: f32, f16, bf16 or auto (f32 with --precision f32, else f16)");
   add_template_to(verb);
 }
 
@@ -128,44 +120,6 @@ std::filesystem::path cache_folder() {
   return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
 }
 
-Result<std::string> read_text(const std::filesystem::path& path, std::size_t most) {
-  const auto unreadable = [&] {
-    const int number = errno;
-    return fail(number == ENOENT ? ErrorCode::not_found : ErrorCode::io,
-                "cannot read " + path.string() + ": " + std::generic_category().message(number));
-  };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  if (!file) return unreadable();
-  std::string text;
-  char piece[1 << 16];
-  while (const std::size_t got = std::fread(piece, 1, sizeof piece, file.get())) {
-    text.append(piece, got);
-    if (text.size() > most)
-      return fail(ErrorCode::too_large, path.string() + " is larger than " + std::to_string(most >> 20) + " MiB");
-  }
-  if (std::ferror(file.get())) return unreadable();
-  return text;
-}
-
-Json to_json(const RestoreReport& report) {
-  return {{"asked_tokens", report.asked},
-          {"matched_tokens", report.matched},
-          {"recomputed_tokens", report.recomputed_tokens()},
-          {"loaded_rows", report.loaded_rows},
-          {"recomputed_rows", report.recomputed_rows},
-          {"repaired_rows", report.repaired_rows},
-          {"recomputed_all", report.recomputed_all},
-          {"reasons", report.reasons},
-          {"notes", report.notes},
-          {"bytes", report.bytes},
-          {"ttft_ms", report.total_s() * 1e3},
-          {"link_ms", report.busy[Resource::link] * 1e3},
-          {"cores_ms", report.busy[Resource::cores] * 1e3},
-          {"bound_ms", report.bound_s() * 1e3},
-          {"bubble_ms", report.bubble_s() * 1e3},
-          {"predicted_ms", report.predicted.total_s() * 1e3}};
-}
-
 const ChatFormat& chat_format(const LoadedModel& model) {
   if (!model.chat) throw Failure(model.chat.error());
   return *model.chat;
@@ -189,10 +143,6 @@ Json describe_run(const LoadedModel& model) {
           {"threads", identity.threads},
           {"processor", machine.processor},
           {"revision", revision()}};
-}
-
-Failure nothing_saved(const std::string& id) {
-  return Failure({ErrorCode::not_found, "nothing is saved under \"" + escaped_id(id) + "\"; krul list shows what is"});
 }
 
 }  // namespace krul::cli

@@ -8,10 +8,12 @@
 #include <string>
 
 #include "krul/core/error.hpp"
+#include "krul/core/escaped.hpp"
+#include "krul/core/file_io.hpp"
+#include "krul/cpu_conversation.hpp"
+#include "krul/eval/report_figures.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
-#include "krul/restore/restore_report.hpp"
-#include "krul/store/file_store.hpp"
 #include "progress_lines.hpp"
 #include "text_lines.hpp"
 
@@ -99,14 +101,13 @@ struct StoreOptions {
 /// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.
 [[nodiscard]] std::filesystem::path cache_folder();
 
-/// The whole of a file or of a pipe.
-/// @param most  bytes
-[[nodiscard]] Result<std::string> read_text(const std::filesystem::path& path, std::size_t most = largest_text);
-
-[[nodiscard]] Json to_json(const RestoreReport& report);
-
-/// What verbs say of an id that is not there.
-[[nodiscard]] Failure nothing_saved(const std::string& id);
+/// The figures of a report, by their names.
+template <class Report>
+[[nodiscard]] Json json_of(const Report& report) {
+  Json object;
+  eval::for_each_figure(report, [&](const char* name, const auto& value) { object[name] = value; });
+  return object;
+}
 
 /// The model's chat format; ends the program if krul has none for it.
 [[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "krul/model/chat_turns.hpp"
+
 namespace krul {
 namespace {
 
@@ -74,6 +76,17 @@ Result<ChatFormat> chat_format_of(const GgufFile& file, Tokenizer& tokenizer, st
   tokenizer.add_turn_end(*end);
   format->turn_end = tokenizer.bytes(*end);
   return format;
+}
+
+HeldFormats held_formats(const GgufFile& file, Tokenizer tokenizer, std::span<const Token> tokens) {
+  const auto is_held_in = [&](std::string_view family) {
+    const auto format = chat_format_of(file, tokenizer, family);
+    return format && has_turns_of(tokens, tokenizer, *format);
+  };
+  HeldFormats held{{}, is_held_in("")};
+  for (const auto family : chat_families())
+    if (is_held_in(family)) held.families.push_back(family);
+  return held;
 }
 
 std::vector<Token> encode_conversation(const Tokenizer& tokenizer, const RenderedText& text) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <exception>
 #include <string>
 #include <utility>
@@ -47,6 +48,10 @@ struct VerifiedFolder {
     if (code == ErrorCode::busy || code == ErrorCode::not_found || code == ErrorCode::corrupt) return {};
     return {report.error().message};
   }
+  /// A conversation of which something has to be recomputed.
+  [[nodiscard]] bool is_damaged() const { return report && !report->problems.empty(); }
+  /// A conversation that no copy of the manifest tells of any more: nothing can be recomputed.
+  [[nodiscard]] bool is_lost() const { return !report && report.error().code == ErrorCode::corrupt; }
   /// "ok", or the worst: "damaged", "unreadable", "unfinished", "being saved".
   [[nodiscard]] std::string state() const {
     if (!problems().empty()) return "damaged";
@@ -54,6 +59,22 @@ struct VerifiedFolder {
     if (is_unfinished()) return "unfinished";
     return report ? "ok" : "being saved";
   }
+};
+
+/// What was found of many folders.
+struct VerifySummary {
+  std::size_t chunks = 0;                                                      ///< that should be there
+  bool damaged = false, lost = false, unfinished = false, unreadable = false;  ///< any of them
+
+  void add(const VerifiedFolder& found) {
+    if (found.report) chunks += found.report->chunks;
+    damaged = damaged || found.is_damaged();
+    lost = lost || found.is_lost();
+    unfinished = unfinished || found.is_unfinished();
+    unreadable = unreadable || !found.unread().empty();
+  }
+  /// Whether every byte was read and is as it was written, and nothing is left behind.
+  [[nodiscard]] bool is_ok() const noexcept { return !(damaged || lost || unfinished || unreadable); }
 };
 
 /// verify_conversation for one of many folders: whatever goes wrong there, the others can be looked at as well.

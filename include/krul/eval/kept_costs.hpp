@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -14,8 +15,8 @@
 
 #include "krul/core/checksum.hpp"
 #include "krul/core/identity.hpp"
+#include "krul/core/private_folders.hpp"
 #include "krul/eval/measure_machine.hpp"
-#include "krul/store/private_folders.hpp"
 
 namespace krul::eval {
 
@@ -28,20 +29,30 @@ namespace krul::eval {
 }
 
 /// Writes costs to a file, whole or not at all. Folders that are missing are made for this user alone.
-/// @return whether they are kept
-inline bool keep(const MachineCosts& machine, const std::filesystem::path& file) {
-  std::error_code error;
-  if (file.has_parent_path()) static_cast<void>(make_private_folders(file.parent_path()));
+/// @return io, with the file and the system's reason, if they cannot be kept
+[[nodiscard]] inline Status keep(const MachineCosts& machine, const std::filesystem::path& file) {
+  const auto failed = [&](int number) -> Status {
+    return fail(ErrorCode::io, "cannot write " + file.string() + ": " + std::generic_category().message(number));
+  };
+  if (file.has_parent_path())
+    if (auto made = make_private_folders(file.parent_path()); !made) return made;
   // Another process may be keeping its own at the same time.
   const std::filesystem::path temporary = file.string() + "." + std::to_string(::getpid()) + ".new";
+  errno = 0;
   std::ofstream out(temporary);
   out << to_text(machine);
   out.close();
-  const bool written = out.good();
-  if (written) std::filesystem::rename(temporary, file, error);
-  if (written && !error) return true;
+  std::error_code error;
+  if (!out.good()) {
+    const int number = errno == 0 ? EIO : errno;
+    std::filesystem::remove(temporary, error);
+    return failed(number);
+  }
+  std::filesystem::rename(temporary, file, error);
+  if (!error) return {};
+  const int number = error.value();
   std::filesystem::remove(temporary, error);
-  return false;
+  return failed(number);
 }
 
 /// The costs that keep has kept in a file.
@@ -64,7 +75,7 @@ template <ModelBackend B, ConversationStore S, Clock C = SteadyClock>
   const std::string before = known ? to_text(*known) : "";
   MachineMeter<B, C> meter(model, AnyStore::borrowed(store), how);
   const Status measured = meter.add_missing(known, strategies);
-  if (known && to_text(*known) != before) keep(*known, file);
+  if (known && to_text(*known) != before) static_cast<void>(keep(*known, file));
   if (!measured) return propagate(measured);
   return std::move(*known);
 }

@@ -3,8 +3,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -36,6 +38,18 @@ struct ObservedMetric {
     if (is_valid) return metric;
     return fail(ErrorCode::invalid_argument,
                 "\"" + name + "\" is no metric: say exact or sketch, or exact/16 for one of 16 rows");
+  }
+
+  /// Several, their names separated by commas.
+  [[nodiscard]] static Result<std::vector<ObservedMetric>> all_named(const std::string& names) {
+    std::vector<ObservedMetric> found;
+    std::stringstream separated(names);
+    for (std::string name; std::getline(separated, name, ',');) {
+      auto metric = named(name);
+      if (!metric) return propagate(metric);
+      found.push_back(std::move(*metric));
+    }
+    return found;
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "krul/eval/link_name.hpp"
+#include "krul/eval/machine_costs.hpp"
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/restore_once.hpp"
 #include "krul/store/throttled_store.hpp"
@@ -37,6 +39,78 @@ struct BenchedLink {
                                                         .latency = duration_of(throttled_latency_s)});
   return {link.text, throttled, [throttled](const Returning&) mutable { throttled.empty_bucket(); }};
 }
+
+/// An id of its own for each strategy, and for each link that it saves otherwise for.
+[[nodiscard]] inline std::string saved_id(const std::string& prefix, const AnyStrategy& strategy,
+                                          const LinkName& link) {
+  return prefix + strategy.name() + (strategy.needs().costs ? "-" + link.text : "");
+}
+
+/// The strategy that others are compared with: the one of this name; for an empty one load-f16 if it is among them,
+/// else the first.
+/// @return not_found if none has this name
+/// @throws PreconditionError if there is no strategy
+[[nodiscard]] inline Result<std::size_t> baseline_among(std::span<const AnyStrategy> strategies,
+                                                        const std::string& name) {
+  expects(!strategies.empty(), "baseline_among: no strategies");
+  const auto at = std::ranges::find(strategies, name.empty() ? "load-f16" : name, &AnyStrategy::name);
+  if (at != strategies.end()) return static_cast<std::size_t>(at - strategies.begin());
+  if (name.empty()) return 0;
+  return fail(ErrorCode::not_found, name + " is not among the strategies");
+}
+
+/// A history that is saved under several strategies, to come back side by side.
+template <ModelBackend B>
+class SharedHistory {
+ public:
+  /// Runs the history, once for all strategies.
+  /// @param model   kept by reference
+  /// @param costs   of this machine
+  /// @param tokens  the history, and what the user comes back with
+  /// @throws        as prefill_exact
+  SharedHistory(B& model, std::vector<AnyStrategy> strategies, MachineCosts costs, std::vector<Token> tokens,
+                std::size_t history)
+      : model_(model),
+        strategies_(std::move(strategies)),
+        costs_(std::move(costs)),
+        tokens_(std::move(tokens)),
+        history_(history),
+        exact_(prefill_exact(model, std::span<const Token>(tokens_).first(history), 0, strategies_)) {}
+
+  [[nodiscard]] const std::vector<AnyStrategy>& strategies() const noexcept { return strategies_; }
+  [[nodiscard]] const MachineCosts& costs() const noexcept { return costs_; }
+
+  /// Saves it under every strategy.
+  /// @param saved_for  the link that saves are planned for
+  /// @param link       the one that they come back over; neither is relative
+  /// @param progress   (strategy): called before each save
+  /// @return           [strategies], with what the user comes back with; the first error of a save
+  template <class Progress>
+  [[nodiscard]] Result<std::vector<Returning>> save(AnyStore& store, const LinkName& saved_for, const LinkName& link,
+                                                    Progress&& progress) {
+    std::vector<Returning> saved;
+    for (const AnyStrategy& strategy : strategies_) {
+      progress(strategy);
+      const auto costs_over = [&](const LinkName& way) { return costs_.of(strategy, model_.geometry().layers, way); };
+      auto returning = save_returning(model_, store, exact_, std::span<const Token>(tokens_).first(history_),
+                                      {strategy, saved_id("bench-", strategy, link), costs_over(saved_for)});
+      if (!returning) return propagate(returning);
+      returning->costs = costs_over(link);
+      returning->tokens.insert(returning->tokens.end(), tokens_.begin() + static_cast<std::ptrdiff_t>(history_),
+                               tokens_.end());
+      saved.push_back(std::move(*returning));
+    }
+    return saved;
+  }
+
+ private:
+  B& model_;
+  std::vector<AnyStrategy> strategies_;
+  MachineCosts costs_;
+  std::vector<Token> tokens_;
+  std::size_t history_;
+  ExactHistory<B> exact_;
+};
 
 /// Restores conversations over a link, one after the other in each round.
 /// @param after  (index, Restored&): called behind each restore, which it is no part of

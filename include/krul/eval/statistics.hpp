@@ -59,6 +59,17 @@ struct PairedRatio {
   return quantile(values, 0.5);
 }
 
+/// Where most values lie.
+struct Spread {
+  double median = 0;
+  double p90 = 0;  ///< 9 of 10 lie below
+
+  /// @throws PreconditionError as quantile
+  [[nodiscard]] static Spread of(std::span<const double> values) {
+    return {quantile(values, 0.5), quantile(values, 0.9)};
+  }
+};
+
 /// Interval of the median of the distribution that the values were drawn from, between two of the values: the narrowest
 /// symmetric pair of order statistics that the sign test does not reject. Chosen over a bootstrap because it assumes
 /// nothing about the distribution, is exact at the seven or so rounds that timing can afford (where a bootstrap is far

@@ -33,4 +33,17 @@ namespace krul::eval {
   return found;
 }
 
+/// How texts are cut into turns.
+struct TurnCut {
+  std::size_t turns = 2;
+  std::size_t last = 0;  ///< tokens of the last one; 0: as long as the others
+
+  /// Two tokens a turn: what the model says after the last one of a turn is not judged.
+  [[nodiscard]] std::size_t least_tokens() const noexcept { return last > 0 ? 2 * (turns - 1) + last : 2 * turns; }
+  /// @throws PreconditionError as equal_turns and turns_before_last
+  [[nodiscard]] std::vector<TokenRange> of(std::size_t tokens) const {
+    return last > 0 ? turns_before_last(tokens, turns, last) : equal_turns(tokens, turns);
+  }
+};
+
 }  // namespace krul::eval

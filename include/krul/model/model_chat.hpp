@@ -21,6 +21,16 @@ namespace krul {
 [[nodiscard]] Result<ChatFormat> chat_format_of(const GgufFile& file, Tokenizer& tokenizer,
                                                 std::string_view family = {});
 
+/// The formats of a model file that tokens have turns of.
+struct HeldFormats {
+  std::vector<std::string_view> families;  ///< of chat_families()
+  bool is_of_file = false;                 ///< the file's own chat template is one of them
+};
+
+/// The chat formats that a conversation may have been held in, of those that the file's tokenizer has the tokens of.
+/// @param tokenizer  of the file, to be changed by each of the formats
+[[nodiscard]] HeldFormats held_formats(const GgufFile& file, Tokenizer tokenizer, std::span<const Token> tokens);
+
 /// The tokens of a conversation from its beginning, with the model's first token before them where there is one.
 [[nodiscard]] std::vector<Token> encode_conversation(const Tokenizer& tokenizer, const RenderedText& text);
 

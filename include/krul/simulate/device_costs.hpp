@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "krul/core/costs.hpp"
 #include "krul/simulate/hardware.hpp"
 #include "krul/simulate/model_shape.hpp"
@@ -43,6 +45,11 @@ struct RowCoding {
   seconds += values * 2 * static_cast<double>(coding.basis) / device.matrix_flops();
   if (coding.entropy) seconds += values / device.symbols_per_s;
   return seconds;
+}
+
+/// Room for K and V on an accelerator: nine tenths of its memory, less the weights; 0 if they do not fit.
+[[nodiscard]] inline double free_bytes(const Accelerator& accelerator, const ModelShape& shape) noexcept {
+  return std::max(0.9 * accelerator.memory_bytes - shape.model_bytes(), 0.0);
 }
 
 }  // namespace krul::simulate

@@ -3,7 +3,9 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,21 +26,31 @@ inline constexpr double recompute_over_load = 2 / 1.35;
 inline constexpr std::array<std::size_t, 4> swept_histories = {500, 1000, 2000, 4000};
 
 /// The link rate at which full recompute takes `ratio` times as long as full load: the one number that is fitted.
-/// @throws PreconditionError if no rate from 1 MB/s to 10 TB/s does it
+/// @return invalid_argument if no rate from 1 MB/s to 10 TB/s does it
 /// @complexity about 60 predictions
-[[nodiscard]] inline double fitted_link_rate(Scene scene, double ratio = recompute_over_load) {
+[[nodiscard]] inline Result<double> fitted_link_rate(Scene scene, double ratio = recompute_over_load) {
   const double recompute_s = two_byte_rows(scene, FullRecompute{}).predicted.first_token_s;
   const auto found = [&](double rate) {
     scene.costs.link.bytes_per_s = rate;
     return recompute_s / two_byte_rows(scene, FullLoad{}).predicted.first_token_s;
   };
   double low = 1e6, high = 1e13;
-  expects(found(low) <= ratio && ratio <= found(high), "fitted_link_rate: no link rate gives this ratio");
+  if (!(found(low) <= ratio && ratio <= found(high))) {
+    char text[400];  // the largest double has 309 digits before the point
+    std::snprintf(text, sizeof text, "%.2f", ratio);
+    return fail(ErrorCode::invalid_argument, "no link rate makes full recompute take " + std::string(text) +
+                                                 " times as long as full load; try a number near 1");
+  }
   while (high > low * (1 + 1e-12)) {
     const double middle = std::sqrt(low * high);
     (found(middle) < ratio ? low : high) = middle;
   }
   return low;
+}
+
+/// The same for the scene that the paper reports a ratio for: LLaMA-7B, a history of 2,000 tokens and a prompt of 128.
+[[nodiscard]] inline Result<double> fitted_link_rate(const Hardware& hardware, double ratio = recompute_over_load) {
+  return fitted_link_rate(device_scene(*model_shape("llama-7b"), hardware, 2000, 128), ratio);
 }
 
 /// One of the paper's numbers beside the simulated one.
@@ -92,6 +104,27 @@ template <class SceneOf>
           {"bytes: full", 2.35, mean(multi_head, named("load-f16"), bytes)},
           {"bytes: fixed merging", 1.75, mean(multi_head, named("minicache"), bytes)},
           {"bytes: partial", 1.33, mean(multi_head, unpipelined_split, bytes)}};
+}
+
+/// One of the paper's numbers beside two simulated ones: pairs of layers of the paper's strategy that stand for those
+/// of attention, neighbours in one and distant in the other.
+struct PaperComparison {
+  PaperFigure adjacent, distant;
+  bool by_pairs = true;  ///< false: nothing is merged, so both are the same
+};
+
+/// All of the paper's numbers on some hardware: its ratio study, then its mean ratios.
+/// @param prompt  tokens
+[[nodiscard]] inline std::vector<PaperComparison> paper_comparisons(const Hardware& hardware, std::size_t prompt) {
+  const auto scene_of = [&](const ModelShape& shape, std::size_t history) {
+    return device_scene(shape, hardware, history, prompt);
+  };
+  std::vector<PaperComparison> found;
+  for (const PaperFigure& figure : ratio_study(scene_of(*model_shape("llama-7b"), 2000)))
+    found.push_back({figure, figure, false});
+  const auto adjacent = paper_figures(scene_of, "krul-paper"), distant = paper_figures(scene_of, "krul-paper-distant");
+  for (std::size_t i = 0; i < adjacent.size(); ++i) found.push_back({adjacent[i], distant[i]});
+  return found;
 }
 
 }  // namespace krul::simulate

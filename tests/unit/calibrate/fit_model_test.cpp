@@ -3,8 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
+#include <utility>
 
-#include "krul/compress/profile_belongs.hpp"
+#include "krul/calibrate/profile_file.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/tiny_model.hpp"
 
@@ -56,6 +57,20 @@ TEST_CASE("a model writes texts, and its profile is fitted to them") {
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::identity_mismatch);
   CHECK_FALSE(read_profile_for(std::span(bytes).first(20), model.backend.geometry(), model.backend.identity()));
+
+  const auto profiles = folder.path() / "profiles";
+  CHECK_FALSE(kept_profile_in(profiles, model.backend.identity()));
+  const auto file = profile_file_in(profiles, model.backend.identity().weights);
+  REQUIRE(write_profile(file, **profile));
+  CHECK(kept_profile_in(profiles, model.backend.identity()) == file);
+  Identity renamed = model.backend.identity();
+  renamed.former_weights = std::exchange(renamed.weights, "new");
+  CHECK(kept_profile_in(profiles, renamed) == file);
+  CHECK(read_profile(file, model.backend.geometry(), model.backend.identity()).value()->hash() == (*profile)->hash());
+  const auto of_others = read_profile(file, model.backend.geometry(), other);
+  REQUIRE_FALSE(of_others);
+  CHECK(of_others.error().message.starts_with(file.string()));
+  CHECK(read_profile(folder.path() / "none", model.backend.geometry(), other).error().code == ErrorCode::not_found);
 
   const std::vector<std::vector<Token>> brief = {std::vector<Token>(63, 5)};
   const auto too_short = fit_profile(model, brief, settings);

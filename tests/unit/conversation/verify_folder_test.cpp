@@ -58,6 +58,33 @@ TEST_CASE("a folder is told by the worst of what is found there") {
   }
 }
 
+TEST_CASE("many folders are summed up by what is wrong with any of them") {
+  SavedInFiles saved;
+  VerifySummary summary;
+  const VerifiedFolder whole = verify_folder(saved.store, saved.talk.folder);
+  summary.add(whole);
+  CHECK(summary.is_ok());
+  CHECK(summary.chunks == whole.report->chunks);
+  const std::string segment = saved.talk.folder + "/" + saved.talk.manifest().objects.front();
+  REQUIRE(saved.store.put(segment, std::vector<std::byte>(saved.store.size(segment).value())));
+  summary.add(verify_folder(saved.store, saved.talk.folder));
+  CHECK(summary.damaged);
+  CHECK_FALSE(summary.lost);
+  for (const char* copy : {"/manifest-a", "/manifest-b"})
+    REQUIRE(saved.store.put(saved.talk.folder + copy, test::toy_bytes(10)));
+  const VerifiedFolder lost = verify_folder(saved.store, saved.talk.folder);
+  CHECK(lost.is_lost());
+  CHECK_FALSE(lost.is_damaged());
+  summary.add(lost);
+  CHECK(summary.lost);
+  CHECK_FALSE(summary.unfinished);
+  CHECK_FALSE(summary.unreadable);
+  for (const char* copy : {"/manifest-a", "/manifest-b"}) REQUIRE(saved.store.erase(saved.talk.folder + copy));
+  summary.add(verify_folder(saved.store, saved.talk.folder));
+  CHECK(summary.unfinished);
+  CHECK_FALSE(summary.is_ok());
+}
+
 TEST_CASE("what a dead writer left behind is a folder to look at, and a leftover") {
   SavedInFiles saved;
   const std::string other(32, 'b');

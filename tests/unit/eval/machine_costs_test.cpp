@@ -165,7 +165,14 @@ TEST_CASE("a file that cannot be kept costs another measurement, and no more") {
   const auto measured = eval::kept_costs<toy::Backend, MemoryStore, TickingClock>(
       model, store, {strategy::load(Int8Codec{})}, "/dev/null/costs", {.seconds = 1, .longest = 64, .prompt = 4});
   CHECK(measured.has_value());
-  CHECK_FALSE(eval::keep(*measured, "/dev/null/costs"));
+  const auto kept = eval::keep(*measured, "/dev/null/costs");
+  REQUIRE_FALSE(kept);
+  CHECK(kept.error().code == ErrorCode::io);
+  CHECK(kept.error().message.find("/dev/null") != std::string::npos);
+  const test::TemporaryDirectory folder;
+  std::filesystem::create_directories(folder.path() / "costs" / "in the way");
+  CHECK(eval::keep(*measured, folder.path() / "costs").error().message.find("directory") != std::string::npos);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);  // nothing else is left
 }
 
 TEST_CASE("a store that cannot be written is an error, and what was begun is erased") {

@@ -26,6 +26,11 @@ TEST_CASE("metrics are named by their kind and the share of rows") {
   CHECK_FALSE(metric->exact);
   CHECK(metric->every == 16);
   CHECK(ObservedMetric::named("exact")->every == 1);
+  const auto several = ObservedMetric::all_named("exact,sketch/4");
+  REQUIRE(several);
+  REQUIRE(several->size() == 2);
+  CHECK(several->back().every == 4);
+  CHECK_FALSE(ObservedMetric::all_named("exact,nothing"));
   for (const char* name :
        {"", "exakt", "exact/", "exact/0", "exact/x", "exact/1.5", "/4", "exact/99999999999999999999"}) {
     CAPTURE(name);

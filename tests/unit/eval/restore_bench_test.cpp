@@ -1,4 +1,5 @@
 #include "krul/eval/restore_bench.hpp"
+#include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 
 #include <doctest/doctest.h>
@@ -99,6 +100,42 @@ TEST_CASE("a link of a stated rate is a throttled store, the disk is cooled, and
   CHECK(cooled == 1);
   CHECK(fast.store.list("").value() == scene.store.list("").value());
   CHECK_THROWS_AS(static_cast<void>(link("1.3x")), PreconditionError);
+}
+
+TEST_CASE("a history saved under several strategies, each under an id of its own") {
+  toy::Backend model{ElementType::f32};
+  AnyStore store = MemoryStore();
+  const auto tokens = test::toy_tokens(120, 3);
+  eval::MachineCosts machine{.costs = {.link = {0, 1e8, 0}, .layer = {.project_row_s = 1e-5, .finish_row_s = 1e-5}},
+                             .memory = {0, 1e9, 0}};
+  eval::SharedHistory shared(model, {strategy::load(Int8Codec{}), strategy::krul()}, machine, tokens, 100);
+  CHECK(shared.strategies().size() == 2);
+  CHECK(shared.costs().memory.bytes_per_s == 1e9);
+  const auto disk = eval::parse_link("disk").value(), rate = eval::parse_link("50MB/s").value();
+  std::vector<std::string> begun;
+  const auto saved = shared.save(store, disk, rate, [&](const auto& each) { begun.push_back(each.name()); });
+  REQUIRE(saved);
+  CHECK(begun == std::vector<std::string>{"load-int8", "krul"});
+  REQUIRE(saved->size() == 2);
+  CHECK((*saved)[0].id == "bench-load-int8");
+  CHECK((*saved)[1].id == "bench-krul-50MB/s");  // planned for its link
+  for (const Returning& each : *saved) {
+    CHECK(each.tokens == tokens);
+    CHECK(each.costs->link.bytes_per_s == 5e7);
+    CHECK(each.stored_bytes > 0);
+    CHECK(eval::restore_once(model, store, each)->figure.report.matched == 100);
+  }
+  AnyStore full = MemoryStore(10);
+  CHECK(shared.save(full, disk, rate, [](const auto&) {}).error().code == ErrorCode::no_space);
+}
+
+TEST_CASE("the baseline is the one that is named, load-f16, or the first") {
+  const std::vector<AnyStrategy> two = {strategy::krul(), strategy::load(F16Codec{})}, one = {strategy::krul()};
+  CHECK(eval::baseline_among(two, "") == 1);
+  CHECK(eval::baseline_among(two, "krul") == 0);
+  CHECK(eval::baseline_among(one, "") == 0);
+  CHECK(eval::baseline_among(two, "cake").error().code == ErrorCode::not_found);
+  CHECK_THROWS_AS(static_cast<void>(eval::baseline_among({}, "")), PreconditionError);
 }
 
 }  // namespace

@@ -23,6 +23,13 @@ TEST_CASE("mean, median and quantiles of pencil-sized lists") {
   CHECK(quantile(Values{1, infinite, infinite}, 0.75) == infinite);
 }
 
+TEST_CASE("a spread: the median, and what 9 of 10 lie below") {
+  const auto [median, p90] = Spread::of(Values{10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 0});
+  CHECK(median == 50);
+  CHECK(p90 == 90);
+  CHECK_THROWS_AS(static_cast<void>(Spread::of(Values{})), PreconditionError);
+}
+
 TEST_CASE("the median's interval is that of the sign test") {
   // n = 7: [smallest, largest] misses the median if all lie on one side: 2 / 2^7.
   CHECK(median_interval(Values{7, 1, 6, 2, 5, 3, 4}) == Interval{1, 7, 1 - 2.0 / 128});

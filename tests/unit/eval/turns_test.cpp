@@ -5,6 +5,7 @@
 namespace {
 using krul::PreconditionError;
 using krul::eval::equal_turns;
+using krul::eval::TurnCut;
 using krul::eval::turns_before_last;
 
 TEST_CASE("turns of the same length, one after the other") {
@@ -41,6 +42,13 @@ TEST_CASE("turns that cannot be cut") {
   CHECK_THROWS_AS(static_cast<void>(turns_before_last(5, 5, 2)), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(equal_turns(5, 0)), PreconditionError);
   CHECK_THROWS_AS(static_cast<void>(equal_turns(5, 6)), PreconditionError);
+}
+
+TEST_CASE("a cut says what it needs, and is one of the two") {
+  CHECK(TurnCut{4, 0}.least_tokens() == 8);
+  CHECK(TurnCut{4, 5}.least_tokens() == 11);
+  CHECK(TurnCut{3, 0}.of(10) == equal_turns(10, 3));
+  CHECK(TurnCut{3, 4}.of(11) == turns_before_last(11, 3, 4));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,16 @@ TEST_CASE("a conversation goes on with the tokens that the whole of it has") {
                        " to the men", ended ? ChatFormat::Reply::ended : ChatFormat::Reply::cut_short)));
     CHECK(tokens == encode_conversation(tiny.tokenizer, tiny.chat->render(whole, true).value()));
   }
+}
+
+TEST_CASE("the formats are told that a conversation may have been held in") {
+  const TinyChat tiny({});
+  const auto held = held_formats(tiny.file, tiny.tokenizer, tiny.parsed("<|im_start|>user\nHello<|im_end|>\n"));
+  CHECK(held.is_of_file);
+  CHECK(std::find(held.families.begin(), held.families.end(), "chatml") != held.families.end());
+  const auto none = held_formats(tiny.file, tiny.tokenizer, tiny.parsed("Hello"));
+  CHECK_FALSE(none.is_of_file);
+  CHECK(none.families.empty());
 }
 
 TEST_CASE("the next turn follows the template's end, whatever the reply ended with") {

@@ -69,3 +69,9 @@ TEST_CASE("costs are FLOP over FLOP/s and bytes over bytes/s, by hand") {
         doctest::Approx(12 / 100.0 + 4 * 2 * 3 / 500.0 + 4 / 20.0));
   CHECK(decode_row_s({"", 2, 0, false}, shape, hardware.accelerator) == doctest::Approx(12 / 100.0));
 }
+
+TEST_CASE("what the weights leave of nine tenths of an accelerator's memory") {
+  const ModelShape shape{"tiny", 2, 4, 2, 1, 2, 8, 10, 2};
+  CHECK(free_bytes({.name = "", .memory_bytes = 1000}, shape) == doctest::Approx(900 - shape.model_bytes()));
+  CHECK(free_bytes({.name = "", .memory_bytes = 1}, shape) == 0);
+}

@@ -312,5 +312,16 @@ TEST_CASE("a strategy is composed of anybody's parts") {
   CHECK_THROWS_AS((StrategySelector<NoSharing>({}, {}, 0.4)), PreconditionError);
 }
 
+TEST_CASE("a point of the curve of size and quality: one step for all conversations") {
+  Situation at;
+  const auto profile = toy_profile(at.model);
+  const auto coded = strategy::coded_at_step({-20}, profile);
+  CHECK(coded.name() == "step-20");
+  CHECK(coded.plan({})->step.code == -20);
+  CHECK_FALSE(coded.needs().step.has_value());
+  CHECK(strategy::coded_at_step({-20}, nullptr).plan({})->coding.name() ==
+        SavePlan::separate(Int4Codec{}).coding.name());
+}
+
 }  // namespace
 }  // namespace krul

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "krul/compress/any_codec.hpp"
+#include "krul/compress/int4_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/compress/joint/profile.hpp"
 #include "krul/restore/full_load.hpp"
@@ -61,5 +62,12 @@ class CodedByProfile {
   std::shared_ptr<const Profile> profile_;
 };
 static_assert(Strategy<CodedByProfile>);
+
+/// The profile's coding at one step for all conversations, "step-20" for a code of -20: a point of the curve of size
+/// and quality. Four bits a value without a profile.
+[[nodiscard]] inline CodedByProfile coded_at_step(StepScale step, std::shared_ptr<const Profile> profile) {
+  return CodedByProfile({.name = "step" + std::to_string(step.code), .without_profile = Int4Codec{}, .step = step},
+                        std::move(profile));
+}
 
 }  // namespace krul::strategy

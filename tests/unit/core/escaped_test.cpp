@@ -1,11 +1,11 @@
-#include "escaped.hpp"
+#include "krul/core/escaped.hpp"
 
 #include <doctest/doctest.h>
 
 namespace {
-using krul::cli::escaped;
-using krul::cli::Lines;
-using krul::cli::whole_characters;
+using krul::escaped;
+using krul::Lines;
+using krul::whole_characters;
 
 TEST_CASE("what commands a terminal is spelled out, all other text stays") {
   CHECK(escaped("plain, \xc3\xbc, \xe6\xbc\xa2, \xf0\x9f\x8c\xb1, \\") ==
@@ -39,7 +39,7 @@ TEST_CASE("escaping twice changes nothing") {
 }
 
 TEST_CASE("ids that differ look different, and ids look the same when they are escaped once more") {
-  using krul::cli::escaped_id;
+  using krul::escaped_id;
   CHECK(escaped_id("plain \xc3\xbc") == "plain \xc3\xbc");
   CHECK(escaped_id("\xff\xfe") == "\\xff\\xfe");
   CHECK(escaped_id("\\xff\\xfe") == "\\\\xff\\\\xfe");

@@ -1,4 +1,4 @@
-#include "krul/store/temporary_folder.hpp"
+#include "krul/core/temporary_folder.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,7 +11,7 @@
 #include <system_error>
 #include <vector>
 
-#include "krul/store/private_folders.hpp"
+#include "krul/core/private_folders.hpp"
 
 namespace krul {
 namespace {

@@ -1,20 +1,13 @@
-#pragma once
+#include "krul/core/escaped.hpp"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdio>
-#include <string>
-#include <string_view>
 
-namespace krul::cli {
-
-/// Whether a text may have several lines.
-enum class Lines : std::uint8_t { one, many };
-
-namespace detail {
+namespace krul {
+namespace {
 
 /// Bytes of the UTF-8 character that a text begins with; 0 if it begins with none.
-[[nodiscard]] constexpr std::size_t character_bytes(std::string_view text) {
+constexpr std::size_t character_bytes(std::string_view text) {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = at(0);
   if (first < 0x80) return 1;
@@ -27,7 +20,7 @@ namespace detail {
   return bytes;
 }
 
-[[nodiscard]] constexpr std::uint32_t code_point(std::string_view character) {
+constexpr std::uint32_t code_point(std::string_view character) {
   const auto first = static_cast<unsigned char>(character[0]);
   if (character.size() == 1) return first;
   std::uint32_t code = first & (0x7fU >> character.size());
@@ -36,17 +29,14 @@ namespace detail {
 }
 
 /// What moves the cursor, changes the terminal, or turns the order of what stands around it.
-[[nodiscard]] constexpr bool commands_terminal(std::uint32_t code) {
+constexpr bool commands_terminal(std::uint32_t code) {
   return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x200e || code == 0x200f ||
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
-}  // namespace detail
+}  // namespace
 
-/// A text from outside as people may see it: what would command their terminal, and bytes that are no UTF-8, become
-/// \n, \x1b or \u202e. With Lines::many, line feeds and tabs stay.
-/// @post escaped(escaped(text)) == escaped(text)
-[[nodiscard]] inline std::string escaped(std::string_view text, Lines lines = Lines::one) {
+std::string escaped(std::string_view text, Lines lines) {
   std::string shown;
   const auto add = [&](const char* format, std::uint32_t code) {
     char written[16];
@@ -54,11 +44,11 @@ namespace detail {
     shown += written;
   };
   while (!text.empty()) {
-    const std::size_t bytes = detail::character_bytes(text);
+    const std::size_t bytes = character_bytes(text);
     const std::string_view character = text.substr(0, std::max<std::size_t>(bytes, 1));
     text.remove_prefix(character.size());
-    const std::uint32_t code = bytes == 0 ? static_cast<unsigned char>(character[0]) : detail::code_point(character);
-    if (bytes > 0 && (!detail::commands_terminal(code) || (lines == Lines::many && (code == '\n' || code == '\t')))) {
+    const std::uint32_t code = bytes == 0 ? static_cast<unsigned char>(character[0]) : code_point(character);
+    if (bytes > 0 && (!commands_terminal(code) || (lines == Lines::many && (code == '\n' || code == '\t')))) {
       shown += character;
     } else if (code == '\n') {
       shown += "\\n";
@@ -71,20 +61,17 @@ namespace detail {
   return shown;
 }
 
-/// A conversation's id as people may see it. No two ids look the same, as they may with escaped(): a backslash becomes
-/// two, and a character that is spelled out is told from a byte. A shell's $'...' takes it as it is.
-/// @post escaped(escaped_id(id)) == escaped_id(id)
-[[nodiscard]] inline std::string escaped_id(std::string_view id) {
+std::string escaped_id(std::string_view id) {
   std::string shown;
   while (!id.empty()) {
-    const std::size_t bytes = detail::character_bytes(id);
+    const std::size_t bytes = character_bytes(id);
     const std::string_view character = id.substr(0, std::max<std::size_t>(bytes, 1));
     id.remove_prefix(character.size());
     if (character == "\\") {
       shown += "\\\\";
-    } else if (bytes == 2 && detail::commands_terminal(detail::code_point(character))) {
+    } else if (bytes == 2 && commands_terminal(code_point(character))) {
       char written[16];
-      std::snprintf(written, sizeof written, "\\u%04x", detail::code_point(character));
+      std::snprintf(written, sizeof written, "\\u%04x", code_point(character));
       shown += written;
     } else {
       shown += escaped(character);
@@ -93,8 +80,7 @@ namespace detail {
   return shown;
 }
 
-/// The length of a text without a character at its end of which bytes are still to come.
-[[nodiscard]] inline std::size_t whole_characters(std::string_view text) {
+std::size_t whole_characters(std::string_view text) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(3, text.size()); ++back) {
     const auto byte = static_cast<unsigned char>(text[text.size() - back]);
     if (byte < 0x80) break;
@@ -105,4 +91,4 @@ namespace detail {
   return text.size();
 }
 
-}  // namespace krul::cli
+}  // namespace krul

@@ -1,4 +1,4 @@
-#include "krul/store/temporary_folder.hpp"
+#include "krul/core/temporary_folder.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
@@ -7,7 +7,7 @@
 
 #include <fstream>
 
-#include "krul/store/private_folders.hpp"
+#include "krul/core/private_folders.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "krul/store/private_folders.hpp"
+#include "krul/core/private_folders.hpp"
 
 #include <sys/stat.h>
 

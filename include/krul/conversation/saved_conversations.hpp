@@ -1,0 +1,95 @@
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "krul/conversation/manifest_check.hpp"
+#include "krul/conversation/verify_folder.hpp"
+#include "krul/core/element_type.hpp"
+#include "krul/core/error.hpp"
+#include "krul/store/conversation_key.hpp"
+#include "krul/store/manifest_store.hpp"
+
+namespace krul {
+
+/// What is saved under an id, for whoever has no model: both copies of the manifest are read, nothing else, and
+/// nothing is repaired or locked.
+/// @return as conversation_folder and load_manifest: not_found if nothing is saved
+template <ConversationStore S>
+[[nodiscard]] Result<LoadedManifest> load_saved(S& store, std::string_view id) {
+  const auto folder = conversation_folder(id);
+  if (!folder) return propagate(folder);
+  return load_manifest(store, *folder, ManifestCopies::both, ManifestOfFolder{*folder});
+}
+
+/// The element type of the cache that a conversation was saved from; none if that is not said, or not known here.
+[[nodiscard]] inline std::optional<ElementType> saved_cache_type(const Manifest& manifest) {
+  constexpr std::string_view field = " cache=";
+  const std::string_view geometry = manifest.identity.geometry;
+  const auto at = geometry.rfind(field);
+  if (at == std::string_view::npos) return std::nullopt;
+  return element_type_from(geometry.substr(at + field.size()));
+}
+
+/// A folder of a store, and what is saved there or why it cannot be read.
+struct SavedConversation {
+  std::string folder;
+  Result<LoadedManifest> saved;
+};
+
+/// All conversations of a store, by their folders. One that cannot be read is no reason to leave out the others;
+/// folders without a manifest are left out.
+/// @return whatever the store says if its folders cannot be listed
+template <ConversationStore S>
+[[nodiscard]] Result<std::vector<SavedConversation>> saved_conversations(S& store) {
+  const auto folders = store.list("");
+  if (!folders) return propagate(folders);
+  std::vector<SavedConversation> found;
+  for (const std::string& folder : *folders) {
+    auto saved = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
+    if (saved || saved.error().code != ErrorCode::not_found) found.push_back({folder, std::move(saved)});
+  }
+  return found;
+}
+
+/// A store whose folders may hold what somebody else has put there, as FileStore's may.
+template <class S>
+concept TellsForeignNames = TellsDeadWrites<S> && requires(S& store, const std::string& folder) {
+  { store.foreign_names(folder) } -> std::same_as<Result<std::vector<std::string>>>;
+};
+
+/// What became of a conversation that was to be erased.
+struct ErasedConversation {
+  Status status;                  ///< why not all of it is gone
+  std::vector<std::string> left;  ///< names in its folder that are not krul's, and stay, as far as they can be told
+};
+
+/// Erases what is saved under an id, whatever is there: a damaged conversation as well, and what a save or an erase
+/// left that was cut off.
+/// @return not_found if there is nothing; busy if another process has the conversation; as conversation_folder, and
+///         whatever the store says if the folder cannot be listed or locked
+/// @post   if all is erased, load_saved finds nothing
+template <TellsForeignNames S>
+[[nodiscard]] Result<ErasedConversation> erase_saved(S& store, std::string_view id) {
+  const auto folder = conversation_folder(id);
+  if (!folder) return propagate(folder);
+  const auto objects = conversation_objects(store, *folder);
+  if (!objects) return propagate(objects);
+  if (objects->empty() && store.dead_writes(*folder).empty())
+    return fail(ErrorCode::not_found, "nothing is saved in conversation folder " + *folder);
+  const auto lock = store.lock(*folder);
+  if (!lock) return propagate(lock);
+  ErasedConversation erased{erase_conversation(store, *folder), {}};
+  erased.left = store.foreign_names(*folder).value_or(std::vector<std::string>{});
+  const auto own = conversation_objects(store, *folder);
+  for (const std::string& name : store.list(*folder).value_or(std::vector<std::string>{}))
+    if (own && std::find(own->begin(), own->end(), name) == own->end()) erased.left.push_back(name);
+  return erased;
+}
+
+}  // namespace krul

@@ -1,0 +1,44 @@
+#include "krul/core/file_io.hpp"
+
+#include <doctest/doctest.h>
+
+#include "support/temporary_directory.hpp"
+
+namespace krul {
+namespace {
+
+TEST_CASE("what was written to a file is read again, all of it or nothing") {
+  const test::TemporaryDirectory directory;
+  const auto file = directory.path() / "file";
+  const std::string text("a\0\n", 3);
+  REQUIRE(write_file(file, text));
+  CHECK(read_text(file).value() == text);
+  CHECK(read_text(file, 3).value() == text);
+  CHECK(read_text(file, 2).error().code == ErrorCode::too_large);
+  REQUIRE(write_file(file, ""));
+  CHECK(read_text(file).value().empty());
+}
+
+TEST_CASE("why a file cannot be read or written is the system's reason, with its name") {
+  const test::TemporaryDirectory directory;
+  const auto missing = directory.path() / "none" / "file";
+  CHECK(read_text(missing).error().code == ErrorCode::not_found);
+  CHECK(read_text(directory.path()).error().code == ErrorCode::io);
+  const auto refused = write_file(missing, "x");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ErrorCode::io);
+  CHECK(refused.error().message.find(missing.string()) != std::string::npos);
+}
+
+TEST_CASE("what a write failed with is told when the file is closed") {
+  auto full = OutputFile::open("/dev/full");
+  if (!full) return;  // not on every system
+  full->write(std::string(1 << 20, 'x'));
+  full->write("more");
+  const auto closed = full->close();
+  REQUIRE_FALSE(closed);
+  CHECK(closed.error().code == ErrorCode::no_space);
+}
+
+}  // namespace
+}  // namespace krul
