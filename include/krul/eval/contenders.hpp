@@ -55,10 +55,10 @@ class Contenders {
   }
 
   /// A conversation of each strategy, nothing of it saved.
-  [[nodiscard]] std::vector<StrategyRun<B>> begin() const {
-    std::vector<StrategyRun<B>> runs;
-    for (const AnyStrategy& strategy : strategies_) runs.emplace_back(*model_, strategy, costs_(strategy));
-    return runs;
+  [[nodiscard]] std::vector<StrategyRun<B>> runs() const {
+    std::vector<StrategyRun<B>> begun;
+    for (const AnyStrategy& strategy : strategies_) begun.emplace_back(*model_, strategy, costs_(strategy));
+    return begun;
   }
 
   /// Calls use(run) with a StrategyRun or a PeerRun for each of them, one after the other; the first error ends it.

@@ -129,7 +129,7 @@ template <ModelBackend B>
                                                                              std::span<const TokenRange> turns,
                                                                              typename StrategyRun<B>::Rows how) {
   auto exact = contenders.exact({}, text.size());
-  auto runs = contenders.begin();
+  auto runs = contenders.runs();
   std::vector<std::vector<ReturnQuality>> found;
   for (const TokenRange turn : turns) {
     expects(turn.size() >= 2 && turn.end <= text.size(), "evaluate_turns: turns of two tokens or more of the text");

@@ -34,7 +34,7 @@ TEST_CASE("contenders are strategies, then published coders") {
   toy::Backend model;
   const auto contenders = toy_contenders(model);
   CHECK(contenders.names() == std::vector<std::string>{"load-exact", "load-int4", "h2o", "q4_0"});
-  CHECK(contenders.begin().size() == 3);
+  CHECK(contenders.runs().size() == 3);
   // What the strategies need is gathered.
   const auto exact = contenders.exact(toy_tokens(100), 5);
   CHECK(exact.masses.has_value());
