@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <span>
@@ -61,11 +62,14 @@ void check_rotary(const Trial<B>& trial, ConformanceReport& report) {
       first.insert(first.end(), keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(width));
     }
     const double difference = relative_difference(keys, first, width);
-    require(difference <= trial.tolerance,
-            "keys of one token differ by " + std::to_string(difference) + ", allowed are " +
-                std::to_string(trial.tolerance) +
+    // Two keys are rounded, and turned by angles in float, even where passes have the same bits. Another embedding
+    // moves keys by order 1.
+    const double allowed =
+        std::max(trial.tolerance, 4 * unit_roundoff(geometry.cache_type) + static_cast<double>(count) * 4 * 0x1p-24);
+    require(difference <= allowed,
+            "keys of one token differ by " + std::to_string(difference) + ", allowed are " + std::to_string(allowed) +
                 ": geometry().rotary is not what project computes; where Rotary cannot say it, declare 0 dimensions");
-    return trial.measured(difference);
+    return "largest relative difference " + std::to_string(difference) + ", allowed " + std::to_string(allowed);
   });
 }
 
