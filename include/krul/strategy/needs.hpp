@@ -29,8 +29,8 @@ struct Needs {
 [[nodiscard]] inline Status for_any_turn(const Needs& needs, const std::string& name) {
   if (!needs.hidden_states && !needs.key_masses && !needs.predictability) return {};
   return fail(ErrorCode::unsupported, "strategy " + name +
-                                          " is for one return of a conversation that was run from its beginning: save "
-                                          "with a plan of your own, or choose another strategy");
+                                          " is for one return of a conversation that was run from its beginning: "
+                                          "compare it by krul::eval::compare, or choose another strategy");
 }
 
 }  // namespace krul
