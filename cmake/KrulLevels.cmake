@@ -35,7 +35,7 @@ function(krul_level_sources folder)
       # GCC 12's own AVX-512 header trips warnings of its own when its intrinsics are inlined.
       target_compile_options(${target} PRIVATE ${krul_flags_${level}}
                              "$<$<CXX_COMPILER_ID:GNU>:-Wno-psabi;-Wno-uninitialized;-Wno-maybe-uninitialized>")
-      get_target_property(library krul_${folder} KRUL_LIBRARY)
+      get_target_property(library krul_${folder}_objects KRUL_LIBRARY)
       target_sources(${library} PRIVATE $<TARGET_OBJECTS:${target}>)
       add_dependencies(krul_levels ${target})
       set_property(GLOBAL APPEND PROPERTY krul_level_objects $<TARGET_OBJECTS:${target}>)

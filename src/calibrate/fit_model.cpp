@@ -59,8 +59,9 @@ Result<std::shared_ptr<const Profile>> fit_profile(LoadedModel& model, std::span
   const auto outputs = output_matrices(model.backend);
   if (!outputs) return propagate(outputs);
   ProfileData data = calibrate_profile(model.backend, {texts, *outputs}, model.backend.workers(), settings, progress);
-  data.notes =
+  const std::string looked_at =
       std::to_string(texts.size()) + " texts, " + std::to_string(tokens_looked_at(texts, settings)) + " tokens";
+  data.notes = data.notes.empty() ? looked_at : looked_at + "; " + data.notes;
   return Profile::create(std::move(data), model.backend.geometry());
 }
 

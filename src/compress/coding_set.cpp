@@ -37,7 +37,8 @@ Result<AnyChunkCoder> CodingSet::find_joint(std::size_t first_layer) const {
   const std::size_t group = profile_ ? profile_->group_at(first_layer) : 0;
   if (!profile_ || group == profile_->data().groups.size())
     return fail(ErrorCode::not_found,
-                "rows were coded with a profile that is not at hand: give krul the profile, or they are recomputed");
+                "rows were coded with a profile that is not at hand: give it in ConversationOptions::codings, or by a "
+                "strategy that has it; else they are recomputed");
   return AnyChunkCoder(JointTransform(profile_, group));
 }
 
@@ -49,7 +50,8 @@ Result<AnyChunkCoder> CodingSet::find_foreign(const StoredCoding& stored) const 
                                   [&](const AnyChunkCoder& coder) { return coder.name() == stored.names[index]; });
   if (found == coders_.end())
     return fail(ErrorCode::not_found, "rows were coded by \"" + stored.names[index] +
-                                          "\", which is not at hand: give krul that coder, or they are recomputed");
+                                          "\", which is not at hand: give that coder in ConversationOptions::codings, "
+                                          "or they are recomputed");
   return *found;
 }
 

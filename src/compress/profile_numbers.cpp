@@ -44,7 +44,8 @@ Status check_numbers(const Profile& profile) {
   }
   if (wrong.empty()) return {};
   return fail(ErrorCode::corrupt,
-              "the numbers of the profile are not those of a model: " + wrong + "; make it again with krul calibrate");
+              "the numbers of the profile are not those of a model: " + wrong +
+                  "; make it again with calibrate_profile, or krul calibrate for krul's own models");
 }
 
 }  // namespace krul

@@ -2,8 +2,8 @@
 
 #include <cstring>
 
+#include "krul/compress/joint/block_rotation.hpp"
 #include "krul/core/half.hpp"
-#include "krul/model/layer_ops.hpp"
 
 namespace krul::eval {
 
@@ -17,18 +17,15 @@ void keep_heavy_hitters(const Geometry& geometry, const KvRows& rows, std::span<
               rows.values.size() == rows.keys.size() && keep <= history,
           "keep_heavy_hitters: rows of another length");
 
-  const LayerOps ops;
-  const RotaryTable table(geometry.rotary, history + 1);
-  std::vector<float> angles(geometry.rotary.dimensions), head(geometry.head_dim);
-  table.angles(static_cast<Position>(history - keep), angles);
-  for (std::size_t i = angles.size() / 2; i < angles.size(); ++i) angles[i] = -angles[i];  // backwards
+  const krul::detail::BlockRotation moved(geometry.rotary, static_cast<Position>(history - keep), 1);
+  std::vector<float> head(geometry.head_dim);
   for (std::size_t g = 0; g < kept.size(); ++g) {
     expects(kept[g].size() == keep, "keep_heavy_hitters: as many keys of each head");
     for (std::size_t i = 0; i < keep; ++i) {
       expects(kept[g][i] < history, "keep_heavy_hitters: there is no such key");
       const std::size_t from = kept[g][i] * row_bytes + g * head_bytes, at = i * row_bytes + g * head_bytes;
       to_float(geometry.cache_type, rows.keys.subspan(from, head_bytes), head);
-      ops.rotate(geometry.rotary, head, geometry.head_dim, angles);
+      moved.turn_back(0, head, geometry.head_dim);
       from_float(geometry.cache_type, head, to.keys.subspan(at, head_bytes));
       std::memcpy(to.values.data() + at, rows.values.data() + from, head_bytes);
     }

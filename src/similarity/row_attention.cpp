@@ -40,32 +40,29 @@ float decoded_sum(std::uint8_t code) {
 
 void RowAttention::reserve_rows(std::size_t keys) {
   if (keys <= rows) return;
-  resize_rows(lately, bands(), rows, keys);
-  resize_rows(so_far, bands(), rows, keys);
+  resize_rows(squares, bands(), rows, keys);
   rows = keys;
 }
 
 void RowAttention::truncate(std::size_t keys) {
   if (keys >= rows) return;
-  resize_rows(lately, bands(), rows, keys);
-  resize_rows(so_far, bands(), rows, keys);
+  resize_rows(squares, bands(), rows, keys);
   rows = keys;
 }
 
 void RowAttention::age(std::size_t query_rows) {
   const double factor = weight_of_age(query_rows);
   counted *= factor;
-  for (float& each : lately) each *= static_cast<float>(factor);
+  for (float& each : squares) each *= static_cast<float>(factor);
 }
 
 double RowAttention::weight_of_age(std::size_t query_rows) noexcept {
   return std::exp2(-static_cast<double>(query_rows) / half_life);
 }
 
-double RowAttention::received(std::size_t band, std::size_t row, double long_share) const {
+double RowAttention::received(std::size_t band, std::size_t row) const {
   expects(band < bands() && row < rows, "RowAttention: no such band or row");
-  const double recent = counted > 0 ? lately[band * rows + row] / counted : 0;
-  return recent + long_share * so_far[band * rows + row] / static_cast<double>(rows - row);
+  return counted > 0 ? squares[band * rows + row] / counted : 0;
 }
 
 std::vector<std::size_t> usual_bands(std::size_t layers) {
@@ -81,23 +78,22 @@ std::vector<std::size_t> usual_bands(std::size_t layers) {
 
 std::vector<std::byte> serialize(const RowAttention& attention) {
   std::vector<std::byte> bytes;
-  bytes.reserve(row_header_bytes + sizeof(std::uint64_t) + attention.bands() * (4 + 2 * attention.rows));
+  bytes.reserve(row_header_bytes + sizeof(std::uint64_t) + attention.bands() * (4 + attention.rows));
   put(bytes, row_magic);
   put(bytes, row_version);
   put(bytes, static_cast<std::uint32_t>(attention.bands()));
   put(bytes, static_cast<std::uint32_t>(attention.rows));
   put(bytes, std::bit_cast<std::uint64_t>(attention.counted));
   for (const std::size_t layers : attention.band_layers) put(bytes, static_cast<std::uint32_t>(layers));
-  for (const auto* sums : {&attention.lately, &attention.so_far})
-    for (const float sum : *sums) bytes.push_back(static_cast<std::byte>(coded_sum(sum)));
+  for (const float sum : attention.squares) bytes.push_back(static_cast<std::byte>(coded_sum(sum)));
   put(bytes, check_of(bytes));
   return bytes;
 }
 
 Result<RowAttention> parse_row_attention(std::span<const std::byte> bytes) {
   const auto damaged = [](const char* what) {
-    return fail(ErrorCode::corrupt, std::string("what rows have received of attention is damaged: ") + what +
-                                        "; start without it");
+    return fail(ErrorCode::corrupt,
+                std::string("what rows have received of attention is damaged: ") + what + "; start without it");
   };
   if (bytes.size() < row_header_bytes + sizeof(std::uint64_t))
     return fail(ErrorCode::truncated, "what rows have received of attention is cut off; start without it");
@@ -115,13 +111,11 @@ Result<RowAttention> parse_row_attention(std::span<const std::byte> bytes) {
   RowAttention attention;
   attention.counted = std::bit_cast<double>(take<std::uint64_t>(rest));
   if (!std::isfinite(attention.counted) || attention.counted < 0) return damaged("its rows cannot be counted");
-  if (rest.size() != bands * (4 + 2 * rows)) return damaged("its length does not fit its rows");
+  if (rest.size() != bands * (4 + rows)) return damaged("its length does not fit its rows");
   for (std::size_t band = 0; band < bands; ++band) attention.band_layers.push_back(take<std::uint32_t>(rest));
   attention.rows = rows;
-  for (auto* sums : {&attention.lately, &attention.so_far}) {
-    sums->resize(bands * rows);
-    for (float& sum : *sums) sum = decoded_sum(take<std::uint8_t>(rest));
-  }
+  attention.squares.resize(bands * rows);
+  for (float& sum : attention.squares) sum = decoded_sum(take<std::uint8_t>(rest));
   return attention;
 }
 

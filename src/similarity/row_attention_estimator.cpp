@@ -124,12 +124,8 @@ void RowAttentionEstimator::operator()(const AttentionBlock& block) {
 
 void RowAttentionEstimator::add_row(std::size_t layer, Position query) {
   const std::size_t first = band_of_[layer] * attention_.rows;
-  const auto times = static_cast<float>(every_),
-             lately = times * static_cast<float>(attention_.weight_of_age(next_ - 1 - query));
-  for (std::size_t key = 0; key <= query; ++key) {
-    attention_.lately[first + key] += lately * squares_[key];
-    attention_.so_far[first + key] += times * squares_[key];
-  }
+  const float times = static_cast<float>(static_cast<double>(every_) * attention_.weight_of_age(next_ - 1 - query));
+  for (std::size_t key = 0; key <= query; ++key) attention_.squares[first + key] += times * squares_[key];
 }
 
 }  // namespace krul

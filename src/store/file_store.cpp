@@ -465,7 +465,8 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
     if (try_lock(file.get()) != 0) {
       if (errno == EWOULDBLOCK)
         return fail(ErrorCode::busy,
-                    "another writer holds conversation folder " + folder + "; try again when it is done");
+                    "another writer holds conversation folder " + folder +
+                        "; try again when it is done; where it is a Conversation of this process, destroy that first");
       return refused(action, errno);
     }
     // The holder before may have removed the file, and the folder, that were opened here.

@@ -280,10 +280,10 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.number(manifest_major);
   const bool has_codings = std::any_of(manifest.plans.begin(), manifest.plans.end(), needs_codings);
   // The oldest version that says it all.
-  const int minor = !manifest.row_attention.empty()           ? manifest_minor
+  const int minor = !manifest.row_attention.empty()          ? manifest_minor
                     : has_codings || !manifest.texts.empty() ? 2
-                    : manifest.statistics.empty()             ? 0
-                                                              : 1;
+                    : manifest.statistics.empty()            ? 0
+                                                             : 1;
   writer.number(static_cast<std::uint16_t>(minor));
   const std::size_t length_at = writer.bytes().size();
   writer.number(std::uint64_t{0});

@@ -32,6 +32,7 @@ Result<SavePlan> Krul::plan(const Evidence& evidence) const {
   if (!plan || !plan->profile || !evidence.costs) return plan;
   SavePlan plain = coded_.plain();
   plain.measured_step = plan->measured_step;
+  plain.settings = "over this link it is predicted to be sooner; krul-codec always uses the profile";
   return is_sooner(plain, *plan, evidence) ? plain : plan;
 }
 

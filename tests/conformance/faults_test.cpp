@@ -241,6 +241,25 @@ TEST_CASE("check_backend takes embeddings with learned positions") {
   krul::test::require_conformance(krul::check_backend(model));
 }
 
+TEST_CASE("check_backend finds a rotary embedding that is not the declared one") {
+  const auto declared = [](krul::Rotary rotary) {
+    return [rotary](Faulty& model) {
+      model.shape.rotary = rotary;
+      model.described.geometry = krul::describe(model.shape);
+    };
+  };
+  using krul::RotaryPairs;
+  constexpr std::string_view name = "rotary: without the declared embedding";
+  CHECK(backend_check_finds(name, declared({.pairs = RotaryPairs::interleaved, .dimensions = 8})));
+  CHECK(backend_check_finds(name, declared({.pairs = RotaryPairs::halves, .dimensions = 4})));
+  CHECK(backend_check_finds(name, declared({.pairs = RotaryPairs::halves, .dimensions = 8, .base = 500000.0})));
+  CHECK_FALSE(backend_check_finds(name, declared({.pairs = RotaryPairs::halves, .dimensions = 8})));
+  // Other rotary embeddings than Rotary can say, and learned positions, declare none.
+  Faulty model;
+  declared({})(model);
+  krul::test::require_conformance(krul::check_backend(model));
+}
+
 TEST_CASE("check_backend finds what project does wrong") {
   CHECK(backend_check_finds("KvWrite::missing", [](Faulty& model) {  // writes rows that are present
     model.projection = [](const Toy& toy, std::size_t layer, Batch& batch, Cache& cache, KvWrite write) {

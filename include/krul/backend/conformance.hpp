@@ -13,6 +13,7 @@
 #include "krul/backend/conformance/pass.hpp"
 #include "krul/backend/conformance/pass_checks.hpp"
 #include "krul/backend/conformance/report.hpp"
+#include "krul/backend/conformance/rotary_check.hpp"
 #include "krul/backend/conformance/step_checks.hpp"
 #include "krul/backend/model_backend.hpp"
 
@@ -109,6 +110,7 @@ ConformanceReport check_backend(B& model, const ConformanceOptions& options = {}
   conformance::check_passes(trial, report);
   conformance::check_independence(trial, report);
   if constexpr (LendsHiddenStates<typename B::Batch>) conformance::check_embedding(trial, report);
+  conformance::check_rotary(trial, report);
   conformance::check_writes(trial, report);
   conformance::check_rows(trial, report);
   conformance::check_mistakes(trial, report);

@@ -46,8 +46,8 @@ template <class B>
 concept ModelBackend = KvCache<typename B::Cache> && LayerBatch<typename B::Batch> &&
     requires(B& model, const B& read, typename B::Cache& cache, typename B::Batch& batch, std::size_t number,
              std::span<const Token> tokens, RowRange rows, std::span<float> out, NullObserver observer) {
-  { read.geometry() } -> std::same_as<const Geometry&>;
-  { read.identity() } -> std::same_as<const Identity&>;
+  { read.geometry() } -> std::same_as<const Geometry&>;             ///< a reference, not a copy: krul keeps it
+  { read.identity() } -> std::same_as<const Identity&>;             ///< a reference, too
   { model.make_cache(number) } -> std::same_as<typename B::Cache>;  ///< capacity in tokens
   { model.make_batch() } -> std::same_as<typename B::Batch>;
   { model.embed(tokens, batch) } -> std::same_as<void>;

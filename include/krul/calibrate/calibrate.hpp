@@ -85,7 +85,9 @@ class Calibration {
       progress_("looking at conversations", i, input_.conversations.size());
       look_at(i);
     }
-    expects(moments_.tokens() > 1, "calibrate_profile: no conversation is long enough");
+    if (moments_.tokens() <= 1)
+      throw PreconditionError("calibrate_profile: no conversation has " + std::to_string(shortest) +
+                              " tokens; give two dozen of " + std::to_string(least_of_trial()) + " or more");
     key_weights_ = weights_.keys();
     value_weights_ = weights_.values();
     choose_trials();
@@ -159,11 +161,14 @@ class Calibration {
     return sum / static_cast<double>(std::max<std::size_t>(rows.size(), 1));
   }
 
+  /// Tokens of a conversation that can be a trial.
+  [[nodiscard]] std::size_t least_of_trial() const noexcept { return 4 * settings_.fresh; }
+
   /// The longest conversations, spread over all of them.
   void choose_trials() {
     std::vector<std::size_t> order(input_.conversations.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::erase_if(order, [&](std::size_t i) { return input_.conversations[i].size() < 4 * settings_.fresh; });
+    std::erase_if(order, [&](std::size_t i) { return input_.conversations[i].size() < least_of_trial(); });
     const std::size_t count = std::min(settings_.trials, order.size());
     for (std::size_t i = 0; i < count; ++i) {
       const auto& all = input_.conversations[order[i * order.size() / count]];
@@ -346,6 +351,9 @@ requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_ta
     ProfileData fitted = fit.at(step);
     fitted.first_row = first_row_;
     fitted.model = model_.identity().weights;
+    if (trials_.empty())
+      fitted.notes = "not tuned: no conversation has " + std::to_string(least_of_trial()) +
+                     " tokens, so nobody has seen what errors of each layer do";
     if (trials_.empty() || round == most_rounds) return fitted;
     const auto profile = Profile::create(fitted, geometry_);
     expects(profile.has_value(), "calibrate_profile: what was fitted is a profile");
@@ -360,9 +368,11 @@ requires LendsAttention<typename B::Batch> ProfileData Calibration<B>::fit_to_ta
 
 /// Fits a model's profile to conversations: moments of K and V, what errors do to attention, how much errors of each
 /// layer change the predictions, and the step that gives code 0 the wanted divergence.
-/// @param conversations  [n] tokens each; those shorter than 64 are skipped
-/// @return a profile for Profile::create, without `notes`
-/// @throws PreconditionError if no conversation is long enough, or a matrix has another shape; NotFiniteError, naming
+/// @param input  conversations of [n] tokens each; those shorter than 64 are skipped, and only those of four times
+///               settings.fresh tokens tell how much errors count and how coarse the step may be: two dozen of 300
+///               tokens or more are a start
+/// @return a profile for Profile::create; its `notes` are empty, or say that no conversation was long enough for that
+/// @throws PreconditionError if no conversation has 64 tokens, or a matrix has another shape; NotFiniteError, naming
 ///         the layer, if the model's numbers are not finite
 /// @complexity one pass over all tokens, O(n^3) for each group of n values a token, and 2 L + 3 short passes a trial
 template <ModelBackend B>

@@ -19,14 +19,16 @@ namespace krul {
   const ProfileData& data = profile.data();
   if (data.model.empty())
     return fail(ErrorCode::identity_mismatch,
-                "the profile does not say which weights it was made for: make it again with calibrate_profile or krul "
-                "calibrate");
+                "the profile does not say which weights it was made for: make it again with calibrate_profile, or krul "
+                "calibrate for krul's own models");
   if (data.geometry != model.geometry)
-    return fail(ErrorCode::identity_mismatch, "the profile was made for another model (" + data.geometry +
-                                                  "): make one for this model with krul calibrate");
+    return fail(ErrorCode::identity_mismatch,
+                "the profile was made for another model (" + data.geometry +
+                    "): make one for this model with calibrate_profile, or krul calibrate for krul's own models");
   if (!are_same_weights(data.model, model))
-    return fail(ErrorCode::identity_mismatch, "the profile was made for other weights (" + data.model + ", here " +
-                                                  model.weights + "): make one for this model with krul calibrate");
+    return fail(ErrorCode::identity_mismatch,
+                "the profile was made for other weights (" + data.model + ", here " + model.weights +
+                    "): make one for this model with calibrate_profile, or krul calibrate for krul's own models");
   return {};
 }
 

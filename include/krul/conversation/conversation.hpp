@@ -15,7 +15,9 @@
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/conversation_options.hpp"
 #include "krul/conversation/detail/attention_watch.hpp"
+#include "krul/conversation/detail/lock_refused.hpp"
 #include "krul/conversation/detail/observed_turn.hpp"
+#include "krul/conversation/detail/restore_notes.hpp"
 #include "krul/conversation/detail/restore_planner.hpp"
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/open_conversation.hpp"
@@ -45,9 +47,10 @@ class Conversation {
  public:
   /// Holds the only right to write this conversation until it is destroyed, unless it is read only. It then also
   /// finishes what a save or an erase left undone that was cut off.
-  /// @return busy if another process has it; identity_mismatch, listing the fields, if another model saved it (and
-  ///         options.recompute is not set, or its tokens may mean another text here), or the profile is another
-  ///         model's; corrupt if nothing can be read of it any more
+  /// @return unsupported if it would be written under a strategy for one return; busy if it has another writer;
+  ///         identity_mismatch, listing the fields, if another model saved it (and options.recompute is not set, or its
+  ///         tokens may mean another text here), or the profile is another model's; corrupt if nothing of it can be
+  ///         read
   [[nodiscard]] static Result<Conversation> open(B& model, S& store, std::string id, ConversationOptions options = {},
                                                  C clock = {});
 
@@ -194,7 +197,7 @@ class Conversation {
   C clock_;
   TeamFor<B> team_;
   std::optional<detail::AttentionWatch> watch_;  ///< if the strategy looks at attention
-  std::optional<StepScale> step_;                        ///< once it was measured: a save may still be under way
+  std::optional<StepScale> step_;                ///< once it was measured: a save may still be under way
   std::optional<typename S::Lock> lock_;
   std::string folder_;
   Manifest manifest_;  ///< as saved; generation 0 if nothing is
@@ -220,8 +223,9 @@ Result<Conversation<B, S, C>> Conversation<B, S, C>::open(B& model, S& store, st
   if (!folder) return propagate(folder);
   opened.folder_ = *folder;
   if (!opened.options_.read_only) {
+    if (auto status = for_any_turn(opened.needs_, opened.options_.strategy.name()); !status) return propagate(status);
     auto lock = store.lock(opened.folder_);
-    if (!lock) return propagate(lock);
+    if (!lock) return tl::unexpected(detail::lock_refused(lock.error(), id));
     opened.lock_.emplace(std::move(*lock));
   }
   if (opened.codings_.profile())
@@ -291,11 +295,7 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
   }
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
-  if (report->bytes > 0 && !planner_.plans(options_.costs))
-    report->notes.push_back(
-        "all that is stored was read: what restores cost here is not known; give the options costs");
-  if (needs_.profile_is_missing)
-    report->notes.push_back("rows are coded layer by layer: there is no profile of the model; calibrate one");
+  report->notes = detail::restore_notes(needs_, planner_, options_.costs, manifest_, report->bytes > 0);
   tokens_.assign(tokens.begin(), tokens.end());
   report->asked = tokens.size();
   return report;
@@ -332,10 +332,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
   typename B::Cache fresh = model_->make_cache(room_for(tokens.size()));
   RestoreReport report;
   TimePoint prepared = start;
-  detail::begin_observing(
-      observer, matched, model_->geometry(),
-      matched == manifest_.rows ? detail::SavedAttention{manifest_.statistics, manifest_.row_attention}
-                                : detail::SavedAttention{});
+  detail::begin_observing(observer, matched, model_->geometry(), detail::saved_attention(manifest_, matched));
   if (matched == 0) {
     detail::run_observed(*model_, fresh, tokens, logits, observer);
     report.busy[computes_on<B>] = seconds(clock_.now() - start);

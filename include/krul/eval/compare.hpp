@@ -47,7 +47,10 @@ struct ComparedStrategy {
   std::vector<std::string> reasons = {};  ///< why something was not used as it was saved, each once
 };
 
-/// As a table for people.
+/// As a table for people. The loss (NLL) of the new tokens may by chance be lower after a restore than without an
+/// interruption: dNLL is negative then, and the benefit above 1. "-" stands where there is nothing to tell: no
+/// prediction, as nobody plans without costs or as rows are restored token by token, or no benefit, as the history does
+/// not help.
 [[nodiscard]] inline std::string table_of(std::span<const ComparedStrategy> strategies) {
   ResultTable table({{"strategy", "", ResultTable::Align::left},
                      {"bytes", "a token"},

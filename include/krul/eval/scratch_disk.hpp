@@ -4,12 +4,12 @@
 #include <utility>
 
 #include "krul/core/error.hpp"
+#include "krul/core/temporary_folder.hpp"
 #include "krul/eval/link_name.hpp"
 #include "krul/store/any_store.hpp"
 #include "krul/store/file_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/page_cache.hpp"
-#include "krul/core/temporary_folder.hpp"
 
 namespace krul::eval {
 

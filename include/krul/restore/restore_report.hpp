@@ -16,13 +16,13 @@ namespace krul {
 /// rows count per layer.
 struct RestoreReport {
   std::size_t asked = 0;             ///< tokens of the conversation, history and prompt
-  std::size_t matched = 0;           ///< leading tokens whose saved state could be used
+  std::size_t matched = 0;           ///< leading tokens whose saved, or still live, state could be used
   std::size_t loaded_rows = 0;       ///< (token, layer) rows that came from the store
   std::size_t recomputed_rows = 0;   ///< (token, layer) rows of the history that were computed by plan
   std::size_t repaired_rows = 0;     ///< (token, layer) rows that were computed because their chunk could not be used
   bool recomputed_all = false;       ///< so much was damaged that the whole history was recomputed
   std::vector<std::string> reasons;  ///< a sentence for everything that was not used as saved
-  std::vector<std::string> notes;    ///< a sentence for everything that the strategy would do and cannot do here
+  std::vector<std::string> notes;    ///< a sentence for what the strategy would do and cannot do here, or chose not to
   std::vector<std::size_t> damaged_blocks;  ///< ascending: stored, but not as they were written; save them again
   std::uint64_t bytes = 0;                  ///< read from the store
   double opening_s = 0;                     ///< finding and reading the manifest, planning, room for the rows
@@ -45,9 +45,13 @@ struct RestoreReport {
 /// @param asked   tokens of the conversation
 [[nodiscard]] inline std::optional<std::string> describe_unused(std::size_t rows, std::size_t common,
                                                                 std::size_t asked) {
-  if (common < std::min(rows, asked))
-    return "the saved state differs from token " + std::to_string(common) + " on: " + std::to_string(rows - common) +
-           " of its tokens were not used";
+  if (common < std::min(rows, asked)) {
+    std::string differs = "the saved state differs from token " + std::to_string(common) +
+                          " on: " + std::to_string(rows - common) + " of its tokens were not used";
+    // Hardly anything is alike but the token that begins every text: most likely the new tokens came alone.
+    if (common <= 1) differs += "; advance takes all tokens: put saved_tokens() before the new ones";
+    return differs;
+  }
   if (asked < rows)
     return "the saved state goes on for " + std::to_string(rows - asked) + " more tokens, which were not asked for";
   return std::nullopt;

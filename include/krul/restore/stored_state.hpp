@@ -98,7 +98,8 @@ namespace krul {
   std::vector<std::string> sentences = missing_codings(manifest, history, codings);
   for (std::string& name : sentences)
     name = "rows were coded with " + name + ", which is not at hand: recomputed; give krul that " +
-           (name.starts_with(profile_prefix) ? "profile" : "coder");
+           (name.starts_with(profile_prefix) ? "profile: the strategy's, or in ConversationOptions::codings"
+                                             : "coder in ConversationOptions::codings");
   return sentences;
 }
 

@@ -9,21 +9,20 @@
 
 namespace krul {
 
-/// How much attention each row of a conversation has received: what tells how finely it is worth coding.
+/// How much attention each row of a conversation has received lately: what tells how finely it is worth coding.
 ///
 /// An error in a row's K or V moves an output by about the row's weight, and independent errors add up as squares. So
-/// what counts is the sum of squared weights over the heads and layers of a band of neighbouring layers: lately, as
-/// what comes next attends much like what came last, and so far, for what is looked up again after a while.
+/// what counts is the sum of squared weights over the heads and layers of a band of neighbouring layers. What comes
+/// next attends much like what came last, so that what was seen before counts less and less.
 /// @source ours; that few rows receive most of the attention: H2O, arXiv:2306.14048 (second-hand)
 struct RowAttention {
   /// Query rows after which what they saw counts half.
-  static constexpr double half_life = 64;
+  static constexpr double half_life = 32;
 
   std::vector<std::size_t> band_layers;  ///< [bands] neighbouring layers of each, from layer 0 on; L in all
   std::size_t rows = 0;                  ///< N: keys that were seen
-  double counted = 0;                    ///< query rows lately, each by 2^(-age / half_life)
-  std::vector<float> lately;             ///< [bands][N]: sum over these, by the same weight
-  std::vector<float> so_far;             ///< [bands][N]: sum over all query rows
+  double counted = 0;                    ///< query rows, each by 2^(-age / half_life)
+  std::vector<float> squares;            ///< [bands][N]: sum of squared weights over them, by the same factor
 
   RowAttention() = default;
   explicit RowAttention(std::vector<std::size_t> layers_of_bands) : band_layers(std::move(layers_of_bands)) {}
@@ -34,15 +33,14 @@ struct RowAttention {
   void reserve_rows(std::size_t keys);
   /// Forgets the keys from `keys` on.
   void truncate(std::size_t keys);
-  /// So many more query rows have come: what was seen lately is as much older.
+  /// So many more query rows have come: what was seen is as much older.
   void age(std::size_t query_rows);
-  /// What a query row counts lately after so many others.
+  /// What a query row counts after so many others.
   [[nodiscard]] static double weight_of_age(std::size_t query_rows) noexcept;
 
   /// What a query row gives to a key in the mean.
-  /// @param long_share  of the mean over all rows that could see it, beside the mean over the latest
   /// @throws PreconditionError if there is no such band or row
-  [[nodiscard]] double received(std::size_t band, std::size_t row, double long_share) const;
+  [[nodiscard]] double received(std::size_t band, std::size_t row) const;
 
   friend bool operator==(const RowAttention&, const RowAttention&) = default;
 };
@@ -50,7 +48,8 @@ struct RowAttention {
 /// The bands of a model whose layers are in no groups: 2, 4, and then 8 neighbouring layers.
 [[nodiscard]] std::vector<std::size_t> usual_bands(std::size_t layers);
 
-/// Bytes that parse_row_attention reads: two for each band and row, logarithms of both sums to an eighth, and 24 more.
+/// Bytes that parse_row_attention reads: one for each band and row, the logarithm of its sum to an eighth; and 32 more,
+/// with four for each band.
 [[nodiscard]] std::vector<std::byte> serialize(const RowAttention& attention);
 
 /// @return truncated, corrupt, unsupported_version, or too_large above 4,096 bands or 2^24 rows. Nothing is allocated

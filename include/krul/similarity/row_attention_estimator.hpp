@@ -43,7 +43,7 @@ class RowAttentionEstimator {
 
  private:
   static constexpr std::size_t most_bytes = std::size_t{32} << 20;  ///< of weights held at once
-  static constexpr std::size_t most_rows = 2048;                     ///< of a piece: more are no faster
+  static constexpr std::size_t most_rows = 2048;                    ///< of a piece: more are no faster
   static constexpr std::size_t cell_bytes = LentWeights::cell_keys * sizeof(std::uint16_t),
                                lent_bytes = cell_bytes + (1 + LentWeights::cell_bins) * sizeof(float);
 
@@ -55,10 +55,10 @@ class RowAttentionEstimator {
   RowAttention attention_;
   std::size_t heads_;
   std::size_t every_;
-  std::vector<std::size_t> band_of_;       // [L]
-  Position first_ = 0;                     // first row that counts
-  Position next_ = 0;                      // row after the last one seen
-  std::vector<Position> wanted_;           // of the layer
+  std::vector<std::size_t> band_of_;  // [L]
+  Position first_ = 0;                // first row that counts
+  Position next_ = 0;                 // row after the last one seen
+  std::vector<Position> wanted_;      // of the layer
   std::vector<std::uint32_t> slots_, cells_;
   AlignedBuffer room_;
   LentWeights::Chunk chunk_;

@@ -44,21 +44,21 @@ inline constexpr std::string_view profile_prefix = "profile ";
 
 /// All that is known of a saved conversation but the chunks themselves.
 struct Manifest {
-  std::string conversation;           ///< the id that was asked for: compare it after loading
-  std::uint64_t generation = 0;       ///< of this save; each one is higher than the one before
-  Identity identity;                  ///< what the state belongs to
-  std::vector<Token> tokens;          ///< the whole history, each >= 0
-  std::size_t rows = 0;               ///< tokens whose K and V are stored, <= tokens.size()
-  std::size_t layers = 0;             ///< L
-  std::uint32_t block = 64;           ///< tokens of a block; the last one may be shorter
-  std::vector<std::string> objects;   ///< names of the segments, in the conversation's folder
-  std::vector<SavePlanRecord> plans;  ///< at most 256
-  std::vector<ChunkRecord> chunks;    ///< [layers, blocks()]
-  std::vector<std::byte> statistics;  ///< what serialize(AttentionStatistics) gave; empty if nobody looked
+  std::string conversation;              ///< the id that was asked for: compare it after loading
+  std::uint64_t generation = 0;          ///< of this save; each one is higher than the one before
+  Identity identity;                     ///< what the state belongs to
+  std::vector<Token> tokens;             ///< the whole history, each >= 0
+  std::size_t rows = 0;                  ///< tokens whose K and V are stored, <= tokens.size()
+  std::size_t layers = 0;                ///< L
+  std::uint32_t block = 64;              ///< tokens of a block; the last one may be shorter
+  std::vector<std::string> objects;      ///< names of the segments, in the conversation's folder
+  std::vector<SavePlanRecord> plans;     ///< at most 256
+  std::vector<ChunkRecord> chunks;       ///< [layers, blocks()]
+  std::vector<std::byte> statistics;     ///< what serialize(AttentionStatistics) gave; empty if nobody looked
   std::vector<std::byte> row_attention;  ///< what serialize(RowAttention) gave; empty if nobody looked
-  std::string texts = {};             ///< hash of what the tokens mean; empty if nobody knew
-  std::string writer;                 ///< recorded only: "krul 0.1.0"
-  std::uint64_t saved_unix_s = 0;     ///< recorded only: seconds since 1970
+  std::string texts = {};                ///< hash of what the tokens mean; empty if nobody knew
+  std::string writer;                    ///< recorded only: "krul 0.1.0"
+  std::uint64_t saved_unix_s = 0;        ///< recorded only: seconds since 1970
 
   [[nodiscard]] std::size_t blocks() const noexcept { return rows / block + (rows % block != 0); }
   /// @throws PreconditionError if there is no such chunk

@@ -120,7 +120,8 @@ class MemoryStore {
     const std::lock_guard guard(content_->mutex);
     if (!content_->locked.insert(folder).second)
       return fail(ErrorCode::busy,
-                  "another writer holds conversation folder " + folder + "; try again when it is done");
+                  "another writer holds conversation folder " + folder +
+                      "; try again when it is done; where it is a Conversation of this process, destroy that first");
     return Lock(content_, folder);
   }
 

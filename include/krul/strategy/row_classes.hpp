@@ -20,9 +20,8 @@ namespace krul {
 /// less, and no row is taken to receive nothing.
 /// @source ours
 struct ClassesByAttention {
-  double exponent = 0.7;    ///< 0: all rows alike
-  double floor = 0.05;      ///< of the mean of all rows, that each is taken to receive at least
-  double long_share = 0.5;  ///< of what a row received so far, beside what it received lately
+  double exponent = 0.7;          ///< 0: all rows alike
+  double floor = 0.05;            ///< of the mean of all rows, that each is taken to receive at least
   int finest = -6, coarsest = 4;  ///< classes from the usual one
 };
 
@@ -45,7 +44,7 @@ struct ClassesByAttention {
   for (std::size_t band = 0; band < attention.bands(); ++band) {
     // Row 0 is kept apart, and takes most of the attention.
     double mean = 0, usual = 0;
-    for (std::size_t row = 0; row < rows; ++row) octaves[row] = attention.received(band, row, by.long_share);
+    for (std::size_t row = 0; row < rows; ++row) octaves[row] = attention.received(band, row);
     for (std::size_t row = 1; row < rows; ++row) mean += octaves[row] / static_cast<double>(rows - 1);
     if (mean <= 0) {
       classes.insert(classes.end(), rows, StepClasses::usual);
@@ -56,9 +55,10 @@ struct ClassesByAttention {
     for (const double each : octaves) {
       constexpr double codes_an_octave = 16;
       const double codes = -by.exponent / 2 * codes_an_octave * (each - usual);
-      const int off = std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, by.coarsest);
-      classes.push_back(static_cast<std::uint8_t>(
-          std::clamp(StepClasses::usual + off, 0, int{StepClasses::count} - 1)));
+      const int off =
+          std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, by.coarsest);
+      classes.push_back(
+          static_cast<std::uint8_t>(std::clamp(StepClasses::usual + off, 0, int{StepClasses::count} - 1)));
     }
   }
   return classes;

@@ -69,8 +69,7 @@ struct SavePlan {
     return plan;
   }
   /// The classes of some of `rows` rows in the group of a layer.
-  [[nodiscard]] std::span<const std::uint8_t> classes_of(std::size_t layer, TokenRange tokens,
-                                                         std::size_t rows) const;
+  [[nodiscard]] std::span<const std::uint8_t> classes_of(std::size_t layer, TokenRange tokens, std::size_t rows) const;
   /// What the manifest remembers of it.
   [[nodiscard]] SavePlanRecord record() const;
 };

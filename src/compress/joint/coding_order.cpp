@@ -7,9 +7,7 @@
 
 #include "krul/compress/entropy/symbol_block.hpp"
 
-#include <cstdlib>
 namespace krul::detail {
-static const std::size_t RUNLEN = std::getenv("KRUL_RUN") ? std::strtoul(std::getenv("KRUL_RUN"), nullptr, 10) : 32;
 
 CodingOrder::CodingOrder(StepScale step, std::span<const std::uint8_t> classes, std::size_t count)
     : tokens(count), steps(count, step.factor()), per_step(count, 1 / step.factor()) {
@@ -25,8 +23,8 @@ CodingOrder::CodingOrder(StepScale step, std::span<const std::uint8_t> classes, 
     steps[i] = factors[classes[tokens[i]]];
     per_step[i] = 1 / steps[i];
   }
-  for (std::size_t first = 0; first < count; first += RUNLEN) {
-    const std::size_t here = std::min<std::size_t>(RUNLEN, count - first);
+  for (std::size_t first = 0; first < count; first += SymbolBlock::most_streams) {
+    const std::size_t here = std::min(SymbolBlock::most_streams, count - first);
     std::size_t sum = 0;
     for (std::size_t i = first; i < first + here; ++i) sum += classes[tokens[i]];
     runs.push_back({first, here, int{classes[tokens[first]]} - StepClasses::usual,
@@ -58,8 +56,9 @@ Result<std::vector<std::uint8_t>> read_classes(std::size_t rows, std::span<const
   if (from.empty()) return too_short();
   const unsigned lowest = std::to_integer<unsigned>(from[0]) & 15, width = std::to_integer<unsigned>(from[0]) >> 4;
   const auto damaged = [] {
-    return fail(ErrorCode::corrupt, "the classes of a chunk's rows are none that an encoder writes: recompute these "
-                                    "tokens");
+    return fail(ErrorCode::corrupt,
+                "the classes of a chunk's rows are none that an encoder writes: recompute these "
+                "tokens");
   };
   if (width > 4) return damaged();
   const std::size_t bytes = (rows * width + 7) / 8;

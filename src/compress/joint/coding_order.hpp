@@ -19,9 +19,9 @@ struct CodingOrder {
     int finest = 0;  ///< class of its finest row less the usual one, for which its columns are
     int usual = 0;   ///< the same of the mean of its rows, for which its tables are
   };
-  std::vector<std::uint32_t> tokens;    ///< [T] which one comes at this place
-  std::vector<float> steps, per_step;   ///< [T] of that one, over the profile's; and 1 / step
-  std::vector<Run> runs;                ///< all of them, in order; at least one
+  std::vector<std::uint32_t> tokens;   ///< [T] which one comes at this place
+  std::vector<float> steps, per_step;  ///< [T] of that one, over the profile's; and 1 / step
+  std::vector<Run> runs;               ///< all of them, in order; at least one
 
   /// By how many indices a run's tables lie above those of the first run.
   [[nodiscard]] int table_shift(const Run& run) const noexcept {

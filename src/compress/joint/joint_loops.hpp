@@ -54,9 +54,9 @@ struct BandPanel {
   std::size_t lanes[panel_width] = {};                  ///< [coded] which they are
   alignas(64) std::int32_t is_coded[panel_width] = {};  ///< all bits set, or none
   alignas(64) float scales[panel_width] = {}, prediction_scales[panel_width] = {};
-  const float* prediction = nullptr;     ///< of the first row; null: nothing is predicted
-  std::size_t stride = 0;                ///< of the predictions
-  const std::uint32_t* which = nullptr;  ///< [T] the prediction's row of each token
+  const float* prediction = nullptr;                  ///< of the first row; null: nothing is predicted
+  std::size_t stride = 0;                             ///< of the predictions
+  const std::uint32_t* which = nullptr;               ///< [T] the prediction's row of each token
   const float *steps = nullptr, *per_step = nullptr;  ///< [T] of each token, and 1 / step
 };
 

@@ -119,9 +119,8 @@ struct Side {
   /// Floats that either way takes for so many tokens, all of them padded.
   [[nodiscard]] std::size_t room(std::size_t tokens) const {
     const std::size_t rows = (tokens + Int8Rows::step - 1) / Int8Rows::step * Int8Rows::step;
-    return detail::panel_width +
-           rows *
-               (padded(columns().count) + 3 * padded(tensor.wide_columns()) + narrow_stride() + 2 * padded(values()));
+    return detail::panel_width + rows * (padded(columns().count) + 3 * padded(tensor.wide_columns()) + narrow_stride() +
+                                         2 * padded(values()));
   }
 };
 
@@ -151,8 +150,7 @@ using SymbolsOfRuns = std::vector<std::vector<std::int16_t>>;
 
 /// What has an index of its own for each column that the first run codes.
 std::vector<ShiftedSymbols> parts_of(const std::array<Side, 2>& sides, const CodingOrder& order,
-                                     const SymbolsOfRuns& symbols,
-                                     std::vector<std::vector<std::uint32_t>>& places) {
+                                     const SymbolsOfRuns& symbols, std::vector<std::vector<std::uint32_t>>& places) {
   std::vector<ShiftedSymbols> parts;
   for (std::size_t i = 0; i < symbols.size(); ++i) {
     const std::size_t side = i / order.runs.size(), run = i % order.runs.size();
@@ -160,10 +158,8 @@ std::vector<ShiftedSymbols> parts_of(const std::array<Side, 2>& sides, const Cod
     if (side == 1)
       for (std::uint32_t& place : places.back())
         place += static_cast<std::uint32_t>(sides[0].columns().expected.size());
-    parts.push_back({{places.back().size(), order.runs[run].count},
-                     symbols[i],
-                     places.back(),
-                     order.table_shift(order.runs[run])});
+    parts.push_back(
+        {{places.back().size(), order.runs[run].count}, symbols[i], places.back(), order.table_shift(order.runs[run])});
   }
   return parts;
 }
@@ -173,8 +169,8 @@ std::vector<ShiftedSymbols> parts_of(const std::array<Side, 2>& sides, const Cod
 std::size_t JointTransform::largest_bytes(const Geometry& geometry, std::size_t rows) const {
   if (!profile_) return header_bytes;
   const std::size_t columns = profile_->keys(group_).tables.size() + profile_->values(group_).tables.size();
-  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 1 + rows / 2 + 1 + 2 * columns + 256 + SymbolBlock::most_streams * 4 +
-         columns * rows * 5;
+  return header_bytes + layers() * 2 * geometry.kv_row_bytes() + 1 + rows / 2 + 1 + 2 * columns + 256 +
+         SymbolBlock::most_streams * 4 + columns * rows * 5;
 }
 
 void JointTransform::append_first_row(const Geometry& geometry, std::span<const KvRows> group, std::size_t rows,
@@ -205,8 +201,8 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   for (const auto& layer : group)
     expects(layer.keys.size() == all * row_bytes && layer.values.size() == layer.keys.size(),
             "JointTransform: K and V of every layer must hold the same whole number of rows");
-  expects(context.classes.empty() || (context.classes.size() == all && std::ranges::max(context.classes) <
-                                                                           StepClasses::count),
+  expects(context.classes.empty() ||
+              (context.classes.size() == all && std::ranges::max(context.classes) < StepClasses::count),
           "JointTransform: classes are of all rows, and there are 16 of them");
   const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
   auto classes = context.classes.empty() ? context.classes : context.classes.subspan(apart);
@@ -349,9 +345,8 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   std::vector<std::uint8_t> chosen(expected.size());
   if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), chosen); !status)
     return status;
-  auto decoder = SymbolDecoder::open(chunk.subspan(length),
-                                     SymbolBlock{expected.size(), order.runs.front().count}.streams(),
-                                     profile_->tables());
+  auto decoder = SymbolDecoder::open(
+      chunk.subspan(length), SymbolBlock{expected.size(), order.runs.front().count}.streams(), profile_->tables());
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);

@@ -26,7 +26,9 @@ constexpr std::size_t most_layers = 1 << 12, most_text = 1 << 16, most_values = 
 constexpr int codes_per_pair = 6;
 
 tl::unexpected<Error> damaged(const std::string& what) {
-  return fail(ErrorCode::corrupt, "the profile is damaged: " + what + "; make it again with krul calibrate");
+  return fail(ErrorCode::corrupt,
+              "the profile is damaged: " + what +
+                  "; make it again with calibrate_profile, or krul calibrate for krul's own models");
 }
 
 class Writer : public ByteWriter {
@@ -235,8 +237,9 @@ std::size_t Profile::group_at(std::size_t first_layer) const noexcept {
 
 Result<std::shared_ptr<const Profile>> Profile::create(ProfileData data, const Geometry& geometry) {
   if (data.geometry != describe(geometry))
-    return fail(ErrorCode::identity_mismatch, "the profile was made for another model (" + data.geometry +
-                                                  "): make one for this model with krul calibrate");
+    return fail(ErrorCode::identity_mismatch,
+                "the profile was made for another model (" + data.geometry +
+                    "): make one for this model with calibrate_profile, or krul calibrate for krul's own models");
   if (data.features != 0 && (data.features != geometry.hidden || data.features % 2 != 0))
     return damaged("its features have another width");
   if (data.first_row.size() != geometry.layers * 2 * geometry.kv_values())
@@ -290,7 +293,9 @@ std::vector<std::byte> serialize(const ProfileData& profile) {
 
 Result<ProfileData> parse_profile(std::span<const std::byte> bytes) {
   if (bytes.size() < magic.size() + sizeof version + sizeof(Checksum))
-    return fail(ErrorCode::truncated, "the profile is too short: make it again with krul calibrate");
+    return fail(
+        ErrorCode::truncated,
+        "the profile is too short: make it again with calibrate_profile, or krul calibrate for krul's own models");
   if (std::memcmp(bytes.data(), magic.data(), magic.size()) != 0) return damaged("it does not begin as one");
   const auto content = bytes.first(bytes.size() - sizeof(Checksum));
   Checksum stored;
@@ -299,7 +304,8 @@ Result<ProfileData> parse_profile(std::span<const std::byte> bytes) {
   Reader reader(content.subspan(magic.size()));
   if (reader.number<std::uint16_t>() != version)
     return fail(ErrorCode::unsupported_version,
-                "the profile was written by another version of krul: make it again with krul calibrate");
+                "the profile was written by another version of krul: make it again with calibrate_profile, or krul "
+                "calibrate for krul's own models");
   ProfileData profile;
   profile.model = reader.list<std::string>();
   profile.geometry = reader.list<std::string>();

@@ -149,9 +149,8 @@ void dequantise(const BandPanel& panel, const std::int16_t* symbols, std::size_t
         by_token[token * panel_width + panel.lanes[i]] = symbols[i * tokens + first + token];
     for (std::size_t token = 0; token < count; ++token)
       for (std::size_t at = 0; at < panel_width; at += lane_count) {
-        const Lanes value =
-            fused(broadcast(panel.steps[first + token]), outward(by_token + token * panel_width + at),
-                  predicted(panel, first + token, at));
+        const Lanes value = fused(broadcast(panel.steps[first + token]), outward(by_token + token * panel_width + at),
+                                  predicted(panel, first + token, at));
         store(load(panel.scales + at) * value, to.values + (first + token) * to.stride + at);
       }
   }

@@ -187,11 +187,26 @@ TEST_CASE("a profile says which weights it was made for") {
   CHECK(toy_profile(model)->data().model == model.identity().weights);
 }
 
+TEST_CASE("a profile that was not tuned for want of long conversations says so") {
+  toy::Backend model(ElementType::f16);
+  Workers workers(2);
+  std::vector<std::vector<Token>> conversations;
+  for (unsigned seed = 1; seed <= 4; ++seed) conversations.push_back(toy_tokens(100, seed));
+  CalibrationSettings settings{.groups = {1, 3}, .trials = 1, .features = false};
+  const ProfileData data = calibrate_profile(model, {conversations}, workers, settings);
+  CHECK(data.notes.find("not tuned: no conversation has 256 tokens") != std::string::npos);
+  CHECK(Profile::create(data, model.geometry()));
+  settings.fresh = 25;
+  CHECK(calibrate_profile(model, {conversations}, workers, settings).notes.empty());
+}
+
 TEST_CASE("calibration refuses what it cannot use") {
   toy::Backend model(ElementType::f16);
   Workers workers(1);
   const std::vector<std::vector<Token>> short_ones{toy_tokens(10)};
-  CHECK_THROWS_AS((void)calibrate_profile(model, {short_ones}, workers), PreconditionError);
+  CHECK_THROWS_WITH_AS((void)calibrate_profile(model, {short_ones}, workers),
+                       "calibrate_profile: no conversation has 64 tokens; give two dozen of 256 or more",
+                       PreconditionError);
   const KvMoments none(model.geometry(), 0, std::vector<std::size_t>{4});
   CHECK_THROWS_AS((void)ProfileFit({model.geometry(), none, {}, {}}, {}, workers), PreconditionError);
 }

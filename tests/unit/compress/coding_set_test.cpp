@@ -88,6 +88,7 @@ TEST_CASE("every number below 128 that krul gives is a coding's, and no other") 
     const auto found = CodingSet().find({static_cast<std::uint8_t>(number)});
     if (found) CHECK(krul_coding_number(found->name()) == number);
     if (!found) CHECK(found.error().code == (number == joint_coding ? ErrorCode::not_found : ErrorCode::unsupported));
+    if (number == joint_coding) CHECK(found.error().message.find("ConversationOptions::codings") != std::string::npos);
   }
   for (const unsigned number : {0x00U, 0x0fU, 0x10U, 0x31U, 0x4fU, 0x71U})
     CHECK_FALSE(CodingSet().find({static_cast<std::uint8_t>(number)}));
@@ -104,6 +105,7 @@ TEST_CASE("a coder from outside is found by its name and version, and by nothing
     REQUIRE_FALSE(missing);
     CHECK(missing.error().code == ErrorCode::not_found);
     CHECK(missing.error().message.find("\"acme.inverted.2\"") != std::string::npos);
+    CHECK(missing.error().message.find("ConversationOptions::codings") != std::string::npos);
   }
   const auto unnamed = CodingSet(nullptr, {Inverted{2}}).find({.number = 130, .names = names});
   REQUIRE_FALSE(unnamed);

@@ -95,6 +95,7 @@ TEST_CASE("a codec and a sharing policy from outside reach saves and restores") 
     REQUIRE(report.reasons.size() == 1);
     CHECK(report.reasons.front().find("acme.differing-bits.1+acme.inverted.1, which is not at hand") !=
           std::string::npos);
+    CHECK(report.reasons.front().find("coder in ConversationOptions::codings") != std::string::npos);
     CHECK(report.damaged_blocks.empty());
     CHECK(f.logits == run_through(f.model, tokens).logits);
   }
@@ -208,7 +209,9 @@ TEST_CASE("only one writer at a time, any number of readers") {
   ConversationFixture f;
   f.turn(toy_tokens(40), 40);
   const auto writer = f.open();
-  CHECK(Talk::open(f.model, f.store, "a talk", f.options).error().code == ErrorCode::busy);
+  const Error refused = Talk::open(f.model, f.store, "a talk", f.options).error();
+  CHECK(refused.code == ErrorCode::busy);
+  CHECK(refused.message.starts_with("conversation \"a talk\": another writer"));
   f.options.read_only = true;
   auto reader = Talk::open(f.model, f.store, "a talk", f.options);
   REQUIRE(reader);

@@ -228,7 +228,8 @@ TEST_CASE("groups of a profile are healed; without the profile nothing counts as
   REQUIRE(talk.turn(105));
   CHECK(talk.is_right(105));
   REQUIRE(talk.last.reasons.size() == 1);
-  CHECK(talk.last.reasons.front().find("give krul that profile") != std::string::npos);
+  CHECK(talk.last.reasons.front().find("give krul that profile: the strategy's, or in ConversationOptions::codings") !=
+        std::string::npos);
   CHECK(talk.last.damaged_blocks.empty());
   CHECK(talk.manifest().chunk(1, 2) == before.chunk(1, 2));
 
@@ -262,6 +263,16 @@ TEST_CASE("reasons are true: a prefix is no difference, and nothing is told that
   edited[70] = (edited[70] + 1) % 64;
   CHECK(reasons_for(edited) ==
         std::vector<std::string>{"the saved state differs from token 70 on: 30 of its tokens were not used"});
+  // Hardly anything is alike: the new tokens alone.
+  std::vector<Token> alone = test::toy_tokens(30, 77);
+  for (const bool begins_alike : {false, true}) {
+    alone.front() = begins_alike ? talk.tokens.front() : (talk.tokens.front() + 1) % 64;
+    if (begins_alike) alone[1] = (talk.tokens[1] + 1) % 64;
+    const auto reasons = reasons_for(alone);
+    REQUIRE(reasons.size() == 1);
+    CHECK(reasons.front().find(begins_alike ? "from token 1 on" : "from token 0 on") != std::string::npos);
+    CHECK(reasons.front().find("put saved_tokens() before the new ones") != std::string::npos);
+  }
 }
 
 TEST_CASE("what cannot be read for now is recomputed and not written again") {

@@ -8,7 +8,9 @@
 #include "krul/similarity/observe.hpp"
 #include "krul/strategy/catalogue/cake.hpp"
 #include "krul/strategy/catalogue/h2o.hpp"
+#include "krul/strategy/catalogue/hcache.hpp"
 #include "krul/strategy/catalogue/krul.hpp"
+#include "krul/strategy/catalogue/krul_codec.hpp"
 #include "krul/strategy/catalogue/krul_paper.hpp"
 #include "support/foreign_parts.hpp"
 #include "support/toy_conversation.hpp"
@@ -100,7 +102,8 @@ TEST_CASE("what a strategy cannot do is said, and what needs no costs is done wi
   const auto blind = back(strategy::krul(), std::nullopt);
   CHECK(blind.recomputed_tokens() == 0);
   REQUIRE(blind.notes.size() == 2);
-  CHECK(blind.notes[0].find("costs") != std::string::npos);
+  CHECK(blind.notes[0].find("give the options costs") != std::string::npos);
+  CHECK(blind.notes[0].find("looks_at_costs = false") != std::string::npos);
   CHECK(blind.notes[1].find("profile") != std::string::npos);
   CHECK(blind.reasons.empty());
   const auto planned = back(strategy::krul(test::toy_profile(model)), costs);
@@ -113,17 +116,58 @@ TEST_CASE("what a strategy cannot do is said, and what needs no costs is done wi
   CHECK(recomputed.notes.empty());
 }
 
-TEST_CASE("what only a run from the beginning has is refused by name") {
+TEST_CASE("what only a run from the beginning has is refused by name, before anything runs") {
   toy::Backend model{ElementType::f16};
   MemoryStore store;
   std::vector<float> logits(model.geometry().vocabulary);
-  auto talk = open_conversation(model, store, "garden", strategy::H2o{}).value();
-  REQUIRE(talk.advance(toy_tokens(20), logits));
-  const auto saved = talk.save();
-  REQUIRE_FALSE(saved);
-  CHECK(saved.error().code == ErrorCode::unsupported);
-  CHECK(saved.error().message.find("h2o") != std::string::npos);
-  CHECK_FALSE(talk.save_in_background());
+  for (const AnyStrategy& strategy : {AnyStrategy(strategy::H2o{}), AnyStrategy(strategy::Hcache{})}) {
+    const auto refused = open_conversation(model, store, "garden", strategy);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::unsupported);
+    CHECK(refused.error().message.find("strategy " + strategy.name()) != std::string::npos);
+    // To restore by it is no mistake.
+    auto reader = open_conversation(model, store, "garden", strategy, {.read_only = true}).value();
+    REQUIRE(reader.advance(toy_tokens(20), logits));
+    const auto planned = reader.plan();
+    REQUIRE_FALSE(planned);
+    CHECK(planned.error().code == ErrorCode::unsupported);
+  }
+  CHECK(open_conversation(model, store, "garden"));  // nobody holds it
+}
+
+TEST_CASE("where the link is so fast that the profile is not used, the report says so") {
+  toy::Backend model{ElementType::f16};
+  const auto tokens = toy_tokens(120);
+  std::vector<float> logits(model.geometry().vocabulary);
+  const auto profile = test::toy_profile(model);
+  const auto notes = [&](const AnyStrategy& strategy, double bytes_per_s) {
+    MemoryStore store;
+    ConversationOptions options;
+    options.costs =
+        Costs{.link = {.bytes_per_s = bytes_per_s},
+              .layer = {.project_row_s = 1e-3, .finish_row_s = 1e-3, .decode_row_s = 1e-6, .joint_row_s = 2e-4}};
+    auto first = std::make_optional(open_conversation(model, store, "garden", strategy, options).value());
+    REQUIRE(first->advance(std::span(tokens).first(100), logits));
+    REQUIRE(first->save());
+    first.reset();
+    return open_conversation(model, store, "garden", strategy, options)->advance(tokens, logits)->notes;
+  };
+  const auto plain = notes(strategy::krul(profile), 1e9);
+  REQUIRE(plain.size() == 1);
+  CHECK(plain[0].find("rows were stored as int8 although there is a profile: over this link") != std::string::npos);
+  CHECK(plain[0].find("krul-codec") != std::string::npos);
+  CHECK(notes(strategy::krul(profile), 1e3).empty());
+  CHECK(notes(strategy::krul_codec(profile), 1e9).empty());
+  // Rows that were saved before there was a profile were not chosen over it.
+  MemoryStore store;
+  auto before = std::make_optional(open_conversation(model, store, "garden").value());
+  REQUIRE(before->advance(std::span(tokens).first(100), logits));
+  REQUIRE(before->save());
+  before.reset();
+  ConversationOptions options;
+  options.costs = Costs{.link = {.bytes_per_s = 1e9}, .layer = {}};
+  auto after = open_conversation(model, store, "garden", strategy::krul(profile), options).value();
+  CHECK(after.advance(tokens, logits)->notes.empty());
 }
 
 /// Plans by a coder that its needs do not name.

@@ -21,14 +21,14 @@ void check_received(const RowAttention& attention, const Observed& seen, std::si
   REQUIRE(attention.rows == end);
   for (std::size_t band = 0; band < attention.bands(); ++band) {
     const std::size_t layers = attention.band_layers[band];
-    for (const double share : {0.0, 0.5})
-      for (std::size_t key = 0; key < end; ++key) {
-        const double expected = reference::received(
-            seen.exact, key, end, {first_layer, layers, seen.heads, RowAttention::half_life, share});
-        const double n = static_cast<double>(layers * seen.heads * end), left_out = n * 0x1p-24;
-        REQUIRE(std::abs(attention.received(band, key, share) - expected) <=
-                allowed(expected, static_cast<std::size_t>(n), passes) + (1 + share) * left_out);
-      }
+    for (std::size_t key = 0; key < end; ++key) {
+      const double expected =
+          reference::received(seen.exact, key, end, {first_layer, layers, seen.heads, RowAttention::half_life});
+      // A row's cells that are left out, in the mean over rows.
+      const double n = static_cast<double>(layers * seen.heads), left_out = n * 0x1p-24;
+      REQUIRE(std::abs(attention.received(band, key) - expected) <=
+              allowed(expected, layers * seen.heads * end, passes) + left_out);
+    }
     first_layer += layers;
   }
 }
@@ -56,12 +56,12 @@ TEST_CASE("some rows stand for all") {
   std::size_t wanted = 0;
   for (Position query = 0; query < 400; ++query) wanted += some.wants(query) ? 1 : 0;
   CHECK(wanted == 100);
-  CHECK(some.attention().counted == doctest::Approx(all.attention().counted).epsilon(0.1));
+  CHECK(some.attention().counted == doctest::Approx(all.attention().counted).epsilon(0.5));
   // Each key's sum is one of a quarter of as many terms: the sums of all keys differ by far less than each.
   double exact = 0, drawn = 0;
   for (std::size_t key = 1; key < 400; ++key) {
-    exact += all.attention().so_far[key];
-    drawn += some.attention().so_far[key];
+    exact += all.attention().received(0, key);
+    drawn += some.attention().received(0, key);
   }
   CHECK(drawn == doctest::Approx(exact).epsilon(0.1));
 }
@@ -75,8 +75,7 @@ TEST_CASE("a conversation that goes on adds to what was seen, and forgets what i
   later.observe_from(120);
   seen.write_all(later, 120, 200, 40);
   for (std::size_t key = 0; key < 200; ++key)
-    CHECK(later.attention().received(0, key, 0.5) ==
-          doctest::Approx(whole.attention().received(0, key, 0.5)).epsilon(1e-5));
+    CHECK(later.attention().received(0, key) == doctest::Approx(whole.attention().received(0, key)).epsilon(1e-5));
 
   later.observe_from(80);
   CHECK(later.attention().rows == 80);

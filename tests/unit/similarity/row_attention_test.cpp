@@ -13,28 +13,26 @@ RowAttention sample() {
   RowAttention attention({2, 3});
   attention.reserve_rows(3);
   attention.counted = 4;
-  attention.lately = {4, 2, 1, 0.5F, 0, 8};
-  attention.so_far = {8, 4, 2, 1, 0, 16};
+  attention.squares = {4, 2, 1, 0.5F, 0, 8};
   return attention;
 }
 
 }  // namespace
 
-TEST_CASE("what a row received is a mean over the latest rows, and one over all that could see it") {
+TEST_CASE("what a row received is a mean over query rows") {
   const RowAttention attention = sample();
-  CHECK(attention.received(0, 0, 0) == 1);
-  CHECK(attention.received(0, 1, 0.5) == doctest::Approx(0.5 + 0.5 * 4 / 2));
-  CHECK(attention.received(1, 2, 1) == doctest::Approx(2 + 16));
-  CHECK_THROWS_AS(static_cast<void>(attention.received(2, 0, 0)), PreconditionError);
-  CHECK_THROWS_AS(static_cast<void>(attention.received(0, 3, 0)), PreconditionError);
+  CHECK(attention.received(0, 0) == 1);
+  CHECK(attention.received(1, 2) == 2);
+  CHECK_THROWS_AS(static_cast<void>(attention.received(2, 0)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(attention.received(0, 3)), PreconditionError);
 }
 
-TEST_CASE("after a half life what was seen lately counts half") {
+TEST_CASE("after a half life what was seen counts half") {
   RowAttention attention = sample();
-  attention.age(64);
+  attention.age(32);
   CHECK(attention.counted == doctest::Approx(2));
-  CHECK(attention.lately[0] == doctest::Approx(2));
-  CHECK(attention.so_far[0] == 8);
+  CHECK(attention.squares[0] == doctest::Approx(2));
+  CHECK(attention.received(0, 0) == doctest::Approx(1));
   CHECK(RowAttention::weight_of_age(0) == 1);
 }
 
@@ -43,10 +41,9 @@ TEST_CASE("rows are added and taken back in every band") {
   attention.reserve_rows(2);
   CHECK(attention.rows == 3);
   attention.reserve_rows(4);
-  CHECK(attention.lately == std::vector<float>{4, 2, 1, 0, 0.5F, 0, 8, 0});
+  CHECK(attention.squares == std::vector<float>{4, 2, 1, 0, 0.5F, 0, 8, 0});
   attention.truncate(1);
-  CHECK(attention.lately == std::vector<float>{4, 0.5F});
-  CHECK(attention.so_far == std::vector<float>{8, 1});
+  CHECK(attention.squares == std::vector<float>{4, 0.5F});
 }
 
 TEST_CASE("usual bands are all layers") {
@@ -56,18 +53,18 @@ TEST_CASE("usual bands are all layers") {
   CHECK(usual_bands(0).empty());
 }
 
-TEST_CASE("two bytes a band and row keep a sixteenth of an octave") {
+TEST_CASE("a byte a band and row keep a sixteenth of an octave") {
   const RowAttention attention = sample();
   const auto bytes = serialize(attention);
-  CHECK(bytes.size() == 24 + 2 * 4 + 2 * 2 * 3 + 8);
+  CHECK(bytes.size() == 24 + 2 * 4 + 2 * 3 + 8);
   const auto back = parse_row_attention(bytes).value();
   CHECK(back.band_layers == attention.band_layers);
   CHECK(back.counted == attention.counted);
-  for (std::size_t i = 0; i < attention.lately.size(); ++i) {
-    if (attention.lately[i] == 0) {
-      CHECK(back.lately[i] == 0);
+  for (std::size_t i = 0; i < attention.squares.size(); ++i) {
+    if (attention.squares[i] == 0) {
+      CHECK(back.squares[i] == 0);
     } else {
-      CHECK(std::abs(std::log2(back.lately[i] / attention.lately[i])) <= 1.0 / 16 + 1e-6);
+      CHECK(std::abs(std::log2(back.squares[i] / attention.squares[i])) <= 1.0 / 16 + 1e-6);
     }
   }
   CHECK(serialize(back) == bytes);

@@ -152,6 +152,8 @@ TEST_CASE_TEMPLATE("every store keeps the contract", Fixture, InMemory, InFiles,
       const auto second = store.lock(folder_a);
       REQUIRE(!second);
       CHECK(second.error().code == ErrorCode::busy);
+      CHECK(second.error().message.find(folder_a + "; try again when it is done") != std::string::npos);
+      CHECK(second.error().message.find("a Conversation of this process") != std::string::npos);
       CHECK(store.lock(folder_b));
       CHECK(store.list("").value().empty());
       const auto moved = std::move(*lock);

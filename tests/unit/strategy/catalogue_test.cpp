@@ -202,6 +202,7 @@ TEST_CASE("the default codes by the profile where the link is slow and by rows w
     const auto plan = krul.plan(of);
     REQUIRE(plan.has_value());
     CHECK((plan->profile != nullptr) == (rate < 1e6));
+    CHECK(plan->settings.empty() == (rate < 1e6));  // says why
     CHECK(plan->strategy == "krul");
     CHECK(plan->measured_step == of.step);
     // The strategies that are named for their coding keep it.

@@ -23,6 +23,7 @@ struct StepClasses {
   }
 };
 static_assert(finest_step.code - StepClasses::codes_apart * StepClasses::usual >= INT8_MIN);
-static_assert(coarsest_step.code + StepClasses::codes_apart * (StepClasses::count - 1 - StepClasses::usual) <= INT8_MAX);
+static_assert(coarsest_step.code + StepClasses::codes_apart * (StepClasses::count - 1 - StepClasses::usual) <=
+              INT8_MAX);
 
 }  // namespace krul

@@ -12,6 +12,7 @@
 #include "krul/similarity/attention_statistics.hpp"
 #include "krul/similarity/observe.hpp"
 #include "krul/similarity/row_attention.hpp"
+#include "krul/store/manifest.hpp"
 
 namespace krul::detail {
 
@@ -21,6 +22,11 @@ namespace krul::detail {
 struct SavedAttention {
   std::span<const std::byte> statistics = {}, row_attention = {};
 };
+
+/// Of the first `matched` rows; nothing if that is not all that is saved.
+[[nodiscard]] inline SavedAttention saved_attention(const Manifest& manifest, std::size_t matched) {
+  return matched == manifest.rows ? SavedAttention{manifest.statistics, manifest.row_attention} : SavedAttention{};
+}
 
 /// Tells an observer that it sees tokens from `matched` on, and what was seen of those before.
 /// @param seen  as it was saved with them; empty if nothing was, or it is of other tokens

@@ -88,10 +88,10 @@ struct Sample {
 
 /// The symbols of a run of rows, and which columns they are of.
 struct Symbols {
-  std::vector<std::size_t> tokens;          // of the run, in the order in which they are coded
-  std::vector<std::int16_t> values[2];      // of K, of V: [coded columns, tokens]
-  std::vector<std::size_t> coded[2];        // which columns are coded
-  std::size_t count[2] = {};                // columns that count
+  std::vector<std::size_t> tokens;      // of the run, in the order in which they are coded
+  std::vector<std::int16_t> values[2];  // of K, of V: [coded columns, tokens]
+  std::vector<std::size_t> coded[2];    // which columns are coded
+  std::size_t count[2] = {};            // columns that count
 };
 
 /// The classes at the front of what follows a chunk's first row, which are taken off.
@@ -213,13 +213,11 @@ TEST_CASE("symbols and rows are those of the twin") {
           const TensorTransform& transform = tensor == 0 ? data.groups[1].keys : data.groups[1].values;
           const reference::TransformTwin twin(transform, geometry.head_dim, features);
           for (std::size_t token = 0; token < tokens; ++token) {
-            const Symbols& run = *std::ranges::find_if(runs, [&](const Symbols& each) {
-              return std::ranges::find(each.tokens, token) != each.tokens.end();
-            });
+            const Symbols& run = *std::ranges::find_if(
+                runs, [&](const Symbols& each) { return std::ranges::find(each.tokens, token) != each.tokens.end(); });
             const auto& coded = run.coded[tensor];
             const std::size_t count = run.count[tensor], rows = run.tokens.size();
-            const auto* first =
-                run.values[tensor].data() + (std::ranges::find(run.tokens, token) - run.tokens.begin());
+            const auto* first = run.values[tensor].data() + (std::ranges::find(run.tokens, token) - run.tokens.begin());
             const double factor = StepClasses::step(step, classes[token]).factor();
             const auto f = std::span(sample.features).subspan(token * features, features);
             const auto values = sample.values(token, tensor);

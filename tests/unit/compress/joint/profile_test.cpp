@@ -1,9 +1,12 @@
 #include "krul/compress/joint/profile.hpp"
+#include "krul/compress/profile_belongs.hpp"
+#include "krul/core/checksum.hpp"
 #include "krul/core/half.hpp"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "support/profile_samples.hpp"
@@ -23,6 +26,47 @@ TEST_CASE("a profile is read as it was written, and any change is found") {
     CHECK_FALSE(parse_profile(changed));
     CHECK_FALSE(parse_profile(std::span(bytes).first(i)));
   }
+}
+
+TEST_CASE("what is refused says how to make a profile again, for models of one's own, too") {
+  const Geometry geometry = profile_geometry();
+  const ProfileData data = random_profile(geometry, {1, 3}, 6, 32, 1);
+  const auto bytes = serialize(data);
+  const auto says_how = [](const auto& result, ErrorCode code) {
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code == code);
+    CHECK(result.error().message.find("with calibrate_profile, or krul calibrate") != std::string::npos);
+  };
+  says_how(parse_profile(std::span(bytes).first(10)), ErrorCode::truncated);
+  auto other = bytes;
+  other[0] ^= std::byte{1};
+  says_how(parse_profile(other), ErrorCode::corrupt);
+  other = bytes;
+  other[8] ^= std::byte{4};  // the version, behind the magic
+  const Checksum hash = checksum(std::span(other).first(other.size() - sizeof(Checksum)));
+  std::memcpy(other.data() + other.size() - hash.size(), hash.data(), hash.size());
+  says_how(parse_profile(other), ErrorCode::unsupported_version);
+
+  auto changed = data;
+  changed.geometry = "another";
+  says_how(Profile::create(changed, geometry), ErrorCode::identity_mismatch);
+  changed = data;
+  changed.groups[0].keys.mean[0] = 1e30F;
+  says_how(Profile::create(changed, geometry), ErrorCode::corrupt);
+
+  const auto belongs = [&](const std::string& model, const Identity& here) {
+    auto named = data;
+    named.model = model;
+    return belongs_to(*Profile::create(named, geometry).value(), here);
+  };
+  Identity here;
+  here.weights = "5";
+  here.geometry = data.geometry;
+  CHECK(belongs("5", here));
+  says_how(belongs("", here), ErrorCode::identity_mismatch);
+  says_how(belongs("6", here), ErrorCode::identity_mismatch);
+  here.geometry = "another";
+  says_how(belongs("5", here), ErrorCode::identity_mismatch);
 }
 
 TEST_CASE("columns of few levels take six bits a value") {
