@@ -21,7 +21,7 @@ class RowAttentionEstimator {
  public:
   /// @param bands  layers of each band, L in all
   /// @throws PreconditionError if these are not all layers, or every is 0
-  RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands, std::size_t every = 8);
+  RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands, std::size_t every = 4);
 
   /// Goes on from what was seen of earlier rows. What has other bands says nothing here.
   void load(const RowAttention& earlier);

@@ -23,6 +23,7 @@ struct ClassesByAttention {
   double exponent = 0.7;          ///< 0: all rows alike
   double floor = 0.05;            ///< of the mean of all rows, that each is taken to receive at least
   int finest = -6, coarsest = 4;  ///< classes from the usual one
+  int codes = 5;                  ///< by which the usual step may be coarser than that of rows which are all alike
 };
 
 /// The layers of each group of a profile: the bands in which attention is to be gathered for it.

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -24,7 +27,7 @@ class CodedByProfile {
     StepScale step = {};  ///< where a conversation is too short to measure
     double kl = 0;        ///< nats, that the conversation's own step is chosen for; 0: the step stays
     StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
-    ClassesByAttention by_attention = {};                      ///< which rows are coded more finely
+    std::optional<ClassesByAttention> by_attention = {};       ///< which rows are coded more finely; none: the newest
   };
 
   /// @param profile  of the model; may be none
@@ -35,7 +38,7 @@ class CodedByProfile {
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
   [[nodiscard]] Needs needs() const {
     Needs needs{.codings = {profile_ ? joint() : plain()}, .profile_is_missing = profile_ == nullptr};
-    if (profile_ && settings_.by_attention.exponent > 0) needs.row_attention = bands_of(*profile_);
+    if (profile_ && settings_.by_attention) needs.row_attention = bands_of(*profile_);
     if (profile_ && settings_.kl > 0)
       needs.step = StepChoice{.kl = settings_.kl, .finest = settings_.finest, .coarsest = settings_.coarsest};
     return needs;
@@ -45,9 +48,7 @@ class CodedByProfile {
     SavePlan plan = joint();
     plan.step = evidence.step.value_or(settings_.step);
     plan.measured_step = evidence.step;
-    plan.classes = row_classes(evidence.row_attention, evidence.tokens, settings_.by_attention);
-    if (evidence.row_attention.rows > 0)
-      plan.row_attention = std::make_shared<const RowAttention>(evidence.row_attention);
+    if (settings_.by_attention) code_by_attention(plan, evidence);
     return plan;
   }
   [[nodiscard]] FullLoad restore_policy() const { return {}; }
@@ -56,6 +57,15 @@ class CodedByProfile {
   [[nodiscard]] SavePlan plain() const { return SavePlan::separate(settings_.without_profile, settings_.name); }
 
  private:
+  void code_by_attention(SavePlan& plan, const Evidence& evidence) const {
+    const RowAttention& seen = evidence.row_attention;
+    if (seen.rows > 0) plan.row_attention = std::make_shared<const RowAttention>(seen);
+    plan.classes = row_classes(seen, evidence.tokens, *settings_.by_attention);
+    if (plan.classes.empty()) return;
+    plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them
+    const int code = std::min<int>(plan.step.code + settings_.by_attention->codes, settings_.coarsest.code);
+    plan.step.code = static_cast<std::int8_t>(std::max<int>(plan.step.code, code));
+  }
   [[nodiscard]] SavePlan joint() const { return SavePlan::joint(profile_, settings_.step, settings_.name); }
 
   Settings settings_;

@@ -30,4 +30,15 @@ namespace krul::strategy {
           std::move(profile)};
 }
 
+/// krul-codec with steps by row: what has lately received much attention is coded finely, all else coarsely.
+/// @source ours
+[[nodiscard]] inline CodedByProfile krul_attention(std::shared_ptr<const Profile> profile = {}) {
+  return {{.name = "krul-attention",
+           .without_profile = Int8Codec{},
+           .step = {-13},
+           .kl = 0.0024,
+           .by_attention = ClassesByAttention{}},
+          std::move(profile)};
+}
+
 }  // namespace krul::strategy
