@@ -135,6 +135,45 @@ TEST_CASE("what only a run from the beginning has is refused by name, before any
   CHECK(open_conversation(model, store, "garden"));  // nobody holds it
 }
 
+TEST_CASE("what rows received of attention is kept with a conversation, and goes on with it") {
+  toy::Backend model{ElementType::f16};
+  const auto tokens = toy_tokens(200);
+  std::vector<float> logits(model.geometry().vocabulary);
+  const auto profile = test::toy_profile(model);
+  MemoryStore store;
+  const auto open = [&] { return open_conversation(model, store, "garden", strategy::krul_attention(profile)).value(); };
+  const auto kept = [&] { return parse_row_attention(open().manifest().row_attention); };
+  {
+    auto conversation = open();
+    REQUIRE(conversation.advance(std::span(tokens).first(130), logits));
+    REQUIRE(conversation.save());
+    CHECK_FALSE(conversation.plan()->classes.empty());
+  }
+  const auto first = kept();
+  REQUIRE(first);
+  CHECK(first->rows == 130);
+  CHECK(first->counted > 0);
+  {
+    auto conversation = open();
+    const auto report = conversation.advance(std::span(tokens).first(170), logits);
+    REQUIRE(report);
+    CHECK(report->matched == 130);
+    CHECK(report->recomputed_rows == 0);
+    CHECK(report->damaged_blocks.empty());
+    for (std::size_t i = 170; i < 200; ++i) REQUIRE(conversation.append(tokens[i], logits));
+    REQUIRE(conversation.save());
+  }
+  const auto second = kept();
+  REQUIRE(second);
+  CHECK(second->rows == 200);
+  // What another coder can make nothing of says nothing, and what is damaged neither.
+  auto other = open_conversation(model, store, "garden", strategy::krul_codec(profile)).value();
+  REQUIRE(other.advance(tokens, logits));
+  REQUIRE(other.append(tokens[0], logits));
+  REQUIRE(other.save());
+  CHECK(other.manifest().row_attention.empty());
+}
+
 TEST_CASE("where the link is so fast that the profile is not used, the report says so") {
   toy::Backend model{ElementType::f16};
   const auto tokens = toy_tokens(120);

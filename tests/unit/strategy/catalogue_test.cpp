@@ -14,6 +14,7 @@
 
 #include "krul/conversation/save.hpp"
 #include "krul/similarity/observe.hpp"
+#include "krul/similarity/row_attention_estimator.hpp"
 #include "krul/similarity/tokenwise_similarity_estimator.hpp"
 #include "krul/strategy/gather.hpp"
 #include "support/foreign_parts.hpp"
@@ -234,6 +235,49 @@ TEST_CASE("a conversation's step is measured once, and only where something asks
   const auto plan = strategy::krul_codec(situation.profile).plan(brief);
   CHECK(plan->step == needs.codings.front().step);
   CHECK_FALSE(plan->measured_step.has_value());
+}
+
+TEST_CASE("what rows received of attention says how finely they are coded") {
+  Situation situation;
+  situation.profile = toy_profile(situation.model);
+  const auto by_attention = strategy::krul_attention(situation.profile);
+  const Needs needs = by_attention.needs();
+  REQUIRE(needs.row_attention == bands_of(*situation.profile));
+  CHECK(strategy::krul_attention().needs().row_attention.empty());  // without a profile there are no classes
+
+  auto cache = situation.model.make_cache(512);
+  auto batch = situation.model.make_batch();
+  RowAttentionEstimator estimator(situation.model.geometry(), needs.row_attention, 1);
+  observed_prefill(situation.model, cache, batch, situation.tokens, std::span<float>{}, estimator);
+  Evidence evidence = situation.evidence(needs);
+  const auto unseen = by_attention.plan(evidence);
+  CHECK(unseen->classes.empty());
+  CHECK(unseen->recent == RecentRows{});
+
+  evidence.row_attention = estimator.attention();
+  const auto plan = by_attention.plan(evidence);
+  REQUIRE(plan.has_value());
+  CHECK_NOTHROW(expects_valid(*plan, 4));
+  CHECK(plan->classes == row_classes(evidence.row_attention, history, ClassesByAttention{}));
+  CHECK(plan->classes.size() == needs.row_attention.size() * history);
+  CHECK(plan->step.code == unseen->step.code + ClassesByAttention{}.codes);
+  CHECK(plan->measured_step == unseen->measured_step);
+  CHECK(plan->recent.finer == 0);
+  CHECK(plan->row_attention->rows == history);
+  // The classes of some rows in the group of a layer.
+  const std::size_t groups = needs.row_attention.size();
+  const auto last = plan->classes_of(3, {16, 48}, history);
+  CHECK(std::ranges::equal(last, std::span(plan->classes).subspan((groups - 1) * history + 16, 32)));
+  CHECK(unseen->classes_of(0, {0, 16}, history).empty());
+
+  SavePlan wrong = *plan;
+  wrong.classes.pop_back();
+  if (groups > 1) CHECK_THROWS_AS(expects_valid(wrong, 4), PreconditionError);
+  wrong.classes = {StepClasses::count};
+  CHECK_THROWS_AS(expects_valid(wrong, 4), PreconditionError);
+  wrong = *plan;
+  wrong.profile.reset();
+  CHECK_THROWS_AS(expects_valid(wrong, 4), PreconditionError);
 }
 
 TEST_CASE("planned bytes are the bytes that are stored") {
