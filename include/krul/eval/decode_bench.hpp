@@ -69,6 +69,7 @@ class DecodeBench {
                       .plans = {},
                       .chunks = {},
                       .statistics = {},
+                      .row_attention = {},
                       .writer = krul_version},
          .tokens = {tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(context_)}});
     DecodeFigure taken;

@@ -147,11 +147,24 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   Bytes extended(bytes.begin(), bytes.end() - sizeof(Checksum));
   extended.resize(extended.size() + 12 + 5 + sizeof(Checksum));
   const std::size_t at = bytes.size() - sizeof(Checksum);
-  set_number(extended, at, 12, 4);
+  set_number(extended, at, 13, 4);
   set_number(extended, at + 4, 5, 8);
   CHECK(parse_manifest(sealed(extended)).value() == some_manifest());
   set_number(extended, at + 4, 6, 8);
   CHECK(code_of(sealed(extended)) == ErrorCode::corrupt);
+}
+
+TEST_CASE("what rows received of attention is a section of version 1.3, there only when there is any") {
+  Manifest manifest = some_manifest();
+  manifest.row_attention = some_bytes(70, 5);
+  const Bytes bytes = serialize(manifest);
+  CHECK(bytes[10] == std::byte{3});
+  CHECK(parse_manifest(bytes).value() == manifest);
+  ManifestLimits limits;
+  limits.statistics = 69;
+  CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
+  const Place place = section(bytes, 12);
+  CHECK(place.end - place.begin == 70);
 }
 
 TEST_CASE("statistics are a section of version 1.1, there only when there are any") {
