@@ -21,15 +21,18 @@ namespace krul {
 /// so that few coefficients hold most of it, each rounded to the same step in a space where an error counts by what it
 /// does to the model's output; the whole numbers are entropy coded. Chunk, little-endian:
 ///
-///   id of the profile u64, step code i8, form of the first row u8, the first row, length u16 of what follows, indices
-///   of tables (encode_tables), symbols
+///   id of the profile u64, step code i8, form of the first row u8, the first row, classes of the other rows if there
+///   are some, length u16 of what follows, indices of tables (encode_tables), symbols
+///
+/// Rows may have classes of steps (StepClasses). They are then coded in the order of their classes, in runs of 32 that
+/// have their own columns and tables.
 ///
 /// The row at position 0 is kept apart: models let most attention rest on it, so that an error there touches
 /// everything. Its form is 0 where the block does not begin there, 1 for [layers, 2, G, D] in the cache's element type,
-/// and 2 if it is the profile's, which it is wherever a model's conversations begin with the same token. The coded
-/// columns of K, then those of V, are one SymbolBlock. A column counts as long as its spread, moved by the step's
-/// scale, is at least `least_spread`, and is coded if its expected table is at least `least_table`. What drives the
-/// symbols is integers only; a chunk decodes by itself.
+/// and 2 if it is the profile's, which it is wherever a model's conversations begin with the same token; 4 more if
+/// there are classes. The coded columns of K, then those of V, are one SymbolBlock each run. A column counts as long as
+/// its spread, moved by the step's scale, is at least `least_spread`, and is coded if its expected table is at least
+/// `least_table`. What drives the symbols is integers only; a chunk decodes by itself.
 /// @source transform across layers and keys without rotary embedding: KVTC, arXiv:2511.01815 (second-hand); weights,
 ///         prediction from tokens, step by sensitivity: ours
 class JointTransform {

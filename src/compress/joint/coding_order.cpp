@@ -57,8 +57,7 @@ Result<std::vector<std::uint8_t>> read_classes(std::size_t rows, std::span<const
   const unsigned lowest = std::to_integer<unsigned>(from[0]) & 15, width = std::to_integer<unsigned>(from[0]) >> 4;
   const auto damaged = [] {
     return fail(ErrorCode::corrupt,
-                "the classes of a chunk's rows are none that an encoder writes: recompute these "
-                "tokens");
+                "the classes of a chunk's rows are none that an encoder writes: recompute these tokens");
   };
   if (width > 4) return damaged();
   const std::size_t bytes = (rows * width + 7) / 8;

@@ -16,8 +16,8 @@ struct CodingOrder {
   /// Rows whose symbols have the same tables: as many as a step of the entropy coder takes at once.
   struct Run {
     std::size_t first = 0, count = 0;
-    int finest = 0;  ///< class of its finest row less the usual one, for which its columns are
-    int usual = 0;   ///< the same of the mean of its rows, for which its tables are
+    int finest = 0;  ///< class of its finest row less the usual one, that its columns are for
+    int usual = 0;   ///< the same of the mean of its rows, that its tables are for
   };
   std::vector<std::uint32_t> tokens;   ///< [T] which one comes at this place
   std::vector<float> steps, per_step;  ///< [T] of that one, over the profile's; and 1 / step
