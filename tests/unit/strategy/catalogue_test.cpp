@@ -68,13 +68,14 @@ struct Situation {
 TEST_CASE("every strategy has a name of its own, and a plan that fits the model") {
   Situation situation;
   std::set<std::string> names;
-  for (const auto& [strategy, meaning] : situation.catalogue()) {
+  for (const strategy::Listed& listed : situation.catalogue()) {
+    const AnyStrategy& strategy = listed.strategy;
     CAPTURE(strategy.name());
     const SavePlan plan = situation.plan(strategy);
     CHECK_NOTHROW(expects_valid(plan, 4));
     CHECK(plan.strategy == strategy.name());
     CHECK(names.insert(strategy.name()).second);
-    CHECK_FALSE(meaning.empty());
+    CHECK_FALSE(listed.meaning.empty());
     CHECK(plan.pairs.size() <= 1);  // a quarter of four layers
     CHECK((plan.pairs.size() == 1) == (plan.pair_coding.layers() == 2));
     // What depends on nothing that costs say is the same without them.
@@ -98,7 +99,8 @@ TEST_CASE("strategies are found by name") {
 
 TEST_CASE("strategies are told no more than they need") {
   Situation situation;
-  for (const auto& [strategy, meaning] : situation.catalogue()) {
+  for (const strategy::Listed& listed : situation.catalogue()) {
+    const AnyStrategy& strategy = listed.strategy;
     CAPTURE(strategy.name());
     const Needs needs = strategy.needs();
     Evidence blind = situation.evidence(needs);
@@ -115,7 +117,8 @@ TEST_CASE("strategies are told no more than they need") {
 
 TEST_CASE("what does not plan for costs is saved alike for every link") {
   Situation situation;
-  for (const auto& [strategy, meaning] : situation.catalogue()) {
+  for (const strategy::Listed& listed : situation.catalogue()) {
+    const AnyStrategy& strategy = listed.strategy;
     CAPTURE(strategy.name());
     situation.costs.link.bytes_per_s = 1e5;
     const SavePlan slow = situation.plan(strategy);
