@@ -17,15 +17,6 @@ constexpr std::uint32_t row_version = 1;
 constexpr std::size_t row_header_bytes = 4 + 4 + 4 + 4 + 8;  // magic, version, bands, rows, counted
 constexpr std::size_t most_bands = 4096, most_rows = std::size_t{1} << 24;
 
-/// [bands, from] as [bands, to].
-void resize_rows(std::vector<float>& values, std::size_t bands, std::size_t from, std::size_t to) {
-  std::vector<float> resized(bands * to);
-  for (std::size_t band = 0; band < bands; ++band)
-    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(band * from), std::min(from, to),
-                resized.begin() + static_cast<std::ptrdiff_t>(band * to));
-  values = std::move(resized);
-}
-
 // Sums from 2^-20 to 2^11.75, in eighths of a power of two; 0 is what lies below.
 constexpr int lowest_eighth = -20 * 8;
 std::uint8_t coded_sum(float sum) {
@@ -39,14 +30,19 @@ float decoded_sum(std::uint8_t code) {
 }  // namespace
 
 void RowAttention::reserve_rows(std::size_t keys) {
-  if (keys <= rows) return;
-  resize_rows(squares, bands(), rows, keys);
-  rows = keys;
+  if (keys > rows) set_rows(keys);
 }
 
 void RowAttention::truncate(std::size_t keys) {
-  if (keys >= rows) return;
-  resize_rows(squares, bands(), rows, keys);
+  if (keys < rows) set_rows(keys);
+}
+
+void RowAttention::set_rows(std::size_t keys) {
+  std::vector<float> resized(bands() * keys);
+  for (std::size_t band = 0; band < bands(); ++band)
+    std::copy_n(squares.begin() + static_cast<std::ptrdiff_t>(band * rows), std::min(rows, keys),
+                resized.begin() + static_cast<std::ptrdiff_t>(band * keys));
+  squares = std::move(resized);
   rows = keys;
 }
 
@@ -63,17 +59,6 @@ double RowAttention::weight_of_age(std::size_t query_rows) noexcept {
 double RowAttention::received(std::size_t band, std::size_t row) const {
   expects(band < bands() && row < rows, "RowAttention: no such band or row");
   return counted > 0 ? squares[band * rows + row] / counted : 0;
-}
-
-std::vector<std::size_t> usual_bands(std::size_t layers) {
-  std::vector<std::size_t> bands;
-  for (const std::size_t wanted : {std::size_t{2}, std::size_t{4}}) {
-    if (layers == 0) break;
-    bands.push_back(std::min(wanted, layers));
-    layers -= bands.back();
-  }
-  for (; layers > 0; layers -= bands.back()) bands.push_back(std::min<std::size_t>(8, layers));
-  return bands;
 }
 
 std::vector<std::byte> serialize(const RowAttention& attention) {

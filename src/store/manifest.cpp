@@ -123,6 +123,14 @@ Status read_chunks(Reader& reader, Manifest& manifest) {
   return {};
 }
 
+/// All of a section that holds what was seen of attention.
+Status read_seen(Reader& reader, const ManifestLimits& limits, const char* too_much, std::vector<std::byte>& to) {
+  if (reader.rest().size() > limits.statistics) return too_large(too_much);
+  const auto bytes = reader.take(reader.rest().size());
+  to.assign(bytes.begin(), bytes.end());
+  return {};
+}
+
 Status read_section(Section id, Reader& reader, Manifest& manifest, const ManifestLimits& limits) {
   switch (id) {
     case Section::conversation:
@@ -182,18 +190,13 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
         for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) plan.coders.push_back(reader.text());
       }
       break;
-    case Section::statistics: {
-      if (reader.rest().size() > limits.statistics) return too_large("more statistics");
-      const auto bytes = reader.take(reader.rest().size());
-      manifest.statistics.assign(bytes.begin(), bytes.end());
+    case Section::statistics:
+      if (auto status = read_seen(reader, limits, "more statistics", manifest.statistics); !status) return status;
       break;
-    }
-    case Section::row_attention: {
-      if (reader.rest().size() > limits.statistics) return too_large("more of the rows' attention");
-      const auto bytes = reader.take(reader.rest().size());
-      manifest.row_attention.assign(bytes.begin(), bytes.end());
+    case Section::row_attention:
+      if (auto status = read_seen(reader, limits, "more of the rows' attention", manifest.row_attention); !status)
+        return status;
       break;
-    }
     case Section::texts:
       manifest.texts = Reader::string(reader.take(reader.rest().size()));
       break;

@@ -43,10 +43,10 @@ struct RowAttention {
   [[nodiscard]] double received(std::size_t band, std::size_t row) const;
 
   friend bool operator==(const RowAttention&, const RowAttention&) = default;
-};
 
-/// The bands of a model whose layers are in no groups: 2, 4, and then 8 neighbouring layers.
-[[nodiscard]] std::vector<std::size_t> usual_bands(std::size_t layers);
+ private:
+  void set_rows(std::size_t keys);
+};
 
 /// Bytes that parse_row_attention reads: one for each band and row, the logarithm of its sum to an eighth; and 32 more,
 /// with four for each band.

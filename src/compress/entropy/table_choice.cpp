@@ -118,6 +118,11 @@ constexpr std::array<std::uint32_t, largest + Nearby::most> no_prices{};
 struct ColumnPart {
   std::span<const std::int16_t> symbols;
   int shift = 0;
+  int largest = 0;  ///< size of a symbol
+
+  ColumnPart(std::span<const std::int16_t> of, int by) : symbols(of), shift(by) {
+    for (const std::int16_t symbol : symbols) largest = std::max(largest, std::abs(int{symbol}));
+  }
 };
 
 /// What a column takes in all its parts with the indices first, first + 1, ...
@@ -148,20 +153,14 @@ Nearby nearby(const SymbolEncoder& encoder, std::span<const ColumnPart> parts, s
   constexpr std::size_t most = Nearby::most, edge = 2;  // neighbours are of two shapes
   const std::size_t size = encoder.size(), count = std::min(size, most), last = size - count;
   const auto around = [&](std::size_t index) { return std::min(index - std::min(index, most / 2), last); };
-  const auto largest_symbol = [](const ColumnPart& part) {
-    int result = 0;
-    for (const std::int16_t symbol : part.symbols) result = std::max(result, std::abs(int{symbol}));
-    return result;
-  };
   const auto within_reach = [&](std::size_t index) {
     return std::ranges::all_of(parts, [&](const ColumnPart& part) {
-      const int most_here = largest_symbol(part);
-      return most_here == 0 ||
-             most_here <= encoder.reach(shifted_table(static_cast<std::uint8_t>(index), part.shift, size));
+      return part.largest == 0 ||
+             part.largest <= encoder.reach(shifted_table(static_cast<std::uint8_t>(index), part.shift, size));
     });
   };
   Nearby here;
-  here.zeros = std::ranges::all_of(parts, [&](const ColumnPart& part) { return largest_symbol(part) == 0; });
+  here.zeros = std::ranges::all_of(parts, [](const ColumnPart& part) { return part.largest == 0; });
   here.first = around(predicted);
   sum_costs(encoder, parts, here.first, std::span(here.costs).first(count));
   if (here.zeros) return here;
@@ -215,7 +214,7 @@ std::vector<std::uint8_t> choose_tables(const SymbolEncoder& encoder, std::span<
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const ShiftedSymbols& part = parts[i];
       if (next[i] == part.column.size() || part.column[next[i]] != column) continue;
-      here.push_back({part.symbols.subspan(next[i]++ * part.block.tokens, part.block.tokens), part.shift});
+      here.emplace_back(part.symbols.subspan(next[i]++ * part.block.tokens, part.block.tokens), part.shift);
     }
     costs[column] = nearby(encoder, here, predicted[column]);
     chosen[column] = costs[column].best(no_prices);

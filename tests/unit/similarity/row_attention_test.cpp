@@ -46,13 +46,6 @@ TEST_CASE("rows are added and taken back in every band") {
   CHECK(attention.squares == std::vector<float>{4, 0.5F});
 }
 
-TEST_CASE("usual bands are all layers") {
-  CHECK(usual_bands(30) == std::vector<std::size_t>{2, 4, 8, 8, 8});
-  CHECK(usual_bands(5) == std::vector<std::size_t>{2, 3});
-  CHECK(usual_bands(1) == std::vector<std::size_t>{1});
-  CHECK(usual_bands(0).empty());
-}
-
 TEST_CASE("a byte a band and row keep a sixteenth of an octave") {
   const RowAttention attention = sample();
   const auto bytes = serialize(attention);

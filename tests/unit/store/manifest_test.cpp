@@ -154,29 +154,22 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   CHECK(code_of(sealed(extended)) == ErrorCode::corrupt);
 }
 
-TEST_CASE("what rows received of attention is a section of version 1.3, there only when there is any") {
-  Manifest manifest = some_manifest();
-  manifest.row_attention = some_bytes(70, 5);
-  const Bytes bytes = serialize(manifest);
-  CHECK(bytes[10] == std::byte{3});
-  CHECK(parse_manifest(bytes).value() == manifest);
-  ManifestLimits limits;
-  limits.statistics = 69;
-  CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
-  const Place place = section(bytes, 12);
-  CHECK(place.end - place.begin == 70);
-}
-
-TEST_CASE("statistics are a section of version 1.1, there only when there are any") {
-  Manifest manifest = some_manifest();
-  CHECK(serialize(manifest)[10] == std::byte{0});
-  manifest.statistics = some_bytes(100, 3);
-  const Bytes bytes = serialize(manifest);
-  CHECK(bytes[10] == std::byte{1});
-  CHECK(parse_manifest(bytes).value() == manifest);
-  ManifestLimits limits;
-  limits.statistics = 99;
-  CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
+TEST_CASE("what was seen of attention is a section, there only when there is any") {
+  const auto check = [](std::vector<std::byte> Manifest::*seen, std::uint32_t id, std::byte minor) {
+    Manifest manifest = some_manifest();
+    CHECK(serialize(manifest)[10] == std::byte{0});
+    manifest.*seen = some_bytes(100, 3);
+    const Bytes bytes = serialize(manifest);
+    CHECK(bytes[10] == minor);
+    CHECK(parse_manifest(bytes).value() == manifest);
+    ManifestLimits limits;
+    limits.statistics = 99;
+    CHECK(parse_manifest(bytes, limits).error().code == ErrorCode::too_large);
+    const Place place = section(bytes, id);
+    CHECK(place.end - place.begin == 100);
+  };
+  check(&Manifest::statistics, 9, std::byte{1});
+  check(&Manifest::row_attention, 12, std::byte{3});
 }
 
 TEST_CASE("what decoding needs of a plan is a section of version 1.2, there only where it says something") {
