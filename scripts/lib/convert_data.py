@@ -9,6 +9,7 @@ import json
 import re
 
 PER_SOURCE = 20  # conversations, and tasks, of each source
+LOOKED_UP = 30  # tasks whose answer nothing has looked at before: lines, and keys with values
 CONVERSATION = 7_000  # characters: 1,152 tokens and some to spare
 LONG = 26_000  # characters: 4,224 tokens and some to spare
 CONTEXT = 3_800  # characters of a task's context: about 900 tokens
@@ -250,7 +251,7 @@ def longeval_lines_tasks(raw):
 def kv_tasks(raw):
     """Six pairs of a key and a value, in JSON as in the source; keys are asked for at each place in turn."""
     found = []
-    for number, case in enumerate(read_json_lines(raw / "kv_retrieval/kv-retrieval-75_keys.jsonl.gz")[:PER_SOURCE]):
+    for number, case in enumerate(read_json_lines(raw / "kv_retrieval/kv-retrieval-75_keys.jsonl.gz")[:LOOKED_UP]):
         pairs = case["ordered_kv_records"][:6]
         key, value = pairs[number % len(pairs)]
         found.append(task("kv-retrieval", number, json.dumps(dict(pairs), indent=1), f'What is the value of the key "{key}"?', value, f'"{key}": "'))
@@ -303,7 +304,8 @@ def convert(raw, out, share_alike=False):
         chosen += all_of_them[:PER_SOURCE]
         calibration += all_of_them[PER_SOURCE:2 * PER_SOURCE]
     long = [each for source in (qmsum(raw)[:PER_SOURCE], longeval(raw)[:PER_SOURCE]) for each in source if length(each["messages"]) >= 0.75 * LONG]
-    tasks = [each for read in (qmsum_tasks, mtrag_tasks, nq_tasks, longeval_topics_tasks, longeval_lines_tasks, kv_tasks) for each in read(raw)[:PER_SOURCE]]
+    tasks = [each for read in (qmsum_tasks, mtrag_tasks, nq_tasks, longeval_topics_tasks) for each in read(raw)[:PER_SOURCE]]
+    tasks += [each for read in (longeval_lines_tasks, kv_tasks) for each in read(raw)[:LOOKED_UP]]
     files = [
         write_lines(out / "conversations.jsonl", shortened(chosen, CONVERSATION)),
         write_lines(out / "calibration.jsonl", shortened(calibration, CONVERSATION)),

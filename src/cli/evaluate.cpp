@@ -135,7 +135,9 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
   Evaluation run{options, tool, std::move(strategies), rate, std::move(model), std::move(costs)};
   run.peers = std::move(peers);
   for (const int code : options.steps)
-    run.strategies.push_back(strategy::coded_at_step({static_cast<std::int8_t>(code)}, profile));
+    for (const strategy::FinerRows finer : strategy::all_finer_rows)
+      if (std::ranges::find(options.finer, strategy::name_of(finer)) != options.finer.end())
+        run.strategies.push_back(strategy::coded_at_step({static_cast<std::int8_t>(code)}, profile, finer));
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {
@@ -166,6 +168,12 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "and quality")
       ->delimiter(',')
       ->check(between(-127, 127));
+  verb->add_option("--finer", options->finer,
+                   "with --steps: which rows are coded more finely, several separated by commas: attended, newest, "
+                   "both, none")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"attended", "newest", "both", "none"}))
+      ->capture_default_str();
   add_number(*verb, "--history", options->history, {2, 1 << 20}, "tokens that are saved and restored");
   add_number(*verb, "--new", options->fresh, {2, 4096}, "tokens of new input after them");
   add_number(*verb, "--limit", options->limit, {0, 1 << 30}, "conversations or tasks of each source; 0 means all");

@@ -6,7 +6,6 @@
 #include <numeric>
 
 #include "krul/core/error.hpp"
-#include "krul/similarity/detail/mix.hpp"
 
 namespace krul {
 namespace {
@@ -17,10 +16,8 @@ float float_of(std::uint16_t bf16) {
 
 }  // namespace
 
-RowAttentionEstimator::RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands,
-                                             std::size_t every)
-    : attention_(std::move(bands)), heads_(geometry.query_heads), every_(every) {
-  expects(every > 0, "RowAttentionEstimator: one of no rows cannot be counted");
+RowAttentionEstimator::RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands)
+    : attention_(std::move(bands)), heads_(geometry.query_heads) {
   for (std::size_t band = 0; band < attention_.bands(); ++band)
     band_of_.insert(band_of_.end(), attention_.band_layers[band], band);
   expects(band_of_.size() == geometry.layers, "RowAttentionEstimator: the bands are not the model's layers");
@@ -35,13 +32,18 @@ void RowAttentionEstimator::observe_from(Position position) {
   attention_.truncate(position);
 }
 
+void RowAttentionEstimator::observe_until(Position end) noexcept {
+  near_ = end - std::min(end, static_cast<Position>(most_counted));
+}
+
 std::size_t RowAttentionEstimator::block_rows() const noexcept {
   const std::size_t cells = heads_ * ((next_ + most_rows) / LentWeights::cell_keys + 1);
-  return std::clamp<std::size_t>(most_bytes / (cells * lent_bytes) * every_, 1, most_rows);
+  const std::size_t unseen = std::max(near_, next_) - next_;
+  return std::clamp<std::size_t>(unseen + most_bytes / (cells * lent_bytes), 1, most_rows);
 }
 
 bool RowAttentionEstimator::wants(Position query) const noexcept {
-  return query >= first_ && (every_ == 1 || detail::mix(query / every_) % every_ == query % every_);
+  return query >= std::max(first_, near_);
 }
 
 void RowAttentionEstimator::begin_layer(std::size_t layer, std::span<const Position> positions) {
@@ -54,8 +56,7 @@ void RowAttentionEstimator::begin_layer(std::size_t layer, std::span<const Posit
   attention_.reserve_rows(end);
   if (end > next_) attention_.age(end - next_);
   next_ = std::max(next_, end);
-  for (const Position query : wanted_)
-    attention_.counted += static_cast<double>(every_) * attention_.weight_of_age(next_ - 1 - query);
+  for (const Position query : wanted_) attention_.counted += attention_.weight_of_age(next_ - 1 - query);
 }
 
 LentWeights RowAttentionEstimator::lend(std::size_t layer, std::span<const Position> positions) {
@@ -124,7 +125,7 @@ void RowAttentionEstimator::operator()(const AttentionBlock& block) {
 
 void RowAttentionEstimator::add_row(std::size_t layer, Position query) {
   const std::size_t first = band_of_[layer] * attention_.rows;
-  const float times = static_cast<float>(static_cast<double>(every_) * attention_.weight_of_age(next_ - 1 - query));
+  const float times = static_cast<float>(attention_.weight_of_age(next_ - 1 - query));
   for (std::size_t key = 0; key <= query; ++key) attention_.squares[first + key] += times * squares_[key];
 }
 

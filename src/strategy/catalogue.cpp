@@ -36,7 +36,8 @@ std::vector<Listed> catalogue(const std::shared_ptr<const Profile>& profile) {
       {krul_codec(profile),
        "groups of layers coded together by the model's profile, all of it read: 8 to 11 times smaller than f16"},
       {krul_compact(profile), "the same with larger steps: 10 to 14 times smaller"},
-      {krul_attention(profile), "krul-codec with steps by row: finely what lately received much attention"},
+      {krul_newest(profile),
+       "krul-codec with finer steps for the newest rows, in the place of those that attention finds"},
       {KrulSmall(profile),
        "fewest bytes: as large a front left out and recomputed as leaves restores twice as fast as recomputing, "
        "and as reading two bytes a value"},

@@ -124,4 +124,10 @@ concept TokenwiseObserver = AttentionObserver<O> && requires(O& observer, const 
   { read.block_rows() } -> std::same_as<std::size_t>;
 };
 
+/// One that looks at the last rows of a pass only, and is told beforehand where it ends.
+template <class O>
+concept ForesightedObserver = TokenwiseObserver<O> && requires(O& observer, Position end) {
+  { observer.observe_until(end) } -> std::same_as<void>;
+};
+
 }  // namespace krul

@@ -314,7 +314,7 @@ Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
-  detail::begin_observing(observer, report.matched, model_->geometry(), {});
+  detail::begin_observing(observer, {report.matched, tokens.size()}, model_->geometry(), {});
   make_room(tokens.size());
   detail::run_observed(*model_, *cache_, tokens.subspan(report.matched), logits, observer);
   report.first_token_s = report.busy[computes_on<B>] = seconds(clock_.now() - start);
@@ -332,7 +332,8 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
   typename B::Cache fresh = model_->make_cache(room_for(tokens.size()));
   RestoreReport report;
   TimePoint prepared = start;
-  detail::begin_observing(observer, matched, model_->geometry(), detail::saved_attention(manifest_, matched));
+  detail::begin_observing(observer, {matched, tokens.size()}, model_->geometry(),
+                          detail::saved_attention(manifest_, matched));
   if (matched == 0) {
     detail::run_observed(*model_, fresh, tokens, logits, observer);
     report.busy[computes_on<B>] = seconds(clock_.now() - start);

@@ -39,6 +39,7 @@ struct HistoryObserver {
     masses(observed);
   }
   void observe_from(Position position) { watch.observe_from(position); }
+  void observe_until(Position end) { watch.observe_until(end); }
   [[nodiscard]] std::size_t block_rows() const { return watch.block_rows(); }
 };
 

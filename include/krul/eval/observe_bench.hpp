@@ -13,6 +13,7 @@
 #include "krul/eval/paired_rounds.hpp"
 #include "krul/eval/process_clock.hpp"
 #include "krul/similarity/observe.hpp"
+#include "krul/similarity/row_attention_estimator.hpp"
 
 namespace krul::eval {
 
@@ -52,7 +53,8 @@ struct ObservedCost {
 };
 
 /// Measures what gathering attention statistics costs beside a forward pass, and how good estimates are: a pass that
-/// nobody watches, one whose weights are lent to nobody, both also in the exact metric's pieces, then each metric.
+/// nobody watches, one whose weights are lent to nobody, both also in the exact metric's pieces, one that gathers what
+/// rows receive, then each metric.
 template <ModelBackend B, Clock Wall = SteadyClock, Clock Cores = ProcessClock>
 class ObserveBench {
  public:
@@ -91,7 +93,11 @@ class ObserveBench {
         {"unobserved", [&pass] { return pass.unobserved(2048); }},
         {pieces, [&pass, rows] { return pass.unobserved(rows); }},
         {"weights only", [&pass] { return pass.observed(IdleObserver{}); }},
-        {"weights " + pieces, [&pass, rows] { return pass.observed(IdleObserver{rows}); }}};
+        {"weights " + pieces, [&pass, rows] { return pass.observed(IdleObserver{rows}); }},
+        {"row attention", [&pass, this] {
+           RowAttentionEstimator of_rows(model_.geometry(), bands());
+           return pass.observed(of_rows);
+         }}};
     first_metric_ = ways.size();
     for (Metric& metric : metrics_)
       ways.push_back({metric.metric.name, [&pass, &metric] {
@@ -202,6 +208,15 @@ class ObserveBench {
     typename B::Batch batch_;
     std::vector<float> logits_;
   };
+
+  /// As many layers as a profile's groups have.
+  [[nodiscard]] std::vector<std::size_t> bands() const {
+    constexpr std::size_t usual = 8;
+    std::vector<std::size_t> layers;
+    for (std::size_t left = model_.geometry().layers; left > 0; left -= layers.back())
+      layers.push_back(std::min(usual, left));
+    return layers;
+  }
 
   [[nodiscard]] AnyEstimator estimator(const ObservedMetric& metric) const {
     return make_estimator(model_.geometry(), metric, settings_.exact);

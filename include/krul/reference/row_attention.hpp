@@ -10,13 +10,14 @@ namespace krul::reference {
 /// Layers whose squared weights are added up, and how.
 struct ReceivedBy {
   std::size_t first_layer, layers, heads;
-  double half_life = 32;
+  double half_life = 16;
+  std::size_t first_query = 0;  ///< that counts
 };
 
-/// Twin of RowAttention::received, from all weights: every query row up to `end` is counted.
+/// Twin of RowAttention::received, from all weights of the query rows up to `end`.
 inline double received(const FullAttention& all, std::size_t key, std::size_t end, const ReceivedBy& by) {
   double lately = 0, counted = 0;
-  for (std::size_t query = 0; query < end; ++query) {
+  for (std::size_t query = by.first_query; query < end; ++query) {
     const double weight = std::exp2(-static_cast<double>(end - 1 - query) / by.half_life);
     counted += weight;
     if (query < key) continue;

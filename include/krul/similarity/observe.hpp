@@ -17,6 +17,7 @@ void observed_prefill(B& model, typename B::Cache& cache, typename B::Batch& bat
                       std::span<float> logits, O& observer) {
   constexpr std::size_t piece = 2048;
   const std::size_t rows = std::max<std::size_t>(logits.size() / model.geometry().vocabulary, 1);
+  if constexpr (ForesightedObserver<O>) observer.observe_until(static_cast<Position>(cache.length() + tokens.size()));
   for (std::size_t most; tokens.size() > (most = std::max(rows, std::min(piece, observer.block_rows())));) {
     const std::size_t next = std::min(most, tokens.size() - rows);
     forward(model, cache, batch, tokens.first(next), {}, observer);

@@ -17,7 +17,7 @@ namespace krul {
 /// @source ours; that few rows receive most of the attention: H2O, arXiv:2306.14048 (second-hand)
 struct RowAttention {
   /// Query rows after which what they saw counts half.
-  static constexpr double half_life = 32;
+  static constexpr double half_life = 16;
 
   std::vector<std::size_t> band_layers;  ///< [bands] neighbouring layers of each, from layer 0 on; L in all
   std::size_t rows = 0;                  ///< N: keys that were seen

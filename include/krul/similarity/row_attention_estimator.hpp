@@ -15,18 +15,23 @@ namespace krul {
 /// Gathers a conversation's RowAttention while the model runs: give it to forward as observer, in pieces of at most
 /// block_rows() tokens.
 ///
-/// It counts one query row of each `every` neighbours, drawn by a hash, `every` times. The room that it lends holds the
-/// weights of one layer at a time.
+/// Where it is told how long a pass is, it looks at the last `most_counted` rows of it only: what they leave of the
+/// others is little. The room that it lends holds the weights of one layer at a time.
 class RowAttentionEstimator {
  public:
+  /// Query rows of a pass that are looked at: four half lives.
+  static constexpr std::size_t most_counted = 64;
+
   /// @param bands  layers of each band, L in all
-  /// @throws PreconditionError if these are not all layers, or every is 0
-  RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands, std::size_t every = 4);
+  /// @throws PreconditionError if these are not all layers
+  RowAttentionEstimator(const Geometry& geometry, std::vector<std::size_t> bands);
 
   /// Goes on from what was seen of earlier rows. What has other bands says nothing here.
   void load(const RowAttention& earlier);
   /// Counts only query rows from `position` on, and forgets keys from there on: the conversation goes on otherwise.
   void observe_from(Position position);
+  /// The rows to come go on to `end`, and no further for now: only the last of them count.
+  void observe_until(Position end) noexcept;
   /// As many as can be lent room for at once; at least one.
   [[nodiscard]] std::size_t block_rows() const noexcept;
 
@@ -54,9 +59,9 @@ class RowAttentionEstimator {
 
   RowAttention attention_;
   std::size_t heads_;
-  std::size_t every_;
   std::vector<std::size_t> band_of_;  // [L]
   Position first_ = 0;                // first row that counts
+  Position near_ = 0;                 // first row that is near enough to the end of a pass to count
   Position next_ = 0;                 // row after the last one seen
   std::vector<Position> wanted_;      // of the layer
   std::vector<std::uint32_t> slots_, cells_;
@@ -64,6 +69,6 @@ class RowAttentionEstimator {
   LentWeights::Chunk chunk_;
   std::vector<float> squares_;  // [keys of a row]
 };
-static_assert(TokenwiseObserver<RowAttentionEstimator> && LendingObserver<RowAttentionEstimator>);
+static_assert(ForesightedObserver<RowAttentionEstimator> && LendingObserver<RowAttentionEstimator>);
 
 }  // namespace krul

@@ -35,26 +35,35 @@ template <KvCache Cache>
   return measured;
 }
 
-/// What a plan with a profile makes of the same tokens, group by group, once as recent rows and once as others.
-/// @param features  of the cache's tokens, if the profile asks for them
+/// A block in the middle of so many tokens.
+[[nodiscard]] constexpr TokenRange middle_block(std::size_t tokens, std::size_t block) noexcept {
+  const std::size_t begin = std::min(tokens / 2 / block * block, tokens - block);
+  return {begin, begin + block};
+}
+
+/// What a plan with a profile makes of a block, group by group, once as recent rows and once as others. With classes
+/// these are the last block and one in the middle, else the last tokens both times.
+/// @param features  of the cache's tokens from middle_block on, if the profile asks for them
 /// @throws PreconditionError as measure_block_bytes, and as JointTransform::encode
 template <KvCache Cache>
 [[nodiscard]] BlockBytes measure_group_bytes(const Cache& cache, const Geometry& geometry, const SavePlan& plan,
                                              std::size_t block, const TokenFeatures& features) {
   expects(block > 0 && cache.length() >= block && plan.profile, "measure_group_bytes: needs a block and a profile");
-  const TokenRange tokens{cache.length() - block, cache.length()};
+  const TokenRange last{cache.length() - block, cache.length()};
+  const TokenRange other = plan.classes.empty() ? last : middle_block(cache.length(), block);
   const auto& groups = plan.profile->data().groups;
   BlockBytes measured;
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    std::vector<OwnedKvRows> rows;
-    for (std::size_t layer = 0; layer < groups[i].layers; ++layer)
-      rows.push_back(read_finite_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
-    const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens)};
-    const auto bytes_at = [&](StepScale step) {
+    const auto bytes_at = [&](StepScale step, TokenRange tokens) {
+      std::vector<OwnedKvRows> rows;
+      for (std::size_t layer = 0; layer < groups[i].layers; ++layer)
+        rows.push_back(read_finite_kv_rows(cache, geometry, groups[i].first_layer + layer, tokens));
+      const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens),
+                                 plan.classes_of(groups[i].first_layer, tokens, cache.length())};
       return JointTransform(plan.profile, i, step).encode(geometry, views_of(rows), context).size();
     };
-    measured.groups.push_back(bytes_at(plan.step));
-    measured.recent_groups.push_back(bytes_at(plan.recent.step(plan.step)));
+    measured.groups.push_back(bytes_at(plan.step, other));
+    measured.recent_groups.push_back(bytes_at(plan.recent.step(plan.step), last));
   }
   return measured;
 }

@@ -6,6 +6,7 @@
 
 #include "krul/core/error.hpp"
 #include "krul/strategy/measured_step.hpp"
+#include "krul/strategy/row_classes.hpp"
 #include "krul/strategy/save_plan.hpp"
 
 namespace krul {
@@ -23,8 +24,9 @@ struct Needs {
   bool predictability = false;         ///< how well layers predict each other
   std::vector<std::size_t> row_attention = {};  ///< layers of the bands in which it wants to know what attention rows
                                                 ///< received; none: it does not
-  std::optional<StepChoice> step = {};          ///< the conversation's own step, where a profile codes it
-  bool profile_is_missing = false;              ///< it would code by a profile and has none
+  std::optional<ClassesByAttention> classes = {};  ///< how it makes classes of that
+  std::optional<StepChoice> step = {};             ///< the conversation's own step, where a profile codes it
+  bool profile_is_missing = false;                 ///< it would code by a profile and has none
 };
 
 /// unsupported where a strategy needs what only a run of a conversation from its beginning has: it is for one return.

@@ -10,6 +10,7 @@
 #include "krul/compress/joint/profile.hpp"
 #include "krul/compress/joint/step_classes.hpp"
 #include "krul/similarity/row_attention.hpp"
+#include "krul/strategy/save_plan.hpp"
 
 namespace krul {
 
@@ -20,10 +21,11 @@ namespace krul {
 /// less, and no row is taken to receive nothing.
 /// @source ours
 struct ClassesByAttention {
-  double exponent = 0.7;          ///< 0: all rows alike
-  double floor = 0.05;            ///< of the mean of all rows, that each is taken to receive at least
+  double exponent = 0.5;          ///< 0: all rows alike
+  double floor = 0.03;            ///< of the mean of all rows, that each is taken to receive at least
   int finest = -6, coarsest = 4;  ///< classes from the usual one
-  int codes = 5;                  ///< by which the usual step may be coarser than that of rows which are all alike
+  int codes = 9;                  ///< by which the usual step may be coarser than that of rows which are all alike
+  bool newest_too = false;        ///< the newest rows are finer besides
 };
 
 /// The layers of each group of a profile: the bands in which attention is to be gathered for it.
@@ -63,6 +65,20 @@ struct ClassesByAttention {
     }
   }
   return classes;
+}
+
+/// Codes each row of a plan by the attention that it has received, with steps that are as much coarser on the whole as
+/// leaves the same divergence. Without a profile, or where nothing was counted, the plan stays as it is.
+/// @param rows  that will be saved
+inline void code_by_attention(SavePlan& plan, const RowAttention& seen, std::size_t rows,
+                              const ClassesByAttention& by) {
+  if (!plan.profile) return;
+  plan.classes = row_classes(seen, rows, by);
+  if (plan.classes.empty()) return;
+  if (!by.newest_too)
+    plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them
+  plan.step.code = static_cast<std::int8_t>(
+      std::max<int>(plan.step.code, std::min<int>(plan.step.code + by.codes, coarsest_step.code)));
 }
 
 }  // namespace krul

@@ -27,7 +27,7 @@ CodingOrder::CodingOrder(StepScale step, std::span<const std::uint8_t> classes, 
     const std::size_t here = std::min(SymbolBlock::most_streams, count - first);
     std::size_t sum = 0;
     for (std::size_t i = first; i < first + here; ++i) sum += classes[tokens[i]];
-    runs.push_back({first, here, int{classes[tokens[first]]} - StepClasses::usual,
+    runs.push_back({first, here, int{classes[tokens[first]]} - StepClasses::usual - StepClasses::columns_finer,
                     static_cast<int>((sum + here / 2) / here) - StepClasses::usual});
   }
 }

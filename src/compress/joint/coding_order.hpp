@@ -16,7 +16,7 @@ struct CodingOrder {
   /// Rows whose symbols have the same tables: as many as a step of the entropy coder takes at once.
   struct Run {
     std::size_t first = 0, count = 0;
-    int finest = 0;  ///< class of its finest row less the usual one, that its columns are for
+    int finest = 0;  ///< class, less the usual one, that its columns are for: columns_finer below its finest row's
     int usual = 0;   ///< the same of the mean of its rows, that its tables are for
   };
   std::vector<std::uint32_t> tokens;   ///< [T] which one comes at this place

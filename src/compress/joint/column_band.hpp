@@ -51,7 +51,7 @@ class ColumnBand {
     return {};
   }
 
-  /// The other way round: (scale * coefficient - prediction) / step, rounded.
+  /// The other way round: (scale * coefficient - prediction) / step, rounded to what is worth its bits.
   /// @param coefficients  [run.count, stride]
   /// @param symbols       what is coded is appended, by column
   /// @param as_coded      [run.count, stride] what dequantise will give, but for the scale; values may be null

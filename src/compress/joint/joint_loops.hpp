@@ -85,7 +85,8 @@ struct JointLoops {
   /// scale * (step * symbol + prediction).
   /// @param symbols  [coded, T]
   void (*dequantise)(const BandPanel& panel, const std::int16_t* symbols, std::size_t tokens, MutableFloats to);
-  /// The other way round: (scale * coefficient - prediction) / step, rounded.
+  /// The other way round: (scale * coefficient - prediction) / step, rounded to what is worth its bits: no further
+  /// than three quarters of a step away.
   /// @param symbols   [coded, T]
   /// @param as_coded  [T] what dequantise will give, but for the scale; values may be null
   void (*quantise)(const BandPanel& panel, Floats coefficients, std::size_t tokens, std::int16_t* symbols,

@@ -156,26 +156,52 @@ void dequantise(const BandPanel& panel, const std::int16_t* symbols, std::size_t
   }
 }
 
+Lanes size_of(Lanes values) {
+  return select(values < 0.0F, -values, values);
+}
+
+/// How far above one half a coefficient has to be for the larger symbol: what the smaller error is worth is compared
+/// with the bits that it takes. Of coefficients with a mean size of b steps that is 1 / (b ln 2) bits, as Laplace has
+/// it.
+/// @param sizes  of so many coefficients, summed up
+Lanes above_half(Lanes sizes, std::size_t count) {
+  constexpr float bit = 0.06F;  // squared steps that a bit is worth; at a high rate it would be 2 ln 2 / 12
+  constexpr float per_ln2 = 1.4427F, most = 0.25F;
+  const Lanes above = broadcast(bit / 2 * per_ln2 * static_cast<float>(count)) / sizes;
+  return select(above < most, above, broadcast(most));
+}
+
 void quantise(const BandPanel& panel, Floats coefficients, std::size_t tokens, std::int16_t* symbols,
               MutableFloats as_coded) {
-  const Lanes most = broadcast(32767);
+  const Lanes largest = broadcast(32767);
   alignas(64) std::int16_t by_token[turned_tokens * panel_width];
+  alignas(64) float steps_of[turned_tokens * panel_width];
   for (std::size_t first = 0; first < tokens; first += turned_tokens) {
     const std::size_t count = tokens - first < turned_tokens ? tokens - first : turned_tokens;
-    for (std::size_t token = 0; token < count; ++token)
-      for (std::size_t at = 0; at < panel_width; at += lane_count) {
-        const Lanes expected = predicted(panel, first + token, at);
+    for (std::size_t at = 0; at < panel_width; at += lane_count) {
+      Lanes sizes{};
+      for (std::size_t token = 0; token < count; ++token) {
         const Lanes value = load(coefficients.values + (first + token) * coefficients.stride + at);
-        const Lanes steps = fused(load(panel.scales + at), value, -expected) * panel.per_step[first + token];
-        const Lanes limited = steps > most ? most : (steps > -most ? steps : -most);  // or NaN
-        const IntLanes whole = round_to_whole(limited) & load_whole(panel.is_coded + at);
+        const Lanes steps =
+            fused(load(panel.scales + at), value, -predicted(panel, first + token, at)) * panel.per_step[first + token];
+        const Lanes limited = steps > largest ? largest : (steps > -largest ? steps : -largest);  // or NaN
+        store(limited, steps_of + token * panel_width + at);
+        sizes = sizes + size_of(limited);
+      }
+      const Lanes above = above_half(sizes, count);
+      for (std::size_t token = 0; token < count; ++token) {
+        const Lanes steps = load(steps_of + token * panel_width + at);
+        const IntLanes size = round_to_whole(size_of(steps) - above);
+        const IntLanes negative = steps < 0.0F;  // all bits set, or none
+        const IntLanes whole = ((size ^ negative) - negative) & load_whole(panel.is_coded + at);
         const ShortLanes shorts = __builtin_convertvector(whole, ShortLanes);
         std::int16_t* const rounded = by_token + token * panel_width + at;
         __builtin_memcpy(rounded, &shorts, sizeof shorts);
         if (as_coded.values != nullptr)
-          store(fused(broadcast(panel.steps[first + token]), outward(rounded), expected),
+          store(fused(broadcast(panel.steps[first + token]), outward(rounded), predicted(panel, first + token, at)),
                 as_coded.values + (first + token) * as_coded.stride + at);
       }
+    }
     for (std::size_t i = 0; i < panel.coded; ++i)
       for (std::size_t token = 0; token < count; ++token)
         symbols[i * tokens + first + token] = by_token[token * panel_width + panel.lanes[i]];

@@ -141,9 +141,7 @@ TEST_CASE("what rows received of attention is kept with a conversation, and goes
   std::vector<float> logits(model.geometry().vocabulary);
   const auto profile = test::toy_profile(model);
   MemoryStore store;
-  const auto open = [&] {
-    return open_conversation(model, store, "garden", strategy::krul_attention(profile)).value();
-  };
+  const auto open = [&] { return open_conversation(model, store, "garden", strategy::krul_codec(profile)).value(); };
   const auto kept = [&] { return parse_row_attention(open().manifest().row_attention); };
   {
     auto conversation = open();

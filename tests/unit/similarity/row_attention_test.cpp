@@ -29,7 +29,7 @@ TEST_CASE("what a row received is a mean over query rows") {
 
 TEST_CASE("after a half life what was seen counts half") {
   RowAttention attention = sample();
-  attention.age(32);
+  attention.age(static_cast<std::size_t>(RowAttention::half_life));
   CHECK(attention.counted == doctest::Approx(2));
   CHECK(attention.squares[0] == doctest::Approx(2));
   CHECK(attention.received(0, 0) == doctest::Approx(1));

@@ -243,14 +243,14 @@ TEST_CASE("a conversation's step is measured once, and only where something asks
 TEST_CASE("what rows received of attention says how finely they are coded") {
   Situation situation;
   situation.profile = toy_profile(situation.model);
-  const auto by_attention = strategy::krul_attention(situation.profile);
+  const auto by_attention = strategy::krul_codec(situation.profile);
   const Needs needs = by_attention.needs();
   REQUIRE(needs.row_attention == bands_of(*situation.profile));
-  CHECK(strategy::krul_attention().needs().row_attention.empty());  // without a profile there are no classes
+  CHECK(strategy::krul_codec().needs().row_attention.empty());  // without a profile there are no classes
 
   auto cache = situation.model.make_cache(512);
   auto batch = situation.model.make_batch();
-  RowAttentionEstimator estimator(situation.model.geometry(), needs.row_attention, 1);
+  RowAttentionEstimator estimator(situation.model.geometry(), needs.row_attention);
   observed_prefill(situation.model, cache, batch, situation.tokens, std::span<float>{}, estimator);
   Evidence evidence = situation.evidence(needs);
   const auto unseen = by_attention.plan(evidence);
@@ -281,6 +281,68 @@ TEST_CASE("what rows received of attention says how finely they are coded") {
   wrong = *plan;
   wrong.profile.reset();
   CHECK_THROWS_AS(expects_valid(wrong, 4), PreconditionError);
+}
+
+TEST_CASE("what a block takes is tried with the classes of its rows") {
+  Situation situation;
+  situation.profile = toy_profile(situation.model);
+  const strategy::Krul krul(situation.profile);
+  auto cache = situation.model.make_cache(512);
+  auto batch = situation.model.make_batch();
+  RowAttentionEstimator estimator(situation.model.geometry(), krul.needs().row_attention);
+  observed_prefill(situation.model, cache, batch, situation.tokens, std::span<float>{}, estimator);
+  const LiveConversation<toy::Backend::Cache> live{.cache = cache,
+                                                   .tokens = situation.tokens,
+                                                   .workers = situation.workers,
+                                                   .row_attention = &estimator.attention(),
+                                                   .costs = situation.costs,
+                                                   .block = 16};
+  const Evidence evidence = gather_evidence(situation.model, krul.needs(), live);
+  const auto plan = strategy::krul_codec(situation.profile).plan(evidence);
+  REQUIRE(plan.has_value());
+  const TokenFeatures features = token_features(situation.model, situation.tokens);
+  const auto& groups = situation.profile->data().groups;
+  const auto chunk_bytes = [&](std::size_t group, TokenRange tokens) {
+    std::vector<OwnedKvRows> rows;
+    for (std::size_t layer = 0; layer < groups[group].layers; ++layer)
+      rows.push_back(read_kv_rows(cache, situation.model.geometry(), groups[group].first_layer + layer, tokens));
+    const BlockContext context{static_cast<Position>(tokens.begin), features.of(tokens),
+                               plan->classes_of(groups[group].first_layer, tokens, history)};
+    return JointTransform(situation.profile, group, plan->step)
+        .encode(situation.model.geometry(), views_of(rows), context)
+        .size();
+  };
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    CHECK(evidence.block_bytes.groups[group] == chunk_bytes(group, {history / 2, history / 2 + 16}));
+    CHECK(evidence.block_bytes.recent_groups[group] == chunk_bytes(group, {history - 16, history}));
+  }
+  CHECK(middle_block(100, 64).begin == 36);  // never behind the last row
+  CHECK(middle_block(64, 64).begin == 0);
+}
+
+TEST_CASE("a point of the curve says which rows are finer") {
+  Situation situation;
+  situation.profile = toy_profile(situation.model);
+  auto cache = situation.model.make_cache(512);
+  auto batch = situation.model.make_batch();
+  RowAttentionEstimator estimator(situation.model.geometry(), bands_of(*situation.profile));
+  observed_prefill(situation.model, cache, batch, situation.tokens, std::span<float>{}, estimator);
+  for (const strategy::FinerRows finer : strategy::all_finer_rows) {
+    CAPTURE(strategy::name_of(finer));
+    const auto point = strategy::coded_at_step({-4}, situation.profile, finer);
+    const bool attended = finer == strategy::FinerRows::attended || finer == strategy::FinerRows::both;
+    CHECK(point.needs().row_attention.empty() != attended);
+    Evidence evidence = situation.evidence(point.needs());
+    if (attended) evidence.row_attention = estimator.attention();
+    const auto plan = point.plan(evidence);
+    REQUIRE(plan.has_value());
+    CHECK(plan->step.code == -4);
+    CHECK(plan->classes.empty() != attended);
+    const bool newest = finer == strategy::FinerRows::newest || finer == strategy::FinerRows::both;
+    CHECK((plan->recent.count > 0 && plan->recent.finer > 0) == newest);
+  }
+  CHECK(strategy::coded_at_step({-4}, situation.profile).name() == "step-4");
+  CHECK(strategy::coded_at_step({4}, situation.profile, strategy::FinerRows::newest).name() == "step4-newest");
 }
 
 TEST_CASE("planned bytes are the bytes that are stored") {

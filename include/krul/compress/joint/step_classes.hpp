@@ -16,6 +16,9 @@ struct StepClasses {
   static constexpr std::uint8_t count = 16, usual = 8;
   static constexpr int codes_apart = 6;    ///< 2^(3/8) of a step
   static constexpr int tables_apart = -2;  ///< a coarser class has smaller symbols
+  /// Rows with classes code the columns of so many classes more: what is left out makes all rows smaller alike, and
+  /// columns of zeros cost little.
+  static constexpr int columns_finer = 2;
 
   /// The step of a class, where that of the usual one is `step`.
   [[nodiscard]] static constexpr StepScale step(StepScale step, std::uint8_t of) noexcept {

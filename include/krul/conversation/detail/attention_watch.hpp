@@ -40,6 +40,9 @@ class AttentionWatch {
     if (layers_) layers_->observe_from(position);
     if (rows_) rows_->observe_from(position);
   }
+  void observe_until(Position end) noexcept {
+    if (rows_) rows_->observe_until(end);
+  }
   [[nodiscard]] std::size_t block_rows() const {
     return std::min(layers_ ? layers_->block_rows() : any_rows, rows_ ? rows_->block_rows() : any_rows);
   }
@@ -64,7 +67,7 @@ class AttentionWatch {
   std::optional<TokenwiseSimilarityEstimator<>> layers_;
   std::optional<RowAttentionEstimator> rows_;
 };
-static_assert(TokenwiseObserver<AttentionWatch> && SelectiveObserver<AttentionWatch> &&
+static_assert(ForesightedObserver<AttentionWatch> && SelectiveObserver<AttentionWatch> &&
               LendingObserver<AttentionWatch>);
 
 }  // namespace krul::detail

@@ -28,10 +28,10 @@ struct SavedAttention {
   return matched == manifest.rows ? SavedAttention{manifest.statistics, manifest.row_attention} : SavedAttention{};
 }
 
-/// Tells an observer that it sees tokens from `matched` on, and what was seen of those before.
+/// Tells an observer which tokens it sees next, and what was seen of those before.
 /// @param seen  as it was saved with them; empty if nothing was, or it is of other tokens
 template <AttentionObserver O>
-void begin_observing(O& observer, std::size_t matched, const Geometry& geometry, const SavedAttention& seen) {
+void begin_observing(O& observer, TokenRange tokens, const Geometry& geometry, const SavedAttention& seen) {
   if constexpr (TokenwiseObserver<O>) {
     if constexpr (requires(const AttentionStatistics& all) { observer.load(all); }) {
       const auto saved = parse_attention_statistics(seen.statistics);
@@ -40,7 +40,8 @@ void begin_observing(O& observer, std::size_t matched, const Geometry& geometry,
     }
     if constexpr (requires(const RowAttention& all) { observer.load(all); })
       if (const auto saved = parse_row_attention(seen.row_attention)) observer.load(*saved);
-    observer.observe_from(static_cast<Position>(matched));
+    observer.observe_from(static_cast<Position>(tokens.begin));
+    if constexpr (ForesightedObserver<O>) observer.observe_until(static_cast<Position>(tokens.end));
   }
 }
 

@@ -1,10 +1,11 @@
 #pragma once
 
-#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "krul/compress/any_codec.hpp"
@@ -26,8 +27,9 @@ class CodedByProfile {
     AnyRowCodec without_profile = Int8Codec{};
     StepScale step = {};  ///< where a conversation is too short to measure
     double kl = 0;        ///< nats, that the conversation's own step is chosen for; 0: the step stays
-    StepScale finest = finest_step, coarsest = coarsest_step;  ///< of the steps that may be chosen
-    std::optional<ClassesByAttention> by_attention = {};       ///< which rows are coded more finely; none: the newest
+    StepScale finest = finest_step, coarsest = coarsest_step;               ///< of the steps that may be chosen
+    std::optional<ClassesByAttention> by_attention = ClassesByAttention{};  ///< which rows are finer; none: `recent`
+    RecentRows recent = {};                                                 ///< where attention tells nothing
   };
 
   /// @param profile  of the model; may be none
@@ -38,7 +40,10 @@ class CodedByProfile {
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
   [[nodiscard]] Needs needs() const {
     Needs needs{.codings = {profile_ ? joint() : plain()}, .profile_is_missing = profile_ == nullptr};
-    if (profile_ && settings_.by_attention) needs.row_attention = bands_of(*profile_);
+    if (profile_ && settings_.by_attention) {
+      needs.row_attention = bands_of(*profile_);
+      needs.classes = settings_.by_attention;
+    }
     if (profile_ && settings_.kl > 0)
       needs.step = StepChoice{.kl = settings_.kl, .finest = settings_.finest, .coarsest = settings_.coarsest};
     return needs;
@@ -48,7 +53,10 @@ class CodedByProfile {
     SavePlan plan = joint();
     plan.step = evidence.step.value_or(settings_.step);
     plan.measured_step = evidence.step;
-    if (settings_.by_attention) code_by_attention(plan, evidence);
+    const RowAttention& seen = evidence.row_attention;
+    if (!settings_.by_attention || seen.rows == 0) return plan;
+    plan.row_attention = std::make_shared<const RowAttention>(seen);
+    code_by_attention(plan, seen, evidence.tokens, *settings_.by_attention);
     return plan;
   }
   [[nodiscard]] FullLoad restore_policy() const { return {}; }
@@ -57,27 +65,36 @@ class CodedByProfile {
   [[nodiscard]] SavePlan plain() const { return SavePlan::separate(settings_.without_profile, settings_.name); }
 
  private:
-  void code_by_attention(SavePlan& plan, const Evidence& evidence) const {
-    const RowAttention& seen = evidence.row_attention;
-    if (seen.rows > 0) plan.row_attention = std::make_shared<const RowAttention>(seen);
-    plan.classes = row_classes(seen, evidence.tokens, *settings_.by_attention);
-    if (plan.classes.empty()) return;
-    plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them
-    const int code = std::min<int>(plan.step.code + settings_.by_attention->codes, settings_.coarsest.code);
-    plan.step.code = static_cast<std::int8_t>(std::max<int>(plan.step.code, code));
+  [[nodiscard]] SavePlan joint() const {
+    SavePlan plan = SavePlan::joint(profile_, settings_.step, settings_.name);
+    plan.recent = settings_.recent;
+    return plan;
   }
-  [[nodiscard]] SavePlan joint() const { return SavePlan::joint(profile_, settings_.step, settings_.name); }
 
   Settings settings_;
   std::shared_ptr<const Profile> profile_;
 };
 static_assert(Strategy<CodedByProfile>);
 
-/// The profile's coding at one step for all conversations, "step-20" for a code of -20: a point of the curve of size
-/// and quality. Four bits a value without a profile.
-[[nodiscard]] inline CodedByProfile coded_at_step(StepScale step, std::shared_ptr<const Profile> profile) {
-  return CodedByProfile({.name = "step" + std::to_string(step.code), .without_profile = Int4Codec{}, .step = step},
-                        std::move(profile));
+/// Which rows are coded more finely than others, for comparisons.
+enum class FinerRows : std::uint8_t { attended, newest, both, none };
+inline constexpr std::array all_finer_rows{FinerRows::attended, FinerRows::newest, FinerRows::both, FinerRows::none};
+
+[[nodiscard]] constexpr std::string_view name_of(FinerRows finer) noexcept {
+  return std::array{"attended", "newest", "both", "none"}[static_cast<std::size_t>(finer)];
+}
+
+/// The profile's coding at one step for all conversations, "step-20" for a code of -20, "step-20-newest" where not the
+/// attended rows are finer: a point of the curve of size and quality. Four bits a value without a profile.
+[[nodiscard]] inline CodedByProfile coded_at_step(StepScale step, std::shared_ptr<const Profile> profile,
+                                                  FinerRows finer = FinerRows::attended) {
+  CodedByProfile::Settings settings{
+      .name = "step" + std::to_string(step.code), .without_profile = Int4Codec{}, .step = step};
+  if (finer != FinerRows::attended) settings.name += "-" + std::string(name_of(finer));
+  settings.by_attention = ClassesByAttention{.codes = 0, .newest_too = finer == FinerRows::both};
+  if (finer == FinerRows::newest || finer == FinerRows::none) settings.by_attention.reset();
+  if (finer == FinerRows::none) settings.recent.count = 0;
+  return CodedByProfile(std::move(settings), std::move(profile));
 }
 
 }  // namespace krul::strategy

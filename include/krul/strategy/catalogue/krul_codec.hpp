@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "krul/compress/int4_codec.hpp"
@@ -30,14 +31,14 @@ namespace krul::strategy {
           std::move(profile)};
 }
 
-/// krul-codec with steps by row: what has lately received much attention is coded finely, all else coarsely.
+/// krul-codec with the newest rows coded finely in the place of those that attention finds.
 /// @source ours
-[[nodiscard]] inline CodedByProfile krul_attention(std::shared_ptr<const Profile> profile = {}) {
-  return {{.name = "krul-attention",
+[[nodiscard]] inline CodedByProfile krul_newest(std::shared_ptr<const Profile> profile = {}) {
+  return {{.name = "krul-newest",
            .without_profile = Int8Codec{},
            .step = {-13},
            .kl = 0.0024,
-           .by_attention = ClassesByAttention{}},
+           .by_attention = std::nullopt},
           std::move(profile)};
 }
 
