@@ -15,7 +15,7 @@ struct CodingOptions {
   ModelOptions model;
   ProfileOption profile;
   std::size_t tokens = 1024;
-  std::vector<int> steps{-20, -12, -6};
+  std::vector<int> steps{-13, -4, 3};
   RoundsOption rounds;
 };
 
@@ -38,9 +38,12 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
          const double core_us = recomputing.pass_s() * workers * 1e6 / static_cast<double>(tokens.size());
          return eval::CodingFigures{core_us, core_us, 0};
        }}};
+  std::vector<eval::ProbedCoding> codings;
   for (const int code : options.steps)
-    alternatives.push_back(
-        {std::to_string(code), [&probe, code] { return unwrap(probe.run({static_cast<std::int8_t>(code)})); }});
+    for (const bool by_attention : {false, true}) codings.push_back({{static_cast<std::int8_t>(code)}, by_attention});
+  for (const eval::ProbedCoding& how : codings)
+    alternatives.push_back({std::to_string(how.step.code) + (how.by_attention ? " by attention" : ""),
+                            [&probe, how] { return unwrap(probe.run(how)); }});
   RoundsNote note;
   const auto report = run_rounds<eval::CodingFigures>(tool, what, alternatives, options.rounds.rules(), note);
 
@@ -51,7 +54,8 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
     const auto encoding = report.compare(i, 0, &eval::CodingFigures::encode_us),
                decoding = report.compare(i, 0, &eval::CodingFigures::decode_us);
     const double bytes = eval::median(report.values(i, &eval::CodingFigures::bytes));
-    results.push_back({{"step", options.steps[i - 1]},
+    results.push_back({{"step", codings[i - 1].step.code},
+                       {"by_attention", codings[i - 1].by_attention},
                        {"bytes_per_token", bytes},
                        {"encode_core_us_per_token", encoding.median},
                        {"decode_core_us_per_token", decoding.median},
@@ -67,9 +71,13 @@ void bench_coding(const CodingOptions& options, const Tool& tool) {
                 {"run", note.run(model)}});
     return;
   }
-  for (Json& row : results) row["ratio"] = exact / row["bytes_per_token"].get<double>();
+  for (Json& row : results) {
+    row["ratio"] = exact / row["bytes_per_token"].get<double>();
+    row["rows"] = row["by_attention"].get<bool>() ? "by attention" : "all alike";
+  }
   std::printf("%srecompute: %.0f us a token and core\n%s",
               table_text(results, {{{"step"}, "step", "", 0},
+                                   JsonColumn::text("rows", ""),
                                    {{"ratio"}, "smaller than f16"},
                                    {{"encode_core_us_per_token"}, "coding", "us a token and core", 0},
                                    {{"encode_share_of_recompute"}, "of recompute", "%", 1, 100},

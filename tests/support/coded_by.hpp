@@ -8,8 +8,11 @@
 namespace krul::test {
 
 /// Groups of layers coded by a profile at its own step, everything read; one byte a value if there is none.
-[[nodiscard]] inline strategy::CodedByProfile coded_by(std::shared_ptr<const Profile> profile) {
-  return {{.name = "coded"}, std::move(profile)};
+/// @param attended  rows that attention finds are finer, else the newest ones
+[[nodiscard]] inline strategy::CodedByProfile coded_by(std::shared_ptr<const Profile> profile, bool attended = false) {
+  strategy::CodedByProfile::Settings settings{.name = "coded"};
+  if (!attended) settings.by_attention.reset();
+  return {std::move(settings), std::move(profile)};
 }
 
 }  // namespace krul::test

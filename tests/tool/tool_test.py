@@ -242,9 +242,9 @@ class Tool(unittest.TestCase):
         self.assertEqual(made["bytes"], profile.stat().st_size)
         found = krul_json("bench", "coding", "--model", MODEL, "--profile", profile, "--tokens", 130, "--steps=-20,4", "--rounds", 1)
         self.assertEqual(found["profile"], made["hash"])
-        fine, coarse = found["results"]
-        self.assertEqual((fine["step"], coarse["step"]), (-20, 4))
-        self.assertGreater(fine["bytes_per_token"], coarse["bytes_per_token"])
+        self.assertEqual([(row["step"], row["by_attention"]) for row in found["results"]], [(-20, False), (-20, True), (4, False), (4, True)])
+        for fine, coarse in zip(found["results"][:2], found["results"][2:]):
+            self.assertGreater(fine["bytes_per_token"], coarse["bytes_per_token"])
         for row in found["results"]:
             for figure in ("encode_core_us_per_token", "decode_core_us_per_token", "encode_share_of_recompute", "decode_share_of_recompute"):
                 self.assertGreater(row[figure], 0)

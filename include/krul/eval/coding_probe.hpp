@@ -12,6 +12,9 @@
 #include "krul/compress/joint_transform.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/clock.hpp"
+#include "krul/similarity/observe.hpp"
+#include "krul/similarity/row_attention_estimator.hpp"
+#include "krul/strategy/row_classes.hpp"
 
 namespace krul::eval {
 
@@ -19,6 +22,12 @@ namespace krul::eval {
 struct CodingFigures {
   double encode_us = 0, decode_us = 0;  ///< microseconds a token
   double bytes = 0;                     ///< a token
+};
+
+/// How the probe's rows are coded.
+struct ProbedCoding {
+  StepScale step;
+  bool by_attention = false;  ///< rows have steps of their own; else all have this one
 };
 
 /// The rows of a text as the model computes them, to be coded and brought back.
@@ -39,18 +48,21 @@ class CodingProbe {
     expects(profile_ != nullptr && tokens_ > 0, "CodingProbe: a profile, and a whole block of tokens");
     tokens = tokens.first(tokens_);
     auto batch = model.make_batch();
-    prefill(model, cache_, batch, tokens, {});
+    RowAttentionEstimator seen(geometry_, bands_of(*profile_));
+    observed_prefill(model, cache_, batch, tokens, {}, seen);
+    by_attention_.profile = profile_;
+    code_by_attention(by_attention_, seen.attention(), tokens_, ClassesByAttention{.codes = 0});
     if (profile_->data().features > 0) features_ = token_features(model, tokens);
   }
 
   /// Codes all blocks and brings them back, one after another, on this thread.
   /// @return the decoder's error, if it cannot read what was coded
   /// @throws PreconditionError and NotFiniteError as JointTransform::encode
-  [[nodiscard]] Result<CodingFigures> run(StepScale step) const {
+  [[nodiscard]] Result<CodingFigures> run(const ProbedCoding& how) const {
     double encode_s = 0, decode_s = 0, bytes = 0;
     for (std::size_t i = 0; i < profile_->data().groups.size(); ++i) {
       const auto& group = profile_->data().groups[i];
-      const JointTransform coding(profile_, i, step);
+      const JointTransform coding(profile_, i, how.step);
       std::vector<OwnedKvRows> decoded(group.layers, OwnedKvRows(geometry_, block));
       std::vector<MutableKvRows> views;
       for (OwnedKvRows& rows : decoded) views.push_back({rows.keys, rows.values});
@@ -58,7 +70,9 @@ class CodingProbe {
         std::vector<OwnedKvRows> rows;
         for (std::size_t layer = group.first_layer; layer < group.first_layer + group.layers; ++layer)
           rows.push_back(read_kv_rows(cache_, geometry_, layer, {first, first + block}));
-        const BlockContext context{static_cast<Position>(first), features_.of({first, first + block})};
+        const TokenRange here{first, first + block};
+        BlockContext context{static_cast<Position>(first), features_.of(here)};
+        if (how.by_attention) context.classes = by_attention_.classes_of(group.first_layer, here, tokens_);
         const TimePoint start = clock_.now();
         const auto chunk = coding.encode(geometry_, views_of(rows), context);
         const TimePoint coded = clock_.now();
@@ -73,10 +87,10 @@ class CodingProbe {
   }
 
   /// The fastest of several runs.
-  [[nodiscard]] Result<CodingFigures> fastest(StepScale step, std::size_t runs) const {
-    auto best = run(step);
+  [[nodiscard]] Result<CodingFigures> fastest(const ProbedCoding& how, std::size_t runs) const {
+    auto best = run(how);
     for (std::size_t i = 1; best && i < runs; ++i) {
-      const auto again = run(step);
+      const auto again = run(how);
       if (!again) return again;
       best->encode_us = std::min(best->encode_us, again->encode_us);
       best->decode_us = std::min(best->decode_us, again->decode_us);
@@ -91,6 +105,7 @@ class CodingProbe {
   std::size_t tokens_;
   typename B::Cache cache_;
   TokenFeatures features_;
+  SavePlan by_attention_;
 };
 
 }  // namespace krul::eval

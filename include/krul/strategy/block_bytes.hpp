@@ -37,7 +37,7 @@ template <KvCache Cache>
 
 /// A block in the middle of so many tokens.
 [[nodiscard]] constexpr TokenRange middle_block(std::size_t tokens, std::size_t block) noexcept {
-  const std::size_t begin = std::min(tokens / 2 / block * block, tokens - block);
+  const std::size_t begin = tokens / 2 / block * block;
   return {begin, begin + block};
 }
 

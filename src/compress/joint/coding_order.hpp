@@ -22,6 +22,7 @@ struct CodingOrder {
   std::vector<std::uint32_t> tokens;   ///< [T] which one comes at this place
   std::vector<float> steps, per_step;  ///< [T] of that one, over the profile's; and 1 / step
   std::vector<Run> runs;               ///< all of them, in order; at least one
+  float bit = 0;                       ///< squared steps that a bit is worth to an encoder
 
   /// By how many indices a run's tables lie above those of the first run.
   [[nodiscard]] int table_shift(const Run& run) const noexcept {

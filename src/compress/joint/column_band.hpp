@@ -85,6 +85,7 @@ class ColumnBand {
     panel.which = predicted.which.data() + rows.run.first;
     panel.steps = rows.order.steps.data() + rows.run.first;
     panel.per_step = rows.order.per_step.data() + rows.run.first;
+    panel.bit = rows.order.bit;
     return panel;
   }
 

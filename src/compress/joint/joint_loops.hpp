@@ -58,6 +58,7 @@ struct BandPanel {
   std::size_t stride = 0;                             ///< of the predictions
   const std::uint32_t* which = nullptr;               ///< [T] the prediction's row of each token
   const float *steps = nullptr, *per_step = nullptr;  ///< [T] of each token, and 1 / step
+  float bit = 0;                                      ///< squared steps that a bit is worth; 0: all round to nearest
 };
 
 /// Where the heads of one token lie that are turned, and the angles.

@@ -163,10 +163,11 @@ Lanes size_of(Lanes values) {
 /// How far above one half a coefficient has to be for the larger symbol: what the smaller error is worth is compared
 /// with the bits that it takes. Of coefficients with a mean size of b steps that is 1 / (b ln 2) bits, as Laplace has
 /// it.
+/// @param bit    squared steps that it is worth
 /// @param sizes  of so many coefficients, summed up
-Lanes above_half(Lanes sizes, std::size_t count) {
-  constexpr float bit = 0.06F;  // squared steps that a bit is worth; at a high rate it would be 2 ln 2 / 12
+Lanes above_half(float bit, Lanes sizes, std::size_t count) {
   constexpr float per_ln2 = 1.4427F, most = 0.25F;
+  if (bit == 0) return Lanes{};
   const Lanes above = broadcast(bit / 2 * per_ln2 * static_cast<float>(count)) / sizes;
   return select(above < most, above, broadcast(most));
 }
@@ -188,7 +189,7 @@ void quantise(const BandPanel& panel, Floats coefficients, std::size_t tokens, s
         store(limited, steps_of + token * panel_width + at);
         sizes = sizes + size_of(limited);
       }
-      const Lanes above = above_half(sizes, count);
+      const Lanes above = above_half(panel.bit, sizes, count);
       for (std::size_t token = 0; token < count; ++token) {
         const Lanes steps = load(steps_of + token * panel_width + at);
         const IntLanes size = round_to_whole(size_of(steps) - above);

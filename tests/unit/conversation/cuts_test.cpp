@@ -29,14 +29,21 @@ std::shared_ptr<const Profile> profile_of(const PositionedBackend& model) {
 
 using Talk = Conversation<PositionedBackend, MemoryStore>;
 
-Talk open(PositionedBackend& model, MemoryStore& store, const std::shared_ptr<const Profile>& profile) {
-  return open_conversation(model, store, "talk", test::coded_by(profile), {.block = block}).value();
+/// A profile, and whether rows are coded by attention.
+struct Coding {
+  std::shared_ptr<const Profile> profile;
+  bool attended = false;
+};
+
+Talk open(PositionedBackend& model, MemoryStore& store, const Coding& coding) {
+  return open_conversation(model, store, "talk", test::coded_by(coding.profile, coding.attended), {.block = block})
+      .value();
 }
 
 /// Runs the tokens and saves after each cut, and at the end.
-void save_in_cuts(PositionedBackend& model, MemoryStore& store, const std::shared_ptr<const Profile>& profile,
-                  std::span<const Token> tokens, std::vector<std::size_t> cuts) {
-  auto talk = open(model, store, profile);
+void save_in_cuts(PositionedBackend& model, MemoryStore& store, const Coding& coding, std::span<const Token> tokens,
+                  std::vector<std::size_t> cuts) {
+  auto talk = open(model, store, coding);
   std::vector<float> logits(model.geometry().vocabulary);
   cuts.push_back(tokens.size());
   for (const std::size_t cut : cuts) {
@@ -46,9 +53,9 @@ void save_in_cuts(PositionedBackend& model, MemoryStore& store, const std::share
 }
 
 /// Rows of the first tokens as a restore brings them back.
-std::vector<OwnedKvRows> restored(PositionedBackend& model, MemoryStore& store,
-                                  const std::shared_ptr<const Profile>& profile, std::span<const Token> tokens) {
-  auto talk = open(model, store, profile);
+std::vector<OwnedKvRows> restored(PositionedBackend& model, MemoryStore& store, const Coding& coding,
+                                  std::span<const Token> tokens) {
+  auto talk = open(model, store, coding);
   std::vector<Token> more(tokens.begin(), tokens.end());
   more.push_back(1);
   std::vector<float> logits(model.geometry().vocabulary);
@@ -84,7 +91,7 @@ TEST_CASE("rows are the same however saves and restores cut a conversation, for 
           CAPTURE(name(type));
           CAPTURE(by_profile);
           PositionedBackend model(positions, kv_heads, type);
-          const auto profile = by_profile ? profile_of(model) : nullptr;
+          const Coding profile{by_profile ? profile_of(model) : nullptr};
           MemoryStore at_once;
           save_in_cuts(model, at_once, profile, tokens, {});
           const auto rows = restored(model, at_once, profile, tokens);
@@ -102,17 +109,19 @@ TEST_CASE("rows are the same however saves and restores cut a conversation, for 
 
 TEST_CASE("rows that come back twice are the same twice: a save in between changes no closed block") {
   const auto tokens = toy_tokens(200, 5);
-  for (const auto positions : {Positions::rotary, Positions::learned}) {
-    PositionedBackend model(positions, 2, ElementType::f16);
-    const auto profile = profile_of(model);
-    MemoryStore store;
-    const auto first = std::span(tokens).first(150);
-    save_in_cuts(model, store, profile, first, {});
-    const std::size_t closed = 80;  // the blocks behind it were coded as recent: they end in the last 64 rows
-    const auto before = restored(model, store, profile, first.first(closed));
-    save_in_cuts(model, store, profile, tokens, {});
-    CHECK(begin_with(restored(model, store, profile, tokens), before));
-  }
+  for (const auto positions : {Positions::rotary, Positions::learned})
+    for (const bool attended : {false, true}) {
+      CAPTURE(attended);
+      PositionedBackend model(positions, 2, ElementType::f16);
+      const Coding coding{profile_of(model), attended};
+      MemoryStore store;
+      const auto first = std::span(tokens).first(150);
+      save_in_cuts(model, store, coding, first, {});
+      const std::size_t closed = 80;  // the blocks behind it were coded as recent: they end in the last 64 rows
+      const auto before = restored(model, store, coding, first.first(closed));
+      save_in_cuts(model, store, coding, tokens, {});
+      CHECK(begin_with(restored(model, store, coding, tokens), before));
+    }
 }
 
 TEST_CASE("features are those of a token's own position, wherever the looking begins") {

@@ -167,7 +167,7 @@ TEST_CASE("what rows received of attention is kept with a conversation, and goes
   REQUIRE(second);
   CHECK(second->rows == 200);
   // What another coder can make nothing of says nothing, and what is damaged neither.
-  auto other = open_conversation(model, store, "garden", strategy::krul_codec(profile)).value();
+  auto other = open_conversation(model, store, "garden", strategy::krul_newest(profile)).value();
   REQUIRE(other.advance(tokens, logits));
   REQUIRE(other.append(tokens[0], logits));
   REQUIRE(other.save());

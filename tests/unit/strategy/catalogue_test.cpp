@@ -316,8 +316,9 @@ TEST_CASE("what a block takes is tried with the classes of its rows") {
     CHECK(evidence.block_bytes.groups[group] == chunk_bytes(group, {history / 2, history / 2 + 16}));
     CHECK(evidence.block_bytes.recent_groups[group] == chunk_bytes(group, {history - 16, history}));
   }
-  CHECK(middle_block(100, 64).begin == 36);  // never behind the last row
   CHECK(middle_block(64, 64).begin == 0);
+  CHECK(middle_block(127, 64).begin == 0);
+  CHECK(middle_block(130, 64).end == 128);
 }
 
 TEST_CASE("a point of the curve says which rows are finer") {
