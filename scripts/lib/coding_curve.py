@@ -11,14 +11,19 @@ import bisect
 import csv
 import json
 import math
+import re
 import sys
 
 from coding_table import quantile, rows_of
 
-FAMILIES = (("step", "krul"), ("kivi-", "KIVI"), ("kvtc-", "KVTC"))
+FAMILIES = (("kivi-", "KIVI"), ("kvtc-", "KVTC"))
+FINER = {"": "krul", "newest": "krul, newest rows finer", "both": "krul, both finer", "none": "krul, all rows alike"}
 
 
 def family(name):
+    step = re.fullmatch(r"step-?\d+(?:-(\w+))?", name)
+    if step:
+        return FINER[step[1] or ""]
     for start, known in FAMILIES:
         if name.startswith(start):
             return known + ", no window" * name.endswith("-w0")

@@ -95,7 +95,7 @@ void add_bench_coding(CLI::App& bench, Tool& tool) {
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
   add_number(*verb, "--tokens", options->tokens, {64, 1 << 20}, "tokens that are coded");
-  add_numbers(*verb, "--steps", options->steps, {finest_step.code, coarsest_step.code},
+  add_numbers(*verb, "--steps", options->steps, {finest_step.code, coarsest_by_attention.code},
               "codes of the step, separated by commas");
   options->rounds.add_to(*verb);
   verb->callback([options, &tool] { bench_coding(*options, tool); });

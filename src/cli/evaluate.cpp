@@ -167,7 +167,7 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "also codings by the profile with steps of 2^(code/16), codes separated by commas: the curve of size "
           "and quality")
       ->delimiter(',')
-      ->check(between(-127, 127));
+      ->check(between(-80, 80));  // classes of rows add up to 48 on either side
   verb->add_option("--finer", options->finer,
                    "with --steps: which rows are coded more finely, several separated by commas: attended, newest, "
                    "both, none")

@@ -50,13 +50,14 @@ void RowAttentionEstimator::begin_layer(std::size_t layer, std::span<const Posit
   expects(layer < band_of_.size(), "RowAttentionEstimator: no such layer");
   wanted_.clear();
   for (const Position query : positions)
-    if (wants(query)) wanted_.push_back(query);
+    if (looks_at(layer, query)) wanted_.push_back(query);
   if (layer > 0 || positions.empty()) return;
   const Position end = positions.back() + 1;
   attention_.reserve_rows(end);
   if (end > next_) attention_.age(end - next_);
   next_ = std::max(next_, end);
-  for (const Position query : wanted_) attention_.counted += attention_.weight_of_age(next_ - 1 - query);
+  for (const Position query : positions)
+    if (wants(query)) attention_.counted += attention_.weight_of_age(next_ - 1 - query);
 }
 
 LentWeights RowAttentionEstimator::lend(std::size_t layer, std::span<const Position> positions) {
@@ -65,7 +66,7 @@ LentWeights RowAttentionEstimator::lend(std::size_t layer, std::span<const Posit
   slots_.clear();
   cells_.assign(1, 0);
   for (const Position query : positions) {
-    const bool wanted = wants(query);
+    const bool wanted = looks_at(layer, query);
     slots_.push_back(wanted ? static_cast<std::uint32_t>(cells_.size() - 1) : LentWeights::no_slot);
     if (wanted) cells_.push_back(cells_.back() + static_cast<std::uint32_t>(query / LentWeights::cell_keys + 1));
   }
@@ -113,7 +114,7 @@ void RowAttentionEstimator::operator()(const AttentionBlock& block) {
   begin_layer(block.layer, block.queries);
   for (std::size_t row = 0; row < rows; ++row) {
     const Position query = block.queries[row];
-    if (!wants(query)) continue;
+    if (!looks_at(block.layer, query)) continue;
     squares_.assign(query + std::size_t{1}, 0.0F);
     for (std::size_t head = 0; head < heads_; ++head) {
       const float* const weights = &block.weights[(head * rows + row) * block.keys];
@@ -125,7 +126,7 @@ void RowAttentionEstimator::operator()(const AttentionBlock& block) {
 
 void RowAttentionEstimator::add_row(std::size_t layer, Position query) {
   const std::size_t first = band_of_[layer] * attention_.rows;
-  const float times = static_cast<float>(attention_.weight_of_age(next_ - 1 - query));
+  const float times = static_cast<float>(layers_apart * attention_.weight_of_age(next_ - 1 - query));
   for (std::size_t key = 0; key <= query; ++key) attention_.squares[first + key] += times * squares_[key];
 }
 

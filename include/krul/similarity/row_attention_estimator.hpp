@@ -16,11 +16,13 @@ namespace krul {
 /// block_rows() tokens.
 ///
 /// Where it is told how long a pass is, it looks at the last `most_counted` rows of it only: what they leave of the
-/// others is little. The room that it lends holds the weights of one layer at a time.
+/// others is little. Of each row it looks at one layer of `layers_apart`, and counts it as often; the next row's is the
+/// next one. The room that it lends holds the weights of one layer at a time.
 class RowAttentionEstimator {
  public:
   /// Query rows of a pass that are looked at: four half lives.
   static constexpr std::size_t most_counted = 64;
+  static constexpr std::size_t layers_apart = 8;
 
   /// @param bands  layers of each band, L in all
   /// @throws PreconditionError if these are not all layers
@@ -52,6 +54,9 @@ class RowAttentionEstimator {
   static constexpr std::size_t cell_bytes = LentWeights::cell_keys * sizeof(std::uint16_t),
                                lent_bytes = cell_bytes + (1 + LentWeights::cell_bins) * sizeof(float);
 
+  [[nodiscard]] bool looks_at(std::size_t layer, Position query) const noexcept {
+    return wants(query) && (layer + query) % layers_apart == 0;
+  }
   /// Rows of a layer, the first of a pass if it is layer 0.
   void begin_layer(std::size_t layer, std::span<const Position> positions);
   /// Adds sums of one row's squared weights to its layer's band.

@@ -28,6 +28,10 @@ struct ClassesByAttention {
   bool newest_too = false;        ///< the newest rows are finer besides
 };
 
+/// The coarsest usual step of rows that are coded by attention: as far above coarsest_step as their codes, and more.
+inline constexpr StepScale coarsest_by_attention{28};
+static_assert(StepClasses::step(coarsest_by_attention, StepClasses::count - 1).code > coarsest_by_attention.code);
+
 /// The layers of each group of a profile: the bands in which attention is to be gathered for it.
 [[nodiscard]] inline std::vector<std::size_t> bands_of(const Profile& profile) {
   std::vector<std::size_t> bands;
@@ -78,7 +82,7 @@ inline void code_by_attention(SavePlan& plan, const RowAttention& seen, std::siz
   if (!by.newest_too)
     plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them
   plan.step.code = static_cast<std::int8_t>(
-      std::max<int>(plan.step.code, std::min<int>(plan.step.code + by.codes, coarsest_step.code)));
+      std::max<int>(plan.step.code, std::min<int>(plan.step.code + by.codes, coarsest_by_attention.code)));
 }
 
 }  // namespace krul

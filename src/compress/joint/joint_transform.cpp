@@ -111,6 +111,7 @@ struct Side {
   [[nodiscard]] std::size_t narrow() const { return columns().count - columns().wide; }
   [[nodiscard]] std::size_t wide_stride() const { return padded(columns().wide); }
   [[nodiscard]] std::size_t narrow_stride() const { return padded(narrow()); }
+  [[nodiscard]] std::size_t narrow_of(std::size_t run) const { return of_run[run].count - of_run[run].wide; }
   [[nodiscard]] ColumnBand wide_band(std::size_t run) const { return {of_run[run], 0, of_run[run].wide, {}}; }
   [[nodiscard]] ColumnBand narrow_band(std::size_t run) const {
     const Columns& here = of_run[run];
@@ -118,7 +119,7 @@ struct Side {
   }
   /// Floats that either way takes for so many tokens, all of them padded.
   [[nodiscard]] std::size_t room(std::size_t tokens) const {
-    const std::size_t rows = (tokens + Int8Rows::step - 1) / Int8Rows::step * Int8Rows::step;
+    const std::size_t rows = Int8Rows::padded(tokens);
     return detail::panel_width + rows * (padded(columns().count) + 3 * padded(tensor.wide_columns()) + narrow_stride() +
                                          2 * padded(values()));
   }
@@ -248,13 +249,16 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
     loops.small_product(Into::subtracted, {tokens, n, side.columns().wide}, {as_coded.data(), columns},
                         {side.tensor.wide.data(), n}, {weighted.data(), stride});
 
-    const Int8Rows rows(tokens, n, weighted, stride);
-    const auto coefficients = room.take(rows.padded_rows() * side.narrow_stride());
-    multiply(rows, side.tensor.analysis, coefficients);
-    for (std::size_t i = 0; i < order.runs.size(); ++i)
-      side.narrow_band(i).quantise(
-          {coefficients.data() + order.runs[i].first * side.narrow_stride(), side.narrow_stride()},
-          {order, order.runs[i], predicted}, symbols[first_of_side + i]);
+    // Each run by itself: a coarser one has fewer columns.
+    const auto coefficients = room.take(Int8Rows::padded(tokens) * side.narrow_stride());
+    for (std::size_t i = 0; i < order.runs.size(); ++i) {
+      const CodingOrder::Run& run = order.runs[i];
+      const Int8Rows rows(run.count, n, weighted.subspan(run.first * stride), stride);
+      const std::size_t apart_by = padded(side.narrow_of(i));
+      const auto of_run = coefficients.subspan(run.first * side.narrow_stride(), rows.padded_rows() * apart_by);
+      multiply(rows, side.tensor.analysis, of_run);
+      side.narrow_band(i).quantise({of_run.data(), apart_by}, {order, run, predicted}, symbols[first_of_side + i]);
+    }
   }
 
   const std::vector<std::uint8_t> expected = expected_tables(sides);
@@ -359,11 +363,9 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
     const std::size_t n = side.values(), stride = padded(n), wide_stride = side.wide_stride(),
                       narrow_stride = side.narrow_stride();
     const Prediction predicted = predict(side.tensor, given, side.columns().count, room);
-    const auto wide_values = room.take(tokens * wide_stride), coefficients = room.take(tokens * narrow_stride);
-    if (order.runs.size() > 1) {  // what a coarser run does not code
-      std::ranges::fill(wide_values, 0.0F);
-      std::ranges::fill(coefficients, 0.0F);
-    }
+    const auto wide_values = room.take(tokens * wide_stride), coefficients = room.take(tokens * narrow_stride),
+               values = room.take(Int8Rows::padded(tokens) * stride);
+    if (order.runs.size() > 1) std::ranges::fill(wide_values, 0.0F);  // what a coarser run does not code
     for (std::size_t i = 0; i < order.runs.size(); ++i) {
       const CodingOrder::Run& run = order.runs[i];
       const auto& places = side.of_run[i].places;
@@ -374,15 +376,13 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
               side.wide_band(i).dequantise(*decoder, rows, {wide_values.data() + run.first * wide_stride, wide_stride});
           !status)
         return status;
-      if (auto status = side.narrow_band(i).dequantise(
-              *decoder, rows, {coefficients.data() + run.first * narrow_stride, narrow_stride});
-          !status)
+      const auto of_run = coefficients.subspan(run.first * narrow_stride);
+      if (auto status = side.narrow_band(i).dequantise(*decoder, rows, {of_run.data(), narrow_stride}); !status)
         return status;
+      const Int8Rows narrow(run.count, side.narrow_of(i), of_run, narrow_stride);
+      multiply(narrow, side.tensor.synthesis, values.subspan(run.first * stride, narrow.padded_rows() * stride));
     }
 
-    const Int8Rows rows(tokens, side.narrow(), coefficients, narrow_stride);
-    const auto values = room.take(rows.padded_rows() * stride);
-    multiply(rows, side.tensor.synthesis, values);
     loops.small_product(Into::added, {tokens, n, side.columns().wide}, {wide_values.data(), wide_stride},
                         {side.tensor.wide_synthesis.data(), n}, {values.data(), stride});
     for (std::size_t layer = 0; layer < layers(); ++layer) {

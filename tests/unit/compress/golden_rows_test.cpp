@@ -1,5 +1,5 @@
 // Coded rows have the same bytes, and decode to the same bits, at every instruction level, with every compiler and on
-// every kind of processor: tests/vectors/coded-rows.bin was written once.
+// every kind of processor: tests/vectors/coded-rows*.bin were written once.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -28,6 +28,10 @@ using Bytes = std::vector<std::byte>;
 
 std::filesystem::path golden_file() {
   return std::filesystem::path(KRUL_TEST_VECTORS) / "coded-rows.bin";
+}
+/// The same of rows with classes, since 1.3.
+std::filesystem::path golden_file_of_classes() {
+  return std::filesystem::path(KRUL_TEST_VECTORS) / "coded-rows-with-classes.bin";
 }
 
 /// Floats that whole numbers are made to, so that no library's random distribution comes into it: near a bell curve,
@@ -80,6 +84,7 @@ struct Case {
   AnyChunkCoder coding;
   Rows rows;
   Position first = 0;
+  std::vector<std::uint8_t> classes = {};
 };
 
 constexpr std::size_t features = 32;  // the hidden width of profile_geometry
@@ -102,6 +107,19 @@ std::vector<Case> cases(const std::shared_ptr<const Profile>& profile) {
           all.push_back({"joint" + of_type, JointTransform(profile, 0, StepScale{static_cast<std::int8_t>(step)}),
                          Rows(profile_geometry(type, pairs), 45, 2, features), first});
   }
+  return all;
+}
+
+std::vector<Case> cases_with_classes(const std::shared_ptr<const Profile>& profile) {
+  std::vector<Case> all;
+  for (const int step : {-20, 0, 7})
+    for (const Position first : {0, 200}) {
+      Case with{"joint with classes", JointTransform(profile, 0, StepScale{static_cast<std::int8_t>(step)}),
+                Rows(profile_geometry(ElementType::f16, RotaryPairs::halves), 64, 2, features), first};
+      for (std::uint64_t row = 0; row < 64; ++row)
+        with.classes.push_back(static_cast<std::uint8_t>(2 + detail::mix(row + first) % 11));
+      all.push_back(std::move(with));
+    }
   return all;
 }
 
@@ -134,38 +152,61 @@ Bytes decoded(const Case& item, std::span<const std::byte> chunk) {
 }
 
 Bytes encoded(const Case& item) {
-  return item.coding.encode(item.rows.geometry, item.rows.rows(), {item.first, item.rows.features});
+  return item.coding.encode(item.rows.geometry, item.rows.rows(), {item.first, item.rows.features, item.classes});
 }
 
-}  // namespace
-
-TEST_CASE("writes the golden file; run by hand when the format changes" * doctest::skip()) {
-  ByteWriter out;
-  const Bytes stored = serialize(random_profile(profile_geometry(), {2, 2}, 13, features, 5));
-  append(out, stored);
-  for (const Case& item : cases(profile_from(stored))) {
-    const Bytes chunk = encoded(item);
-    append(out, chunk);
-    const Checksum bits = checksum(decoded(item, chunk));
-    out.raw(std::as_bytes(std::span(bits)));
-  }
-  std::ofstream(golden_file(), std::ios::binary)
+void write_golden(const std::filesystem::path& file, ByteWriter& out) {
+  std::ofstream(file, std::ios::binary)
       .write(reinterpret_cast<const char*>(out.bytes().data()), static_cast<std::streamsize>(out.bytes().size()));
 }
 
-TEST_CASE("coded rows have the golden bytes and decode to the golden bits") {
-  std::ifstream file(golden_file(), std::ios::binary);
-  const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
-  ByteReader reader(std::as_bytes(std::span(text)));
-  const auto next = [&] { return reader.take(reader.number<std::uint32_t>()); };
-  const auto profile = profile_from(next());
-  for (const Case& item : cases(profile)) {
+void append(ByteWriter& to, std::span<const Case> all) {
+  for (const Case& item : all) {
+    const Bytes chunk = encoded(item);
+    append(to, chunk);
+    const Checksum bits = checksum(decoded(item, chunk));
+    to.raw(std::as_bytes(std::span(bits)));
+  }
+}
+
+std::vector<char> golden_text(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::span<const std::byte> next_golden(ByteReader& from) {
+  return from.take(from.number<std::uint32_t>());
+}
+
+/// Reads what append wrote.
+void check_golden(ByteReader& reader, std::span<const Case> all) {
+  for (const Case& item : all) {
     CAPTURE(item.name);
-    const auto chunk = next(), bits = reader.take(sizeof(Checksum));
+    const auto chunk = next_golden(reader), bits = reader.take(sizeof(Checksum));
     const Bytes found = encoded(item);
     CHECK(std::equal(found.begin(), found.end(), chunk.begin(), chunk.end()));
     const auto back = checksum(decoded(item, chunk));
     CHECK(std::ranges::equal(std::as_bytes(std::span(back)), bits));
   }
   CHECK(reader.finished());
+}
+
+}  // namespace
+
+TEST_CASE("writes the golden files; run by hand when the format changes" * doctest::skip()) {
+  ByteWriter out, of_classes;
+  const Bytes stored = serialize(random_profile(profile_geometry(), {2, 2}, 13, features, 5));
+  append(out, stored);
+  append(out, cases(profile_from(stored)));
+  write_golden(golden_file(), out);
+  append(of_classes, cases_with_classes(profile_from(stored)));
+  write_golden(golden_file_of_classes(), of_classes);
+}
+
+TEST_CASE("coded rows have the golden bytes and decode to the golden bits") {
+  const auto text = golden_text(golden_file()), text_of_classes = golden_text(golden_file_of_classes());
+  ByteReader reader(std::as_bytes(std::span(text))), of_classes(std::as_bytes(std::span(text_of_classes)));
+  const auto profile = profile_from(next_golden(reader));
+  check_golden(reader, cases(profile));
+  check_golden(of_classes, cases_with_classes(profile));
 }

@@ -26,7 +26,8 @@ void check_received(const RowAttention& attention, const Observed& seen, std::si
       const double expected = reference::received(
           seen.exact, key, end, {first_layer, layers, seen.heads, RowAttention::half_life, first_query});
       // A row's cells that are left out, in the mean over rows.
-      const double n = static_cast<double>(layers * seen.heads), left_out = n * 0x1p-24;
+      const double n = static_cast<double>(RowAttentionEstimator::layers_apart * layers * seen.heads),
+                   left_out = n * 0x1p-24;
       REQUIRE(std::abs(attention.received(band, key) - expected) <=
               allowed(expected, layers * seen.heads * end, passes) + left_out);
     }

@@ -67,7 +67,10 @@ class Int8Rows {
   Int8Rows(std::size_t rows, std::size_t depth, std::span<const float> from, std::size_t stride = 0);
 
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
-  [[nodiscard]] std::size_t padded_rows() const noexcept { return (rows_ + step - 1) / step * step; }
+  [[nodiscard]] static constexpr std::size_t padded(std::size_t rows) noexcept {
+    return (rows + step - 1) / step * step;
+  }
+  [[nodiscard]] std::size_t padded_rows() const noexcept { return padded(rows_); }
   [[nodiscard]] std::size_t quads() const noexcept { return quads_; }
   /// [quads] of one row.
   [[nodiscard]] const std::uint32_t* row(std::size_t index) const noexcept { return words_.data() + index * quads_; }
