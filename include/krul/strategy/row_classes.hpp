@@ -32,6 +32,10 @@ struct ClassesByAttention {
 inline constexpr StepScale coarsest_by_attention{28};
 static_assert(StepClasses::step(coarsest_by_attention, StepClasses::count - 1).code > coarsest_by_attention.code);
 
+/// Codes by which rows are coarser where also what nothing has looked at yet shall be found again: at nine the next
+/// tokens are predicted as before, but values that are looked up among many lose some two per cent of their likelihood.
+inline constexpr int codes_that_keep_answers = 5;
+
 /// The layers of each group of a profile: the bands in which attention is to be gathered for it.
 [[nodiscard]] inline std::vector<std::size_t> bands_of(const Profile& profile) {
   std::vector<std::size_t> bands;

@@ -263,7 +263,7 @@ TEST_CASE("what rows received of attention says how finely they are coded") {
   CHECK_NOTHROW(expects_valid(*plan, 4));
   CHECK(plan->classes == row_classes(evidence.row_attention, history, ClassesByAttention{}));
   CHECK(plan->classes.size() == needs.row_attention.size() * history);
-  CHECK(plan->step.code == unseen->step.code + ClassesByAttention{}.codes);
+  CHECK(plan->step.code == unseen->step.code + needs.classes->codes);
   CHECK(plan->measured_step == unseen->measured_step);
   CHECK(plan->recent.finer == 0);
   CHECK(plan->row_attention->rows == history);
