@@ -76,9 +76,8 @@ void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const std::span<const Token> sample(
       *std::max_element(texts.begin(), texts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); }));
   const eval::CodingProbe probe(model.backend, profile, sample.first(std::min<std::size_t>(sample.size(), 512)));
-  StepScale step = nominal_step(strategy::krul_compact(profile).needs());
-  step.code = static_cast<std::int8_t>(step.code + ClassesByAttention{}.codes);
-  const auto speed = unwrap(probe.fastest({step, true}, 5));
+  const Needs needs = strategy::krul_compact(profile).needs();
+  const auto speed = unwrap(probe.fastest({usual_step(nominal_step(needs), needs.classes.value()), true}, 5));
   if (tool.json) {
     tool.print({{"profile", file.string()},
                 {"hash", profile->hash()},

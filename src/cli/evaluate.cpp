@@ -168,11 +168,12 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "and quality")
       ->delimiter(',')
       ->check(between(-80, 80));  // classes of rows add up to 48 on either side
+  std::vector<std::string> finer_names;
+  for (const strategy::FinerRows finer : strategy::all_finer_rows) finer_names.emplace_back(strategy::name_of(finer));
   verb->add_option("--finer", options->finer,
-                   "with --steps: which rows are coded more finely, several separated by commas: attended, newest, "
-                   "both, none")
+                   "with --steps: which rows are coded more finely, several separated by commas")
       ->delimiter(',')
-      ->check(CLI::IsMember({"attended", "newest", "both", "none"}))
+      ->check(CLI::IsMember(finer_names))
       ->capture_default_str();
   add_number(*verb, "--history", options->history, {2, 1 << 20}, "tokens that are saved and restored");
   add_number(*verb, "--new", options->fresh, {2, 4096}, "tokens of new input after them");

@@ -43,7 +43,7 @@ template <KvCache Cache>
 
 /// What a plan with a profile makes of a block, group by group, once as recent rows and once as others. With classes
 /// these are the last block and one in the middle, else the last tokens both times.
-/// @param features  of the cache's tokens from middle_block on, if the profile asks for them
+/// @param features  of the cache's tokens from the first of these on, if the profile asks for them
 /// @throws PreconditionError as measure_block_bytes, and as JointTransform::encode
 template <KvCache Cache>
 [[nodiscard]] BlockBytes measure_group_bytes(const Cache& cache, const Geometry& geometry, const SavePlan& plan,

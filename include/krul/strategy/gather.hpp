@@ -45,9 +45,9 @@ template <ModelBackend B>
     }
     if (!coding.profile) continue;
     const bool wants_features = coding.profile->data().features > 0;
-    const auto features = wants_features
-                              ? token_features(model, live.tokens, middle_block(live.tokens.size(), tried).begin)
-                              : TokenFeatures{};
+    const std::size_t first =
+        coding.classes.empty() ? live.tokens.size() - tried : middle_block(live.tokens.size(), tried).begin;
+    const auto features = wants_features ? token_features(model, live.tokens, first) : TokenFeatures{};
     BlockBytes joint = measure_group_bytes(live.cache, model.geometry(), coding, tried, features);
     bytes.groups = std::move(joint.groups);
     bytes.recent_groups = std::move(joint.recent_groups);
@@ -84,9 +84,10 @@ template <ModelBackend B>
           *needs.step);
     if (evidence.step) joint->step = *evidence.step;
   }
+  if (!needs.block_bytes) return evidence;
   if (needs.classes && joint != codings.end())
     code_by_attention(*joint, evidence.row_attention, evidence.tokens, *needs.classes);
-  if (needs.block_bytes) evidence.block_bytes = detail::bytes_of_block(model, codings, live);
+  evidence.block_bytes = detail::bytes_of_block(model, codings, live);
   return evidence;
 }
 

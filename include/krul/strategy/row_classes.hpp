@@ -32,6 +32,12 @@ struct ClassesByAttention {
 inline constexpr StepScale coarsest_by_attention{28};
 static_assert(StepClasses::step(coarsest_by_attention, StepClasses::count - 1).code > coarsest_by_attention.code);
 
+/// The usual step of rows that are coded by attention, where rows that are all alike would have `step`.
+[[nodiscard]] constexpr StepScale usual_step(StepScale step, const ClassesByAttention& by) noexcept {
+  const int code = std::min<int>(step.code + by.codes, coarsest_by_attention.code);
+  return {static_cast<std::int8_t>(std::max<int>(step.code, code))};
+}
+
 /// Codes by which rows are coarser where also what nothing has looked at yet shall be found again: at nine the next
 /// tokens are predicted as before, but values that are looked up among many lose some two per cent of their likelihood.
 inline constexpr int codes_that_keep_answers = 5;
@@ -85,8 +91,7 @@ inline void code_by_attention(SavePlan& plan, const RowAttention& seen, std::siz
   if (plan.classes.empty()) return;
   if (!by.newest_too)
     plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them
-  plan.step.code = static_cast<std::int8_t>(
-      std::max<int>(plan.step.code, std::min<int>(plan.step.code + by.codes, coarsest_by_attention.code)));
+  plan.step = usual_step(plan.step, by);
 }
 
 }  // namespace krul

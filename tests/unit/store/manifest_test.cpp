@@ -95,7 +95,7 @@ TEST_CASE("the golden file of version 1.0 is read for ever, and written the same
 }
 
 // How the golden file was made, once: krul_test_unit_store -tc='write the golden*' --no-skip
-TEST_CASE("write the golden file" * doctest::skip()) {
+TEST_CASE("writes the golden file; run by hand when the format changes" * doctest::skip()) {
   const Bytes bytes = serialize(some_manifest());
   std::ofstream(golden_file(), std::ios::binary)
       .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
