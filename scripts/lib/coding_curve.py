@@ -17,7 +17,8 @@ import sys
 from coding_table import quantile, rows_of
 
 FAMILIES = (("kivi-", "KIVI"), ("kvtc-", "KVTC"))
-FINER = {"": "krul", "newest": "krul, newest rows finer", "both": "krul, both finer", "none": "krul, all rows alike"}
+FINER = {"": "krul", "newest": "krul, newest rows finer", "both": "krul, both finer", "none": "krul, all rows alike",
+         "oracle": "krul, rows by the attention to come"}
 
 
 def family(name):

@@ -138,6 +138,7 @@ void evaluate(const EvaluateOptions& options, const Tool& tool) {
     for (const strategy::FinerRows finer : strategy::all_finer_rows)
       if (std::ranges::find(options.finer, strategy::name_of(finer)) != options.finer.end())
         run.strategies.push_back(strategy::coded_at_step({static_cast<std::int8_t>(code)}, profile, finer));
+  for (const double kl : options.targets) run.strategies.push_back(strategy::coded_for(kl, profile));
   if (options.greedy > 0) {
     evaluate_greedy(run);
   } else if (!options.tasks.empty()) {
@@ -168,10 +169,16 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           "and quality")
       ->delimiter(',')
       ->check(between(-80, 80));  // classes of rows add up to 48 on either side
+  verb->add_option("--kl", options->targets,
+                   "also codings by the profile at the step that is measured for each conversation, for these KL in "
+                   "nats, separated by commas")
+      ->delimiter(',')
+      ->check(between(1e-5, 1.0));
   std::vector<std::string> finer_names;
   for (const strategy::FinerRows finer : strategy::all_finer_rows) finer_names.emplace_back(strategy::name_of(finer));
-  verb->add_option("--finer", options->finer,
-                   "with --steps: which rows are coded more finely, several separated by commas")
+  verb->add_option(
+          "--finer", options->finer,
+          "with --steps: which rows are coded more finely, several separated by commas; oracle: by what will come")
       ->delimiter(',')
       ->check(CLI::IsMember(finer_names))
       ->capture_default_str();

@@ -31,6 +31,7 @@ struct EvaluateOptions {
   bool rewrite = false;
   std::vector<std::string> precisions;
   std::vector<int> steps;
+  std::vector<double> targets;  ///< KL, nats
   std::vector<std::string> finer = {"attended"};
   std::string csv;
 };

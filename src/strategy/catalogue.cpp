@@ -23,6 +23,8 @@ std::vector<Listed> catalogue(const std::shared_ptr<const Profile>& profile) {
       {cake(), "no plan: recompute forwards and read backwards until they meet"},
       {Hcache{}, "every layer's input is read and projected; layers before a cut are recomputed instead"},
       {H2o{}, "only heavy hitters and the latest tokens are kept, as many bytes as krul-paper keeps"},
+      {H2o{4}, "the same, a quarter of the tokens"},
+      {H2o{12}, "the same, a twelfth of the tokens"},
       {krul_paper(), "the paper: L/4 pairs by attention merged, a pyramid of fronts left out and recomputed"},
       {krul_paper_uniform(), "krul-paper with the same front in every layer, as many bytes as the pyramid stores"},
       {pyramid(), "krul-paper's pyramid without merging"},

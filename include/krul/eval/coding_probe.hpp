@@ -51,7 +51,7 @@ class CodingProbe {
     RowAttentionEstimator seen(geometry_, bands_of(*profile_));
     observed_prefill(model, cache_, batch, tokens, {}, seen);
     by_attention_.profile = profile_;
-    code_by_attention(by_attention_, seen.attention(), tokens_, ClassesByAttention{.codes = 0});
+    code_by_attention(by_attention_, {seen.attention(), tokens, geometry_.vocabulary}, ClassesByAttention{.codes = 0});
     if (profile_->data().features > 0) features_ = token_features(model, tokens);
   }
 

@@ -50,8 +50,10 @@ class Contenders {
   }
 
   /// A history that was never interrupted, with all that the strategies need of it and room for `more` tokens.
-  [[nodiscard]] ExactHistory<B> exact(std::span<const Token> history, std::size_t more) const {
-    return prefill_exact(*model_, history, more, strategies_);
+  /// @param coming  the first of these tokens, where they are known
+  [[nodiscard]] ExactHistory<B> exact(std::span<const Token> history, std::size_t more,
+                                      std::span<const Token> coming = {}) const {
+    return prefill_exact(*model_, history, more, strategies_, coming);
   }
 
   /// A conversation of each strategy, nothing of it saved.

@@ -49,7 +49,7 @@ template <ModelBackend B>
                                                                   const CutText& text) {
   const auto fresh = text.fresh();
   expects(fresh.size() >= 2, "evaluate_quality: what the model says of each new token is judged by the next");
-  auto exact = contenders.exact(text.before(), fresh.size());
+  auto exact = contenders.exact(text.before(), fresh.size(), fresh);
   const auto reference = logits_after(contenders.model(), exact.cache, fresh, fresh.size());
   exact.cache.truncate(text.history);
   const auto alone = logits_of(contenders.model(), fresh, fresh.size());
@@ -99,7 +99,7 @@ template <ModelBackend B>
                                                                 const GreedySettings& settings) {
   const auto prompt = text.fresh().first(std::min(text.fresh().size(), settings.prompt));
   const auto asked = std::span(text.all).first(text.history + prompt.size());
-  auto exact = contenders.exact(text.before(), prompt.size() + settings.most);
+  auto exact = contenders.exact(text.before(), prompt.size() + settings.most, prompt);
   const auto reference =
       go_on_from(contenders.model(), exact.cache, prompt, settings.most, GreedyChoice(settings.ends));
   exact.cache.truncate(text.history);

@@ -23,12 +23,39 @@ struct ExactHistory {
   typename B::Cache cache;
   AttentionStatistics statistics = {};
   RowAttention row_attention = {};
+  RowAttention coming_attention = {};  ///< what the rows receive from what comes next
   std::optional<KeyMasses> masses = {};
   std::optional<HiddenStates> hidden = {};
   std::vector<double> unpredictability = {};  ///< [L, L]
 };
 
 namespace detail {
+
+/// Sums what the rows of a history receive from what comes next: of every row, head and layer.
+class ComingAttention {
+ public:
+  /// @param history  rows
+  ComingAttention(std::vector<std::size_t> bands, std::size_t history) : sums_(std::move(bands)) {
+    sums_.reserve_rows(history);
+    for (std::size_t band = 0; band < sums_.bands(); ++band)
+      band_of_.insert(band_of_.end(), sums_.band_layers[band], band);
+  }
+  void operator()(const AttentionBlock& block) {
+    if (block.layer == 0) sums_.counted += static_cast<double>(block.queries.size());
+    float* const squares = sums_.squares.data() + band_of_[block.layer] * sums_.rows;
+    for (std::size_t row = 0; row < block.query_heads * block.queries.size(); ++row)
+      for (std::size_t key = 0; key < sums_.rows; ++key) {
+        const float weight = block.weights[row * block.keys + key];
+        squares[key] += weight * weight;
+      }
+  }
+  [[nodiscard]] const RowAttention& sums() const noexcept { return sums_; }
+
+ private:
+  RowAttention sums_;
+  std::vector<std::size_t> band_of_;  // [L]
+};
+static_assert(AttentionObserver<ComingAttention>);
 
 /// Shows attention to both.
 struct HistoryObserver {
@@ -62,11 +89,13 @@ template <KvCache Cache>
 }  // namespace detail
 
 /// Runs a history through the model, with room for `more` tokens behind it, and gathers what the strategies need of it.
+/// @param coming  the tokens that come next, as many as there is room for at most, for a strategy that would know them
 /// @post  hidden states are missing where the backend's batches lend none
 /// @throws NotFiniteError if the model's numbers are not finite
 template <ModelBackend B>
 [[nodiscard]] ExactHistory<B> prefill_exact(B& model, std::span<const Token> history, std::size_t more,
-                                            std::span<const AnyStrategy> strategies = {}) {
+                                            std::span<const AnyStrategy> strategies = {},
+                                            std::span<const Token> coming = {}) {
   const Geometry& geometry = model.geometry();
   ExactHistory<B> exact{.cache = model.make_cache(history.size() + more)};
   if (history.empty()) return exact;
@@ -98,6 +127,14 @@ template <ModelBackend B>
       auto again = model.make_cache(history.size());
       forward_keeping_hidden(model, again, batch, history, *exact.hidden);
     }
+  if (any_needs(&Needs::coming_attention) && !coming.empty()) {
+    detail::ComingAttention observer(of_all.row_attention, history.size());
+    constexpr std::size_t piece = 64;
+    for (auto rest = coming; !rest.empty(); rest = rest.subspan(std::min(piece, rest.size())))
+      forward(model, exact.cache, batch, rest.first(std::min(piece, rest.size())), {}, observer);
+    exact.coming_attention = observer.sums();
+    exact.cache.truncate(history.size());
+  }
   if (any_needs(&Needs::predictability)) exact.unpredictability = detail::unpredictability_of(exact.cache, geometry);
   return exact;
 }

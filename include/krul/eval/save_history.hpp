@@ -49,6 +49,7 @@ template <ModelBackend B>
                                                                           .costs = save.costs,
                                                                           .block = save.block});
   evidence.unpredictability = exact.unpredictability;
+  if (save.strategy.needs().coming_attention) evidence.row_attention = exact.coming_attention;
   return evidence;
 }
 
@@ -93,7 +94,7 @@ template <ModelBackend B, ConversationStore S>
   SavedHistory saved{.report = {}, .tokens = {history.begin(), history.end()}, .step = as.plan.measured_step};
   Result<SaveReport> report;
   if (save.strategy.needs().key_masses) {
-    const auto keep = strategy::H2o::kept_tokens(evidence);
+    const auto keep = strategy::H2o::kept_tokens(evidence, save.strategy.needs().kept_one_of);
     if (!keep) return propagate(keep);
     // Each layer and head has kept other tokens, so any will do as names of the rows.
     saved.tokens.resize(*keep);

@@ -65,7 +65,7 @@ template <ModelBackend B>
   const std::size_t rows = task.answer.size();
   const auto fresh = TaskCase::asked(task.question, task.answer), alone = TaskCase::asked(task.alone, task.answer);
   const auto all = task.all();
-  auto exact = contenders.exact(task.history, fresh.size());
+  auto exact = contenders.exact(task.history, fresh.size(), fresh);
   TaskScore score;
   score.exact = score_answer(logits_after(contenders.model(), exact.cache, fresh, rows), task.answer);
   exact.cache.truncate(task.history.size());

@@ -73,7 +73,10 @@ template <ModelBackend B>
   Evidence evidence{
       .geometry = model.geometry(), .tokens = live.tokens.size(), .block = live.block, .costs = live.costs};
   if (needs.attention && live.statistics != nullptr) evidence.statistics = *live.statistics;
-  if (!needs.row_attention.empty() && live.row_attention != nullptr) evidence.row_attention = *live.row_attention;
+  if (!needs.row_attention.empty()) {
+    evidence.history.assign(live.tokens.begin(), live.tokens.end());
+    if (live.row_attention != nullptr) evidence.row_attention = *live.row_attention;
+  }
   std::vector<SavePlan> codings = needs.codings;
   const auto joint = std::ranges::find_if(codings, [](const SavePlan& coding) { return coding.profile != nullptr; });
   if (needs.step && joint != codings.end()) {
@@ -85,8 +88,7 @@ template <ModelBackend B>
     if (evidence.step) joint->step = *evidence.step;
   }
   if (!needs.block_bytes) return evidence;
-  if (needs.classes && joint != codings.end())
-    code_by_attention(*joint, evidence.row_attention, evidence.tokens, *needs.classes);
+  if (needs.classes && joint != codings.end()) code_by_attention(*joint, evidence.attended_rows(), *needs.classes);
   evidence.block_bytes = detail::bytes_of_block(model, codings, live);
   return evidence;
 }

@@ -9,8 +9,10 @@
 
 #include "krul/compress/joint/profile.hpp"
 #include "krul/compress/joint/step_classes.hpp"
+#include "krul/core/tokens.hpp"
 #include "krul/similarity/row_attention.hpp"
 #include "krul/strategy/save_plan.hpp"
+#include "krul/strategy/token_surprise.hpp"
 
 namespace krul {
 
@@ -24,8 +26,17 @@ struct ClassesByAttention {
   double exponent = 0.5;          ///< 0: all rows alike
   double floor = 0.03;            ///< of the mean of all rows, that each is taken to receive at least
   int finest = -6, coarsest = 4;  ///< classes from the usual one
+  double surprising = 8;          ///< bits: from here on a token is one that may be looked up (token_surprise)
+  int coarsest_surprising = 0;    ///< class of such a token's row from the usual one
   int codes = 9;                  ///< by which the usual step may be coarser than that of rows which are all alike
   bool newest_too = false;        ///< the newest rows are finer besides
+};
+
+/// The rows of a conversation that will be saved, and what is known of them.
+struct AttendedRows {
+  const RowAttention& attention;       ///< of as many rows, or more
+  std::span<const Token> tokens = {};  ///< [N] of the rows
+  std::size_t vocabulary = 0;          ///< tokens that the model knows
 };
 
 /// The coarsest usual step of rows that are coded by attention: as far above coarsest_step as their codes, and more.
@@ -38,10 +49,6 @@ static_assert(StepClasses::step(coarsest_by_attention, StepClasses::count - 1).c
   return {static_cast<std::int8_t>(std::max<int>(step.code, code))};
 }
 
-/// Codes by which rows are coarser where also what nothing has looked at yet shall be found again: at nine the next
-/// tokens are predicted as before, but values that are looked up among many lose some two per cent of their likelihood.
-inline constexpr int codes_that_keep_answers = 5;
-
 /// The layers of each group of a profile: the bands in which attention is to be gathered for it.
 [[nodiscard]] inline std::vector<std::size_t> bands_of(const Profile& profile) {
   std::vector<std::size_t> bands;
@@ -49,14 +56,15 @@ inline constexpr int codes_that_keep_answers = 5;
   return bands;
 }
 
-/// The classes of a conversation's rows; the geometric mean of the steps is the usual one.
-/// @param rows  N of them, as many as attention was seen of, or fewer
-/// @return [bands, rows]; empty if nothing was counted, or of fewer rows
-[[nodiscard]] inline std::vector<std::uint8_t> row_classes(const RowAttention& attention, std::size_t rows,
-                                                           const ClassesByAttention& by) {
+/// The classes of a conversation's rows; the geometric mean of the steps is the usual one, but for surprising tokens.
+/// @return [bands, N]; empty if nothing was counted, or of fewer rows
+[[nodiscard]] inline std::vector<std::uint8_t> row_classes(const AttendedRows& seen, const ClassesByAttention& by) {
+  const RowAttention& attention = seen.attention;
+  const std::size_t rows = seen.tokens.size();
   if (attention.rows < rows || rows < 2 || attention.counted <= 0 || by.exponent == 0) return {};
   std::vector<std::uint8_t> classes;
   classes.reserve(attention.bands() * rows);
+  const std::vector<float> surprise = token_surprise(seen.tokens, seen.vocabulary);
   std::vector<double> octaves(rows);
   for (std::size_t band = 0; band < attention.bands(); ++band) {
     // Row 0 is kept apart, and takes most of the attention.
@@ -69,11 +77,11 @@ inline constexpr int codes_that_keep_answers = 5;
     }
     for (double& each : octaves) each = std::log2(each + by.floor * mean);
     for (std::size_t row = 1; row < rows; ++row) usual += octaves[row] / static_cast<double>(rows - 1);
-    for (const double each : octaves) {
+    for (std::size_t row = 0; row < rows; ++row) {
       constexpr double codes_an_octave = 16;
-      const double codes = -by.exponent / 2 * codes_an_octave * (each - usual);
-      const int off =
-          std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, by.coarsest);
+      const double codes = -by.exponent / 2 * codes_an_octave * (octaves[row] - usual);
+      const int coarsest = surprise[row] < by.surprising ? by.coarsest : std::min(by.coarsest, by.coarsest_surprising);
+      const int off = std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, coarsest);
       classes.push_back(
           static_cast<std::uint8_t>(std::clamp(StepClasses::usual + off, 0, int{StepClasses::count} - 1)));
     }
@@ -83,11 +91,9 @@ inline constexpr int codes_that_keep_answers = 5;
 
 /// Codes each row of a plan by the attention that it has received, with steps that are as much coarser on the whole as
 /// leaves the same divergence. Without a profile, or where nothing was counted, the plan stays as it is.
-/// @param rows  that will be saved
-inline void code_by_attention(SavePlan& plan, const RowAttention& seen, std::size_t rows,
-                              const ClassesByAttention& by) {
+inline void code_by_attention(SavePlan& plan, const AttendedRows& seen, const ClassesByAttention& by) {
   if (!plan.profile) return;
-  plan.classes = row_classes(seen, rows, by);
+  plan.classes = row_classes(seen, by);
   if (plan.classes.empty()) return;
   if (!by.newest_too)
     plan.recent.finer = 0;  // the newest rows are those that attention finds; they are coded anew as it leaves them

@@ -4,9 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "krul/eval/turns.hpp"
 #include "krul/strategy/catalogue/all.hpp"
 #include "support/toy_conversation.hpp"
+#include "support/toy_profile.hpp"
 
 namespace krul::eval {
 namespace {
@@ -47,6 +50,46 @@ TEST_CASE("contenders are strategies, then published coders") {
   });
   CHECK_FALSE(status);
   CHECK(calls == 1);
+}
+
+TEST_CASE("an oracle knows what each row will receive of the tokens that come") {
+  toy::Backend model;
+  const auto oracle = strategy::coded_at_step({-4}, test::toy_profile(model), strategy::FinerRows::oracle);
+  const Contenders<toy::Backend> contenders(model, std::vector<AnyStrategy>{oracle, strategy::H2o{4}},
+                                            [](const AnyStrategy&) { return std::optional<Costs>(); });
+  const CutText text = toy_text(3);
+  const auto exact = contenders.exact(text.before(), text.fresh().size(), text.fresh());
+  CHECK(exact.cache.length() == text.history);
+  // The same of all rows at once.
+  const RowAttention& found = exact.coming_attention;
+  std::vector<double> squares(found.bands() * text.history);
+  std::vector<std::size_t> band_of;
+  for (std::size_t band = 0; band < found.bands(); ++band) band_of.insert(band_of.end(), found.band_layers[band], band);
+  auto cache = model.make_cache(text.all.size());
+  auto batch = model.make_batch();
+  const auto sum = [&](const AttentionBlock& block) {
+    for (std::size_t head = 0; head < block.query_heads; ++head)
+      for (std::size_t row = 0; row < block.queries.size(); ++row)
+        for (std::size_t key = 0; key < text.history && block.queries[row] >= text.history; ++key) {
+          const double weight = block.weights[(head * block.queries.size() + row) * block.keys + key];
+          squares[band_of[block.layer] * text.history + key] += weight * weight;
+        }
+  };
+  forward(model, cache, batch, std::span<const Token>(text.all), std::span<float>{}, sum);
+  CHECK(found.counted == static_cast<double>(text.fresh().size()));
+  REQUIRE(found.squares.size() == squares.size());
+  // A square in float is within one rounding, and so is each of the additions; weights differ by how passes are cut.
+  const double additions =
+      static_cast<double>(text.fresh().size() * model.geometry().query_heads * model.geometry().layers);
+  for (std::size_t i = 0; i < squares.size(); ++i)
+    CHECK(found.squares[i] ==
+          doctest::Approx(squares[i]).epsilon(2 * additions * std::numeric_limits<float>::epsilon()));
+
+  const auto qualities = evaluate_quality(contenders, text);
+  REQUIRE(qualities);
+  const double f16_bytes = static_cast<double>(text.history * model.geometry().f16_token_bytes());
+  CHECK(qualities->back().stored.bytes > f16_bytes / 4);  // a quarter of the tokens, and the manifest
+  CHECK(qualities->back().stored.bytes < f16_bytes / 2);
 }
 
 TEST_CASE("quality of a return, and its bytes") {

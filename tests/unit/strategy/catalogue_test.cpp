@@ -261,7 +261,7 @@ TEST_CASE("what rows received of attention says how finely they are coded") {
   const auto plan = by_attention.plan(evidence);
   REQUIRE(plan.has_value());
   CHECK_NOTHROW(expects_valid(*plan, 4));
-  CHECK(plan->classes == row_classes(evidence.row_attention, history, ClassesByAttention{}));
+  CHECK(plan->classes == row_classes(evidence.attended_rows(), ClassesByAttention{}));
   CHECK(plan->classes.size() == needs.row_attention.size() * history);
   CHECK(plan->step.code == unseen->step.code + needs.classes->codes);
   CHECK(plan->measured_step == unseen->measured_step);
@@ -331,8 +331,10 @@ TEST_CASE("a point of the curve says which rows are finer") {
   for (const strategy::FinerRows finer : strategy::all_finer_rows) {
     CAPTURE(strategy::name_of(finer));
     const auto point = strategy::coded_at_step({-4}, situation.profile, finer);
-    const bool attended = finer == strategy::FinerRows::attended || finer == strategy::FinerRows::both;
+    const bool attended = finer != strategy::FinerRows::newest && finer != strategy::FinerRows::none;
     CHECK(point.needs().row_attention.empty() != attended);
+    CHECK(point.needs().coming_attention == (finer == strategy::FinerRows::oracle));
+    CHECK(for_any_turn(point.needs(), point.name()).has_value() == !point.needs().coming_attention);
     Evidence evidence = situation.evidence(point.needs());
     if (attended) evidence.row_attention = estimator.attention();
     const auto plan = point.plan(evidence);
@@ -343,6 +345,8 @@ TEST_CASE("a point of the curve says which rows are finer") {
     CHECK((plan->recent.count > 0 && plan->recent.finer > 0) == newest);
   }
   CHECK(strategy::coded_at_step({-4}, situation.profile).name() == "step-4");
+  CHECK(strategy::coded_for(0.008, situation.profile).name() == "kl0.008");
+  CHECK(strategy::coded_for(0.008, situation.profile).needs().step->kl == 0.008);
   CHECK(strategy::coded_at_step({4}, situation.profile, strategy::FinerRows::newest).name() == "step4-newest");
 }
 

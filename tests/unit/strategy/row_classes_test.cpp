@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <numeric>
 #include <random>
 
@@ -20,6 +21,13 @@ RowAttention received(std::size_t rows, Weight&& weight) {
   return attention;
 }
 
+/// The classes where no token is surprising.
+std::vector<std::uint8_t> common_classes(const RowAttention& attention, std::size_t rows,
+                                         const ClassesByAttention& by) {
+  const std::vector<Token> tokens(rows, 0);  // one that is repeated
+  return row_classes({attention, tokens, 100}, by);
+}
+
 }  // namespace
 
 TEST_CASE("who received more is coded more finely, and the usual class is the mean") {
@@ -27,7 +35,7 @@ TEST_CASE("who received more is coded more finely, and the usual class is the me
   std::lognormal_distribution<float> spread(-6, 1);
   const RowAttention attention = received(500, [&](std::size_t, std::size_t) { return spread(random); });
   const ClassesByAttention by{.floor = 0, .finest = -8, .coarsest = 7};
-  const auto classes = row_classes(attention, 500, by);
+  const auto classes = common_classes(attention, 500, by);
   REQUIRE(classes.size() == 1000);
   for (std::size_t band = 0; band < 2; ++band) {
     double mean = 0;
@@ -44,10 +52,10 @@ TEST_CASE("who received more is coded more finely, and the usual class is the me
 TEST_CASE("the step goes with the root of what was received, as far as the exponent says") {
   // Four times as much, twice as fine: 16 codes at an exponent of 1, and as much to both sides of the mean.
   const RowAttention attention = received(3, [](std::size_t, std::size_t row) { return row == 2 ? 0.04F : 0.01F; });
-  const auto classes = row_classes(attention, 3, {.exponent = 1, .floor = 0, .finest = -8, .coarsest = 7});
+  const auto classes = common_classes(attention, 3, {.exponent = 1, .floor = 0, .finest = -8, .coarsest = 7});
   CHECK(classes[1] == StepClasses::usual + 1);
   CHECK(classes[2] == StepClasses::usual - 1);
-  const auto halves = row_classes(attention, 3, {.exponent = 0.3, .floor = 0});
+  const auto halves = common_classes(attention, 3, {.exponent = 0.3, .floor = 0});
   CHECK(halves[1] == StepClasses::usual);
 }
 
@@ -56,7 +64,7 @@ TEST_CASE("no row is taken to receive nothing, and none to receive all") {
     return row == 7 ? 1.0F : row % 2 == 0 ? 1e-3F : 0.0F;
   });
   const ClassesByAttention by;
-  for (const std::uint8_t of : row_classes(attention, 1000, by)) {
+  for (const std::uint8_t of : common_classes(attention, 1000, by)) {
     CHECK(of >= StepClasses::usual + by.finest);
     CHECK(of <= StepClasses::usual + by.coarsest);
   }
@@ -64,11 +72,27 @@ TEST_CASE("no row is taken to receive nothing, and none to receive all") {
 
 TEST_CASE("nothing is said where nothing was seen") {
   const RowAttention attention = received(10, [](std::size_t, std::size_t) { return 0.1F; });
-  CHECK(row_classes(attention, 11, {}).empty());
-  CHECK(row_classes(attention, 1, {}).empty());
-  CHECK(row_classes(attention, 10, {.exponent = 0}).empty());
-  CHECK(row_classes(RowAttention(), 0, {}).empty());
-  for (const std::uint8_t of : row_classes(attention, 10, {})) CHECK(of == StepClasses::usual);
+  CHECK(common_classes(attention, 11, {}).empty());
+  CHECK(common_classes(attention, 1, {}).empty());
+  CHECK(common_classes(attention, 10, {.exponent = 0}).empty());
+  CHECK(common_classes(RowAttention(), 0, {}).empty());
+  for (const std::uint8_t of : common_classes(attention, 10, {})) CHECK(of == StepClasses::usual);
   const RowAttention none = received(10, [](std::size_t, std::size_t) { return 0.0F; });
-  for (const std::uint8_t of : row_classes(none, 10, {})) CHECK(of == StepClasses::usual);
+  for (const std::uint8_t of : common_classes(none, 10, {})) CHECK(of == StepClasses::usual);
+}
+
+TEST_CASE("rows of surprising tokens are no coarser than the usual step, and as fine as attention says") {
+  const RowAttention attention =
+      received(200, [](std::size_t, std::size_t row) { return row % 4 == 0 ? 1e-2F : 1e-5F; });
+  std::vector<Token> tokens(200, 7);
+  for (std::size_t row = 0; row < 200; row += 3) tokens[row] = static_cast<Token>(1000 + row);
+  const ClassesByAttention by;
+  const auto repeated = common_classes(attention, 200, by), classes = row_classes({attention, tokens, 2000}, by);
+  const auto surprise = token_surprise(tokens, 2000);
+  for (std::size_t at = 0; at < classes.size(); ++at) {
+    const bool surprising = surprise[at % 200] >= by.surprising;
+    CHECK(surprising == (at % 200 % 3 == 0));
+    CHECK(classes[at] ==
+          (surprising ? std::min<int>(repeated[at], StepClasses::usual + by.coarsest_surprising) : repeated[at]));
+  }
 }

@@ -29,6 +29,7 @@ class CodedByProfile {
     double kl = 0;        ///< nats, that the conversation's own step is chosen for; 0: the step stays
     StepScale finest = finest_step, coarsest = coarsest_step;               ///< of the steps that may be chosen
     std::optional<ClassesByAttention> by_attention = ClassesByAttention{};  ///< which rows are finer; none: `recent`
+    bool foresight = false;                                                 ///< by the attention that is yet to come
     RecentRows recent = {};                                                 ///< where attention tells nothing
   };
 
@@ -43,6 +44,7 @@ class CodedByProfile {
     if (profile_ && settings_.by_attention) {
       needs.row_attention = bands_of(*profile_);
       needs.classes = settings_.by_attention;
+      needs.coming_attention = settings_.foresight;
     }
     if (profile_ && settings_.kl > 0)
       needs.step = StepChoice{.kl = settings_.kl, .finest = settings_.finest, .coarsest = settings_.coarsest};
@@ -56,7 +58,7 @@ class CodedByProfile {
     const RowAttention& seen = evidence.row_attention;
     if (!settings_.by_attention || seen.rows == 0) return plan;
     plan.row_attention = std::make_shared<const RowAttention>(seen);
-    code_by_attention(plan, seen, evidence.tokens, *settings_.by_attention);
+    code_by_attention(plan, evidence.attended_rows(), *settings_.by_attention);
     return plan;
   }
   [[nodiscard]] FullLoad restore_policy() const { return {}; }
@@ -77,11 +79,12 @@ class CodedByProfile {
 static_assert(Strategy<CodedByProfile>);
 
 /// Which rows are coded more finely than others, for comparisons.
-enum class FinerRows : std::uint8_t { attended, newest, both, none };
-inline constexpr std::array all_finer_rows{FinerRows::attended, FinerRows::newest, FinerRows::both, FinerRows::none};
+enum class FinerRows : std::uint8_t { attended, newest, both, none, oracle };
+inline constexpr std::array all_finer_rows{FinerRows::attended, FinerRows::newest, FinerRows::both, FinerRows::none,
+                                           FinerRows::oracle};
 
 [[nodiscard]] constexpr std::string_view name_of(FinerRows finer) noexcept {
-  return std::array{"attended", "newest", "both", "none"}[static_cast<std::size_t>(finer)];
+  return std::array{"attended", "newest", "both", "none", "oracle"}[static_cast<std::size_t>(finer)];
 }
 
 /// The profile's coding at one step for all conversations, "step-20" for a code of -20, "step-20-newest" where not the
@@ -92,9 +95,19 @@ inline constexpr std::array all_finer_rows{FinerRows::attended, FinerRows::newes
       .name = "step" + std::to_string(step.code), .without_profile = Int4Codec{}, .step = step};
   if (finer != FinerRows::attended) settings.name += "-" + std::string(name_of(finer));
   settings.by_attention = ClassesByAttention{.codes = 0, .newest_too = finer == FinerRows::both};
+  settings.foresight = finer == FinerRows::oracle;
+  if (settings.foresight) settings.by_attention->coarsest_surprising = settings.by_attention->coarsest;
   if (finer == FinerRows::newest || finer == FinerRows::none) settings.by_attention.reset();
   if (finer == FinerRows::none) settings.recent.count = 0;
   return CodedByProfile(std::move(settings), std::move(profile));
+}
+
+/// The profile's coding at the step that is measured for each conversation, "kl0.008" for a KL of 0.008 nats that rows
+/// which are all alike would have. Four bits a value without a profile.
+[[nodiscard]] inline CodedByProfile coded_for(double kl, std::shared_ptr<const Profile> profile) {
+  std::string name = std::to_string(kl);
+  name.erase(name.find_last_not_of('0') + 1);
+  return {{.name = "kl" + name, .without_profile = Int4Codec{}, .kl = kl}, std::move(profile)};
 }
 
 }  // namespace krul::strategy

@@ -18,12 +18,7 @@ class Krul {
  public:
   /// @param profile  of the model; may be none
   explicit Krul(std::shared_ptr<const Profile> profile = {})
-      : coded_({.name = "krul",
-                .without_profile = Int8Codec{},
-                .step = {-13},
-                .kl = 0.0024,
-                .by_attention = ClassesByAttention{.codes = codes_that_keep_answers}},
-               std::move(profile)) {}
+      : coded_({.name = "krul", .without_profile = Int8Codec{}, .step = {-13}, .kl = 0.0024}, std::move(profile)) {}
 
   [[nodiscard]] std::string name() const { return coded_.name(); }
   [[nodiscard]] Needs needs() const;

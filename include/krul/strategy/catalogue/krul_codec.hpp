@@ -16,12 +16,7 @@ namespace krul::strategy {
 /// Groups of layers coded together by the model's profile, all of it read: 10 to 13 times smaller than f16.
 /// @source ours
 [[nodiscard]] inline CodedByProfile krul_codec(std::shared_ptr<const Profile> profile = {}) {
-  return {{.name = "krul-codec",
-           .without_profile = Int8Codec{},
-           .step = {-13},
-           .kl = 0.0024,
-           .by_attention = ClassesByAttention{.codes = codes_that_keep_answers}},
-          std::move(profile)};
+  return {{.name = "krul-codec", .without_profile = Int8Codec{}, .step = {-13}, .kl = 0.0024}, std::move(profile)};
 }
 
 /// The same with larger steps: 14 to 18 times smaller.
