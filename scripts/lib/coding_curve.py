@@ -16,7 +16,7 @@ import sys
 
 from coding_table import quantile, rows_of
 
-FAMILIES = (("kivi-", "KIVI"), ("kvtc-", "KVTC"))
+FAMILIES = (("kivi-", "KIVI"), ("kvtc-", "KVTC"), ("h2o-", "H2O"))
 FINER = {"": "krul", "newest": "krul, newest rows finer", "both": "krul, both finer", "none": "krul, all rows alike",
          "oracle": "krul, rows by the attention to come"}
 

@@ -41,4 +41,5 @@ foreach(component state eval model runtime)
   must_say("built without ${component}: KRUL_BUILD_${option} was OFF" TRUE
            ${ask} -B ${WORK}/asks_${component} -DKRUL_COMPONENTS=${component})
 endforeach()
+must_say("built without cuda: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_cuda -DKRUL_COMPONENTS=cuda)
 must_say("there is no component codecs" TRUE ${ask} -B ${WORK}/asks_codecs -DKRUL_COMPONENTS=codecs)

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "chunk_header.hpp"
 #include "coding_order.hpp"
 #include "column_band.hpp"
 #include "float_room.hpp"
@@ -19,13 +20,11 @@
 namespace krul {
 namespace {
 
-using detail::CodingOrder, detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into,
+using detail::absent, detail::stored, detail::of_profile, detail::with_classes, detail::CodingOrder,
+    detail::first_row_of, detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into,
     detail::MutableFloats, detail::padded, detail::Prediction;
 
-constexpr std::size_t header_bytes = 8 + 1 + 1;
-
-/// How the row at position 0 is stored, and whether the classes of the others' steps follow.
-enum FirstRow : std::uint8_t { absent, stored, of_profile, with_classes = 4 };
+constexpr std::size_t header_bytes = detail::chunk_header_bytes;
 
 /// The features of a block's tokens: tokens that come again have the same.
 struct GivenRows {
@@ -62,18 +61,6 @@ Prediction predict(const Profile::Tensor& tensor, const GivenRows& given, std::s
   std::fill(values.end() - detail::panel_width, values.end(), 0.0F);
   multiply(given.different, tensor.prediction, values.first(values.size() - detail::panel_width));
   return {values, stride, tensor.prediction_scales, given.which};
-}
-
-/// The profile's row 0 of one layer's K (0) or V (1), [G, D] in the cache's element type.
-std::vector<std::byte> first_row_of(const Profile& profile, const Geometry& geometry, std::size_t layer,
-                                    std::size_t tensor) {
-  const std::size_t width = geometry.kv_values();
-  std::vector<float> values(width);
-  const auto halves = std::span(profile.data().first_row).subspan((layer * 2 + tensor) * width, width);
-  std::transform(halves.begin(), halves.end(), values.begin(), [](std::uint16_t half) { return float_from_f16(half); });
-  std::vector<std::byte> bytes(geometry.kv_row_bytes());
-  from_float(geometry.cache_type, values, bytes);
-  return bytes;
 }
 
 /// Whether a row is as good as the profile's: kernels that add in another order differ by far less.
@@ -298,59 +285,22 @@ Status JointTransform::decode(const Geometry& geometry, std::span<const std::byt
   for (const auto& layer : group)
     expects(layer.keys.size() == all * row_bytes && layer.values.size() == layer.keys.size(),
             "JointTransform: K and V of every layer must hold the same whole number of rows");
-  const auto too_short = [] {
-    return fail(ErrorCode::truncated, "a chunk of a group of layers ends too early: recompute these tokens");
-  };
-  if (chunk.size() < header_bytes) return too_short();
-  std::uint64_t id = 0;
-  for (std::size_t i = 8; i-- > 0;) id = id << 8 | std::to_integer<std::uint64_t>(chunk[i]);
-  if (id != profile_->id())
-    return fail(ErrorCode::unsupported, "rows were coded with another profile than " + profile_->hash() +
-                                            ": give krul theirs, or recompute them");
+  const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
+  const auto header = detail::read_chunk_header(*profile_, group_, geometry, chunk, {apart, tokens});
+  if (!header) return propagate(header);
   if (context.features.size() != all * features)
     return fail(ErrorCode::unsupported, "the features of the tokens are missing: recompute these tokens");
-  const StepScale step{static_cast<std::int8_t>(std::to_integer<int>(chunk[8]))};
-  const std::size_t apart = context.first == 0 ? 1 : 0, tokens = all - apart;
-  const auto first_row = std::to_integer<std::uint8_t>(chunk[9]);
-  const bool has_classes = (first_row & with_classes) != 0;
-  const auto form = static_cast<std::uint8_t>(first_row & ~with_classes);
-  chunk = chunk.subspan(header_bytes);
-  if (apart == 0 ? form != absent : form != stored && form != of_profile)
-    return fail(ErrorCode::corrupt,
-                "a chunk of a group of layers has a first row that no encoder writes: recompute these tokens");
-  if (form == stored && chunk.size() < layers() * 2 * row_bytes) return too_short();
-  if (apart > 0)
-    for (std::size_t layer = 0; layer < layers(); ++layer)
-      for (std::size_t tensor = 0; tensor < 2; ++tensor) {
-        const auto to = (tensor == 0 ? group[layer].keys : group[layer].values).first(row_bytes);
-        if (form == stored) {
-          std::copy_n(chunk.begin(), row_bytes, to.begin());
-          chunk = chunk.subspan(row_bytes);
-        } else {
-          const auto row =
-              first_row_of(*profile_, geometry, profile_->data().groups[group_].first_layer + layer, tensor);
-          std::copy(row.begin(), row.end(), to.begin());
-        }
-      }
-  std::vector<std::uint8_t> classes;
-  if (has_classes) {
-    auto read = detail::read_classes(tokens, chunk);
-    if (!read) return propagate(read);
-    classes = std::move(*read);
-  }
-  if (chunk.size() < 2) return too_short();
-  const std::size_t length = std::to_integer<std::size_t>(chunk[0]) | std::to_integer<std::size_t>(chunk[1]) << 8;
-  chunk = chunk.subspan(2);
-  if (length > chunk.size()) return too_short();
+  for (std::size_t i = 0; i < (apart > 0 ? 2 * layers() : 0); ++i)
+    std::ranges::copy(std::span(header->first_row).subspan(i * row_bytes, row_bytes),
+                      (i % 2 == 0 ? group[i / 2].keys : group[i / 2].values).begin());
 
-  const CodingOrder order(step, classes, tokens);
-  const auto sides = sides_of(*profile_, group_, step, order);
+  const CodingOrder order(header->step, header->classes, tokens);
+  const auto sides = sides_of(*profile_, group_, header->step, order);
   const std::vector<std::uint8_t> expected = expected_tables(sides);
   std::vector<std::uint8_t> chosen(expected.size());
-  if (auto status = decode_tables(chunk.first(length), expected, profile_->tables().size(), chosen); !status)
-    return status;
-  auto decoder = SymbolDecoder::open(
-      chunk.subspan(length), SymbolBlock{expected.size(), order.runs.front().count}.streams(), profile_->tables());
+  if (auto status = decode_tables(header->tables, expected, profile_->tables().size(), chosen); !status) return status;
+  auto decoder = SymbolDecoder::open(header->symbols, SymbolBlock{expected.size(), order.runs.front().count}.streams(),
+                                     profile_->tables());
   if (!decoder) return propagate(decoder);
 
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);

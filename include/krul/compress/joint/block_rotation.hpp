@@ -19,6 +19,10 @@ class BlockRotation {
   void turn(std::size_t token, std::span<float> heads, std::size_t head_dim) const;
   void turn_back(std::size_t token, std::span<float> heads, std::size_t head_dim) const;
 
+  /// [T, dimensions / 2], for whoever turns them on something else.
+  [[nodiscard]] std::span<const float> cosines() const noexcept { return cosines_; }
+  [[nodiscard]] std::span<const float> sines() const noexcept { return sines_; }
+
  private:
   void apply(std::size_t token, std::span<float> heads, std::size_t head_dim, bool back) const;
 

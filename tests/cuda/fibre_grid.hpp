@@ -1,0 +1,236 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <boost/context/fiber.hpp>
+#include <boost/context/fixedsize_stack.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "krul/cuda/device_api.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace krul::cuda::test {
+
+/// Tells the address sanitizer, where there is one, that another stack is in use.
+class StackSwitch {
+ public:
+  struct Stack {
+    const void* bottom = nullptr;
+    std::size_t size = 0;
+  };
+
+  /// @param kept  what arrive wants once this stack is in use again; null: it never is
+  /// @param to    where it goes on
+  static void leave([[maybe_unused]] void** kept, [[maybe_unused]] const Stack& to) {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_start_switch_fiber(kept, to.bottom, to.size);
+#endif
+  }
+  /// @param from  becomes the stack that was left
+  static void arrive([[maybe_unused]] void* kept, [[maybe_unused]] Stack* from) {
+#if defined(__SANITIZE_ADDRESS__)
+    __sanitizer_finish_switch_fiber(kept, from ? &from->bottom : nullptr, from ? &from->size : nullptr);
+#endif
+  }
+};
+
+/// A kernel's threads as fibres of one block, which one thread of the host runs. A fibre runs until it meets others;
+/// which one goes on then is drawn by chance. So what one thread reads of another without having met it is seen before
+/// it was written in some orders. Shared memory begins as garbage.
+class FibreTeam {
+ public:
+  struct Shape {
+    unsigned index = 0, blocks = 1, threads = warp_lanes;
+    std::size_t shared_bytes = 0;
+  };
+
+  /// Where one fibre runs.
+  class Block {
+   public:
+    Block(FibreTeam& team, unsigned thread) : team_(&team), thread_(thread) {}
+    [[nodiscard]] unsigned index() const { return team_->shape_.index; }
+    [[nodiscard]] unsigned blocks() const { return team_->shape_.blocks; }
+    [[nodiscard]] unsigned thread() const { return thread_; }
+    [[nodiscard]] unsigned threads() const { return team_->shape_.threads; }
+    [[nodiscard]] std::byte* shared() const { return team_->shared_.data(); }
+    void sync() { team_->wait(thread_, {.at = At::barrier}); }
+    [[nodiscard]] std::uint32_t ballot(bool flag) {
+      return team_->wait(thread_, {.at = At::ballot, .value = flag ? 1U : 0U});
+    }
+    [[nodiscard]] std::uint32_t shuffle(std::uint32_t value, unsigned lane) {
+      return team_->wait(thread_, {.at = At::shuffle, .value = value, .lane = lane});
+    }
+
+   private:
+    FibreTeam* team_;
+    unsigned thread_;
+  };
+  static_assert(KernelBlock<Block>);
+
+  /// Runs one block of a kernel.
+  /// @throws std::logic_error if threads wait for some that never come; whatever a thread throws
+  template <class Kernel>
+  static void run(const Kernel& kernel, const Shape& shape, std::mt19937_64& random) {
+    FibreTeam team(shape, random);
+    team.run_all([&kernel](Block& block) { kernel(block); });
+  }
+
+ private:
+  enum class At : std::uint8_t { ready, barrier, ballot, shuffle, done };
+  struct Wait {
+    At at = At::ready;
+    std::uint32_t value = 0;
+    unsigned lane = 0;
+  };
+  struct Stopped {};  ///< another thread has failed
+  using Fibre = boost::context::fiber;
+
+  FibreTeam(const Shape& shape, std::mt19937_64& random)
+      : shape_(shape),
+        random_(random),
+        shared_(shape.shared_bytes),
+        waits_(shape.threads),
+        answers_(shape.threads),
+        stacks_(shape.threads),
+        fibres_(shape.threads),
+        callers_(shape.threads) {
+    if (shape.threads == 0 || shape.threads % warp_lanes != 0) throw std::logic_error("a block has whole warps");
+    for (std::byte& each : shared_) each = static_cast<std::byte>(random());
+  }
+
+  template <class Body>
+  void run_all(Body body) {
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) fibres_[thread] = fibre(thread, body);
+    try {
+      while (resume_any() || let_go())
+        if (thrown_) std::rethrow_exception(thrown_);
+    } catch (...) {
+      // The others end where they wait.
+      stopped_ = true;
+      for (unsigned thread = 0; thread < shape_.threads; ++thread)
+        if (waits_[thread].at != At::done) resume(thread);
+      throw;
+    }
+  }
+
+  template <class Body>
+  Fibre fibre(unsigned thread, const Body& body) {
+    boost::context::fixedsize_stack stacks(64 << 10);
+    const auto stack = stacks.allocate();
+    stacks_[thread] = {static_cast<const char*>(stack.sp) - stack.size, stack.size};
+    return Fibre(std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), stacks,
+                 [this, thread, &body](Fibre&& caller) {
+                   StackSwitch::arrive(nullptr, &main_);
+                   callers_[thread] = std::move(caller);
+                   try {
+                     Block block(*this, thread);
+                     if (!stopped_) body(block);
+                   } catch (const Stopped&) {
+                   } catch (...) {
+                     thrown_ = std::current_exception();
+                   }
+                   waits_[thread].at = At::done;
+                   StackSwitch::leave(nullptr, main_);
+                   return std::move(callers_[thread]);
+                 });
+  }
+
+  void resume(unsigned thread) {
+    void* kept = nullptr;
+    StackSwitch::leave(&kept, stacks_[thread]);
+    fibres_[thread] = std::move(fibres_[thread]).resume();
+    StackSwitch::arrive(kept, nullptr);
+  }
+
+  /// @return false if none can go on
+  bool resume_any() {
+    ready_.clear();
+    for (unsigned thread = 0; thread < shape_.threads; ++thread)
+      if (waits_[thread].at == At::ready) ready_.push_back(thread);
+    if (ready_.empty()) return false;
+    resume(ready_[random_() % ready_.size()]);
+    return true;
+  }
+
+  /// Called by a fibre: until the others have come.
+  std::uint32_t wait(unsigned thread, const Wait& what) {
+    waits_[thread] = what;
+    void* kept = nullptr;
+    StackSwitch::leave(&kept, main_);
+    callers_[thread] = std::move(callers_[thread]).resume();
+    StackSwitch::arrive(kept, &main_);
+    if (stopped_) throw Stopped();
+    return answers_[thread];
+  }
+
+  /// Lets those go on who wait for nobody else.
+  /// @return whether any did; false if all are done
+  bool let_go() {
+    bool any = false;
+    for (unsigned first = 0; first < shape_.threads; first += warp_lanes) any = let_warp_go(first) || any;
+    if (any) return true;
+    const auto at = [&](At place) {
+      return std::ranges::count_if(waits_, [&](const Wait& wait) { return wait.at == place; });
+    };
+    if (at(At::done) == std::ptrdiff_t{shape_.threads}) return false;
+    if (at(At::barrier) != std::ptrdiff_t{shape_.threads})
+      throw std::logic_error("threads wait for others that never come: " + std::to_string(at(At::barrier)) +
+                             " at a barrier, " + std::to_string(at(At::done)) + " have ended");
+    for (Wait& wait : waits_) wait.at = At::ready;
+    return true;
+  }
+
+  bool let_warp_go(unsigned first) {
+    const At place = waits_[first].at;
+    if (place != At::ballot && place != At::shuffle) return false;
+    std::uint32_t votes = 0;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+      const Wait& wait = waits_[first + lane];
+      if (wait.at != place) return false;
+      votes |= wait.value << lane % warp_lanes;
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+      const Wait& wait = waits_[first + lane];
+      answers_[first + lane] = place == At::ballot ? votes : waits_[first + wait.lane % warp_lanes].value;
+    }
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) waits_[first + lane].at = At::ready;
+    return true;
+  }
+
+  Shape shape_;
+  std::mt19937_64& random_;
+  std::vector<std::byte> shared_;
+  std::vector<Wait> waits_;
+  std::vector<std::uint32_t> answers_;
+  std::vector<unsigned> ready_;
+  std::vector<StackSwitch::Stack> stacks_;
+  StackSwitch::Stack main_;
+  std::vector<Fibre> fibres_, callers_;
+  std::exception_ptr thrown_;
+  bool stopped_ = false;
+};
+
+/// Runs all blocks of a kernel, in an order that the seed draws.
+template <class Kernel>
+void run_grid(const Kernel& kernel, const Launch& launch, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<unsigned> order(launch.blocks);
+  for (unsigned i = 0; i < launch.blocks; ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), random);
+  for (const unsigned index : order)
+    FibreTeam::run(kernel, {index, launch.blocks, launch.threads, launch.shared_bytes}, random);
+}
+
+}  // namespace krul::cuda::test

@@ -1,0 +1,90 @@
+#include "cuda/fibre_grid.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace krul::cuda;
+using test::run_grid;
+
+namespace {
+
+/// Each block adds up the numbers of its threads by halving; may leave out the barrier.
+struct SumThreads {
+  std::uint32_t* sums;  // [blocks]
+  bool meets;
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    auto* const numbers = reinterpret_cast<std::uint32_t*>(block.shared());
+    numbers[block.thread()] = block.thread() + 1;
+    for (unsigned half = block.threads() / 2; half > 0; half /= 2) {
+      if (meets) block.sync();
+      if (block.thread() < half) numbers[block.thread()] += numbers[block.thread() + half];
+    }
+    if (block.thread() == 0) sums[block.index()] = numbers[0];
+  }
+};
+
+/// Lane i of each warp gets what lane 31 - i has, and how many lanes are odd.
+struct Mirror {
+  std::uint32_t *values, *odd;  // [threads]
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    const unsigned lane = lane_of(block);
+    values[block.thread()] = block.shuffle(100 * warp_of(block) + lane, warp_lanes - 1 - lane);
+    odd[block.thread()] = block.ballot(lane % 2 != 0);
+  }
+};
+
+/// Half of the threads never come.
+struct HalfMeets {
+  bool in_warp;
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    if (block.thread() % 2 == 0) return;
+    if (in_warp)
+      (void)block.ballot(true);
+    else
+      block.sync();
+  }
+};
+
+struct Throws {
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    if (block.thread() == 5) throw std::runtime_error("from a thread");
+    block.sync();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("threads of a block meet, and a missing barrier is found by some order") {
+  constexpr std::uint32_t threads = 128, expected = threads * (threads + 1) / 2;
+  unsigned wrong = 0;
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    std::array<std::uint32_t, 3> sums{};
+    run_grid(SumThreads{sums.data(), true}, {3, threads, threads * 4}, seed);
+    for (const std::uint32_t sum : sums) CHECK(sum == expected);
+    run_grid(SumThreads{sums.data(), false}, {3, threads, threads * 4}, seed);
+    wrong += std::ranges::any_of(sums, [](std::uint32_t sum) { return sum != expected; }) ? 1 : 0;
+  }
+  CHECK(wrong > 15);
+}
+
+TEST_CASE("lanes of a warp give and vote") {
+  std::array<std::uint32_t, 64> values{}, odd{};
+  run_grid(Mirror{values.data(), odd.data()}, {1, 64}, 7);
+  for (unsigned thread = 0; thread < 64; ++thread) {
+    CHECK(values[thread] == 100 * (thread / 32) + 31 - thread % 32);
+    CHECK(odd[thread] == 0xaaaaaaaaU);
+  }
+}
+
+TEST_CASE("threads that wait for others in vain are an error, and so is what a thread throws") {
+  CHECK_THROWS_AS(run_grid(HalfMeets{true}, {1, 32}, 1), std::logic_error);
+  CHECK_THROWS_AS(run_grid(HalfMeets{false}, {1, 64}, 1), std::logic_error);
+  CHECK_THROWS_AS(run_grid(Throws{}, {1, 64}, 1), std::runtime_error);
+  CHECK_THROWS_AS(run_grid(Throws{}, {1, 33}, 1), std::logic_error);
+}

@@ -1,0 +1,181 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/fibre_grid.hpp"
+#include "krul/cuda/device_api.hpp"
+
+namespace krul::cuda::test {
+
+/// Two operations touch the same bytes, one of them to change them, and nothing says which comes first.
+struct Unordered : std::logic_error {
+  using std::logic_error::logic_error;
+};
+
+/// A device on the host. Kernels run as fibres. Operations run as late as somebody waits for them, in an order of all
+/// streams that chance draws from those that are allowed. And each is compared, when it is asked for, with all before
+/// it that touch the same bytes: if neither a stream nor an event orders the two, that is an error in every order.
+///
+/// Streams and the host each count their operations; a clock says how many of each come before an operation.
+class OrderedDevice {
+ public:
+  using Clock = std::vector<std::size_t>;  ///< [actors]; the host is actor 0
+  struct Stream {
+    std::size_t actor = 0;
+  };
+  struct Event {
+    Clock clock;
+    std::size_t actor = 0, after = 0;  ///< operations of that stream
+  };
+  class Memory {
+   public:
+    Memory(OrderedDevice& device, std::size_t bytes)
+        : bytes_(new float[bytes / sizeof(float) + 1], Free{&device, bytes}) {}
+    [[nodiscard]] std::byte* data() const { return reinterpret_cast<std::byte*>(bytes_.get()); }
+
+   private:
+    struct Free {
+      OrderedDevice* device;
+      std::size_t bytes;
+      void operator()(float* memory) const {
+        device->finish();
+        std::erase_if(device->accesses_, [&](const Access& access) {
+          return overlap(access.touched, {memory, bytes});
+        });
+        delete[] memory;
+      }
+    };
+    std::unique_ptr<float[], Free> bytes_;
+  };
+  using Pinned = Memory;
+
+  /// @param left_out  the so-manieth wait that is left out, to see whether it is missed; none: a number that is not
+  ///                  reached
+  explicit OrderedDevice(std::uint64_t seed, std::size_t left_out = ~std::size_t{0})
+      : random_(seed), left_out_(left_out), actors_(1) {}
+
+  [[nodiscard]] Result<Memory> allocate(std::size_t bytes) { return Memory(*this, bytes); }
+  [[nodiscard]] Result<Pinned> pin(std::size_t bytes) { return Pinned(*this, bytes); }
+  [[nodiscard]] Result<Stream> make_stream() {
+    actors_.emplace_back();
+    return Stream{actors_.size() - 1};
+  }
+  [[nodiscard]] Status copy(Stream& stream, const CopiedBytes& copy) {
+    add(stream, {{copy.from, copy.bytes, false}, {copy.to, copy.bytes, true}},
+        [copy] { std::memcpy(copy.to, copy.from, copy.bytes); });
+    return {};
+  }
+  template <DeviceKernel Kernel>
+  [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
+    std::vector<TouchedBytes> touched;
+    kernel.touched([&](const TouchedBytes& each) { touched.push_back(each); });
+    add(stream, touched, [kernel, launch, seed = random_()] { run_grid(kernel, launch, seed); });
+    return {};
+  }
+  [[nodiscard]] Result<Event> record(Stream& stream) {
+    const Actor& actor = actors_[stream.actor];
+    return Event{actor.clock, stream.actor, actor.asked};
+  }
+  [[nodiscard]] Status wait(Stream& stream, const Event& event) {
+    if (waits_++ == left_out_) return {};
+    Actor& actor = actors_[stream.actor];
+    join(actor.clock, event.clock);
+    actor.queue.push_back({{}, event.actor, event.after});
+    return {};
+  }
+  [[nodiscard]] Status synchronise(const Event& event) {
+    if (waits_++ == left_out_) return {};
+    while (actors_[event.actor].done < event.after) run_one();
+    join(actors_[0].clock, event.clock);
+    return {};
+  }
+  void host_touches(const TouchedBytes& touched) { order(0, {touched}); }
+
+  /// How many waits were asked for.
+  [[nodiscard]] std::size_t waits() const { return waits_; }
+  /// Runs what is left.
+  void finish() {
+    while (std::ranges::any_of(actors_, [](const Actor& actor) { return !actor.queue.empty(); })) run_one();
+  }
+
+ private:
+  struct Operation {
+    std::function<void()> run;  ///< none: a wait
+    std::size_t awaited = 0, after = 0;
+  };
+  struct Actor {
+    std::deque<Operation> queue;
+    std::size_t asked = 0, done = 0;  ///< operations, without waits
+    Clock clock;
+  };
+  struct Access {
+    TouchedBytes touched;
+    std::size_t actor, number;
+  };
+
+  static void join(Clock& clock, const Clock& other) {
+    clock.resize(std::max(clock.size(), other.size()));
+    for (std::size_t i = 0; i < other.size(); ++i) clock[i] = std::max(clock[i], other[i]);
+  }
+
+  /// Takes an operation's place in its actor's order, after what it must come after.
+  void order(std::size_t of, const std::vector<TouchedBytes>& touched) {
+    Actor& actor = actors_[of];
+    // What the host did before it asked is done.
+    join(actor.clock, actors_[0].clock);
+    actor.clock.resize(std::max(actor.clock.size(), actors_.size()));
+    const std::size_t number = ++actor.clock[of];
+    for (const TouchedBytes& mine : touched)
+      for (const Access& other : accesses_)
+        if (other.actor != of && (mine.written || other.touched.written) && overlap(mine, other.touched) &&
+            actor.clock[other.actor] < other.number)
+          throw Unordered("operation " + std::to_string(number) + " of actor " + std::to_string(of) + " and " +
+                          std::to_string(other.number) + " of actor " + std::to_string(other.actor) +
+                          " touch the same bytes in no order");
+    for (const TouchedBytes& mine : touched)
+      if (mine.bytes > 0) accesses_.push_back({mine, of, number});
+  }
+  static bool overlap(const TouchedBytes& a, const TouchedBytes& b) {
+    const auto *const p = static_cast<const std::byte*>(a.begin), *const q = static_cast<const std::byte*>(b.begin);
+    return p < q + b.bytes && q < p + a.bytes;
+  }
+
+  void add(Stream& stream, const std::vector<TouchedBytes>& touched, std::function<void()> run) {
+    order(stream.actor, touched);
+    Actor& actor = actors_[stream.actor];
+    ++actor.asked;
+    actor.queue.push_back({std::move(run)});
+  }
+
+  void run_one() {
+    std::vector<std::size_t> can;
+    for (std::size_t i = 0; i < actors_.size(); ++i) {
+      const auto& queue = actors_[i].queue;
+      if (!queue.empty() && (queue.front().run || actors_[queue.front().awaited].done >= queue.front().after))
+        can.push_back(i);
+    }
+    if (can.empty()) throw std::logic_error("streams wait for each other");
+    Actor& actor = actors_[can[random_() % can.size()]];
+    const Operation operation = std::move(actor.queue.front());
+    actor.queue.pop_front();
+    if (!operation.run) return;
+    operation.run();
+    ++actor.done;
+  }
+
+  std::mt19937_64 random_;
+  std::size_t left_out_, waits_ = 0;
+  std::vector<Actor> actors_;
+  std::vector<Access> accesses_;
+};
+static_assert(DeviceApi<OrderedDevice>);
+
+}  // namespace krul::cuda::test
