@@ -1,0 +1,41 @@
+// What the tests beside this folder say of the host, said of a device that is there.
+#include <doctest/doctest.h>
+
+#include "cuda/restoring.hpp"
+#include "krul/backend/conformance/cache.hpp"
+#include "krul/cuda/cuda_device.cuh"
+#include "krul/cuda/devices.hpp"
+
+using namespace krul;
+using cuda::CudaDevice, cuda::test::Saved;
+
+namespace {
+
+/// The first device; none, and a message, where there is none.
+std::optional<CudaDevice> first_device() {
+  const auto found = cuda::devices();
+  if (found && !found->empty()) return CudaDevice::open(0).value();
+  MESSAGE("skipped: " << (found ? "there is no CUDA device" : found.error().message));
+  return std::nullopt;
+}
+
+}  // namespace
+
+TEST_CASE("a CUDA device restores what the processor restores") {
+  auto device = first_device();
+  if (!device) return;
+  const Saved saved;
+  for (int round = 0; round < 10; ++round) CHECK(cuda::test::restores(*device, saved));
+}
+
+TEST_CASE("a CUDA device's cache is a cache") {
+  auto device = first_device();
+  if (!device) return;
+  const Geometry geometry = testing::profile_geometry();
+  const auto ring = std::make_shared<cuda::StagingRing<CudaDevice>>(*device, device->make_stream().value(),
+                                                                    cuda::StagingRing<CudaDevice>::Size{.slots = 2});
+  const auto report = check_kv_cache(
+      [&](std::size_t capacity) { return cuda::DeviceKvCache<CudaDevice>(*device, geometry, capacity, ring); },
+      geometry);
+  for (const auto& check : report.checks()) CHECK_MESSAGE(check.passed, check.name << ": " << check.detail);
+}
