@@ -6,6 +6,8 @@ namespace krul::cuda {
 Result<std::vector<DeviceInfo>> devices() {
   int count = 0;
   if (auto status = checked(cudaGetDeviceCount(&count), "cudaGetDeviceCount"); !status) return propagate(status);
+  int current = 0;
+  if (auto status = checked(cudaGetDevice(&current), "cudaGetDevice"); !status) return propagate(status);
   std::vector<DeviceInfo> found;
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties;
@@ -17,6 +19,7 @@ Result<std::vector<DeviceInfo>> devices() {
     if (auto status = checked(cudaMemGetInfo(&device.free_bytes, &device.bytes), "cudaMemGetInfo"); !status)
       return propagate(status);
   }
+  if (auto status = checked(cudaSetDevice(current), "cudaSetDevice"); !status) return propagate(status);
   return found;
 }
 

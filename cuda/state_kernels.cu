@@ -11,6 +11,7 @@ template __global__ void run_kernel<ExpandFloat>(ExpandFloat);
 template __global__ void run_kernel<ExpandInt8>(ExpandInt8);
 template __global__ void run_kernel<ExpandInt4>(ExpandInt4);
 template __global__ void run_kernel<DequantiseRows>(DequantiseRows);
+template __global__ void run_kernel<MultiplyRows>(MultiplyRows);
 template __global__ void run_kernel<RoundRows>(RoundRows);
 template __global__ void run_kernel<SynthesiseRows>(SynthesiseRows);
 template __global__ void run_kernel<StoreRows>(StoreRows);

@@ -209,7 +209,7 @@ void add_evaluate(CLI::App& program, Tool& tool) {
           ->excludes(peers);
   verb->add_option("--link", options->link, "link that is planned for: 100MB/s, disk or memory")->capture_default_str();
   verb->add_option("--csv", options->csv, "also write the figures here, one row for each strategy and source");
-  for (const auto* option : {"--strategies", "--steps", "--profile", "--link"}) precisions->excludes(option);
+  for (const auto* option : {"--strategies", "--steps", "--kl", "--profile", "--link"}) precisions->excludes(option);
   tasks->excludes(conversations)->excludes(turns)->excludes(greedy)->excludes(peers);
   turns->excludes(greedy)->excludes(peers);
   verb->callback([verb, options, &tool] {

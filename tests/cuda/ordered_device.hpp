@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <utility>
@@ -38,7 +39,7 @@ class OrderedDevice {
   class Memory {
    public:
     Memory(OrderedDevice& device, std::size_t bytes)
-        : bytes_(new float[bytes / sizeof(float) + 1], Free{&device, bytes}) {}
+        : bytes_(static_cast<float*>(::operator new (bytes + 1, std::align_val_t{64})), Free{&device, bytes}) {}
     [[nodiscard]] std::byte* data() const { return reinterpret_cast<std::byte*>(bytes_.get()); }
 
    private:
@@ -50,7 +51,7 @@ class OrderedDevice {
         std::erase_if(device->accesses_, [&](const Access& access) {
           return overlap(access.touched, {memory, bytes});
         });
-        delete[] memory;
+        ::operator delete (memory, std::align_val_t{64});
       }
     };
     std::unique_ptr<float[], Free> bytes_;

@@ -18,6 +18,7 @@ namespace krul::cuda {
 
 /// What a chunk is decoded with and to. All pointers are of the device.
 struct ChunkTarget {
+  std::byte* room;                             ///< aligned as DeviceRoom says
   std::array<const DeviceTensor*, 2> tensors;  ///< of K and of V
   const krul::detail::AliasTable* tables;
   std::uint32_t table_count;
@@ -35,9 +36,8 @@ struct ChunkLayout {
 
   /// @param position  of the chunk's first row
   /// @param features  [rows, F] of the chunk's rows; F may be 0
-  /// @param base      of the room
   [[nodiscard]] static ChunkLayout of(const JointChunk& chunk, const ChunkTarget& target, const Geometry& geometry,
-                                      Position position, std::span<const float> features, std::byte* base);
+                                      Position position, std::span<const float> features);
 };
 
 namespace detail {
@@ -87,7 +87,8 @@ inline void reserve_side(JointSide& side, DeviceRoom& room) {
 }  // namespace detail
 
 inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& target, const Geometry& geometry,
-                                   Position position, std::span<const float> features, std::byte* base) {
+                                   Position position, std::span<const float> features) {
+  std::byte* const base = target.room;
   const std::size_t apart = chunk.has_first_row ? 1 : 0, half = geometry.rotary.dimensions / 2;
   const std::size_t width = chunk.rows + apart == 0 ? 0 : features.size() / (chunk.rows + apart);
   // Where symbols will lie is known once all arrays are: a first pass measures, a second one fills.
@@ -162,6 +163,7 @@ inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& t
       symbols_at = room.filled().size();
       continue;
     }
+    expects(room.filled().size() == symbols_at, "ChunkLayout: both passes lay out the same");
     static_cast<void>(room.reserve<std::byte>(static_cast<std::size_t>(next_symbols - base) - symbols_at));
     layout.outcome = room.reserve<krul::detail::DecodeOutcome>(1);
     layout.symbols = {.tables = target.tables,

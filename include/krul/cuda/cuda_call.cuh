@@ -13,6 +13,7 @@ namespace krul::cuda {
 /// @return backend, or no_space where memory is missing; names the call
 [[nodiscard]] inline Status checked(cudaError_t result, std::string_view call) {
   if (result == cudaSuccess) return {};
+  cudaGetLastError();  // it is reported here, and not by a later call
   const std::string what = std::string(call) + " failed: " + cudaGetErrorString(result);
   if (result == cudaErrorMemoryAllocation)
     return fail(ErrorCode::no_space, what + "; use a smaller model or context, or free memory of the device");

@@ -12,7 +12,7 @@
 
 namespace krul::cuda {
 
-/// A CUDA device. Its calls are those of the runtime, in the thread that calls; nothing is kept outside of the object.
+/// A CUDA device. Its calls are those of the runtime, and make it the current device of the thread that calls.
 class CudaDevice {
  public:
   class Stream {
@@ -58,12 +58,14 @@ class CudaDevice {
 
   /// @param index  as devices() counts them
   [[nodiscard]] static Result<CudaDevice> open(int index) {
-    if (auto status = checked(cudaSetDevice(index), "cudaSetDevice"); !status) return propagate(status);
-    return CudaDevice(index);
+    CudaDevice device(index);
+    if (auto status = device.use(); !status) return propagate(status);
+    return device;
   }
 
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
     void* memory = nullptr;
+    if (auto status = use(); !status) return propagate(status);
     if (auto status = call(cudaMalloc(&memory, bytes), "cudaMalloc"); !status) return propagate(status);
     Memory owned;
     owned.bytes_.reset(static_cast<std::byte*>(memory));
@@ -71,6 +73,7 @@ class CudaDevice {
   }
   [[nodiscard]] Result<Pinned> pin(std::size_t bytes) {
     void* memory = nullptr;
+    if (auto status = use(); !status) return propagate(status);
     if (auto status = call(cudaMallocHost(&memory, bytes), "cudaMallocHost"); !status) return propagate(status);
     Pinned owned;
     owned.bytes_.reset(static_cast<std::byte*>(memory));
@@ -78,20 +81,24 @@ class CudaDevice {
   }
   [[nodiscard]] Result<Stream> make_stream() {
     cudaStream_t stream = nullptr;
+    if (auto status = use(); !status) return propagate(status);
     auto status = call(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     if (!status) return propagate(status);
     return Stream(stream, 0);
   }
   [[nodiscard]] Status copy(Stream& stream, const CopiedBytes& copy) {
+    if (auto status = use(); !status) return status;
     return call(cudaMemcpyAsync(copy.to, copy.from, copy.bytes, cudaMemcpyDefault, stream.get()), "cudaMemcpyAsync");
   }
   template <DeviceKernel Kernel>
   [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
+    if (auto status = use(); !status) return status;
     run_kernel<<<launch.blocks, launch.threads, launch.shared_bytes, stream.get()>>>(kernel);
     return call(cudaGetLastError(), "a kernel's launch");
   }
   [[nodiscard]] Result<Event> record(Stream& stream) {
     cudaEvent_t event = nullptr;
+    if (auto status = use(); !status) return propagate(status);
     auto status = call(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     if (!status) return propagate(status);
     Event owned;
@@ -109,6 +116,8 @@ class CudaDevice {
 
  private:
   explicit CudaDevice(int index) : index_(index) {}
+
+  [[nodiscard]] Status use() const { return call(cudaSetDevice(index_), "cudaSetDevice"); }
 
   [[nodiscard]] Status call(cudaError_t result, std::string_view name) const {
     return checked(result, std::string(name) + " on device " + std::to_string(index_));

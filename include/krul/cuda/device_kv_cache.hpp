@@ -18,8 +18,8 @@ namespace krul::cuda {
 ///
 /// Rows are copied on a stream of their own, computed on the model's, and may be decoded on a third. Whoever touches
 /// rows on a stream says so: `begin` puts what is asked for there next after what the others were asked for so far,
-/// `end` puts what the others are asked for later after it. Where nothing new was asked for, nothing waits. A device's
-/// failure is thrown as ResultError: the cache commits nothing then.
+/// `end` puts what the others are asked for later after it. Where nothing new was asked for, nothing waits. Each of the
+/// three has one stream. A device's failure is thrown as ResultError: the cache commits nothing then.
 template <DeviceApi Device>
 class DeviceKvCache {
  public:
@@ -36,6 +36,8 @@ class DeviceKvCache {
         memory_(or_throw(device.allocate(2 * geometry.layers * capacity * row_bytes_))) {}
 
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::size_t layers() const noexcept { return present_.size(); }
+  [[nodiscard]] std::size_t row_bytes() const noexcept { return row_bytes_; }
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
   [[nodiscard]] const TokenSet& present(std::size_t layer) const { return present_.at(layer); }
 
@@ -62,6 +64,7 @@ class DeviceKvCache {
     return {};
   }
   /// Waits for all reads so far.
+  /// @throws ResultError, and then none of them comes any more
   void wait(Ticket) const { ring_->finish_reads(); }
 
   /// @throws PreconditionError unless every layer has all rows of [0, count)
@@ -79,6 +82,7 @@ class DeviceKvCache {
   enum class Rows : std::uint8_t { copied, computed, decoded };
 
   /// What is asked for on the stream from now on comes after what the others were asked for so far.
+  /// @throws ResultError if the device fails, like end
   void begin(Rows what, typename Device::Stream& stream) const {
     for (std::size_t other = 0; other < kinds; ++other)
       if (std::exchange(awaited_[index(what)][other], false)) or_throw(device_->wait(stream, *last_[other]));

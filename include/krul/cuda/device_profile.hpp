@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,8 @@ class DeviceProfile {
     DeviceRoom room(memory_.data());
     fill(*profile_, room, tables_, tensors_);
     ring.to_device(memory_.data(), room.filled());
+    bytes_ = room.size();
+    ready_ = or_throw(device.record(ring.stream()));
   }
 
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_; }
@@ -37,6 +40,9 @@ class DeviceProfile {
   [[nodiscard]] const DeviceTensor& tensor(std::size_t group, std::size_t side) const {
     return tensors_.at(2 * group + side);
   }
+  /// After which it is all there, and where.
+  [[nodiscard]] const typename Device::Event& ready() const noexcept { return *ready_; }
+  [[nodiscard]] TouchedBytes memory() const noexcept { return {memory_.data(), bytes_, false}; }
   [[nodiscard]] const krul::detail::AliasTable* tables() const noexcept { return tables_; }
 
  private:
@@ -70,6 +76,8 @@ class DeviceProfile {
 
   std::shared_ptr<const Profile> profile_;
   typename Device::Memory memory_;
+  std::size_t bytes_ = 0;
+  std::optional<typename Device::Event> ready_;
   const krul::detail::AliasTable* tables_ = nullptr;
   std::vector<DeviceTensor> tensors_;  // [groups, K and V]
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <type_traits>
@@ -8,16 +9,18 @@
 
 namespace krul::cuda {
 
-/// Arrays that go to a device in one copy, and room behind them: handed out one after the other, 16 bytes aligned. What
-/// is handed out are addresses of the device, where the arrays will lie.
+/// Arrays that go to a device in one copy, and room behind them: handed out one after the other, aligned to cache lines
+/// as the base is. What is handed out are addresses of the device, where the arrays will lie.
 class DeviceRoom {
  public:
-  /// @param base  of the device's memory
-  explicit DeviceRoom(std::byte* base) : base_(base) {}
+  static constexpr std::size_t alignment = 64;
+
+  /// @param base  of the device's memory; null: to learn how much is wanted
+  explicit DeviceRoom(std::byte* base) : base_(reinterpret_cast<std::uintptr_t>(base)) {}
 
   template <class T>
-  requires std::is_trivially_copyable_v<T>
-  [[nodiscard]] const T* add(std::span<const T> values) {
+  requires(std::is_trivially_copyable_v<T> && alignof(T) <= alignment)
+      [[nodiscard]] const T* add(std::span<const T> values) {
     const std::size_t at = filled_.size();
     filled_.resize(padded(at + values.size_bytes()));
     if (!values.empty()) std::memcpy(filled_.data() + at, values.data(), values.size_bytes());
@@ -42,9 +45,11 @@ class DeviceRoom {
   [[nodiscard]] std::size_t size() const noexcept { return reserved_ == 0 ? filled_.size() : reserved_; }
 
  private:
-  [[nodiscard]] static constexpr std::size_t padded(std::size_t bytes) noexcept { return (bytes + 15) / 16 * 16; }
+  [[nodiscard]] static constexpr std::size_t padded(std::size_t bytes) noexcept {
+    return (bytes + alignment - 1) / alignment * alignment;
+  }
 
-  std::byte* base_;
+  std::uintptr_t base_;
   std::vector<std::byte> filled_;
   std::size_t reserved_ = 0;
 };

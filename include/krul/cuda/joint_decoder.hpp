@@ -1,16 +1,19 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/joint/joint_chunk.hpp"
+#include "krul/core/identity.hpp"
 #include "krul/cuda/chunk_layout.hpp"
 #include "krul/cuda/device_kv_cache.hpp"
 #include "krul/cuda/device_profile.hpp"
@@ -34,7 +37,8 @@ class JointDecoder {
   };
 
   /// @param device  kept by reference
-  /// @throws ResultError if the device has no memory for the rooms; PreconditionError if there are none
+  /// @throws ResultError if the device has no memory for the rooms; PreconditionError if there are none, or the profile
+  ///         is another model's
   JointDecoder(Device& device, std::shared_ptr<StagingRing<Device>> ring,
                std::shared_ptr<const DeviceProfile<Device>> profile, const Geometry& geometry, const Size& size)
       : device_(&device),
@@ -44,6 +48,8 @@ class JointDecoder {
         room_bytes_(size.room_bytes),
         stream_(or_throw(device.make_stream())) {
     expects(size.rooms > 0, "JointDecoder: no rooms");
+    expects(profile_->profile()->data().geometry == describe(geometry), "JointDecoder: the profile is another model's");
+    or_throw(device.wait(stream_, profile_->ready()));
     for (std::size_t i = 0; i < size.rooms; ++i) rooms_.push_back({or_throw(device.allocate(room_bytes_))});
   }
 
@@ -55,13 +61,17 @@ class JointDecoder {
   [[nodiscard]] Status decode(std::size_t group, std::span<const std::byte> bytes, TokenRange rows,
                               std::span<const float> features, Cache& cache) {
     const Profile& profile = *profile_->profile();
-    expects(rows.end <= cache.capacity(), "JointDecoder: beyond the cache's capacity");
+    expects(rows.end <= cache.capacity() && cache.layers() == geometry_.layers &&
+                cache.row_bytes() == geometry_.kv_row_bytes(),
+            "JointDecoder: the cache has no such rows");
     const auto chunk = JointChunk::read(profile, group, geometry_, bytes, rows);
     if (!chunk) return propagate(chunk);
     if (features.size() != rows.size() * profile.data().features)
       return fail(ErrorCode::unsupported, "the features of the tokens are missing: recompute these tokens");
     const GroupTransform& layers = profile.data().groups[group];
-    ChunkTarget target{.tensors = {&profile_->tensor(group, 0), &profile_->tensor(group, 1)},
+    Room& room = rooms_[next_];
+    ChunkTarget target{.room = room.memory.data(),
+                       .tensors = {&profile_->tensor(group, 0), &profile_->tensor(group, 1)},
                        .tables = profile_->tables(),
                        .table_count = static_cast<std::uint32_t>(profile.tables().alias_tables().size())};
     const std::size_t before = rows.begin * geometry_.kv_row_bytes();
@@ -69,15 +79,13 @@ class JointDecoder {
       target.rows[0].push_back(cache.keys(layer) + before);
       target.rows[1].push_back(cache.values(layer) + before);
     }
-    Room& room = rooms_[next_];
-    const auto layout =
-        ChunkLayout::of(*chunk, target, geometry_, static_cast<Position>(rows.begin), features, room.memory.data());
-    if (layout.bytes > room_bytes_)
+    const auto layout = ChunkLayout::of(*chunk, target, geometry_, static_cast<Position>(rows.begin), features);
+    if (layout.bytes > std::min(room_bytes_, most_bytes))
       return fail(ErrorCode::too_large, "a chunk takes " + std::to_string(layout.bytes) +
                                             " bytes to decode on the device, and its rooms have " +
                                             std::to_string(room_bytes_) + ": give JointDecoder larger ones");
     next_ = (next_ + 1) % rooms_.size();
-    if (auto status = check(room); !status) return status;
+    check(room);
     ring_->to_device(room.memory.data(), layout.arrays);
     or_throw(device_->wait(stream_, or_throw(device_->record(ring_->stream()))));
     cache.begin(Cache::Rows::decoded, stream_);
@@ -102,14 +110,14 @@ class JointDecoder {
 
   /// Waits for all that was asked for.
   /// @return corrupt or truncated if one of the chunks was damaged: the rows of all since the last call hold no meaning
+  /// @throws ResultError if the device fails
   [[nodiscard]] Status finish() {
-    Status all;
-    for (std::size_t i = 0; i < rooms_.size(); ++i)
-      if (auto status = check(rooms_[(next_ + i) % rooms_.size()]); !status) all = status;
-    return all;
+    for (std::size_t i = 0; i < rooms_.size(); ++i) check(rooms_[(next_ + i) % rooms_.size()]);
+    return std::exchange(damaged_, {});
   }
 
  private:
+  static constexpr std::size_t most_bytes = std::size_t{1} << 31;  // kernels count in 32 bits
   using Outcome = krul::detail::DecodeOutcome;
   struct Room {
     typename Device::Memory memory;
@@ -120,7 +128,7 @@ class JointDecoder {
   /// @param written  from the group's first row to its last, of all its layers
   void run(const ChunkLayout& layout, const TouchedBytes& room, const TouchedBytes& written) {
     const auto launch = [&](const auto& kernel, const Launch& how) {
-      or_throw(device_->launch(stream_, Touching(kernel, std::array{room}), how));
+      or_throw(device_->launch(stream_, Touching{kernel, std::array{room, profile_->memory()}}, how));
     };
     launch(layout.symbols, {1, warp_lanes});
     for (std::size_t side = 0; side < 2; ++side) {
@@ -131,24 +139,23 @@ class JointDecoder {
       launch(DequantiseRows{store.side}, {rows, 128});
       launch(RoundRows{store.side}, {(rows + 3) / 4, 4 * warp_lanes});
       launch(SynthesiseRows{store.side}, {rows, 256});
-      or_throw(device_->launch(stream_, Touching(store, std::array{room, written}), {rows, 128}));
+      or_throw(device_->launch(stream_, Touching{store, std::array{room, written}}, {rows, 128}));
     }
   }
 
-  /// What became of the chunk that a room held.
-  [[nodiscard]] Status check(Room& room) {
+  /// Waits for the chunk that a room holds, and notes what became of it.
+  void check(Room& room) {
     const Outcome* const from = std::exchange(room.outcome, nullptr);
-    if (from == nullptr) return {};
+    if (from == nullptr) return;
     Outcome outcome{};
     or_throw(device_->wait(ring_->stream(), *std::exchange(room.decoded, std::nullopt)));
     ring_->from_device(std::as_writable_bytes(std::span(&outcome, 1)), reinterpret_cast<const std::byte*>(from));
     ring_->finish_reads();
     if (outcome == Outcome::truncated)
-      return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+      damaged_ = fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
     if (outcome == Outcome::bad_symbol)
-      return fail(ErrorCode::corrupt,
-                  "coded symbols are damaged, or were coded with other tables: recompute these rows");
-    return {};
+      damaged_ =
+          fail(ErrorCode::corrupt, "coded symbols are damaged, or were coded with other tables: recompute these rows");
   }
 
   Device* device_;
@@ -158,6 +165,7 @@ class JointDecoder {
   std::size_t room_bytes_, next_ = 0;
   typename Device::Stream stream_;
   std::vector<Room> rooms_;
+  Status damaged_;  // what finish has not said yet
 };
 
 }  // namespace krul::cuda

@@ -36,6 +36,7 @@ class StagingRing {
   }
 
   /// Copies host memory to the device, piece by piece; `from` is not needed any more when this returns.
+  /// @throws ResultError if the device fails
   void to_device(std::byte* to, std::span<const std::byte> from) {
     while (!from.empty()) {
       const auto piece = from.first(std::min(from.size(), slot_bytes_));
@@ -51,20 +52,26 @@ class StagingRing {
   }
 
   /// Asks for a copy of the device's memory, which is at `to` once finish_reads has returned.
+  /// @throws ResultError if the device fails: then nothing that was asked for comes any more
   void from_device(std::span<std::byte> to, const std::byte* from) {
-    while (!to.empty()) {
-      const auto piece = to.first(std::min(to.size(), slot_bytes_));
-      Slot& slot = take();
-      copy({slot.memory.data(), from, piece.size()}, slot);
-      slot.reads_to = piece;
-      from += piece.size();
-      to = to.subspan(piece.size());
-    }
+    or_drop_reads([&] {
+      while (!to.empty()) {
+        const auto piece = to.first(std::min(to.size(), slot_bytes_));
+        Slot& slot = take();
+        copy({slot.memory.data(), from, piece.size()}, slot);
+        slot.reads_to = piece;
+        from += piece.size();
+        to = to.subspan(piece.size());
+      }
+    });
   }
   /// Waits for all that was asked for by from_device.
+  /// @throws ResultError as from_device
   void finish_reads() {
-    // The oldest is in the slot that is used next.
-    for (std::size_t i = 0; i < slots_.size(); ++i) finish_read(slots_[(next_ + i) % slots_.size()]);
+    or_drop_reads([&] {
+      // The oldest is in the slot that is used next.
+      for (std::size_t i = 0; i < slots_.size(); ++i) finish_read(slots_[(next_ + i) % slots_.size()]);
+    });
   }
 
   [[nodiscard]] typename Device::Stream& stream() noexcept { return stream_; }
@@ -76,6 +83,16 @@ class StagingRing {
     std::span<std::byte> reads_to = {};                 ///< where what it holds is to go then
   };
 
+  /// After a failure nobody waits any more, and what was to be read may be gone.
+  template <class Reads>
+  void or_drop_reads(Reads&& reads) {
+    try {
+      reads();
+    } catch (...) {
+      for (Slot& slot : slots_) slot.reads_to = {};
+      throw;
+    }
+  }
   [[nodiscard]] Slot& take() {
     Slot& slot = slots_[std::exchange(next_, (next_ + 1) % slots_.size())];
     finish_read(slot);
@@ -87,8 +104,8 @@ class StagingRing {
   }
   void finish_read(Slot& slot) {
     if (slot.reads_to.empty()) return;
-    or_throw(device_->synchronise(*std::exchange(slot.copied, std::nullopt)));
     const auto to = std::exchange(slot.reads_to, {});
+    or_throw(device_->synchronise(*std::exchange(slot.copied, std::nullopt)));
     device_->host_touches({slot.memory.data(), to.size(), false});
     std::memcpy(to.data(), slot.memory.data(), to.size());
   }

@@ -29,7 +29,7 @@ struct Evidence {
   BlockBytes block_bytes = {};         ///< what the strategy's codings make of one block
   std::optional<Costs> costs = {};     ///< of the restore that is planned for; none: nobody knows
 
-  [[nodiscard]] AttendedRows attended_rows() const noexcept { return {row_attention, history, geometry.vocabulary}; }
+  [[nodiscard]] AttendedRows attended_rows() const& noexcept { return {row_attention, history, geometry.vocabulary}; }
 };
 
 }  // namespace krul

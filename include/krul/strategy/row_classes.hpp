@@ -81,7 +81,8 @@ static_assert(StepClasses::step(coarsest_by_attention, StepClasses::count - 1).c
       constexpr double codes_an_octave = 16;
       const double codes = -by.exponent / 2 * codes_an_octave * (octaves[row] - usual);
       const int coarsest = surprise[row] < by.surprising ? by.coarsest : std::min(by.coarsest, by.coarsest_surprising);
-      const int off = std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest, coarsest);
+      const int off = std::clamp(static_cast<int>(std::lround(codes / StepClasses::codes_apart)), by.finest,
+                                 std::max(by.finest, coarsest));
       classes.push_back(
           static_cast<std::uint8_t>(std::clamp(StepClasses::usual + off, 0, int{StepClasses::count} - 1)));
     }

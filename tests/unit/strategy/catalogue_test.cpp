@@ -261,6 +261,9 @@ TEST_CASE("what rows received of attention says how finely they are coded") {
   const auto plan = by_attention.plan(evidence);
   REQUIRE(plan.has_value());
   CHECK_NOTHROW(expects_valid(*plan, 4));
+  Evidence wordless = evidence;
+  wordless.history.clear();
+  CHECK_THROWS_AS(static_cast<void>(by_attention.plan(wordless)), PreconditionError);
   CHECK(plan->classes == row_classes(evidence.attended_rows(), ClassesByAttention{}));
   CHECK(plan->classes.size() == needs.row_attention.size() * history);
   CHECK(plan->step.code == unseen->step.code + needs.classes->codes);

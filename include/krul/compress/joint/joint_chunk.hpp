@@ -32,10 +32,9 @@ struct JointChunk {
   std::size_t streams = 0;               ///< of the symbols: those of K run after run, then those of V
   std::span<const std::byte> symbols;    ///< of the chunk: SymbolBlock says how they lie
 
-  /// @param first  position of the chunk's first row
-  /// @param rows   of it
+  /// @param rows  positions of its rows
   /// @return as JointTransform::decode, but for what the symbols say
-  /// @throws PreconditionError if there is no such group
+  /// @throws PreconditionError if there is no such group, or no rows
   [[nodiscard]] static Result<JointChunk> read(const Profile& profile, std::size_t group, const Geometry& geometry,
                                                std::span<const std::byte> chunk, TokenRange rows);
 };

@@ -144,7 +144,7 @@ struct StoreRows {
   std::uint32_t width, dim, layers;  ///< G * D, D
   void* const* to;                   ///< [layers] where the chunk's first row goes; rows are `width` values apart
   const std::uint32_t* tokens;       ///< [T] which row of the chunk each place is
-  const float *cosines, *sines;      ///< [T, half] by token; null: values, which are not turned
+  const float *cosines, *sines;      ///< [rows of the chunk, half]; null: values, which are not turned
   std::uint32_t half;                ///< pairs that are turned
   bool interleaved;                  ///< whether a pair's values are neighbours
 

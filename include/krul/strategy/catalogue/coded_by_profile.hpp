@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -57,6 +58,7 @@ class CodedByProfile {
     plan.measured_step = evidence.step;
     const RowAttention& seen = evidence.row_attention;
     if (!settings_.by_attention || seen.rows == 0) return plan;
+    expects(evidence.history.size() == evidence.tokens, "Evidence: the tokens of rows that are coded by attention");
     plan.row_attention = std::make_shared<const RowAttention>(seen);
     code_by_attention(plan, evidence.attended_rows(), *settings_.by_attention);
     return plan;
@@ -105,9 +107,12 @@ inline constexpr std::array all_finer_rows{FinerRows::attended, FinerRows::newes
 /// The profile's coding at the step that is measured for each conversation, "kl0.008" for a KL of 0.008 nats that rows
 /// which are all alike would have. Four bits a value without a profile.
 [[nodiscard]] inline CodedByProfile coded_for(double kl, std::shared_ptr<const Profile> profile) {
-  std::string name = std::to_string(kl);
-  name.erase(name.find_last_not_of('0') + 1);
-  return {{.name = "kl" + name, .without_profile = Int4Codec{}, .kl = kl}, std::move(profile)};
+  char digits[32];
+  const char* const end = std::to_chars(digits, digits + sizeof digits, kl).ptr;
+  return {{.name = "kl" + std::string(digits, static_cast<std::size_t>(end - digits)),
+           .without_profile = Int4Codec{},
+           .kl = kl},
+          std::move(profile)};
 }
 
 }  // namespace krul::strategy

@@ -16,7 +16,7 @@ namespace krul::strategy {
 /// is saved is a cache of its own, which eval::forget_light_tokens makes: a plan cannot leave out single tokens.
 /// @source H2O, arXiv:2306.14048; second-hand. The number of bytes: ours
 struct H2o {
-  std::size_t one_of = 0;  ///< so many tokens one is kept; 0: as many bytes as krul-paper keeps
+  std::size_t one_of = 0;  ///< of so many tokens one is kept; 0: as many bytes as krul-paper keeps
 
   [[nodiscard]] std::string name() const { return one_of == 0 ? "h2o" : "h2o-" + std::to_string(one_of); }
   [[nodiscard]] Needs needs() const {
