@@ -71,6 +71,8 @@ TEST_CASE("a damaged chunk is found, and what does not fit is refused") {
   CHECK_THROWS_AS(static_cast<void>(restoring.decoder.decode(0, saved.chunks[0][1], {block, 2 * block},
                                                              saved.features_of(block), smaller)),
                   PreconditionError);
+  const auto uploaded = std::make_shared<cuda::DeviceProfile<OrderedDevice>>(device, *restoring.ring, saved.profile);
+  CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, uploaded, other, {}), PreconditionError);
   Restoring small(device, saved, 1000);
   CHECK(small.decode(saved, 0, block, saved.chunks[0][1]).error().code == ErrorCode::too_large);
   CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, nullptr, saved.geometry, {.rooms = 0}),
