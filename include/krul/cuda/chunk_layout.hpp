@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +28,8 @@ struct ChunkTarget {
 
 /// A chunk as it lies in a room of a device's memory, and the kernels that decode it there, in their order.
 struct ChunkLayout {
-  std::vector<std::byte> arrays;                   ///< to be copied to the room's begin
+  std::vector<std::byte> arrays = {};              ///< to be copied
+  std::byte* arrays_at = nullptr;                  ///< to there, in the room
   std::size_t bytes = 0;                           ///< of the room that all of it takes
   DecodeSymbols symbols = {};                      ///< one warp
   std::array<MultiplyRows, 2> predictions = {};    ///< of K and V; no rows: nothing is predicted
@@ -46,13 +48,16 @@ namespace detail {
   return (columns + 15) / 16 * 16;
 }
 
-/// The arrays of one side; its symbols' room is handed out later.
-[[nodiscard]] inline JointSide side_arrays(const JointChunk& chunk, std::size_t side, const DeviceTensor& tensor,
-                                           DeviceRoom& room) {
-  std::vector<std::uint32_t> run_of(chunk.rows);
-  for (std::size_t i = 0; i < chunk.runs[side].size(); ++i)
-    for (std::size_t row = 0; row < chunk.runs[side][i].count; ++row)
-      run_of[chunk.runs[side][i].first + row] = static_cast<std::uint32_t>(i);
+/// A run of each row; the same for K and V.
+[[nodiscard]] inline std::vector<std::uint32_t> runs_of_rows(const JointChunk& chunk) {
+  std::vector<std::uint32_t> run_of;
+  for (std::size_t i = 0; i < chunk.runs[0].size(); ++i)
+    run_of.insert(run_of.end(), chunk.runs[0][i].count, static_cast<std::uint32_t>(i));
+  return run_of;
+}
+
+/// One side without its room and what is predicted.
+[[nodiscard]] inline JointSide side_of(const JointChunk& chunk, std::size_t side, const DeviceTensor& tensor) {
   const auto& first = chunk.runs[side].front();
   return {.scales = tensor.scales,
           .prediction_scales = tensor.prediction_scales,
@@ -62,8 +67,8 @@ namespace detail {
           .runs = nullptr,
           .run_count = static_cast<std::uint32_t>(chunk.runs[side].size()),
           .rows = static_cast<std::uint32_t>(chunk.rows),
-          .run_of = room.add(run_of),
-          .steps = room.add(chunk.steps),
+          .run_of = nullptr,
+          .steps = nullptr,
           .predicted = nullptr,
           .predicted_stride = static_cast<std::uint32_t>(whole_panels(first.columns)),
           .predicted_of = nullptr,
@@ -88,106 +93,101 @@ inline void reserve_side(JointSide& side, DeviceRoom& room) {
 
 inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& target, const Geometry& geometry,
                                    Position position, std::span<const float> features) {
-  std::byte* const base = target.room;
   const std::size_t apart = chunk.has_first_row ? 1 : 0, half = geometry.rotary.dimensions / 2;
-  const std::size_t width = chunk.rows + apart == 0 ? 0 : features.size() / (chunk.rows + apart);
-  // Where symbols will lie is known once all arrays are: a first pass measures, a second one fills.
+  const std::size_t width = features.size() / std::max<std::size_t>(chunk.rows + apart, 1);
   ChunkLayout layout;
-  std::size_t symbols_at = 0;
-  for (const bool measured : {false, true}) {
-    DeviceRoom room(base);
-    layout = {};
-    std::byte* next_symbols = base + symbols_at;
-    std::vector<SymbolRun> symbol_runs;
-    const auto* const bytes = room.add(chunk.symbols);
-    for (std::size_t side = 0; side < 2; ++side) {
-      JointSide& here = layout.sides[side].side;
-      here = detail::side_arrays(chunk, side, *target.tensors[side], room);
-      std::vector<JointRun> runs;
-      for (const JointChunk::Run& run : chunk.runs[side]) {
-        auto* const symbols = reinterpret_cast<std::int16_t*>(next_symbols);
-        next_symbols += (run.tables.size() * run.count * sizeof(std::int16_t) + 15) / 16 * 16;
-        runs.push_back({.first = static_cast<std::uint32_t>(run.first),
-                        .count = static_cast<std::uint32_t>(run.count),
-                        .columns = static_cast<std::uint32_t>(run.columns),
-                        .wide = static_cast<std::uint32_t>(run.wide),
-                        .symbol_of = room.add(run.symbol_of),
-                        .symbols = symbols});
-        symbol_runs.push_back({.columns = static_cast<std::uint32_t>(run.tables.size()),
-                               .tokens = static_cast<std::uint32_t>(run.count),
-                               .tables = room.add(run.tables),
-                               .symbols = symbols});
-      }
-      here.runs = room.add(runs);
-    }
-    const auto* const runs = room.add(symbol_runs);
-    const std::vector<SymbolStreams> streams{{.bytes = bytes,
-                                              .size = static_cast<std::uint32_t>(chunk.symbols.size()),
-                                              .streams = static_cast<std::uint32_t>(chunk.streams),
-                                              .runs = runs,
-                                              .run_count = static_cast<std::uint32_t>(symbol_runs.size())}};
-    const auto* const stream = room.add(streams);
+  // Symbols come first: how many there are is known before any array that says where they are.
+  DeviceRoom symbols(target.room);
+  std::vector<SymbolRun> symbol_runs;
+  for (const auto& runs : chunk.runs)
+    for (const JointChunk::Run& run : runs)
+      symbol_runs.push_back({.columns = static_cast<std::uint32_t>(run.tables.size()),
+                             .tokens = static_cast<std::uint32_t>(run.count),
+                             .tables = nullptr,
+                             .symbols = symbols.reserve<std::int16_t>(run.tables.size() * run.count)});
+  layout.arrays_at = target.room + symbols.size();
+  DeviceRoom room(layout.arrays_at);
 
-    // Angles by row of the chunk; the one at position 0 is not turned.
-    const krul::detail::BlockRotation rotation(geometry.rotary, position + static_cast<Position>(apart), chunk.rows);
-    std::vector<float> cosines(apart * half), sines(apart * half);
-    cosines.insert(cosines.end(), rotation.cosines().begin(), rotation.cosines().end());
-    sines.insert(sines.end(), rotation.sines().begin(), rotation.sines().end());
-    const auto* const tokens = room.add(chunk.tokens);
-    const float *const cosines_at = room.add(cosines), *const sines_at = room.add(sines);
-
-    Int8Rows given;
-    if (width > 0 && chunk.rows > 0) given = Int8Rows(chunk.rows, width, features.subspan(apart * width));
-    const std::size_t quads = given.quads();
-    const auto* const words = room.add(std::span(given.row(0), given.rows() * quads));
-    const auto* const scales = room.add(std::span(given.scales(), given.rows()));
-    std::vector<std::uint32_t> given_of;  // places name rows of the chunk
-    for (const std::uint32_t token : chunk.tokens) given_of.push_back(token - static_cast<std::uint32_t>(apart));
-    const auto* const predicted_of = room.add(given_of);
-    for (std::size_t side = 0; side < 2; ++side) {
-      StoreRows& store = layout.sides[side];
-      store = {.side = store.side,
-               .type = geometry.cache_type,
-               .width = static_cast<std::uint32_t>(geometry.kv_values()),
-               .dim = static_cast<std::uint32_t>(geometry.head_dim),
-               .layers = static_cast<std::uint32_t>(target.rows[side].size()),
-               .to = room.add(target.rows[side]),
-               .tokens = tokens,
-               .cosines = side == 0 ? cosines_at : nullptr,
-               .sines = sines_at,
-               .half = static_cast<std::uint32_t>(half),
-               .interleaved = geometry.rotary.pairs == RotaryPairs::interleaved};
+  const auto* const run_of = room.add(detail::runs_of_rows(chunk));
+  const auto* const steps = room.add(chunk.steps);
+  std::size_t next = 0;
+  for (std::size_t side = 0; side < 2; ++side) {
+    std::vector<JointRun> runs;
+    for (const JointChunk::Run& run : chunk.runs[side]) {
+      SymbolRun& of_symbols = symbol_runs[next++];
+      of_symbols.tables = room.add(run.tables);
+      runs.push_back({.first = static_cast<std::uint32_t>(run.first),
+                      .count = static_cast<std::uint32_t>(run.count),
+                      .columns = static_cast<std::uint32_t>(run.columns),
+                      .wide = static_cast<std::uint32_t>(run.wide),
+                      .symbol_of = room.add(run.symbol_of),
+                      .symbols = of_symbols.symbols});
     }
-    layout.arrays.assign(room.filled().begin(), room.filled().end());
-    if (!measured) {
-      symbols_at = room.filled().size();
-      continue;
-    }
-    expects(room.filled().size() == symbols_at, "ChunkLayout: both passes lay out the same");
-    static_cast<void>(room.reserve<std::byte>(static_cast<std::size_t>(next_symbols - base) - symbols_at));
-    layout.outcome = room.reserve<krul::detail::DecodeOutcome>(1);
-    layout.symbols = {.tables = target.tables,
-                      .table_count = target.table_count,
-                      .chunks = stream,
-                      .chunk_count = 1,
-                      .outcomes = layout.outcome};
-    for (std::size_t side = 0; side < 2; ++side) {
-      JointSide& here = layout.sides[side].side;
-      detail::reserve_side(here, room);
-      if (given.rows() == 0 || here.predicted_stride == 0) continue;
-      auto* const out = room.reserve<float>(given.rows() * here.predicted_stride);
-      layout.predictions[side] = {.words = words,
-                                  .scales = scales,
-                                  .rows = static_cast<std::uint32_t>(given.rows()),
-                                  .quads = static_cast<std::uint32_t>(quads),
-                                  .panels = target.tensors[side]->prediction,
-                                  .columns = here.predicted_stride,
-                                  .out = out};
-      here.predicted = out;
-      here.predicted_of = predicted_of;
-    }
-    layout.bytes = room.size();
+    JointSide& here = layout.sides[side].side;
+    here = detail::side_of(chunk, side, *target.tensors[side]);
+    here.runs = room.add(runs);
+    here.run_of = run_of;
+    here.steps = steps;
   }
+  const std::vector<SymbolStreams> streams{{.bytes = room.add(chunk.symbols),
+                                            .size = static_cast<std::uint32_t>(chunk.symbols.size()),
+                                            .streams = static_cast<std::uint32_t>(chunk.streams),
+                                            .runs = room.add(symbol_runs),
+                                            .run_count = static_cast<std::uint32_t>(symbol_runs.size())}};
+  layout.symbols = {.tables = target.tables,
+                    .table_count = target.table_count,
+                    .chunks = room.add(streams),
+                    .chunk_count = 1,
+                    .outcomes = nullptr};
+
+  // Angles by row of the chunk; the one at position 0 is not turned.
+  const krul::detail::BlockRotation rotation(geometry.rotary, position + static_cast<Position>(apart), chunk.rows);
+  std::vector<float> cosines(apart * half), sines(apart * half);
+  cosines.insert(cosines.end(), rotation.cosines().begin(), rotation.cosines().end());
+  sines.insert(sines.end(), rotation.sines().begin(), rotation.sines().end());
+  const auto* const tokens = room.add(chunk.tokens);
+  const float *const cosines_at = room.add(cosines), *const sines_at = room.add(sines);
+  for (std::size_t side = 0; side < 2; ++side) {
+    StoreRows& store = layout.sides[side];
+    store = {.side = store.side,
+             .type = geometry.cache_type,
+             .width = static_cast<std::uint32_t>(geometry.kv_values()),
+             .dim = static_cast<std::uint32_t>(geometry.head_dim),
+             .layers = static_cast<std::uint32_t>(target.rows[side].size()),
+             .to = room.add(target.rows[side]),
+             .tokens = tokens,
+             .cosines = side == 0 ? cosines_at : nullptr,
+             .sines = sines_at,
+             .half = static_cast<std::uint32_t>(half),
+             .interleaved = geometry.rotary.pairs == RotaryPairs::interleaved};
+  }
+
+  Int8Rows given;
+  if (width > 0 && chunk.rows > 0) given = Int8Rows(chunk.rows, width, features.subspan(apart * width));
+  const auto* const words = room.add(std::span(given.row(0), given.rows() * given.quads()));
+  const auto* const scales = room.add(std::span(given.scales(), given.rows()));
+  std::vector<std::uint32_t> given_of;  // places name rows of the chunk
+  for (const std::uint32_t token : chunk.tokens) given_of.push_back(token - static_cast<std::uint32_t>(apart));
+  const auto* const predicted_of = room.add(given_of);
+
+  layout.outcome = layout.symbols.outcomes = room.reserve<krul::detail::DecodeOutcome>(1);
+  for (std::size_t side = 0; side < 2; ++side) {
+    JointSide& here = layout.sides[side].side;
+    detail::reserve_side(here, room);
+    if (given.rows() == 0 || here.predicted_stride == 0) continue;
+    auto* const out = room.reserve<float>(given.rows() * here.predicted_stride);
+    layout.predictions[side] = {.words = words,
+                                .scales = scales,
+                                .rows = static_cast<std::uint32_t>(given.rows()),
+                                .quads = static_cast<std::uint32_t>(given.quads()),
+                                .panels = target.tensors[side]->prediction,
+                                .columns = here.predicted_stride,
+                                .out = out};
+    here.predicted = out;
+    here.predicted_of = predicted_of;
+  }
+  layout.bytes = symbols.size() + room.size();
+  layout.arrays.assign(room.filled().begin(), room.filled().end());
   return layout;
 }
 

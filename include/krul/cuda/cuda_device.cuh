@@ -32,95 +32,91 @@ class CudaDevice {
     friend class CudaDevice;
     std::shared_ptr<CUevent_st> event_;
   };
+  template <auto Free>
+  class Bytes {
+   public:
+    [[nodiscard]] std::byte* data() const { return bytes_.get(); }
+
+   private:
+    friend class CudaDevice;
+    struct Freed {
+      void operator()(std::byte* bytes) const { Free(bytes); }
+    };
+    std::unique_ptr<std::byte, Freed> bytes_;
+  };
   /// Freeing waits for what was asked for before, on every stream of the device.
-  class Memory {
-   public:
-    [[nodiscard]] std::byte* data() const { return bytes_.get(); }
-
-   private:
-    friend class CudaDevice;
-    struct Free {
-      void operator()(std::byte* bytes) const { cudaFree(bytes); }
-    };
-    std::unique_ptr<std::byte, Free> bytes_;
-  };
-  class Pinned {
-   public:
-    [[nodiscard]] std::byte* data() const { return bytes_.get(); }
-
-   private:
-    friend class CudaDevice;
-    struct Free {
-      void operator()(std::byte* bytes) const { cudaFreeHost(bytes); }
-    };
-    std::unique_ptr<std::byte, Free> bytes_;
-  };
+  using Memory = Bytes<cudaFree>;
+  using Pinned = Bytes<cudaFreeHost>;
 
   /// @param index  as devices() counts them
   [[nodiscard]] static Result<CudaDevice> open(int index) {
     CudaDevice device(index);
-    if (auto status = device.use(); !status) return propagate(status);
+    if (auto status = device.call("cudaSetDevice", [] { return cudaSuccess; }); !status) return propagate(status);
     return device;
   }
 
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
-    void* memory = nullptr;
-    if (auto status = use(); !status) return propagate(status);
-    if (auto status = call(cudaMalloc(&memory, bytes), "cudaMalloc"); !status) return propagate(status);
-    Memory owned;
-    owned.bytes_.reset(static_cast<std::byte*>(memory));
-    return owned;
+    return own<Memory>("cudaMalloc", [&](void** to) { return cudaMalloc(to, bytes); });
   }
   [[nodiscard]] Result<Pinned> pin(std::size_t bytes) {
-    void* memory = nullptr;
-    if (auto status = use(); !status) return propagate(status);
-    if (auto status = call(cudaMallocHost(&memory, bytes), "cudaMallocHost"); !status) return propagate(status);
-    Pinned owned;
-    owned.bytes_.reset(static_cast<std::byte*>(memory));
-    return owned;
+    return own<Pinned>("cudaMallocHost", [&](void** to) { return cudaMallocHost(to, bytes); });
   }
   [[nodiscard]] Result<Stream> make_stream() {
     cudaStream_t stream = nullptr;
-    if (auto status = use(); !status) return propagate(status);
-    auto status = call(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    auto status =
+        call("cudaStreamCreateWithFlags", [&] { return cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); });
     if (!status) return propagate(status);
     return Stream(stream, 0);
   }
   [[nodiscard]] Status copy(Stream& stream, const CopiedBytes& copy) {
-    if (auto status = use(); !status) return status;
-    return call(cudaMemcpyAsync(copy.to, copy.from, copy.bytes, cudaMemcpyDefault, stream.get()), "cudaMemcpyAsync");
+    return call("cudaMemcpyAsync",
+                [&] { return cudaMemcpyAsync(copy.to, copy.from, copy.bytes, cudaMemcpyDefault, stream.get()); });
   }
   template <DeviceKernel Kernel>
   [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
-    if (auto status = use(); !status) return status;
-    run_kernel<<<launch.blocks, launch.threads, launch.shared_bytes, stream.get()>>>(kernel);
-    return call(cudaGetLastError(), "a kernel's launch");
+    return call("a kernel's launch", [&] {
+      run_kernel<<<launch.blocks, launch.threads, launch.shared_bytes, stream.get()>>>(kernel);
+      return cudaGetLastError();
+    });
   }
   [[nodiscard]] Result<Event> record(Stream& stream) {
     cudaEvent_t event = nullptr;
-    if (auto status = use(); !status) return propagate(status);
-    auto status = call(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    auto status =
+        call("cudaEventCreateWithFlags", [&] { return cudaEventCreateWithFlags(&event, cudaEventDisableTiming); });
     if (!status) return propagate(status);
     Event owned;
     owned.event_ = {event, [](cudaEvent_t mine) { cudaEventDestroy(mine); }};
-    if (status = call(cudaEventRecord(event, stream.get()), "cudaEventRecord"); !status) return propagate(status);
+    status = call("cudaEventRecord", [&] { return cudaEventRecord(event, stream.get()); });
+    if (!status) return propagate(status);
     return owned;
   }
   [[nodiscard]] Status wait(Stream& stream, const Event& event) {
-    return call(cudaStreamWaitEvent(stream.get(), event.event_.get(), 0), "cudaStreamWaitEvent");
+    return call("cudaStreamWaitEvent", [&] { return cudaStreamWaitEvent(stream.get(), event.event_.get(), 0); });
   }
   [[nodiscard]] Status synchronise(const Event& event) {
-    return call(cudaEventSynchronize(event.event_.get()), "cudaEventSynchronize");
+    return call("cudaEventSynchronize", [&] { return cudaEventSynchronize(event.event_.get()); });
   }
   void host_touches(const TouchedBytes&) const noexcept {}
 
  private:
   explicit CudaDevice(int index) : index_(index) {}
 
-  [[nodiscard]] Status use() const { return call(cudaSetDevice(index_), "cudaSetDevice"); }
-
-  [[nodiscard]] Status call(cudaError_t result, std::string_view name) const {
-    return checked(result, std::string(name) + " on device " + std::to_string(index_));
+  /// Makes a call on this device.
+  template <class Call>
+  [[nodiscard]] Status call(std::string_view name, Call&& made) const {
+    const cudaError_t chosen = cudaSetDevice(index_);
+    const cudaError_t result = chosen == cudaSuccess ? made() : chosen;
+    if (result == cudaSuccess) return {};
+    return checked(
+        result, std::string(chosen == cudaSuccess ? name : "cudaSetDevice") + " on device " + std::to_string(index_));
+  }
+  template <class Owned, class Allocate>
+  [[nodiscard]] Result<Owned> own(std::string_view name, Allocate&& allocate) const {
+    void* memory = nullptr;
+    if (auto status = call(name, [&] { return allocate(&memory); }); !status) return propagate(status);
+    Owned owned;
+    owned.bytes_.reset(static_cast<std::byte*>(memory));
+    return owned;
   }
 
   int index_;

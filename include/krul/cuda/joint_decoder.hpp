@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/compress/entropy/detail/decode_status.hpp"
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/joint/joint_chunk.hpp"
 #include "krul/core/identity.hpp"
@@ -86,7 +87,7 @@ class JointDecoder {
                                             std::to_string(room_bytes_) + ": give JointDecoder larger ones");
     next_ = (next_ + 1) % rooms_.size();
     check(room);
-    ring_->to_device(room.memory.data(), layout.arrays);
+    ring_->to_device(layout.arrays_at, layout.arrays);
     or_throw(device_->wait(stream_, or_throw(device_->record(ring_->stream()))));
     cache.begin(Cache::Rows::decoded, stream_);
     const auto* const first = static_cast<const std::byte*>(target.rows[0].front());
@@ -151,11 +152,7 @@ class JointDecoder {
     or_throw(device_->wait(ring_->stream(), *std::exchange(room.decoded, std::nullopt)));
     ring_->from_device(std::as_writable_bytes(std::span(&outcome, 1)), reinterpret_cast<const std::byte*>(from));
     ring_->finish_reads();
-    if (outcome == Outcome::truncated)
-      damaged_ = fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
-    if (outcome == Outcome::bad_symbol)
-      damaged_ =
-          fail(ErrorCode::corrupt, "coded symbols are damaged, or were coded with other tables: recompute these rows");
+    if (auto status = krul::detail::status_of(outcome); !status) damaged_ = status;
   }
 
   Device* device_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "entropy_loops.hpp"
+#include "krul/compress/entropy/detail/decode_status.hpp"
 
 namespace krul {
 namespace {
@@ -14,7 +15,7 @@ std::uint32_t read_state(std::span<const std::byte> bytes, std::size_t index) {
 }
 
 Status damaged() {
-  return fail(ErrorCode::corrupt, "coded symbols are damaged, or were coded with other tables: recompute these rows");
+  return detail::status_of(detail::DecodeOutcome::bad_symbol);
 }
 
 }  // namespace
@@ -72,8 +73,7 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
       continue;
     }
     const auto outcome = loops_->decode_column(state_, tables_[index - 1U], tokens_, column.data());
-    if (outcome == detail::DecodeOutcome::truncated)
-      return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+    if (outcome == detail::DecodeOutcome::truncated) return detail::status_of(detail::DecodeOutcome::truncated);
     sound = sound && outcome == detail::DecodeOutcome::sound;
   }
   if (!sound) return damaged();
@@ -83,7 +83,7 @@ Status SymbolDecoder::read(std::span<std::int16_t> out) {
 
 Status SymbolDecoder::finish() const {
   expects(table_of_column_.empty() || tokens_ == 0, "SymbolDecoder: columns are left");
-  if (state_.at > state_.size()) return fail(ErrorCode::truncated, "coded symbols end too early: recompute these rows");
+  if (state_.at > state_.size()) return detail::status_of(detail::DecodeOutcome::truncated);
   const auto& streams = state_.streams;
   const bool ends =
       std::all_of(streams.begin(), streams.end(), [](auto state) { return state == detail::lowest_state; });

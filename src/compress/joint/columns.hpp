@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "coding_order.hpp"
+#include "krul/compress/entropy/table_choice.hpp"
 #include "krul/compress/joint_transform.hpp"
 
 namespace krul::detail {
@@ -35,6 +37,18 @@ struct Columns {
   columns.count = columns.coded.size();
   columns.wide = std::min(columns.count, tensor.wide_columns());
   return columns;
+}
+
+/// The tables of a run's columns.
+/// @param places  of them, among those that the first run codes
+/// @param all     of these
+[[nodiscard]] inline std::vector<std::uint8_t> tables_at(std::span<const std::uint32_t> places,
+                                                         std::span<const std::uint8_t> all, int shift,
+                                                         std::size_t size) {
+  std::vector<std::uint8_t> tables;
+  tables.reserve(places.size());
+  for (const std::uint32_t place : places) tables.push_back(shifted_table(all[place], shift, size));
+  return tables;
 }
 
 /// Columns up to whole panels.

@@ -41,9 +41,8 @@ Result<JointChunk> JointChunk::read(const Profile& profile, std::size_t group, c
           Run{.first = run.first, .count = run.count, .columns = here.count, .wide = here.wide});
       std::int32_t next = 0;
       for (const char coded : here.coded) to.symbol_of.push_back(coded != 0 ? next++ : -1);
-      const std::size_t before = side == 0 ? 0 : columns[0].front().expected.size();
-      for (const std::uint32_t place : here.places)
-        to.tables.push_back(shifted_table(chosen[before + place], order.table_shift(run), profile.tables().size()));
+      const auto of_side = std::span(chosen).subspan(side == 0 ? 0 : columns[0].front().expected.size());
+      to.tables = detail::tables_at(here.places, of_side, order.table_shift(run), profile.tables().size());
     }
   for (const std::uint32_t token : order.tokens) read.tokens.push_back(token + static_cast<std::uint32_t>(apart));
   read.steps = std::move(order.steps);

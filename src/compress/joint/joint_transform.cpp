@@ -22,7 +22,7 @@ namespace {
 
 using detail::absent, detail::stored, detail::of_profile, detail::with_classes, detail::CodingOrder,
     detail::first_row_of, detail::ColumnBand, detail::Columns, detail::FloatRoom, detail::Floats, detail::Into,
-    detail::MutableFloats, detail::padded, detail::Prediction;
+    detail::MutableFloats, detail::padded, detail::Prediction, detail::tables_at;
 
 constexpr std::size_t header_bytes = detail::chunk_header_bytes;
 
@@ -120,17 +120,6 @@ std::vector<std::uint8_t> expected_tables(const std::array<Side, 2>& sides) {
   std::vector<std::uint8_t> expected = sides[0].columns().expected;
   expected.insert(expected.end(), sides[1].columns().expected.begin(), sides[1].columns().expected.end());
   return expected;
-}
-
-/// The tables of a run's columns.
-/// @param places  of them, among those that the first run codes
-/// @param all     of these
-std::vector<std::uint8_t> tables_at(std::span<const std::uint32_t> places, std::span<const std::uint8_t> all, int shift,
-                                    std::size_t size) {
-  std::vector<std::uint8_t> tables;
-  tables.reserve(places.size());
-  for (const std::uint32_t place : places) tables.push_back(shifted_table(all[place], shift, size));
-  return tables;
 }
 
 /// Symbols of K of each run, then of V of each run.
