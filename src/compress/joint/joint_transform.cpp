@@ -92,6 +92,13 @@ struct Side {
       of_run.push_back(detail::columns_at(of, step, run, order.runs.front()));
   }
 
+  /// Leaves out the narrow columns behind the last that is coded: nobody asks what they are before they are decoded.
+  void leave_predicted() {
+    for (Columns& columns : of_run) {
+      while (columns.count > columns.wide && columns.coded[columns.count - 1] == 0) --columns.count;
+    }
+  }
+
   [[nodiscard]] std::size_t values() const { return tensor.mean.size(); }
   /// Of the first run, which has most.
   [[nodiscard]] const Columns& columns() const { return of_run.front(); }
@@ -188,7 +195,8 @@ std::vector<std::byte> JointTransform::encode(const Geometry& geometry, std::spa
   const detail::BlockRotation rotation(geometry.rotary, static_cast<Position>(context.first + apart), tokens);
   const GivenRows given(context.features.subspan(apart * features), order);
   const auto& loops = detail::joint_loops(instruction_level());
-  const auto sides = sides_of(*profile_, group_, step_, order);
+  auto sides = sides_of(*profile_, group_, step_, order);
+  for (Side& side : sides) side.leave_predicted();
 
   SymbolsOfRuns symbols;
   for (const Side& side : sides) {
