@@ -128,14 +128,16 @@ struct AttentionBounds {
   /// top by 2 u more of it: as an exponent at most twice that times ln 2. exp2 follows, and each time that the top
   /// rises (each 32 keys, and when splits are joined) another difference, exp2 and product.
   double weight;
+  /// The same, of the scores that kernels have.
+  double softmax;
   /// And a sum of so many products, of the sum of their sizes; joined splits and the last product included.
   double sum;
 
   explicit AttentionBounds(const AttentionProblem& problem, const KeySplits& splits) {
     const double dim = static_cast<double>(problem.geometry.head_dim), keys = static_cast<double>(problem.seen());
-    const double score = problem.largest_score(), rises = std::ceil(keys / 32) + 2;
-    weight = 2 * std::numbers::ln2 * ((2 * dim + 4) * u + 2 * u) * score + exponential +
-             rises * (2 * std::numbers::ln2 * 2 * u * score + exponential + u);
+    const double score = problem.largest_score(), rises = std::ceil(keys / 32) + 2, ln2 = std::numbers::ln2;
+    softmax = 2 * ln2 * 2 * u * score + exponential + rises * (2 * ln2 * 2 * u * score + exponential + u);
+    weight = 2 * ln2 * (2 * dim + 4) * u * score + softmax;
     sum = 2 * u * (keys + splits.count + 4);
   }
 };

@@ -17,8 +17,9 @@ struct WantedWeights {
 };
 
 /// The softmax weights of wanted rows over a cache of f16 or bf16: of the very scores that AttendRows had, but not
-/// rounded. So each row sums to 1 but for what the running maxima, the exponentials and the sum itself were off by. A
-/// block has 64 query rows of one KV head and 256 keys.
+/// rounded. So each row sums to 1 within 2^-22 (K / 32 + 8) (2 + S) + 2^-23 K, where no score is beyond S in base 2:
+/// the top may rise each 32 keys, at the cost of an exponential and a difference of scores; and K weights are added. A
+/// row for which attention is NaN is NaN where it sees keys. A block has 64 query rows of one KV head and 256 keys.
 template <ElementType half, unsigned dims>
 struct AttentionWeights {
   AttentionRows in;
@@ -80,7 +81,8 @@ struct AttentionWeights {
   }
 };
 
-/// AttentionWeights over a cache of f32, with the scores of AttendRowsF32. A warp a wanted row, head and 256 keys.
+/// AttentionWeights over a cache of f32: the same, with the scores of AttendRowsF32. A warp a wanted row, head and 256
+/// keys.
 struct AttentionWeightsF32 {
   AttentionRows in;
   WantedWeights wanted;
