@@ -234,7 +234,7 @@ class FibreTeam {
   /// Products of halves are exact in f32; they are added in the order of the columns of left.
   void multiply_tiles(unsigned first) {
     std::array<std::array<float, 16>, 16> left;
-    std::array<std::array<float, 8>, 16> right;
+    std::array<std::array<float, 8>, 16> right, sums;
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
       const Fragments& mine = *waits_[first + lane].fragments;
       if (mine.half != waits_[first].fragments->half || mine.half == ElementType::f32)
@@ -249,12 +249,19 @@ class FibreTeam {
       for (unsigned i = 0; i < 2; ++i)
         for (unsigned j = 0; j < 2; ++j) right[c + i * 8 + j][r] = unpack(mine.right->words[i], j);
     }
+    for_sums(first, [&](float& mine, unsigned row, unsigned column) { sums[row][column] = mine; });
+    for (unsigned row = 0; row < 16; ++row)
+      for (unsigned k = 0; k < 16; ++k)
+        for (unsigned column = 0; column < 8; ++column) sums[row][column] += left[row][k] * right[k][column];
+    for_sums(first, [&](float& mine, unsigned row, unsigned column) { mine = sums[row][column]; });
+  }
+
+  /// Calls visit(sum, row, column) for all sums of a warp's tile.
+  template <class Visit>
+  void for_sums(unsigned first, Visit visit) {
     for (unsigned lane = 0; lane < warp_lanes; ++lane)
-      for (unsigned i = 0; i < 4; ++i) {
-        float& sum = waits_[first + lane].fragments->sums->values[i];
-        const unsigned row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
-        for (unsigned k = 0; k < 16; ++k) sum += left[row][k] * right[k][column];
-      }
+      for (unsigned i = 0; i < 4; ++i)
+        visit(waits_[first + lane].fragments->sums->values[i], lane / 4 + i / 2 * 8, 2 * (lane % 4) + i % 2);
   }
 
   Shape shape_;
