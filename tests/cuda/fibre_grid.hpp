@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/core/half.hpp"
 #include "krul/cuda/device_api.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -72,6 +73,10 @@ class FibreTeam {
     [[nodiscard]] std::uint32_t shuffle(std::uint32_t value, unsigned lane) {
       return team_->wait(thread_, {.at = At::shuffle, .value = value, .lane = lane});
     }
+    void add_tile_product(ElementType half, const TileLeft& left, const TileRight& right, TileSums& sums) {
+      const Fragments fragments{half, &left, &right, &sums};
+      team_->wait(thread_, {.at = At::product, .fragments = &fragments});
+    }
 
    private:
     FibreTeam* team_;
@@ -88,11 +93,19 @@ class FibreTeam {
   }
 
  private:
-  enum class At : std::uint8_t { ready, barrier, ballot, shuffle, done };
+  enum class At : std::uint8_t { ready, barrier, ballot, shuffle, product, done };
+  /// What a lane brings to a product, on its own stack.
+  struct Fragments {
+    ElementType half;
+    const TileLeft* left;
+    const TileRight* right;
+    TileSums* sums;
+  };
   struct Wait {
     At at = At::ready;
     std::uint32_t value = 0;
     unsigned lane = 0;
+    const Fragments* fragments = nullptr;
   };
   struct Stopped {};  ///< another thread has failed
   using Fibre = boost::context::fiber;
@@ -112,7 +125,10 @@ class FibreTeam {
 
   template <class Body>
   void run_all(Body body) {
-    for (unsigned thread = 0; thread < shape_.threads; ++thread) fibres_[thread] = fibre(thread, body);
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) {
+      fibres_[thread] = fibre(thread, body);
+      ready_.push_back(thread);
+    }
     try {
       while (resume_any() || let_go())
         if (thrown_) std::rethrow_exception(thrown_);
@@ -156,11 +172,11 @@ class FibreTeam {
 
   /// @return false if none can go on
   bool resume_any() {
-    ready_.clear();
-    for (unsigned thread = 0; thread < shape_.threads; ++thread)
-      if (waits_[thread].at == At::ready) ready_.push_back(thread);
     if (ready_.empty()) return false;
-    resume(ready_[random_() % ready_.size()]);
+    std::swap(ready_[random_() % ready_.size()], ready_.back());
+    const unsigned thread = ready_.back();
+    ready_.pop_back();
+    resume(thread);
     return true;
   }
 
@@ -188,25 +204,64 @@ class FibreTeam {
     if (at(At::barrier) != std::ptrdiff_t{shape_.threads})
       throw std::logic_error("threads wait for others that never come: " + std::to_string(at(At::barrier)) +
                              " at a barrier, " + std::to_string(at(At::done)) + " have ended");
-    for (Wait& wait : waits_) wait.at = At::ready;
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) make_ready(thread);
     return true;
+  }
+
+  void make_ready(unsigned thread) {
+    waits_[thread].at = At::ready;
+    ready_.push_back(thread);
   }
 
   bool let_warp_go(unsigned first) {
     const At place = waits_[first].at;
-    if (place != At::ballot && place != At::shuffle) return false;
+    if (place != At::ballot && place != At::shuffle && place != At::product) return false;
     std::uint32_t votes = 0;
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
       const Wait& wait = waits_[first + lane];
       if (wait.at != place) return false;
       votes |= wait.value << lane % warp_lanes;
     }
+    if (place == At::product) multiply_tiles(first);
     for (unsigned lane = 0; lane < warp_lanes; ++lane) {
       const Wait& wait = waits_[first + lane];
       answers_[first + lane] = place == At::ballot ? votes : waits_[first + wait.lane % warp_lanes].value;
     }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) waits_[first + lane].at = At::ready;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) make_ready(first + lane);
     return true;
+  }
+
+  /// Products of halves are exact in f32; they are added in the order of the columns of left.
+  void multiply_tiles(unsigned first) {
+    std::array<std::array<float, 16>, 16> left;
+    std::array<std::array<float, 8>, 16> right, sums;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+      const Fragments& mine = *waits_[first + lane].fragments;
+      if (mine.half != waits_[first].fragments->half || mine.half == ElementType::f32)
+        throw std::logic_error("lanes multiply halves of one type");
+      const auto unpack = [&](std::uint32_t word, unsigned upper) {
+        const auto half = static_cast<std::uint16_t>(word >> 16 * upper);
+        return mine.half == ElementType::f16 ? float_from_f16(half) : float_from_bf16(half);
+      };
+      const unsigned r = lane / 4, c = 2 * (lane % 4);
+      for (unsigned i = 0; i < 4; ++i)
+        for (unsigned j = 0; j < 2; ++j) left[r + i % 2 * 8][c + i / 2 * 8 + j] = unpack(mine.left->words[i], j);
+      for (unsigned i = 0; i < 2; ++i)
+        for (unsigned j = 0; j < 2; ++j) right[c + i * 8 + j][r] = unpack(mine.right->words[i], j);
+    }
+    for_sums(first, [&](float& mine, unsigned row, unsigned column) { sums[row][column] = mine; });
+    for (unsigned row = 0; row < 16; ++row)
+      for (unsigned k = 0; k < 16; ++k)
+        for (unsigned column = 0; column < 8; ++column) sums[row][column] += left[row][k] * right[k][column];
+    for_sums(first, [&](float& mine, unsigned row, unsigned column) { mine = sums[row][column]; });
+  }
+
+  /// Calls visit(sum, row, column) for all sums of a warp's tile.
+  template <class Visit>
+  void for_sums(unsigned first, Visit visit) {
+    for (unsigned lane = 0; lane < warp_lanes; ++lane)
+      for (unsigned i = 0; i < 4; ++i)
+        visit(waits_[first + lane].fragments->sums->values[i], lane / 4 + i / 2 * 8, 2 * (lane % 4) + i % 2);
   }
 
   Shape shape_;

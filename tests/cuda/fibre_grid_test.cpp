@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+using namespace krul;
 using namespace krul::cuda;
 using test::run_grid;
 
@@ -50,6 +51,30 @@ struct HalfMeets {
   }
 };
 
+/// The warp's tile of a product of whole numbers: [warps] of [16, 16] and [16, 8] halves, and sums [16, 8].
+struct MultiplyTile {
+  ElementType half;
+  const std::uint16_t *left, *right;
+  float* sums;
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    const unsigned r = lane_of(block) / 4, c = 2 * (lane_of(block) % 4);
+    const std::uint16_t *const rows = left + warp_of(block) * 256, *const columns = right + warp_of(block) * 128;
+    float* const out = sums + warp_of(block) * 128;
+    const auto in_row = [&](unsigned row, unsigned column) {
+      return rows[row * 16 + column] | std::uint32_t{rows[row * 16 + column + 1]} << 16;
+    };
+    const auto in_column = [&](unsigned row) {
+      return columns[row * 8 + r] | std::uint32_t{columns[row * 8 + 8 + r]} << 16;
+    };
+    TileSums mine{{out[r * 8 + c], out[r * 8 + c + 1], out[r * 8 + 64 + c], out[r * 8 + 65 + c]}};
+    block.add_tile_product(half, {{in_row(r, c), in_row(r + 8, c), in_row(r, c + 8), in_row(r + 8, c + 8)}},
+                           {{in_column(c), in_column(c + 8)}}, mine);
+    for (unsigned i = 0; i < 4; ++i) out[(r + i / 2 * 8) * 8 + c + i % 2] = mine.values[i];
+  }
+};
+
 struct Throws {
   template <KernelBlock Block>
   KRUL_DEVICE void operator()(Block& block) const {
@@ -79,6 +104,27 @@ TEST_CASE("lanes of a warp give and vote") {
   for (unsigned thread = 0; thread < 64; ++thread) {
     CHECK(values[thread] == 100 * (thread / 32) + 31 - thread % 32);
     CHECK(odd[thread] == 0xaaaaaaaaU);
+  }
+}
+
+TEST_CASE("a warp multiplies tiles of halves, and adds to what is there") {
+  std::mt19937_64 random(3);
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const ElementType half = seed % 2 == 0 ? ElementType::f16 : ElementType::bf16;
+    const auto whole = [&] { return static_cast<float>(static_cast<int>(random() % 255) - 127); };
+    const auto bits = [&](float value) {
+      return half == ElementType::f16 ? f16_from_float(value) : bf16_from_float(value);
+    };
+    std::vector<float> left(512), right(256), sums(256);
+    for (auto* all : {&left, &right, &sums}) std::ranges::generate(*all, whole);
+    std::vector<float> expected = sums;
+    for (unsigned i = 0; i < 256; ++i)
+      for (unsigned k = 0; k < 16; ++k) expected[i] += left[i / 8 * 16 + k] * right[i / 128 * 128 + k * 8 + i % 8];
+    std::vector<std::uint16_t> left_halves, right_halves;
+    std::ranges::transform(left, std::back_inserter(left_halves), bits);
+    std::ranges::transform(right, std::back_inserter(right_halves), bits);
+    run_grid(MultiplyTile{half, left_halves.data(), right_halves.data(), sums.data()}, {1, 64}, seed);
+    CHECK(sums == expected);
   }
 }
 

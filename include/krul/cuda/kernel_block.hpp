@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "krul/core/element_type.hpp"
+#include "krul/cuda/tile_product.hpp"
+
 /// Before functions that a device runs. Without nvcc they are functions like any other, and tests run them on the host.
 #if defined(__CUDACC__)
 #define KRUL_DEVICE __device__
@@ -24,7 +27,8 @@ inline constexpr unsigned warp_lanes = 32;
 ///
 /// @source ours; the model is CUDA's
 template <class B>
-concept KernelBlock = requires(B& block, bool flag, std::uint32_t value, unsigned lane) {
+concept KernelBlock = requires(B& block, bool flag, std::uint32_t value, unsigned lane, ElementType half,
+                               const TileLeft& left, const TileRight& right, TileSums& sums) {
   { block.index() } -> std::same_as<unsigned>;     ///< of the block in its grid
   { block.blocks() } -> std::same_as<unsigned>;    ///< of the grid
   { block.thread() } -> std::same_as<unsigned>;    ///< of the thread in its block
@@ -36,6 +40,9 @@ concept KernelBlock = requires(B& block, bool flag, std::uint32_t value, unsigne
   { block.ballot(flag) } -> std::same_as<std::uint32_t>;
   /// What lane `lane` gives. All lanes of the warp must ask.
   { block.shuffle(value, lane) } -> std::same_as<std::uint32_t>;
+  /// sums += left * right, of f16 or bf16; in f32, in an order and with roundings that are the device's. All lanes of
+  /// the warp must ask. Row i of the sums sees no other row of left, column j no other column of right.
+  { block.add_tile_product(half, left, right, sums) } -> std::same_as<void>;
 };
 
 /// The thread's lane in its warp, and its warp in the block.
