@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/context/fiber.hpp>
-#include <boost/context/fixedsize_stack.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,6 +18,7 @@
 #include "krul/cuda/device_api.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -31,6 +32,12 @@ class StackSwitch {
     std::size_t size = 0;
   };
 
+  /// What ended on this stack before has left no trace.
+  static void begin([[maybe_unused]] const Stack& stack) {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(stack.bottom, stack.size);
+#endif
+  }
   /// @param kept  what arrive wants once this stack is in use again; null: it never is
   /// @param to    where it goes on
   static void leave([[maybe_unused]] void** kept, [[maybe_unused]] const Stack& to) {
@@ -127,9 +134,11 @@ class FibreTeam {
 
   template <class Body>
   Fibre fibre(unsigned thread, const Body& body) {
-    boost::context::fixedsize_stack stacks(64 << 10);
+    // Used again and again: new ones would take longer than most kernels.
+    thread_local boost::context::pooled_fixedsize_stack stacks(64 << 10);
     const auto stack = stacks.allocate();
     stacks_[thread] = {static_cast<const char*>(stack.sp) - stack.size, stack.size};
+    StackSwitch::begin(stacks_[thread]);
     return Fibre(std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), stacks,
                  [this, thread, &body](Fibre&& caller) {
                    StackSwitch::arrive(nullptr, &main_);
