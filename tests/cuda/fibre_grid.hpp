@@ -115,6 +115,7 @@ class FibreTeam {
         callers_(shape.threads) {
     if (shape.threads == 0 || shape.threads % warp_lanes != 0) throw std::logic_error("a block has whole warps");
     for (std::byte& each : shared_) each = static_cast<std::byte>(random());
+    for (unsigned thread = 0; thread < shape.threads; ++thread) make_ready(thread);
   }
 
   template <class Body>
@@ -165,11 +166,11 @@ class FibreTeam {
 
   /// @return false if none can go on
   bool resume_any() {
-    ready_.clear();
-    for (unsigned thread = 0; thread < shape_.threads; ++thread)
-      if (waits_[thread].at == At::ready) ready_.push_back(thread);
     if (ready_.empty()) return false;
-    resume(ready_[random_() % ready_.size()]);
+    std::swap(ready_[random_() % ready_.size()], ready_.back());
+    const unsigned thread = ready_.back();
+    ready_.pop_back();
+    resume(thread);
     return true;
   }
 
@@ -197,7 +198,7 @@ class FibreTeam {
     if (at(At::barrier) != std::ptrdiff_t{shape_.threads})
       throw std::logic_error("threads wait for others that never come: " + std::to_string(at(At::barrier)) +
                              " at a barrier, " + std::to_string(at(At::done)) + " have ended");
-    for (Wait& wait : waits_) wait.at = At::ready;
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) make_ready(thread);
     return true;
   }
 
@@ -214,8 +215,12 @@ class FibreTeam {
       const Wait& wait = waits_[first + lane];
       answers_[first + lane] = place == At::ballot ? votes : waits_[first + wait.lane % warp_lanes].value;
     }
-    for (unsigned lane = 0; lane < warp_lanes; ++lane) waits_[first + lane].at = At::ready;
+    for (unsigned lane = 0; lane < warp_lanes; ++lane) make_ready(first + lane);
     return true;
+  }
+  void make_ready(unsigned thread) {
+    waits_[thread].at = At::ready;
+    ready_.push_back(thread);
   }
 
   Shape shape_;
