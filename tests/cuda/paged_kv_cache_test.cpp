@@ -8,53 +8,32 @@
 #include "cuda/engine_pages.hpp"
 #include "cuda/ordered_device.hpp"
 #include "cuda/restoring.hpp"
+#include "cuda/small_rows.hpp"
 #include "krul/backend/conformance/cache.hpp"
 
 using namespace krul;
-using cuda::PageOrder, cuda::TouchedBytes;
-using cuda::test::OrderedDevice, cuda::test::Unordered, cuda::test::Saved;
+using cuda::PageOrder;
+using cuda::test::AddOne, cuda::test::OrderedDevice, cuda::test::Saved, cuda::test::small_ring, cuda::test::Unordered;
 
 namespace {
 
-using Cache = cuda::PagedKvCache<OrderedDevice>;
+using PagedCache = cuda::PagedKvCache<OrderedDevice>;
 using Pool = cuda::PagedPool<OrderedDevice>;
 using Ring = cuda::StagingRing<OrderedDevice>;
 using Engine = cuda::test::EnginePages<OrderedDevice>;
-static_assert(KvCache<Cache> && cuda::DeviceCache<Cache, OrderedDevice>);
+static_assert(KvCache<PagedCache> && cuda::DeviceCache<PagedCache, OrderedDevice>);
 static_assert(cuda::DeviceCache<cuda::DeviceKvCache<OrderedDevice>, OrderedDevice>);
-static_assert(std::is_nothrow_move_constructible_v<Cache> && std::is_move_assignable_v<Cache>);
+static_assert(std::is_nothrow_move_constructible_v<PagedCache> && std::is_move_assignable_v<PagedCache>);
 
 constexpr PageOrder orders[] = {PageOrder::nhd, PageOrder::hnd};
-constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
+constexpr ElementType all_types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
-Geometry small_geometry(ElementType type = ElementType::f16) {
+Geometry paged_geometry(ElementType type = ElementType::f16) {
   return {.layers = 2, .kv_heads = 2, .head_dim = 5, .cache_type = type};
 }
 
-/// Some bytes of each row fit a slot, and never all.
-std::shared_ptr<Ring> small_ring(OrderedDevice& device) {
-  return std::make_shared<Ring>(device, device.make_stream().value(), Ring::Size{.slots = 3, .slot_bytes = 48});
-}
-
-/// Adds one to every byte of a conversation's rows in a page: what a model does to rows, as far as order goes.
-struct AddOne {
-  std::byte* rows;
-  std::uint32_t bytes;
-
-  template <cuda::KernelBlock Block>
-  KRUL_DEVICE void operator()(Block& block) const {
-    for (std::uint32_t i = block.index() * block.threads() + block.thread(); i < bytes;
-         i += block.blocks() * block.threads())
-      rows[i] = static_cast<std::byte>(static_cast<unsigned>(rows[i]) + 1);
-  }
-  template <class Visit>
-  void touched(Visit&& visit) const {
-    visit(TouchedBytes{rows, bytes, true});
-  }
-};
-
 /// An engine adds one to all bytes of a conversation's pages.
-void compute(OrderedDevice& device, const Cache& cache, OrderedDevice::Stream& model, std::size_t page_bytes) {
+void compute(OrderedDevice& device, const PagedCache& cache, OrderedDevice::Stream& model, std::size_t page_bytes) {
   for (std::size_t layer = 0; layer < cache.layers(); ++layer)
     for (std::byte* const first : {cache.keys(layer), cache.values(layer)})
       for (const std::int32_t page : cache.pages())
@@ -66,53 +45,55 @@ void compute(OrderedDevice& device, const Cache& cache, OrderedDevice::Stream& m
 /// A conversation's life, as far as rows go: they come, a model changes them, they are read, its pages become another
 /// one's, and all that again.
 /// @return the rows that were read
-std::vector<std::vector<std::byte>> live(OrderedDevice& device, PageOrder order) {
-  Geometry geometry = small_geometry();
+std::vector<std::vector<std::byte>> live_in_pages(OrderedDevice& device, PageOrder order) {
+  Geometry geometry = paged_geometry();
   geometry.layers = 1;
   constexpr std::size_t tokens = 5;
   const std::size_t bytes = tokens * geometry.kv_row_bytes();
   const Engine engine(device, geometry, {.page_tokens = 3, .pages = 3, .order = order});
   auto model = device.make_stream().value();
   const auto pool = std::make_shared<Pool>(device, geometry, engine.layout, small_ring(device), 6 * 20);
-  std::optional<Cache> cache;
+  std::optional<PagedCache> cache;
   std::vector<std::vector<std::byte>> found;
   for (int turn = 0; turn < 3; ++turn) {
     if (turn != 1) {
-      Cache next(pool, 2);
-      // Kernels of the conversation before may still touch the pages.
-      if (cache) next.end(Cache::Rows::computed, model);
+      PagedCache next(pool, 2);
+      if (cache) {  // its pages are handed over
+        cache->begin(PagedCache::Rows::computed, model);
+        next.end(PagedCache::Rows::computed, model);
+      }
       for (const std::int32_t page : {2 - turn / 2, 1 - turn / 2}) next.append_pages(std::span(&page, 1));
       cache.emplace(std::move(next));
     }
-    for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
+    {
       OwnedKvRows rows(geometry, tokens);  // gone when the call returns
       for (std::size_t i = 0; i < bytes; ++i) {
-        rows.keys[i] = static_cast<std::byte>(i + layer + static_cast<std::size_t>(turn));
+        rows.keys[i] = static_cast<std::byte>(i + static_cast<std::size_t>(turn));
         rows.values[i] = static_cast<std::byte>(3 * i);
       }
-      cache->wait(cache->write_kv(layer, {0, tokens}, rows.view()));
+      cache->wait(cache->write_kv(0, {0, tokens}, rows.view()));
     }
-    cache->begin(Cache::Rows::computed, model);
+    cache->begin(PagedCache::Rows::computed, model);
     compute(device, *cache, model, engine.layout.page_stride);
-    cache->end(Cache::Rows::computed, model);
-    for (std::size_t layer = 0; layer < geometry.layers; ++layer) {
-      OwnedKvRows rows(geometry, tokens);
-      cache->wait(cache->read_kv(layer, {0, tokens}, rows.view()));
-      found.push_back(rows.keys);
-      found.push_back(rows.values);
-    }
-    // The next conversation's rows come after this, too.
+    cache->end(PagedCache::Rows::computed, model);
+    // The model goes on while they are on their way.
+    OwnedKvRows rows(geometry, tokens);
+    const Ticket ticket = cache->read_kv(0, {0, tokens}, rows.view());
+    cache->begin(PagedCache::Rows::computed, model);
     compute(device, *cache, model, engine.layout.page_stride);
-    cache->end(Cache::Rows::computed, model);
+    cache->end(PagedCache::Rows::computed, model);
+    cache->wait(ticket);
+    found.push_back(rows.keys);
+    found.push_back(rows.values);
   }
   device.finish();
   return found;
 }
 
-/// A restore into pages of two conversations, a piece of rows at a time.
+/// A restore into every other page.
 bool restores_into_pages(OrderedDevice& device, const Saved& saved, const Engine::Shape& shape) {
   const Engine engine(device, saved.geometry, shape);
-  cuda::test::Restoring<OrderedDevice, Cache> restoring(
+  cuda::test::Restoring<OrderedDevice, PagedCache> restoring(
       device, saved, [&](const std::shared_ptr<Ring>& ring) { return engine.cache(device, saved.geometry, ring, 20); });
   return cuda::test::restores_all(restoring, saved);
 }
@@ -125,7 +106,7 @@ TEST_CASE("rows go to pages and come from them, and nothing else is touched") {
   int units[17] = {};
   for (std::uint64_t round = 0; round < 200; ++round) {
     CAPTURE(round);
-    Geometry geometry = small_geometry(types[round % 3]);
+    Geometry geometry = paged_geometry(all_types[round % 3]);
     geometry.layers = 1;
     geometry.kv_heads = 1 + below(3);
     geometry.head_dim = round % 2 == 0 ? 8 * (1 + below(4)) : 1 + below(20);
@@ -193,10 +174,10 @@ TEST_CASE("rows go to pages and come from them, and nothing else is touched") {
 TEST_CASE("a cache of pages is a cache") {
   for (const PageOrder order : orders)
     for (const std::size_t page : {16, 64, 3})
-      for (const ElementType type : types) {
+      for (const ElementType type : all_types) {
         if (page == 3 && type != ElementType::f16) continue;
         CAPTURE(page);
-        const Geometry geometry = small_geometry(type);
+        const Geometry geometry = paged_geometry(type);
         OrderedDevice device(3);
         const Engine engine(device, geometry,
                             {.page_tokens = page, .pages = 10, .order = order, .combined = type != ElementType::f32});
@@ -210,35 +191,37 @@ TEST_CASE("a cache of pages is a cache") {
 TEST_CASE("rows in pages are those of the host in every order of streams") {
   for (const PageOrder order : orders) {
     OrderedDevice first(0);
-    const auto expected = live(first, order);
+    const auto expected = live_in_pages(first, order);
     for (std::size_t i = 0; i < expected.front().size(); ++i)
       CHECK(expected.front()[i] == static_cast<std::byte>(i + 1));
     for (std::uint64_t seed = 1; seed <= 500; ++seed) {
       OrderedDevice device(seed);
-      CHECK(live(device, order) == expected);
+      CHECK(live_in_pages(device, order) == expected);
     }
   }
 }
 
 TEST_CASE("no wait of a cache of pages can be left out") {
   OrderedDevice counted(1);
-  static_cast<void>(live(counted, PageOrder::hnd));
+  static_cast<void>(live_in_pages(counted, PageOrder::hnd));
   REQUIRE(counted.waits() > 10);
   for (std::size_t left_out = 0; left_out < counted.waits(); ++left_out) {
     CAPTURE(left_out);
     OrderedDevice device(1, left_out);
-    CHECK_THROWS_AS(static_cast<void>(live(device, PageOrder::hnd)), Unordered);
+    CHECK_THROWS_AS(static_cast<void>(live_in_pages(device, PageOrder::hnd)), Unordered);
   }
 }
 
 TEST_CASE("a restore into pages gives the bits of the processor") {
-  const Saved saved;
-  for (const PageOrder order : orders)
-    for (const std::size_t page : {16, 64}) {
-      OrderedDevice device(page);
-      CHECK(restores_into_pages(device, saved,
-                                {.page_tokens = page, .pages = 8, .order = order, .combined = page == 16}));
-    }
+  for (const ElementType type : all_types) {
+    const Saved saved(type);
+    for (const PageOrder order : orders)
+      for (const std::size_t page : {16, 64}) {
+        OrderedDevice device(page);
+        CHECK(restores_into_pages(device, saved,
+                                  {.page_tokens = page, .pages = 8, .order = order, .combined = page == 16}));
+      }
+  }
 }
 
 TEST_CASE("a wait of a restore into pages that is left out is missed, or others say the same") {
@@ -261,11 +244,11 @@ TEST_CASE("a wait of a restore into pages that is left out is missed, or others 
 }
 
 TEST_CASE("pages come and go") {
-  const Geometry geometry = small_geometry();
+  const Geometry geometry = paged_geometry();
   OrderedDevice device(1);
   const Engine engine(device, geometry, {.page_tokens = 2, .pages = 5});
   const auto pool = std::make_shared<Pool>(device, geometry, engine.layout, small_ring(device));
-  Cache cache(pool, 3);
+  PagedCache cache(pool, 3);
   CHECK(cache.capacity() == 0);
   OwnedKvRows rows(geometry, 2);
   const auto write = [&](std::size_t begin, int salt) {
@@ -283,7 +266,7 @@ TEST_CASE("pages come and go") {
   write(0, 1);
   write(2, 2);
   cache.commit(4);
-  Cache moved = std::move(cache);
+  PagedCache moved = std::move(cache);
   cache = std::move(moved);
   cache.append_pages(std::vector<std::int32_t>{2});
   CHECK(cache.length() == 4);
@@ -305,11 +288,11 @@ TEST_CASE("pages come and go") {
 }
 
 TEST_CASE("what a cache of pages cannot do it says") {
-  const Geometry geometry = small_geometry();
+  const Geometry geometry = paged_geometry();
   OrderedDevice device(1);
   const Engine engine(device, geometry, {.page_tokens = 2, .pages = 5});
   const auto ring = small_ring(device);
-  Cache cache(std::make_shared<Pool>(device, geometry, engine.layout, ring), 2);
+  PagedCache cache(std::make_shared<Pool>(device, geometry, engine.layout, ring), 2);
   for (const std::int32_t page : {-1, 5})
     CHECK_THROWS_AS(cache.append_pages(std::vector<std::int32_t>{page}), PreconditionError);
   CHECK_THROWS_AS(cache.append_pages(std::vector<std::int32_t>{0, 1, 2}), PreconditionError);

@@ -18,13 +18,13 @@ namespace krul::cuda::test {
 struct Saved {
   static constexpr std::size_t block = 20, tokens = 3 * block;
 
-  Geometry geometry = testing::profile_geometry(ElementType::f16, RotaryPairs::halves);
+  Geometry geometry;
   std::shared_ptr<const Profile> profile;
   std::vector<float> features;                              // [T, F]
   std::vector<std::vector<std::vector<std::byte>>> chunks;  // [groups][blocks]
   std::vector<OwnedKvRows> rows;                            // [L] as the processor decodes them
 
-  Saved() {
+  explicit Saved(ElementType type = ElementType::f16) : geometry(testing::profile_geometry(type, RotaryPairs::halves)) {
     std::mt19937_64 random(31);
     std::normal_distribution<float> normal;
     profile = Profile::create(testing::random_profile(geometry, {1, 3}, 9, geometry.hidden, 31), geometry).value();

@@ -19,10 +19,10 @@ namespace krul::cuda {
 /// A KvCache over pages that an engine owns: one conversation's. The engine says which pages hold its rows, in order;
 /// their numbers are copied, as engines move their own tables about.
 ///
-/// Who touches the rows is put in order as RowOrder says, with the engine's kernels as Rows::computed. That holds for
-/// pages that another conversation had before, too: whoever gives them away calls end(Rows::computed, stream) of the
-/// cache that gets them, after the last kernel that touched them. A device's failure is thrown as ResultError: the
-/// cache commits nothing then.
+/// Who touches the rows is put in order as RowOrder says, with the engine's kernels as Rows::computed. So it is for
+/// pages that go from one conversation to another: `begin(Rows::computed, stream)` of the cache that had them, then
+/// `end(Rows::computed, stream)` of the one that gets them. A device's failure is thrown as ResultError: the cache
+/// commits nothing then.
 template <DeviceApi Device>
 class PagedKvCache : public RowOrder<Device>, public RowBook {
  public:
@@ -102,13 +102,14 @@ class PagedKvCache : public RowOrder<Device>, public RowBook {
   template <class Visit>
   void touched(std::size_t layer, TokenRange tokens, Visit&& visit) const {
     visit(TouchedBytes{table_.data(), pages_.size() * sizeof(std::int32_t), false});
-    const std::size_t before_last_head = row_bytes() / places_.run_bytes * places_.run_stride - places_.run_stride;
-    for (std::size_t begin = tokens.begin; begin < tokens.end; begin += page_tokens() - begin % page_tokens()) {
-      const std::size_t in_page = begin % page_tokens(), rows = std::min(page_tokens() - in_page, tokens.end - begin);
-      const std::size_t at = static_cast<std::size_t>(pages_[begin / page_tokens()]) * places_.page_stride +
+    const std::size_t last_head = (row_bytes() / places_.run_bytes - 1) * places_.run_stride;
+    for (std::size_t token = tokens.begin, rows = 0; token < tokens.end; token += rows) {
+      const std::size_t in_page = token % page_tokens();
+      rows = std::min(page_tokens() - in_page, tokens.end - token);
+      const std::size_t at = static_cast<std::size_t>(pages_[token / page_tokens()]) * places_.page_stride +
                              in_page * places_.token_stride;
       for (std::byte* const page : {keys(layer), values(layer)})
-        visit(TouchedBytes{page + at, (rows - 1) * places_.token_stride + before_last_head + places_.run_bytes, true});
+        visit(TouchedBytes{page + at, last_head + (rows - 1) * places_.token_stride + places_.run_bytes, true});
     }
   }
 
@@ -119,8 +120,8 @@ class PagedKvCache : public RowOrder<Device>, public RowBook {
   /// Calls visit(TokenRange) for ranges that the room holds.
   template <class Visit>
   void for_pieces(TokenRange tokens, Visit&& visit) const {
-    for (std::size_t begin = tokens.begin; begin < tokens.end; begin += pool_->room_rows())
-      visit(TokenRange{begin, std::min(begin + pool_->room_rows(), tokens.end)});
+    for (std::size_t token = tokens.begin; token < tokens.end; token += pool_->room_rows())
+      visit(TokenRange{token, std::min(token + pool_->room_rows(), tokens.end)});
   }
   [[nodiscard]] PagedRows paged(std::size_t layer, TokenRange tokens) const {
     return {places(tokens.begin),

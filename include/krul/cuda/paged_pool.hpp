@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "krul/cuda/paged_layout.hpp"
@@ -22,11 +21,14 @@ class PagedPool {
   ///         this geometry, or the room not one of them
   PagedPool(Device& device, const Geometry& geometry, PagedLayout layout, std::shared_ptr<StagingRing<Device>> ring,
             std::size_t room_bytes = std::size_t{8} << 20)
-      : device_(&device), geometry_(geometry), layout_(std::move(layout)), ring_(std::move(ring)) {
+      : device_(&device),
+        geometry_(geometry),
+        layout_(std::move(layout)),
+        ring_(std::move(ring)),
+        room_rows_(room_bytes / (2 * geometry.kv_row_bytes())),
+        room_(or_throw(device.allocate(room_bytes))) {
     layout_.check(geometry_);
-    room_rows_ = room_bytes / (2 * geometry_.kv_row_bytes());
     expects(room_rows_ > 0, "PagedPool: there is no room for a row");
-    room_.emplace(or_throw(device.allocate(room_bytes)));
   }
 
   [[nodiscard]] Device& device() const noexcept { return *device_; }
@@ -34,7 +36,7 @@ class PagedPool {
   [[nodiscard]] const PagedLayout& layout() const noexcept { return layout_; }
   [[nodiscard]] StagingRing<Device>& ring() const noexcept { return *ring_; }
   /// [K and V][rows, G, D] for up to room_rows() rows.
-  [[nodiscard]] std::byte* room() const noexcept { return room_->data(); }
+  [[nodiscard]] std::byte* room() const noexcept { return room_.data(); }
   [[nodiscard]] std::size_t room_rows() const noexcept { return room_rows_; }
 
  private:
@@ -42,8 +44,8 @@ class PagedPool {
   Geometry geometry_;
   PagedLayout layout_;
   std::shared_ptr<StagingRing<Device>> ring_;
-  std::size_t room_rows_ = 0;
-  std::optional<typename Device::Memory> room_;
+  std::size_t room_rows_;
+  typename Device::Memory room_;
 };
 
 }  // namespace krul::cuda
