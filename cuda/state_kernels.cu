@@ -3,6 +3,7 @@
 #include "krul/cuda/kernels/decode_symbols.hpp"
 #include "krul/cuda/kernels/expand_rows.hpp"
 #include "krul/cuda/kernels/joint_rows.hpp"
+#include "krul/cuda/kernels/paged_rows.hpp"
 
 namespace krul::cuda {
 
@@ -15,5 +16,7 @@ template __global__ void run_kernel<MultiplyRows>(MultiplyRows);
 template __global__ void run_kernel<RoundRows>(RoundRows);
 template __global__ void run_kernel<SynthesiseRows>(SynthesiseRows);
 template __global__ void run_kernel<StoreRows>(StoreRows);
+template __global__ void run_kernel<ScatterRows>(ScatterRows);
+template __global__ void run_kernel<GatherRows>(GatherRows);
 
 }  // namespace krul::cuda

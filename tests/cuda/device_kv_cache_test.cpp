@@ -3,13 +3,13 @@
 #include <doctest/doctest.h>
 
 #include "cuda/ordered_device.hpp"
+#include "cuda/small_rows.hpp"
 #include "krul/backend/conformance/cache.hpp"
 #include "krul/backend/host_kv_cache.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 
 using namespace krul;
-using cuda::TouchedBytes;
-using cuda::test::OrderedDevice, cuda::test::Unordered;
+using cuda::test::AddOne, cuda::test::OrderedDevice, cuda::test::small_ring, cuda::test::Unordered;
 
 namespace {
 
@@ -20,28 +20,6 @@ static_assert(KvCache<Cache>);
 Geometry small_geometry() {
   return {.layers = 3, .kv_heads = 2, .head_dim = 5, .cache_type = ElementType::f16};
 }
-
-/// Some bytes of each row fit a slot, and never all.
-std::shared_ptr<Ring> small_ring(OrderedDevice& device) {
-  return std::make_shared<Ring>(device, device.make_stream().value(), Ring::Size{.slots = 3, .slot_bytes = 48});
-}
-
-/// Adds one to every byte of a layer's rows: what a model does to rows, as far as order goes.
-struct AddOne {
-  std::byte* rows;
-  std::uint32_t bytes;
-
-  template <cuda::KernelBlock Block>
-  KRUL_DEVICE void operator()(Block& block) const {
-    for (std::uint32_t i = block.index() * block.threads() + block.thread(); i < bytes;
-         i += block.blocks() * block.threads())
-      rows[i] = static_cast<std::byte>(static_cast<unsigned>(rows[i]) + 1);
-  }
-  template <class Visit>
-  void touched(Visit&& visit) const {
-    visit(TouchedBytes{rows, bytes, true});
-  }
-};
 
 /// A conversation's life, as far as rows go: they come, a model changes them, they are read, and all that again.
 /// @return the rows that were read

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/context/fiber.hpp>
-#include <boost/context/fixedsize_stack.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +19,7 @@
 #include "krul/cuda/device_api.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -32,6 +33,12 @@ class StackSwitch {
     std::size_t size = 0;
   };
 
+  /// What ended on this stack before has left no trace.
+  static void begin([[maybe_unused]] const Stack& stack) {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(stack.bottom, stack.size);
+#endif
+  }
   /// @param kept  what arrive wants once this stack is in use again; null: it never is
   /// @param to    where it goes on
   static void leave([[maybe_unused]] void** kept, [[maybe_unused]] const Stack& to) {
@@ -121,6 +128,7 @@ class FibreTeam {
         callers_(shape.threads) {
     if (shape.threads == 0 || shape.threads % warp_lanes != 0) throw std::logic_error("a block has whole warps");
     for (std::byte& each : shared_) each = static_cast<std::byte>(random());
+    for (unsigned thread = 0; thread < shape.threads; ++thread) make_ready(thread);
   }
 
   template <class Body>
@@ -143,9 +151,11 @@ class FibreTeam {
 
   template <class Body>
   Fibre fibre(unsigned thread, const Body& body) {
-    boost::context::fixedsize_stack stacks(64 << 10);
+    // Used again and again: new ones would take longer than most kernels.
+    thread_local boost::context::pooled_fixedsize_stack stacks(64 << 10);
     const auto stack = stacks.allocate();
     stacks_[thread] = {static_cast<const char*>(stack.sp) - stack.size, stack.size};
+    StackSwitch::begin(stacks_[thread]);
     return Fibre(std::allocator_arg, boost::context::preallocated(stack.sp, stack.size, stack), stacks,
                  [this, thread, &body](Fibre&& caller) {
                    StackSwitch::arrive(nullptr, &main_);
@@ -229,6 +239,10 @@ class FibreTeam {
     }
     for (unsigned lane = 0; lane < warp_lanes; ++lane) make_ready(first + lane);
     return true;
+  }
+  void make_ready(unsigned thread) {
+    waits_[thread].at = At::ready;
+    ready_.push_back(thread);
   }
 
   /// Products of halves are exact in f32; they are added in the order of the columns of left.

@@ -12,7 +12,6 @@ namespace {
 
 using Restoring = cuda::test::Restoring<OrderedDevice>;
 using Cache = cuda::DeviceKvCache<OrderedDevice>;
-constexpr std::size_t block = Saved::block, tokens = Saved::tokens;
 
 }  // namespace
 
@@ -48,33 +47,34 @@ TEST_CASE("a damaged chunk is found, and what does not fit is refused") {
   Restoring restoring(device, saved);
   auto damaged = saved.chunks[1][1];
   damaged.back() ^= std::byte{64};
-  REQUIRE(restoring.decode(saved, 1, block, damaged));
+  REQUIRE(restoring.decode(saved, 1, Saved::block, damaged));
   const auto status = restoring.decoder.finish();
   REQUIRE_FALSE(status);
   CHECK((status.error().code == ErrorCode::corrupt || status.error().code == ErrorCode::truncated));
   CHECK(restoring.decoder.finish());  // that was all
   // Others that take its room do not hide it, and are decoded.
-  REQUIRE(restoring.decode(saved, 1, block, damaged));
-  for (std::size_t at = 0; at < 3; ++at) REQUIRE(restoring.decode(saved, 0, at * block, saved.chunks[0][at]));
+  REQUIRE(restoring.decode(saved, 1, Saved::block, damaged));
+  for (std::size_t at = 0; at < 3; ++at) REQUIRE(restoring.decode(saved, 0, at * Saved::block, saved.chunks[0][at]));
   CHECK_FALSE(restoring.decoder.finish());
   CHECK(restoring.decoder.finish());
   CHECK(restoring.cache.length() == 0);
 
   damaged.resize(6);
-  CHECK(restoring.decode(saved, 1, block, damaged).error().code == ErrorCode::truncated);
-  CHECK(restoring.decoder.decode(0, saved.chunks[0][1], {block, 2 * block}, {}, restoring.cache).error().code ==
-        ErrorCode::unsupported);
-  CHECK_THROWS_AS(static_cast<void>(restoring.decode(saved, 0, tokens, saved.chunks[0][1])), PreconditionError);
+  CHECK(restoring.decode(saved, 1, Saved::block, damaged).error().code == ErrorCode::truncated);
+  CHECK(restoring.decoder.decode(0, saved.chunks[0][1], {Saved::block, 2 * Saved::block}, {}, restoring.cache)
+            .error()
+            .code == ErrorCode::unsupported);
+  CHECK_THROWS_AS(static_cast<void>(restoring.decode(saved, 0, Saved::tokens, saved.chunks[0][1])), PreconditionError);
   auto other = saved.geometry;
   other.layers = 3;
-  Cache smaller(device, other, tokens, restoring.ring);
-  CHECK_THROWS_AS(static_cast<void>(restoring.decoder.decode(0, saved.chunks[0][1], {block, 2 * block},
-                                                             saved.features_of(block), smaller)),
+  Cache smaller(device, other, Saved::tokens, restoring.ring);
+  CHECK_THROWS_AS(static_cast<void>(restoring.decoder.decode(0, saved.chunks[0][1], {Saved::block, 2 * Saved::block},
+                                                             saved.features_of(Saved::block), smaller)),
                   PreconditionError);
   const auto uploaded = std::make_shared<cuda::DeviceProfile<OrderedDevice>>(device, *restoring.ring, saved.profile);
   CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, uploaded, other, {}), PreconditionError);
   Restoring small(device, saved, 1000);
-  CHECK(small.decode(saved, 0, block, saved.chunks[0][1]).error().code == ErrorCode::too_large);
+  CHECK(small.decode(saved, 0, Saved::block, saved.chunks[0][1]).error().code == ErrorCode::too_large);
   CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, nullptr, saved.geometry, {.rooms = 0}),
                   PreconditionError);
 }

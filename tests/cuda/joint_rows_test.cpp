@@ -42,7 +42,8 @@ std::deque<LayerRows> decode_on_device(const std::shared_ptr<const Profile>& pro
   cuda::ChunkTarget target{.room = room.data(),
                            .tensors = {&uploaded.tensor(group, 0), &uploaded.tensor(group, 1)},
                            .tables = uploaded.tables(),
-                           .table_count = static_cast<std::uint32_t>(profile->tables().alias_tables().size())};
+                           .table_count = static_cast<std::uint32_t>(profile->tables().alias_tables().size()),
+                           .places = cuda::RowPlaces::contiguous(geometry)};
   for (std::size_t i = 0; i < rows.size(); ++i) target.rows[i % 2].push_back(rows[i].data());
   const auto layout = cuda::ChunkLayout::of(chunk, target, geometry, context.first, context.features);
   REQUIRE(layout.bytes <= room_bytes);

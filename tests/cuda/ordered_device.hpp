@@ -96,6 +96,11 @@ class OrderedDevice {
     if (waits_++ == left_out_) return {};
     while (actors_[event.actor].done < event.after) run_one();
     join(actors_[0].clock, event.clock);
+    // What the host has waited for comes before all that is asked for from now on.
+    std::erase_if(accesses_, [&](const Access& access) {
+      const Clock& done = actors_[0].clock;
+      return access.actor < done.size() && access.number <= done[access.actor];
+    });
     return {};
   }
   void host_touches(const TouchedBytes& touched) { order(0, {touched}); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <random>
 #include <span>
@@ -7,6 +8,7 @@
 
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/joint_transform.hpp"
+#include "krul/cuda/device_kv_cache.hpp"
 #include "krul/cuda/joint_decoder.hpp"
 #include "support/profile_samples.hpp"
 
@@ -16,13 +18,13 @@ namespace krul::cuda::test {
 struct Saved {
   static constexpr std::size_t block = 20, tokens = 3 * block;
 
-  Geometry geometry = testing::profile_geometry(ElementType::f16, RotaryPairs::halves);
+  Geometry geometry;
   std::shared_ptr<const Profile> profile;
   std::vector<float> features;                              // [T, F]
   std::vector<std::vector<std::vector<std::byte>>> chunks;  // [groups][blocks]
   std::vector<OwnedKvRows> rows;                            // [L] as the processor decodes them
 
-  Saved() {
+  explicit Saved(ElementType type = ElementType::f16) : geometry(testing::profile_geometry(type, RotaryPairs::halves)) {
     std::mt19937_64 random(31);
     std::normal_distribution<float> normal;
     profile = Profile::create(testing::random_profile(geometry, {1, 3}, 9, geometry.hidden, 31), geometry).value();
@@ -64,18 +66,25 @@ struct Saved {
 };
 
 /// A device with a profile, a cache and a decoder.
-template <DeviceApi Device>
+template <DeviceApi Device, class Cache = DeviceKvCache<Device>>
 struct Restoring {
   using Ring = StagingRing<Device>;
 
   std::shared_ptr<Ring> ring;
-  DeviceKvCache<Device> cache;
+  Cache cache;
   JointDecoder<Device> decoder;
 
   Restoring(Device& device, const Saved& saved, std::size_t room_bytes = 1 << 17)
+      : Restoring(
+            device, saved,
+            [&](const std::shared_ptr<Ring>& copies) { return Cache(device, saved.geometry, Saved::tokens, copies); },
+            room_bytes) {}
+  /// @param make  make(ring) returns the cache
+  template <std::invocable<const std::shared_ptr<Ring>&> Make>
+  Restoring(Device& device, const Saved& saved, Make&& make, std::size_t room_bytes = 1 << 17)
       : ring(std::make_shared<Ring>(device, device.make_stream().value(),
                                     typename Ring::Size{.slots = 3, .slot_bytes = 4096})),
-        cache(device, saved.geometry, Saved::tokens, ring),
+        cache(make(ring)),
         decoder(device, ring, std::make_shared<DeviceProfile<Device>>(device, *ring, saved.profile), saved.geometry,
                 {.rooms = 2, .room_bytes = room_bytes}) {}
 
@@ -93,9 +102,8 @@ struct Restoring {
 
 /// Restores all of it.
 /// @return whether the rows are those that the processor decodes
-template <DeviceApi Device>
-[[nodiscard]] bool restores(Device& device, const Saved& saved) {
-  Restoring<Device> restoring(device, saved);
+template <DeviceApi Device, class Cache>
+[[nodiscard]] bool restores_all(Restoring<Device, Cache>& restoring, const Saved& saved) {
   bool same = restoring.decode_all(saved).has_value();
   restoring.cache.commit(Saved::tokens);
   for (std::size_t layer = 0; layer < saved.geometry.layers; ++layer) {
@@ -104,6 +112,11 @@ template <DeviceApi Device>
     same = same && rows.keys == saved.rows[layer].keys && rows.values == saved.rows[layer].values;
   }
   return same;
+}
+template <DeviceApi Device>
+[[nodiscard]] bool restores(Device& device, const Saved& saved) {
+  Restoring<Device> restoring(device, saved);
+  return restores_all(restoring, saved);
 }
 
 }  // namespace krul::cuda::test

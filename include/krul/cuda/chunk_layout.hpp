@@ -23,7 +23,8 @@ struct ChunkTarget {
   std::array<const DeviceTensor*, 2> tensors;  ///< of K and of V
   const krul::detail::AliasTable* tables;
   std::uint32_t table_count;
-  std::array<std::vector<void*>, 2> rows = {};  ///< [layers] where the chunk's first row goes
+  RowPlaces places = {};                             ///< of the chunk's rows
+  std::array<std::vector<std::byte*>, 2> rows = {};  ///< [layers] where the cache's keys and values begin
 };
 
 /// A chunk as it lies in a room of a device's memory, and the kernels that decode it there, in their order.
@@ -155,6 +156,7 @@ inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& t
              .dim = static_cast<std::uint32_t>(geometry.head_dim),
              .layers = static_cast<std::uint32_t>(target.rows[side].size()),
              .to = room.add(target.rows[side]),
+             .places = target.places,
              .tokens = tokens,
              .cosines = side == 0 ? cosines_at : nullptr,
              .sines = sines_at,

@@ -16,7 +16,7 @@
 #include "krul/compress/joint/joint_chunk.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/cuda/chunk_layout.hpp"
-#include "krul/cuda/device_kv_cache.hpp"
+#include "krul/cuda/device_cache.hpp"
 #include "krul/cuda/device_profile.hpp"
 #include "krul/cuda/kernels/decode_symbols.hpp"
 #include "krul/cuda/kernels/joint_rows.hpp"
@@ -27,11 +27,11 @@ namespace krul::cuda {
 /// Brings chunks of groups of layers back on a device: coded bytes cross the link, rows never do.
 ///
 /// A chunk is copied into one of a few rooms of the device's memory and decoded there by a stream of its own, straight
-/// into the cache's rows, to the bits that the processor's decoder gives. Nothing waits but a chunk for a free room.
+/// into the cache's rows or pages, to the bits that the processor's decoder gives. Nothing waits but a chunk for a free
+/// room.
 template <DeviceApi Device>
 class JointDecoder {
  public:
-  using Cache = DeviceKvCache<Device>;
   struct Size {
     std::size_t rooms = 2;                           ///< chunks that are copied and decoded at once
     std::size_t room_bytes = std::size_t{16} << 20;  ///< of each
@@ -59,6 +59,7 @@ class JointDecoder {
   /// @param features  [rows, F] of their tokens, as the profile asks for
   /// @return as JointChunk::read; too_large if the chunk does not fit a room; unsupported if the features are missing
   /// @throws PreconditionError if the cache has no such rows; ResultError if the device fails
+  template <DeviceCache<Device> Cache>
   [[nodiscard]] Status decode(std::size_t group, std::span<const std::byte> bytes, TokenRange rows,
                               std::span<const float> features, Cache& cache) {
     const Profile& profile = *profile_->profile();
@@ -74,11 +75,13 @@ class JointDecoder {
     ChunkTarget target{.room = room.memory.data(),
                        .tensors = {&profile_->tensor(group, 0), &profile_->tensor(group, 1)},
                        .tables = profile_->tables(),
-                       .table_count = static_cast<std::uint32_t>(profile.tables().alias_tables().size())};
-    const std::size_t before = rows.begin * geometry_.kv_row_bytes();
+                       .table_count = static_cast<std::uint32_t>(profile.tables().alias_tables().size()),
+                       .places = cache.places(rows.begin)};
+    std::vector<TouchedBytes> written;
     for (std::size_t layer = layers.first_layer; layer < layers.first_layer + layers.layers; ++layer) {
-      target.rows[0].push_back(cache.keys(layer) + before);
-      target.rows[1].push_back(cache.values(layer) + before);
+      target.rows[0].push_back(cache.keys(layer));
+      target.rows[1].push_back(cache.values(layer));
+      cache.touched(layer, rows, [&](const TouchedBytes& each) { written.push_back(each); });
     }
     const auto layout = ChunkLayout::of(*chunk, target, geometry_, static_cast<Position>(rows.begin), features);
     if (layout.bytes > std::min(room_bytes_, most_bytes))
@@ -89,12 +92,9 @@ class JointDecoder {
     check(room);
     ring_->to_device(layout.arrays_at, layout.arrays);
     or_throw(device_->wait(stream_, or_throw(device_->record(ring_->stream()))));
-    cache.begin(Cache::Rows::decoded, stream_);
-    const auto* const first = static_cast<const std::byte*>(target.rows[0].front());
-    const auto* const end =
-        static_cast<const std::byte*>(target.rows[1].back()) + rows.size() * geometry_.kv_row_bytes();
-    run(layout, {room.memory.data(), layout.bytes, true}, {first, static_cast<std::size_t>(end - first), true});
-    cache.end(Cache::Rows::decoded, stream_);
+    cache.begin(Rows::decoded, stream_);
+    run(layout, {room.memory.data(), layout.bytes, true}, std::move(written));
+    cache.end(Rows::decoded, stream_);
     room.decoded = or_throw(device_->record(stream_));
     room.outcome = layout.outcome;
     if (chunk->has_first_row)
@@ -126,10 +126,12 @@ class JointDecoder {
     const Outcome* outcome = nullptr;  ///< on the device; null: nobody waits for it
   };
 
-  /// @param written  from the group's first row to its last, of all its layers
-  void run(const ChunkLayout& layout, const TouchedBytes& room, const TouchedBytes& written) {
+  /// @param written  rows of the group's layers
+  void run(const ChunkLayout& layout, const TouchedBytes& room, std::vector<TouchedBytes> written) {
+    const std::array within{room, profile_->memory()};
+    written.push_back(room);
     const auto launch = [&](const auto& kernel, const Launch& how) {
-      or_throw(device_->launch(stream_, Touching{kernel, std::array{room, profile_->memory()}}, how));
+      or_throw(device_->launch(stream_, Touching{kernel, std::span<const TouchedBytes>(within)}, how));
     };
     launch(layout.symbols, {1, warp_lanes});
     for (std::size_t side = 0; side < 2; ++side) {
@@ -140,7 +142,7 @@ class JointDecoder {
       launch(DequantiseRows{store.side}, {rows, 128});
       launch(RoundRows{store.side}, {(rows + 3) / 4, 4 * warp_lanes});
       launch(SynthesiseRows{store.side}, {rows, 256});
-      or_throw(device_->launch(stream_, Touching{store, std::array{room, written}}, {rows, 128}));
+      or_throw(device_->launch(stream_, Touching{store, std::span<const TouchedBytes>(written)}, {rows, 128}));
     }
   }
 

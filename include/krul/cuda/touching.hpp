@@ -1,17 +1,16 @@
 #pragma once
 
-#include <array>
-#include <cstddef>
+#include <span>
 
 #include "krul/cuda/device_api.hpp"
 
 namespace krul::cuda {
 
 /// A kernel, and the memory that it touches, as whoever launches it knows.
-template <class Kernel, std::size_t N>
+template <class Kernel>
 struct Touching {
   Kernel kernel;
-  std::array<TouchedBytes, N> ranges;
+  std::span<const TouchedBytes> ranges;  ///< of the host: until it is launched
 
   template <KernelBlock Block>
   KRUL_DEVICE void operator()(Block& block) const {
@@ -22,7 +21,7 @@ struct Touching {
     for (const TouchedBytes& range : ranges) visit(range);
   }
 };
-template <class Kernel, std::size_t N>
-Touching(Kernel, std::array<TouchedBytes, N>) -> Touching<Kernel, N>;
+template <class Kernel>
+Touching(Kernel, std::span<const TouchedBytes>) -> Touching<Kernel>;
 
 }  // namespace krul::cuda

@@ -5,6 +5,7 @@
 
 #include "krul/cuda/kernel_block.hpp"
 #include "krul/cuda/kernels/device_bits.hpp"
+#include "krul/cuda/kernels/row_places.hpp"
 #include "krul/cuda/kernels/signed_panels.hpp"
 
 namespace krul::cuda {
@@ -142,7 +143,8 @@ struct StoreRows {
   JointSide side;
   ElementType type;                  ///< of the cache
   std::uint32_t width, dim, layers;  ///< G * D, D
-  void* const* to;                   ///< [layers] where the chunk's first row goes; rows are `width` values apart
+  std::byte* const* to;              ///< [layers] where the cache's keys, or values, begin
+  RowPlaces places;                  ///< of the chunk's rows there
   const std::uint32_t* tokens;       ///< [T] which row of the chunk each place is
   const float *cosines, *sines;      ///< [rows of the chunk, half]; null: values, which are not turned
   std::uint32_t half;                ///< pairs that are turned
@@ -153,10 +155,11 @@ struct StoreRows {
     for (std::uint32_t place = block.index(); place < side.rows; place += block.blocks()) {
       const std::uint32_t token = tokens[place];
       const float* const row = side.decoded + std::size_t{place} * side.values;
+      const std::size_t row_at = places.row(token);
       for (std::uint32_t i = block.thread(); i < side.values; i += block.threads()) {
-        const std::uint32_t layer = i / width;
-        store_value(type, cosines == nullptr ? row[i] : turned(row, i, token), to[layer],
-                    std::size_t{token} * width + i % width);
+        const auto byte = i % width * static_cast<std::uint32_t>(size_of(type));
+        store_value(type, cosines == nullptr ? row[i] : turned(row, i, token),
+                    to[i / width] + row_at + places.in_row(byte), 0);
       }
     }
   }
