@@ -8,6 +8,7 @@
 
 #include "content_hash.hpp"
 #include "decoder_keys.hpp"
+#include "krul/core/finite.hpp"
 #include "krul/model/dequantize.hpp"
 #include "quoted.hpp"
 
@@ -114,7 +115,24 @@ class Reader {
 
 }  // namespace
 
-Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_type) {
+namespace {
+
+/// Makes a model smaller that has rows or positions to spare.
+Status limit(const GgufFile& file, const DecoderLimits& limits, Geometry& geometry) {
+  if (limits.vocabulary > geometry.vocabulary)
+    return fail(ErrorCode::corrupt, "the tokenizer of " + file.path() + " has " + std::to_string(limits.vocabulary) +
+                                        " tokens, the model " + std::to_string(geometry.vocabulary));
+  if (limits.vocabulary != 0) geometry.vocabulary = limits.vocabulary;
+  if (limits.context > geometry.context)
+    return fail(ErrorCode::invalid_argument,
+                file.path() + " has a context of " + std::to_string(geometry.context) + " tokens: ask for no more");
+  if (limits.context != 0) geometry.context = limits.context;
+  return {};
+}
+
+}  // namespace
+
+Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_type, const DecoderLimits& limits) {
   const auto architecture = file.string_value("general.architecture");
   if (!architecture) return propagate(architecture);
   if (*architecture != "llama" && *architecture != "qwen2")
@@ -186,6 +204,7 @@ Result<DecoderFile> DecoderFile::read(const GgufFile& file, ElementType cache_ty
   if (const auto* unused = reader.unused(); unused != nullptr)
     return fail(ErrorCode::unsupported, "krul does not compute with tensor " + quoted(unused->name) + " of " +
                                             file.path() + ": use a plain " + model.architecture + " model");
+  if (const auto status = limit(file, limits, geometry); !status) return propagate(status);
   return model;
 }
 
@@ -204,6 +223,13 @@ std::span<const std::byte> bytes_of_rows(const GgufTensor& tensor, std::size_t f
 
 Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out) {
   return dequantize(tensor.type, bytes_of_rows(tensor, first, out.size()), out);
+}
+
+Status read_finite_rows(const GgufFile& file, const GgufTensor& tensor, std::size_t first, std::span<float> out) {
+  if (auto status = read_rows(tensor, first, out); !status) return status;
+  if (are_finite(out)) return {};
+  return fail(ErrorCode::corrupt, "tensor " + std::string(tensor.name) + " of " + file.path() +
+                                      " holds numbers that are not finite: fetch the model anew");
 }
 
 Status read_four_bit_rows(const GgufTensor& tensor, std::size_t first, std::span<FourBitBlock> out) {

@@ -133,10 +133,7 @@ class FibreTeam {
 
   template <class Body>
   void run_all(Body body) {
-    for (unsigned thread = 0; thread < shape_.threads; ++thread) {
-      fibres_[thread] = fibre(thread, body);
-      ready_.push_back(thread);
-    }
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) fibres_[thread] = fibre(thread, body);
     try {
       while (resume_any() || let_go())
         if (thrown_) std::rethrow_exception(thrown_);
@@ -216,11 +213,6 @@ class FibreTeam {
                              " at a barrier, " + std::to_string(at(At::done)) + " have ended");
     for (unsigned thread = 0; thread < shape_.threads; ++thread) make_ready(thread);
     return true;
-  }
-
-  void make_ready(unsigned thread) {
-    waits_[thread].at = At::ready;
-    ready_.push_back(thread);
   }
 
   bool let_warp_go(unsigned first) {

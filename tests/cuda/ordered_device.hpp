@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <random>
 #include <string>
@@ -25,7 +26,8 @@ struct Unordered : std::logic_error {
 /// streams that chance draws from those that are allowed. And each is compared, when it is asked for, with all before
 /// it that touch the same bytes: if neither a stream nor an event orders the two, that is an error in every order.
 ///
-/// Streams and the host each count their operations; a clock says how many of each come before an operation.
+/// Streams and the host each count their operations; a clock says how many of each come before an operation. Several
+/// threads may call: they are one host, in the order of their calls.
 class OrderedDevice {
  public:
   using Clock = std::vector<std::size_t>;  ///< [actors]; the host is actor 0
@@ -47,6 +49,7 @@ class OrderedDevice {
       OrderedDevice* device;
       std::size_t bytes;
       void operator()(float* memory) const {
+        const std::scoped_lock lock(device->mutex_);
         device->finish();
         std::erase_if(device->accesses_, [&](const Access& access) {
           return overlap(access.touched, {memory, bytes});
@@ -63,29 +66,40 @@ class OrderedDevice {
   explicit OrderedDevice(std::uint64_t seed, std::size_t left_out = ~std::size_t{0})
       : random_(seed), left_out_(left_out), actors_(1) {}
 
-  [[nodiscard]] Result<Memory> allocate(std::size_t bytes) { return Memory(*this, bytes); }
+  [[nodiscard]] unsigned multiprocessors() const { return 4; }
+  [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
+    if (bytes > most_bytes_) return fail(ErrorCode::backend, "out of memory");
+    return Memory(*this, bytes);
+  }
+  /// From now on no allocation of more bytes succeeds.
+  void limit_memory(std::size_t bytes) { most_bytes_ = bytes; }
   [[nodiscard]] Result<Pinned> pin(std::size_t bytes) { return Pinned(*this, bytes); }
   [[nodiscard]] Result<Stream> make_stream() {
+    const std::scoped_lock lock(mutex_);
     actors_.emplace_back();
     return Stream{actors_.size() - 1};
   }
   [[nodiscard]] Status copy(Stream& stream, const CopiedBytes& copy) {
+    const std::scoped_lock lock(mutex_);
     add(stream, {{copy.from, copy.bytes, false}, {copy.to, copy.bytes, true}},
         [copy] { std::memcpy(copy.to, copy.from, copy.bytes); });
     return {};
   }
   template <DeviceKernel Kernel>
   [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
+    const std::scoped_lock lock(mutex_);
     std::vector<TouchedBytes> touched;
     kernel.touched([&](const TouchedBytes& each) { touched.push_back(each); });
     add(stream, touched, [kernel, launch, seed = random_()] { run_grid(kernel, launch, seed); });
     return {};
   }
   [[nodiscard]] Result<Event> record(Stream& stream) {
+    const std::scoped_lock lock(mutex_);
     const Actor& actor = actors_[stream.actor];
     return Event{actor.clock, stream.actor, actor.asked};
   }
   [[nodiscard]] Status wait(Stream& stream, const Event& event) {
+    const std::scoped_lock lock(mutex_);
     if (waits_++ == left_out_) return {};
     Actor& actor = actors_[stream.actor];
     join(actor.clock, event.clock);
@@ -93,6 +107,7 @@ class OrderedDevice {
     return {};
   }
   [[nodiscard]] Status synchronise(const Event& event) {
+    const std::scoped_lock lock(mutex_);
     if (waits_++ == left_out_) return {};
     while (actors_[event.actor].done < event.after) run_one();
     join(actors_[0].clock, event.clock);
@@ -103,12 +118,16 @@ class OrderedDevice {
     });
     return {};
   }
-  void host_touches(const TouchedBytes& touched) { order(0, {touched}); }
+  void host_touches(const TouchedBytes& touched) {
+    const std::scoped_lock lock(mutex_);
+    order(0, {touched});
+  }
 
   /// How many waits were asked for.
   [[nodiscard]] std::size_t waits() const { return waits_; }
   /// Runs what is left.
   void finish() {
+    const std::scoped_lock lock(mutex_);
     while (std::ranges::any_of(actors_, [](const Actor& actor) { return !actor.queue.empty(); })) run_one();
   }
 
@@ -146,8 +165,21 @@ class OrderedDevice {
           throw Unordered("operation " + std::to_string(number) + " of actor " + std::to_string(of) + " and " +
                           std::to_string(other.number) + " of actor " + std::to_string(other.actor) +
                           " touch the same bytes in no order");
+    if (of == 0) return;  // what comes later comes after it in any case
     for (const TouchedBytes& mine : touched)
-      if (mine.bytes > 0) accesses_.push_back({mine, of, number});
+      if (mine.bytes > 0) remember({mine, of, number});
+  }
+  /// Only the last of the same accesses of a stream.
+  void remember(const Access& access) {
+    const auto same = std::ranges::find_if(accesses_, [&](const Access& other) {
+      return other.actor == access.actor && other.touched.begin == access.touched.begin &&
+             other.touched.bytes == access.touched.bytes && other.touched.written == access.touched.written;
+    });
+    if (same != accesses_.end()) {
+      same->number = access.number;
+      return;
+    }
+    accesses_.push_back(access);
   }
   static bool overlap(const TouchedBytes& a, const TouchedBytes& b) {
     const auto *const p = static_cast<const std::byte*>(a.begin), *const q = static_cast<const std::byte*>(b.begin);
@@ -177,8 +209,9 @@ class OrderedDevice {
     ++actor.done;
   }
 
+  std::recursive_mutex mutex_;
   std::mt19937_64 random_;
-  std::size_t left_out_, waits_ = 0;
+  std::size_t left_out_, waits_ = 0, most_bytes_ = ~std::size_t{0};
   std::vector<Actor> actors_;
   std::vector<Access> accesses_;
 };

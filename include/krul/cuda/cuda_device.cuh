@@ -51,10 +51,17 @@ class CudaDevice {
   /// @param index  as devices() counts them
   [[nodiscard]] static Result<CudaDevice> open(int index) {
     CudaDevice device(index);
-    if (auto status = device.call("cudaSetDevice", [] { return cudaSuccess; }); !status) return propagate(status);
+    int count = 0;
+    if (auto status =
+            device.call("cudaDeviceGetAttribute",
+                        [&] { return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, index); });
+        !status)
+      return propagate(status);
+    device.multiprocessors_ = static_cast<unsigned>(count);
     return device;
   }
 
+  [[nodiscard]] unsigned multiprocessors() const noexcept { return multiprocessors_; }
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
     return own<Memory>("cudaMalloc", [&](void** to) { return cudaMalloc(to, bytes); });
   }
@@ -120,6 +127,7 @@ class CudaDevice {
   }
 
   int index_;
+  unsigned multiprocessors_ = 0;
 };
 static_assert(DeviceApi<CudaDevice>);
 

@@ -41,10 +41,11 @@ concept DeviceKernel = std::is_trivially_copyable_v<K> &&
 /// except what is named so. A device that tests use runs all in any order that this allows, and knows what touches
 /// what.
 template <class D>
-concept DeviceApi = requires(D& device, typename D::Stream& stream, const typename D::Event& event, std::size_t bytes,
-                             const CopiedBytes& copy, const TouchedBytes& touched) {
+concept DeviceApi = requires(D& device, const D& read, typename D::Stream& stream, const typename D::Event& event,
+                             std::size_t bytes, const CopiedBytes& copy, const TouchedBytes& touched) {
   typename D::Memory;  ///< owns what it points to, `data()`, on the device; frees it once nothing uses it any more
   typename D::Pinned;  ///< the same, of the host, which copies reach without a detour
+  { read.multiprocessors() } -> std::same_as<unsigned>;  ///< that run blocks at once
   { device.allocate(bytes) } -> std::same_as<Result<typename D::Memory>>;
   { device.pin(bytes) } -> std::same_as<Result<typename D::Pinned>>;
   { device.make_stream() } -> std::same_as<Result<typename D::Stream>>;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -17,7 +18,8 @@ namespace krul::cuda {
 /// they come from would take longer than copying it. Slots are used one after the other; one that is still in use is
 /// waited for.
 ///
-/// All copies go through one stream, in the order in which they were asked for.
+/// All copies go through one stream, in the order in which they were asked for. Several threads may ask; finish_reads
+/// waits for the reads of all of them.
 template <DeviceApi Device>
 class StagingRing {
  public:
@@ -37,6 +39,7 @@ class StagingRing {
   /// Copies host memory to the device, piece by piece; `from` is not needed any more when this returns.
   /// @throws ResultError if the device fails
   void to_device(std::byte* to, std::span<const std::byte> from) {
+    const std::scoped_lock lock(mutex_);
     while (!from.empty()) {
       const auto piece = from.first(std::min(from.size(), slot_bytes_));
       Slot& slot = take();
@@ -53,6 +56,7 @@ class StagingRing {
   /// Asks for a copy of the device's memory, which is at `to` once finish_reads has returned.
   /// @throws ResultError if the device fails: then nothing that was asked for comes any more
   void from_device(std::span<std::byte> to, const std::byte* from) {
+    const std::scoped_lock lock(mutex_);
     or_drop_reads([&] {
       while (!to.empty()) {
         const auto piece = to.first(std::min(to.size(), slot_bytes_));
@@ -67,6 +71,7 @@ class StagingRing {
   /// Waits for all that was asked for by from_device.
   /// @throws ResultError as from_device
   void finish_reads() {
+    const std::scoped_lock lock(mutex_);
     or_drop_reads([&] {
       // The oldest is in the slot that is used next.
       for (std::size_t i = 0; i < slots_.size(); ++i) finish_read(slots_[(next_ + i) % slots_.size()]);
@@ -109,6 +114,7 @@ class StagingRing {
     std::memcpy(to.data(), slot.memory.data(), to.size());
   }
 
+  std::mutex mutex_;
   Device* device_;
   typename Device::Stream stream_;
   std::size_t slot_bytes_, next_ = 0;

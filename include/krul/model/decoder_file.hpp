@@ -12,6 +12,12 @@
 
 namespace krul {
 
+/// What of a model is used; 0: all that the file has.
+struct DecoderLimits {
+  std::size_t vocabulary = 0;  ///< the tokens that there are: further rows of the embedding have none
+  std::size_t context = 0;     ///< longest conversation in tokens
+};
+
 /// A decoder-only transformer as a model file describes it: sizes, and where the weights lie. Views into the file.
 /// Every tensor that is named here is there and has the shape that the sizes ask for; matrices are [outputs, inputs],
 /// row-major, whole blocks a row.
@@ -43,9 +49,11 @@ struct DecoderFile {
 
   /// Reads and checks the description. Fails with unsupported (an architecture, a key of it or a tensor that krul does
   /// not compute with, named), not_found (a key or tensor is missing, named), corrupt (sizes that do not fit together)
-  /// or too_large.
+  /// or too_large; corrupt if there are more tokens than rows of the embedding, invalid_argument for more context than
+  /// the file says.
   /// @post no two sizes multiply beyond 2^63
-  [[nodiscard]] static Result<DecoderFile> read(const GgufFile& file, ElementType cache_type);
+  [[nodiscard]] static Result<DecoderFile> read(const GgufFile& file, ElementType cache_type,
+                                                const DecoderLimits& limits = {});
 };
 
 /// The values of a vector or of some rows of a matrix.
@@ -53,6 +61,12 @@ struct DecoderFile {
 /// @param out    [rows, tensor.shape[0]], within the tensor
 /// @throws PreconditionError if the rows lie outside the tensor
 [[nodiscard]] Status read_rows(const GgufTensor& tensor, std::size_t first, std::span<float> out);
+
+/// read_rows of a file's tensor whose values must be finite.
+/// @return corrupt, naming the tensor, if one is not
+/// @throws PreconditionError as read_rows
+[[nodiscard]] Status read_finite_rows(const GgufFile& file, const GgufTensor& tensor, std::size_t first,
+                                      std::span<float> out);
 
 /// Scales and minima of the blocks of some rows, for a tensor of four bits (has_four_bits).
 /// @param out  [rows, tensor.shape[0] / 32]

@@ -38,6 +38,22 @@ namespace krul::cuda {
 #endif
 }
 
+/// 1 / sqrt(value) and e^value, off by at most 2 in the last place.
+[[nodiscard]] KRUL_DEVICE inline float inverse_root(float value) {
+#if defined(__CUDA_ARCH__)
+  return 1.0F / ::sqrtf(value);
+#else
+  return 1.0F / std::sqrt(value);
+#endif
+}
+[[nodiscard]] KRUL_DEVICE inline float exponential(float value) {
+#if defined(__CUDA_ARCH__)
+  return ::expf(value);
+#else
+  return std::exp(value);
+#endif
+}
+
 /// The larger one, or the one that is a number.
 [[nodiscard]] KRUL_DEVICE inline float larger(float a, float b) {
 #if defined(__CUDA_ARCH__)

@@ -24,18 +24,9 @@ Result<CpuBackend<K>> CpuBackend<K>::load(GgufFile file, K kernels, const CpuBac
   if (threads > most_threads)
     return fail(ErrorCode::invalid_argument,
                 "krul runs on at most " + std::to_string(most_threads) + " threads: ask for fewer");
-  auto model = DecoderFile::read(file, options.cache_type);
+  auto model = DecoderFile::read(file, options.cache_type, {options.vocabulary, options.context});
   if (!model) return propagate(model);
   const std::string path = file.path();
-  std::size_t& vocabulary = model->geometry.vocabulary;
-  if (options.vocabulary > vocabulary)
-    return fail(ErrorCode::corrupt, "the tokenizer of " + path + " has " + std::to_string(options.vocabulary) +
-                                        " tokens, the model " + std::to_string(vocabulary));
-  if (options.vocabulary != 0) vocabulary = options.vocabulary;
-  if (options.context > model->geometry.context)
-    return fail(ErrorCode::invalid_argument,
-                path + " has a context of " + std::to_string(model->geometry.context) + " tokens: ask for no more");
-  if (options.context != 0) model->geometry.context = options.context;
   try {
     auto state = std::make_unique<State>(std::move(file), std::move(*model), std::move(kernels), threads);
     if (const auto status = state->load_weights(options.tokenizer); !status) return propagate(status);

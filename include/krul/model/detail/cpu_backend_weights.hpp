@@ -144,10 +144,7 @@ Status CpuBackend<K>::State::load_weights(const std::string& tokenizer) {
         const std::size_t row = run.first_row + from - run_begin;
         Status status;
         if (run.tensor != nullptr) {
-          status = read_rows(*run.tensor, row, part);
-          if (status && !are_finite(part))
-            status = fail(ErrorCode::corrupt, "tensor " + std::string(run.tensor->name) + " of " + file.path() +
-                                                  " holds numbers that are not finite: fetch the model anew");
+          status = read_finite_rows(file, *run.tensor, row, part);
           if (status && four_bits) status = read_four_bit_rows(*run.tensor, row, part_blocks);
         } else {
           std::fill(part.begin(), part.end(), 0.0F);

@@ -1,0 +1,138 @@
+#include "krul/cuda/device_backend.hpp"
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "conformance/backend_suite.hpp"
+#include "cuda/ordered_device.hpp"
+#include "krul/backend/forward.hpp"
+#include "krul/model/cpu_backend.hpp"
+#include "support/reference_model.hpp"
+#include "support/tiny_model.hpp"
+
+using namespace krul;
+using cuda::test::OrderedDevice;
+
+namespace {
+
+using Products = cuda::KernelProducts<OrderedDevice>;
+using Backend = cuda::DeviceBackend<OrderedDevice, Products>;
+static_assert(cuda::DeviceProducts<Products, OrderedDevice>);
+static_assert(ModelBackend<Backend>);
+
+Result<Backend> load(OrderedDevice& device, std::span<const std::byte> bytes, ElementType cache_type, ElementType type,
+                     cuda::DeviceBackendOptions options = {}) {
+  options.cache_type = cache_type;
+  options.tokenizer = "tiny";
+  return Backend::load(GgufFile::from_memory(bytes, "tiny.gguf").value(), device, device.make_stream().value(),
+                       Products(device, type), options);
+}
+
+double relative_error(std::span<const float> found, std::span<const double> expected) {
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    error += std::pow(found[i] - expected[i], 2);
+    size += std::pow(expected[i], 2);
+  }
+  return std::sqrt(error / size);
+}
+
+const krul::testing::TinyModel llama{.layers = 2};
+const krul::testing::TinyModel qwen2{
+    .architecture = "qwen2", .layers = 2, .hidden = 96, .heads = 6, .kv_heads = 1, .ffn = 160, .tied = false};
+
+constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
+
+}  // namespace
+
+TEST_CASE("a model on a device conforms with every architecture, cache type and type of products") {
+  for (const auto& options : {llama, qwen2}) {
+    const auto bytes = krul::testing::tiny_model(options);
+    for (std::size_t i = 0; i < 3; ++i) {
+      const ElementType cache_type = types[i], type = types[(i + (options.tied ? 0 : 1)) % 3];
+      CAPTURE(options.architecture);
+      CAPTURE(name(cache_type));
+      CAPTURE(name(type));
+      OrderedDevice device(7 + i);
+      auto model = load(device, bytes, cache_type, type, {.tile_rows = 16});
+      REQUIRE(model);
+      // Attention rounds queries and weights to the cache's type.
+      const auto rougher = unit_roundoff(type) > unit_roundoff(cache_type) ? type : cache_type;
+      krul::test::require_conformance(krul::check_backend(*model, {.tokens = 24, .compute_type = rougher}));
+    }
+  }
+}
+
+TEST_CASE("logits of a model on a device agree with the twin") {
+  for (const auto& options : {llama, qwen2}) {
+    const auto bytes = krul::testing::tiny_model(options);
+    const auto opened = GgufFile::from_memory(bytes, "tiny.gguf").value();
+    const auto twin = krul::testing::reference_decoder(*DecoderFile::read(opened, ElementType::f32));
+    std::vector<Token> tokens;
+    std::mt19937 random(3);
+    for (std::size_t i = 0; i < 50; ++i) tokens.push_back(static_cast<Token>(random() % options.vocabulary));
+    const auto expected = reference::forward(twin, tokens);
+    for (const auto cache_type : types)
+      for (const auto type : types) {
+        CAPTURE(name(cache_type));
+        CAPTURE(name(type));
+        OrderedDevice device(11);
+        auto model = load(device, bytes, cache_type, type);
+        REQUIRE(model);
+        auto cache = model->make_cache(tokens.size());
+        auto batch = model->make_batch();
+        std::vector<float> logits(tokens.size() * model->geometry().vocabulary);
+        forward(*model, cache, batch, tokens, logits);
+        // Each layer rounds the factors of nine products once, two of them to the cache's type, and sums of `depth`
+        // terms in f32. Norms keep activations near 1, and the residual at most doubles what adds up over the layers.
+        const double roundoff = std::max(unit_roundoff(type), unit_roundoff(cache_type));
+        const double steps = 9.0 * options.layers + 1;
+        CHECK(relative_error(logits, expected.logits) <=
+              2 * steps * (roundoff + std::max(options.ffn, options.hidden) * 0x1p-24));
+      }
+  }
+}
+
+TEST_CASE("what embed gives are the processor's bits") {
+  const auto bytes = krul::testing::tiny_model({.weights = GgufType::q8_0});
+  OrderedDevice device(1);
+  auto model = load(device, bytes, ElementType::f16, ElementType::bf16);
+  REQUIRE(model);
+  auto file = GgufFile::from_memory(bytes, "tiny.gguf").value();
+  auto on_host = CpuBackend<AnyKernels>::load(std::move(file), *AnyKernels::choose(KernelChoice::eigen, std::nullopt),
+                                              {.threads = 1, .tokenizer = "tiny"});
+  REQUIRE(on_host);
+  CHECK(on_host->identity().weights == model->identity().weights);
+  CHECK(differences(on_host->identity(), model->identity()).empty());
+  const std::vector<Token> tokens{1, 7, 300};
+  const std::vector<Position> positions{0, 3, 4};
+  auto batch = model->make_batch();
+  auto host_batch = on_host->make_batch();
+  batch.assign(positions);
+  host_batch.assign(positions);
+  model->embed(tokens, batch);
+  on_host->embed(tokens, host_batch);
+  CHECK(std::ranges::equal(batch.hidden(), host_batch.hidden()));
+  CHECK_THROWS_AS(model->embed(std::vector<Token>{1, 2, 320}, batch), PreconditionError);
+}
+
+TEST_CASE("a model that a device cannot take is refused with a reason") {
+  OrderedDevice device(1);
+  SUBCASE("heads of no tiles") {
+    const auto bytes = krul::testing::tiny_model({.hidden = 96, .heads = 8, .kv_heads = 2, .ffn = 96});
+    const auto model = load(device, bytes, ElementType::f16, ElementType::f16);
+    REQUIRE_FALSE(model);
+    CHECK(model.error().code == ErrorCode::unsupported);
+    CHECK(model.error().message.find("heads of 12 values") != std::string::npos);
+  }
+  SUBCASE("no memory for the weights") {
+    const auto bytes = krul::testing::tiny_model(llama);
+    device.limit_memory(std::size_t{200} << 10);
+    const auto model = Backend::load(GgufFile::from_memory(bytes, "tiny.gguf").value(), device,
+                                     device.make_stream().value(), Products(device, ElementType::f32), {});
+    REQUIRE_FALSE(model);
+    CHECK(model.error().code == ErrorCode::too_large);
+  }
+}
