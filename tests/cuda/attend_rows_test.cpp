@@ -71,6 +71,7 @@ TEST_CASE("a row's bits do not depend on the rows beside it, nor on the order of
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
     const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 3);
     const Attended all = problem.attend(ElementType::f32, splits, round);
+    CHECK(same_bits(all.out, problem.attend(ElementType::f32, splits, round + 2000, false).out));
     const std::size_t row = random() % problem.positions.size(), heads = problem.geometry.query_heads;
     AttentionProblem alone = problem;
     alone.positions = {problem.positions[row]};

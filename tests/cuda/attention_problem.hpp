@@ -73,13 +73,13 @@ struct AttentionProblem {
             sizes.heads,    sizes.kv_heads,   sizes.dim,   score_scale(sizes.dim)};
   }
 
-  /// As kernels give it, with the results' values in `type`.
-  [[nodiscard]] Attended attend(ElementType type, const KeySplits& splits, std::uint64_t seed) const {
+  /// As kernels give it, with the results' values in `type`. Without sums, their logarithms stay 0.
+  [[nodiscard]] Attended attend(ElementType type, const KeySplits& splits, std::uint64_t seed, bool sums = true) const {
     const AttentionPlan plan = plan_attention(shape(), splits);
     Attended result{std::vector<float>(queries.size()), std::vector<float>(positions.size() * geometry.query_heads)};
     constexpr float nan = std::numeric_limits<float>::quiet_NaN();
     std::vector<float> room(queries.size(), nan), parts(plan.parts_bytes / sizeof(float), nan);
-    cuda::attend(input(), geometry.cache_type, {type, room.data(), result.log_sums.data(), parts.data()}, plan,
+    cuda::attend(input(), geometry.cache_type, {type, room.data(), sums ? result.log_sums.data() : nullptr, parts.data()}, plan,
                  [&](const auto& kernel, const Launch& launch) { run_grid(kernel, launch, seed); });
     to_float(type, std::as_bytes(std::span(room)).first(queries.size() * size_of(type)), result.out);
     return result;

@@ -198,12 +198,13 @@ class FibreTeam {
     return answers_[thread];
   }
 
-  /// Lets those go on who wait for nobody else.
+  /// Lets some go on who wait for nobody else.
   /// @return whether any did; false if all are done
   bool let_go() {
-    bool any = false;
-    for (unsigned first = 0; first < shape_.threads; first += warp_lanes) any = let_warp_go(first) || any;
-    if (any) return true;
+    // One warp at a time: else warps that do alike would never be apart.
+    const auto start = static_cast<unsigned>(random_() % (shape_.threads / warp_lanes) * warp_lanes);
+    for (unsigned apart = 0; apart < shape_.threads; apart += warp_lanes)
+      if (let_warp_go((start + apart) % shape_.threads)) return true;
     const auto at = [&](At place) {
       return std::ranges::count_if(waits_, [&](const Wait& wait) { return wait.at == place; });
     };

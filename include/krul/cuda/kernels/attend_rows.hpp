@@ -11,9 +11,10 @@ namespace krul::cuda {
 /// Causal grouped-query attention over a cache of f16 or bf16: softmax(q k / sqrt(D)) v, with running maxima. A block
 /// has 64 query rows of one KV head (rows of the batch and heads that share it) and one split of the keys.
 ///
-/// Queries times the scale, and weights e^(score - largest so far), are rounded to the cache's type; products are added
+/// Queries times the scale, and weights 2^(score - largest so far), are rounded to the cache's type; products are added
 /// and the softmax is computed in f32. What is not finite in a query, or in a key or value that it sees, makes its
-/// whole output NaN, and so does a query that overflows f16; nothing else does.
+/// whole output and log_sum NaN, and so do queries too large for f16 and scores too large for f32; nothing that it does
+/// not see does.
 ///
 /// A row's bits depend on its query, the keys and values that it sees, `dims`, and where keys are split; not on the
 /// rows beside it.
@@ -89,11 +90,13 @@ struct AttendRows {
                            TileSums (&scores)[Tile::key_columns]) {
       float largest[2] = {tops[0], tops[1]};
       KRUL_UNROLL
-      for (unsigned column = 0; column < Tile::key_columns; ++column) KRUL_UNROLL
-      for (unsigned i = 0; i < 4; ++i) {
-        float& score = scores[column].values[i];
-        score = key + 8 * column + i % 2 < rows[i / 2].seen ? detail::seen_score(score) : -infinity();
-        largest[i / 2] = larger(largest[i / 2], score);
+      for (unsigned column = 0; column < Tile::key_columns; ++column) {
+        KRUL_UNROLL
+        for (unsigned i = 0; i < 4; ++i) {
+          float& score = scores[column].values[i];
+          score = key + 8 * column + i % 2 < rows[i / 2].seen ? detail::seen_score(score) : -infinity();
+          largest[i / 2] = larger(largest[i / 2], score);
+        }
       }
       float factors[2];
       KRUL_UNROLL
@@ -105,15 +108,18 @@ struct AttendRows {
         sums[i] *= factors[i];
       }
       KRUL_UNROLL
-      for (unsigned column = 0; column < Tile::key_columns; ++column) KRUL_UNROLL
-      for (unsigned i = 0; i < 4; ++i) {
-        float& score = scores[column].values[i];
-        score = exp2_of(score - detail::finite_top(tops[i / 2]));
-        sums[i / 2] += score;
+      for (TileSums& column : scores) {
+        KRUL_UNROLL
+        for (unsigned i = 0; i < 4; ++i) {
+          column.values[i] = exp2_of(column.values[i] - detail::finite_top(tops[i / 2]));
+          sums[i / 2] += column.values[i];
+        }
       }
       KRUL_UNROLL
-      for (TileSums& each : out) KRUL_UNROLL
-      for (unsigned i = 0; i < 4; ++i) each.values[i] *= factors[i / 2];
+      for (TileSums& column : out) {
+        KRUL_UNROLL
+        for (unsigned i = 0; i < 4; ++i) column.values[i] *= factors[i / 2];
+      }
     }
 
     /// The four lanes of a row add their sums of weights.

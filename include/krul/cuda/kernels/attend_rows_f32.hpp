@@ -9,7 +9,8 @@
 namespace krul::cuda {
 
 /// AttendRows over a cache of f32, where nothing is rounded but sums and products: a warp a row, head and split, a lane
-/// a key for scores and a lane every 32nd value for outputs. It reads all keys for each head.
+/// a key for scores and a lane every 32nd value for outputs. It reads all keys for each head. A value that is not
+/// finite shows in its column only.
 struct AttendRowsF32 {
   AttentionRows in;
   AttentionResult to;

@@ -31,12 +31,14 @@ struct AttentionTile {
   static KRUL_DEVICE void load_queries(const AttentionRows& in, const float* const (&query)[2], unsigned lane,
                                        TileLeft (&to)[steps]) {
     KRUL_UNROLL
-    for (unsigned step = 0; step < steps; ++step) KRUL_UNROLL
-    for (unsigned i = 0; i < 4; ++i) {
-      const float* const from = query[i % 2];
-      const unsigned at = 16 * step + 2 * (lane % 4) + i / 2 * 8;
-      const bool there = from != nullptr && at < in.dim;
-      to[step].words[i] = there ? packed_halves(half, from[at] * in.scale, from[at + 1] * in.scale) : 0;
+    for (unsigned step = 0; step < steps; ++step) {
+      KRUL_UNROLL
+      for (unsigned i = 0; i < 4; ++i) {
+        const float* const from = query[i % 2];
+        const unsigned at = 16 * step + 2 * (lane % 4) + i / 2 * 8;
+        const bool there = from != nullptr && at < in.dim;
+        to[step].words[i] = there ? packed_halves(half, from[at] * in.scale, from[at + 1] * in.scale) : 0;
+      }
     }
   }
 
@@ -96,7 +98,7 @@ struct AttentionTile {
     }
   }
 
-  /// out += weights * values, where out is off by a column's sums.
+  /// out += weights * values, the weights rounded.
   template <KernelBlock Block>
   static KRUL_DEVICE void add_values(Block& block, const TileSums (&weights)[key_columns], const std::uint32_t* values,
                                      TileSums (&out)[value_columns]) {
