@@ -14,7 +14,7 @@ if(KRUL_BUILD_EVAL)
   install(TARGETS krul_eval EXPORT krulTargets)
 endif()
 if(KRUL_BUILD_RUNTIME)
-  install(TARGETS krul_model krul_runtime krul_onednn EXPORT krulTargets)
+  install(TARGETS krul_model krul_runtime krul_onednn krul_cuda_model EXPORT krulTargets)
 endif()
 configure_package_config_file(cmake/krulConfig.cmake.in ${PROJECT_BINARY_DIR}/krulConfig.cmake
                               INSTALL_DESTINATION ${krul_package_dir})
