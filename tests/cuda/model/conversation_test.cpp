@@ -5,63 +5,77 @@
 
 #include "cuda/model/tiny_on_device.hpp"
 #include "krul/backend/conformance.hpp"
-#include "krul/conversation/conversation.hpp"
+#include "krul/eval/restore_once.hpp"
 #include "krul/model/cpu_backend.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "support/profile_samples.hpp"
 
 using namespace krul;
-using cuda::test::OrderedDevice;
 using cuda::test::TinyOnDevice;
 
 namespace {
 
-/// A conversation that is opened, or goes on.
+constexpr std::size_t history = 140, fresh = 10;
+const krul::testing::TinyModel shape{.layers = 4, .context = 256};
+
+std::vector<Token> some_tokens() {
+  std::vector<Token> tokens;
+  for (std::size_t i = 0; i < history + fresh; ++i)
+    tokens.push_back(static_cast<Token>((i * i * 7 + 13 * i) % shape.vocabulary));
+  return tokens;
+}
+
+CpuBackend<AnyKernels> host_model(const TinyOnDevice& on_device) {
+  return std::move(CpuBackend<AnyKernels>::load(on_device.file(),
+                                                *AnyKernels::choose(KernelChoice::krul, Precision::f32),
+                                                {.threads = 2, .tokenizer = "tiny"})
+                       .value());
+}
+
+/// What a model says after it has restored a history.
 template <ModelBackend B>
-std::vector<float> logits_of(B& model, MemoryStore& store, const std::string& id, const ConversationOptions& options,
-                             std::span<const Token> tokens, bool save) {
-  std::vector<float> logits(model.geometry().vocabulary);
-  auto conversation = open_conversation(model, store, id, options);
-  INFO((conversation ? std::string() : conversation.error().message));
-  REQUIRE(conversation);
-  const auto report = conversation->advance(tokens, logits);
-  REQUIRE(report);
-  CHECK(report->reasons.empty());
-  if (save) {
-    const auto saved = conversation->save();
-    INFO((saved ? std::string() : saved.error().message));
-    REQUIRE(saved);
-  }
-  return logits;
+std::vector<float> logits_after(B& model, AnyStore& store, const eval::Returning& returning) {
+  const auto restored = eval::restore_once(model, store, returning, fresh);
+  INFO((restored ? std::string() : restored.error().message));
+  REQUIRE(restored);
+  CHECK(restored->figure.report.reasons.empty());
+  return restored->logits;
 }
 
 }  // namespace
 
-TEST_CASE("every strategy saves from a device and restores to it, and to a processor") {
-  const krul::testing::TinyModel shape{.layers = 4, .context = 256};
+TEST_CASE("every strategy saves from a device and restores to it, and to a processor, and the other way round") {
   TinyOnDevice on_device(shape, 5);
-  auto on_host = CpuBackend<AnyKernels>::load(on_device.file(), *AnyKernels::choose(KernelChoice::krul, Precision::f32),
-                                              {.threads = 2, .tokenizer = "tiny"});
-  REQUIRE(on_host);
-  const Geometry& geometry = on_host->geometry();
+  auto on_host = host_model(on_device);
+  const Geometry& geometry = on_host.geometry();
   const auto profile = Profile::create(
       krul::testing::random_profile(geometry, {1, 3}, geometry.kv_values(), geometry.hidden, 31), geometry);
   REQUIRE(profile);
-  std::vector<Token> tokens;
-  for (std::size_t i = 0; i < 150; ++i) tokens.push_back(static_cast<Token>((i * i * 7 + 13 * i) % shape.vocabulary));
-  const auto history = std::span(tokens).first(140);
+  const auto tokens = some_tokens();
+  const auto before = std::span(tokens).first(history);
+  const auto all = strategy::catalogue(*profile);
+  std::vector<AnyStrategy> strategies;
+  for (const auto& listed : all) strategies.push_back(listed.strategy);
+  const auto coming = std::span(tokens).subspan(history);
+  const auto of_device = eval::prefill_exact(on_device.model, before, fresh, strategies, coming);
+  const auto of_host = eval::prefill_exact(on_host, before, fresh, strategies, coming);
   // Both compute in f32 what the other computes, and read the same rows.
   const double allowed = default_tolerance(geometry, geometry.cache_type);
-  for (const auto& [strategy, meaning] : strategy::catalogue(*profile)) {
+  for (const AnyStrategy& strategy : strategies) {
     CAPTURE(strategy.name());
-    MemoryStore store;
-    ConversationOptions options{.strategy = strategy};
-    options.capacity = 200;
-    logits_of(on_device.model, store, "garden", options, history, true);
-    options.read_only = true;
-    const auto restored = logits_of(on_device.model, store, "garden", options, tokens, false);
-    const auto by_host = logits_of(*on_host, store, "garden", options, tokens, false);
-    CHECK(conformance::relative_difference(restored, by_host, geometry.vocabulary) <= allowed);
+    for (const bool saved_on_device : {true, false}) {
+      AnyStore store = MemoryStore();
+      const eval::HistorySave save{.strategy = strategy, .id = "garden"};
+      auto returning = saved_on_device ? eval::save_returning(on_device.model, store, of_device, before, save)
+                                       : eval::save_returning(on_host, store, of_host, before, save);
+      INFO((returning ? std::string() : returning.error().message));
+      REQUIRE(returning);
+      returning->tokens.insert(returning->tokens.end(), tokens.begin() + history, tokens.end());
+      const auto on = logits_after(on_device.model, store, *returning);
+      const auto off = logits_after(on_host, store, *returning);
+      CHECK(conformance::relative_difference(on, off, geometry.vocabulary) <= allowed);
+    }
   }
+  CHECK(strategies.size() >= 26);
 }
