@@ -49,8 +49,9 @@ TEST_CASE("every strategy saves from a device and restores to it, and to a proce
   TinyOnDevice on_device(shape, 5);
   auto on_host = host_model(on_device);
   const Geometry& geometry = on_host.geometry();
-  const auto profile = Profile::create(
-      krul::testing::random_profile(geometry, {1, 3}, geometry.kv_values(), geometry.hidden, 31), geometry);
+  auto data = krul::testing::random_profile(geometry, {1, 3}, geometry.kv_values(), geometry.hidden, 31);
+  data.model = on_host.identity().weights;
+  const auto profile = Profile::create(std::move(data), geometry);
   REQUIRE(profile);
   const auto tokens = some_tokens();
   const auto before = std::span(tokens).first(history);
