@@ -19,11 +19,11 @@ struct TinyOnDevice {
   OrderedDevice device;
   TinyBackend model;
 
-  TinyOnDevice(const testing::TinyModel& shape, std::uint64_t seed, ElementType type = ElementType::f32,
-               DeviceBackendOptions options = {})
+  /// @param left_out  the so-manieth wait that is left out
+  TinyOnDevice(const testing::TinyModel& shape, std::uint64_t seed, std::size_t left_out = OrderedDevice::never)
       : bytes(testing::tiny_model(shape)),
-        device(seed),
-        model(load(device, file(), type, std::move(options)).value()) {}
+        device(seed, left_out),
+        model(load(device, file(), ElementType::f32, {}).value()) {}
 
   [[nodiscard]] GgufFile file() const { return std::move(GgufFile::from_memory(bytes, "tiny.gguf").value()); }
 
