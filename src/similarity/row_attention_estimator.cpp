@@ -124,9 +124,27 @@ void RowAttentionEstimator::operator()(const AttentionBlock& block) {
   }
 }
 
+std::span<const float> RowAttentionEstimator::counts(std::size_t layer, std::span<const Position> positions) {
+  begin_layer(layer, positions);
+  counts_.clear();
+  for (const Position query : positions) counts_.push_back(looks_at(layer, query) ? times_of(query) : 0);
+  return counts_;
+}
+
+void RowAttentionEstimator::take_squares(std::size_t layer, std::span<const float> squares) {
+  expects(layer < band_of_.size() && squares.size() <= attention_.rows,
+          "RowAttentionEstimator: sums of a layer or of keys that there are not");
+  float* const to = attention_.squares.data() + band_of_[layer] * attention_.rows;
+  for (std::size_t key = 0; key < squares.size(); ++key) to[key] += squares[key];
+}
+
+float RowAttentionEstimator::times_of(Position query) const noexcept {
+  return static_cast<float>(layers_apart * attention_.weight_of_age(next_ - 1 - query));
+}
+
 void RowAttentionEstimator::add_row(std::size_t layer, Position query) {
   const std::size_t first = band_of_[layer] * attention_.rows;
-  const float times = static_cast<float>(layers_apart * attention_.weight_of_age(next_ - 1 - query));
+  const float times = times_of(query);
   for (std::size_t key = 0; key <= query; ++key) attention_.squares[first + key] += times * squares_[key];
 }
 

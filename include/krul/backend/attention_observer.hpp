@@ -93,6 +93,18 @@ concept LendingObserver = AttentionObserver<O> &&
   { observer.take(layer, positions) } -> std::same_as<void>;
 };
 
+/// An observer that needs no more of a layer's weights than a sum for each key: over rows and heads of squared weights,
+/// times what the row counts. A backend that adds them up where they are does so instead of showing blocks: for each
+/// layer it calls `counts` with the positions of its batch's rows and, if one of them counts, `take_squares`.
+template <class O>
+concept SummingObserver = AttentionObserver<O> &&
+    requires(O& observer, const O& read, std::size_t layer, std::span<const Position> positions,
+             std::span<const float> squares) {
+  { read.sums() } -> std::same_as<bool>;                                          ///< false: show blocks
+  { observer.counts(layer, positions) } -> std::same_as<std::span<const float>>;  ///< [R]; 0: it is not looked at
+  { observer.take_squares(layer, squares) } -> std::same_as<void>;  ///< [K] of keys 0 .. K-1, what the last row sees
+};
+
 /// The observer that is not there: backends skip all work for it.
 struct NullObserver {
   void operator()(const AttentionBlock&) const noexcept {}
@@ -112,6 +124,14 @@ struct ObserverRef {
   }
   void take(std::size_t layer, std::span<const Position> positions) const requires LendingObserver<O> {
     observer->take(layer, positions);
+  }
+  [[nodiscard]] bool sums() const requires SummingObserver<O> { return observer->sums(); }
+  [[nodiscard]] std::span<const float> counts(std::size_t layer,
+                                              std::span<const Position> positions) const requires SummingObserver<O> {
+    return observer->counts(layer, positions);
+  }
+  void take_squares(std::size_t layer, std::span<const float> squares) const requires SummingObserver<O> {
+    observer->take_squares(layer, squares);
   }
 };
 static_assert(AttentionObserver<ObserverRef<NullObserver>>);

@@ -9,11 +9,11 @@
 #include <type_traits>
 
 #include "krul/backend/model_backend.hpp"
+#include "krul/compress/decodes_chunks.hpp"
 #include "krul/core/error.hpp"
 #include "krul/core/resource.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/gguf.hpp"
-#include "krul/restore/decodes_chunks.hpp"
 
 namespace krul::cuda {
 
@@ -119,24 +119,42 @@ class CudaModel {
     if constexpr (std::is_same_v<Observer, NullObserver>) {
       attend_rows(layer, batch, cache);
     } else {
-      attend_observed(layer, batch, cache,
-                      {[&](const AttentionBlock& block) { observer(block); },
-                       [&](Position query) {
-                         if constexpr (SelectiveObserver<Observer>) return observer.wants(query);
-                         return true;
-                       }});
+      Shown shown{.show = [&](const AttentionBlock& block) { observer(block); },
+                  .wanted =
+                      [&](Position query) {
+                        if constexpr (SelectiveObserver<Observer>) return observer.wants(query);
+                        return true;
+                      },
+                  .counted = {},
+                  .summed = {}};
+      if constexpr (SummingObserver<Observer>)
+        if (observer.sums()) {
+          shown.counted = [&](std::size_t of, std::span<const Position> rows) { return observer.counts(of, rows); };
+          shown.summed = [&](std::size_t of, std::span<const float> squares) { observer.take_squares(of, squares); };
+        }
+      attend_observed(layer, batch, cache, shown);
     }
   }
   void finish(std::size_t layer, Batch& batch);
   void logits(Batch& batch, RowRange rows, std::span<float> out);
 
  private:
+  /// Any observer.
   struct Shown {
     std::function<void(const AttentionBlock&)> show;
     std::function<bool(Position)> wanted;
+    std::function<std::span<const float>(std::size_t, std::span<const Position>)> counted;  ///< none: blocks are shown
+    std::function<void(std::size_t, std::span<const float>)> summed;
+
     void operator()(const AttentionBlock& block) const { show(block); }
     [[nodiscard]] bool wants(Position query) const { return wanted(query); }
+    [[nodiscard]] bool sums() const { return static_cast<bool>(counted); }
+    [[nodiscard]] std::span<const float> counts(std::size_t layer, std::span<const Position> positions) const {
+      return counted(layer, positions);
+    }
+    void take_squares(std::size_t layer, std::span<const float> squares) const { summed(layer, squares); }
   };
+  static_assert(SelectiveObserver<Shown> && SummingObserver<Shown>);
   struct State;
   explicit CudaModel(std::unique_ptr<State> state);
   void attend_rows(std::size_t layer, Batch& batch, Cache& cache);

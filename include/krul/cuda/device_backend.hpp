@@ -21,6 +21,7 @@
 #include "krul/cuda/device_products.hpp"
 #include "krul/cuda/device_room.hpp"
 #include "krul/cuda/device_weights.hpp"
+#include "krul/cuda/kernels/add_squared_weights.hpp"
 #include "krul/cuda/kernels/layer_rows.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/weights_identity.hpp"

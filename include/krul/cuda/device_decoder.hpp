@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/decodes_chunks.hpp"
 #include "krul/cuda/joint_decoder.hpp"
 #include "krul/cuda/row_decoder.hpp"
-#include "krul/restore/decodes_chunks.hpp"
 
 namespace krul::cuda {
 

@@ -42,6 +42,11 @@ class RowAttentionEstimator {
   /// @throws PreconditionError if there is no such layer
   [[nodiscard]] LentWeights lend(std::size_t layer, std::span<const Position> positions);
   void take(std::size_t layer, std::span<const Position> positions);
+  [[nodiscard]] static constexpr bool sums() noexcept { return true; }
+  /// @throws PreconditionError if there is no such layer
+  [[nodiscard]] std::span<const float> counts(std::size_t layer, std::span<const Position> positions);
+  /// @throws PreconditionError if there are more keys than were seen
+  void take_squares(std::size_t layer, std::span<const float> squares);
   /// @throws PreconditionError if the block has another shape than the model
   void operator()(const AttentionBlock& block);
 
@@ -61,6 +66,8 @@ class RowAttentionEstimator {
   void begin_layer(std::size_t layer, std::span<const Position> positions);
   /// Adds sums of one row's squared weights to its layer's band.
   void add_row(std::size_t layer, Position query);
+  /// What a row's squared weights count now.
+  [[nodiscard]] float times_of(Position query) const noexcept;
 
   RowAttention attention_;
   std::size_t heads_;
@@ -73,7 +80,9 @@ class RowAttentionEstimator {
   AlignedBuffer room_;
   LentWeights::Chunk chunk_;
   std::vector<float> squares_;  // [keys of a row]
+  std::vector<float> counts_;   // [rows of a batch]
 };
-static_assert(ForesightedObserver<RowAttentionEstimator> && LendingObserver<RowAttentionEstimator>);
+static_assert(ForesightedObserver<RowAttentionEstimator> && LendingObserver<RowAttentionEstimator> &&
+              SummingObserver<RowAttentionEstimator>);
 
 }  // namespace krul

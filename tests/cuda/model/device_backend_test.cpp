@@ -9,6 +9,7 @@
 #include "cuda/ordered_device.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/model/cpu_backend.hpp"
+#include "krul/similarity/row_attention_estimator.hpp"
 #include "support/reference_model.hpp"
 #include "support/tiny_model.hpp"
 
@@ -135,5 +136,51 @@ TEST_CASE("a model that a device cannot take is refused with a reason") {
     REQUIRE_FALSE(model);
     CHECK(model.error().code == ErrorCode::too_large);
     CHECK(model.error().message.find("MiB as f32 on the device") != std::string::npos);
+  }
+}
+
+namespace {
+
+/// Shows an estimator blocks, and does not tell that sums would do.
+struct Blocks {
+  RowAttentionEstimator* estimator;
+  void operator()(const AttentionBlock& block) const { (*estimator)(block); }
+  [[nodiscard]] bool wants(Position query) const { return estimator->wants(query); }
+};
+static_assert(SelectiveObserver<Blocks> && !SummingObserver<Blocks>);
+
+}  // namespace
+
+TEST_CASE("what rows receive is summed on the device as the estimator sums it") {
+  const auto bytes = krul::testing::tiny_model({.layers = 10});
+  OrderedDevice device(3);
+  auto model = load(device, bytes, ElementType::f16, ElementType::f32);
+  REQUIRE(model);
+  const Geometry& geometry = model->geometry();
+  std::vector<Token> tokens;
+  std::mt19937 random(3);
+  for (std::size_t i = 0; i < 150; ++i) tokens.push_back(static_cast<Token>(random() % 320));
+  RowAttentionEstimator summed(geometry, {4, 6}), shown(geometry, {4, 6});
+  const auto run = [&](RowAttentionEstimator& estimator, auto& observer) {
+    auto cache = model->make_cache(tokens.size());
+    auto batch = model->make_batch();
+    // In two passes, of which the second goes on, and with rows that are not looked at.
+    for (const auto& [begin, end] : {std::pair<std::size_t, std::size_t>{0, 100}, {100, tokens.size()}}) {
+      estimator.observe_from(static_cast<Position>(begin));
+      estimator.observe_until(static_cast<Position>(end));
+      forward(*model, cache, batch, std::span(tokens).subspan(begin, end - begin), {}, observer);
+    }
+  };
+  run(summed, summed);
+  Blocks blocks{&shown};
+  run(shown, blocks);
+  CHECK(summed.attention().counted == shown.attention().counted);
+  REQUIRE(summed.attention().squares.size() == shown.attention().squares.size());
+  // Each sum of at most 64 rows and two layers is added in two parts in the one case.
+  const double allowed = 2 * 128 * 0x1p-24;
+  for (std::size_t i = 0; i < summed.attention().squares.size(); ++i) {
+    const double found = summed.attention().squares[i], expected = shown.attention().squares[i];
+    CHECK(std::abs(found - expected) <= allowed * expected);
+    CHECK(expected > 0);
   }
 }

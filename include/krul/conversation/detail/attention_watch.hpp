@@ -58,6 +58,12 @@ class AttentionWatch {
   void take(std::size_t layer, std::span<const Position> positions) {
     return rows_ ? rows_->take(layer, positions) : layers_->take(layer, positions);
   }
+  /// How alike layers look is more than sums.
+  [[nodiscard]] bool sums() const noexcept { return rows_ && !layers_; }
+  [[nodiscard]] std::span<const float> counts(std::size_t layer, std::span<const Position> positions) {
+    return rows_->counts(layer, positions);
+  }
+  void take_squares(std::size_t layer, std::span<const float> squares) { rows_->take_squares(layer, squares); }
   void operator()(const AttentionBlock& block) {
     if (layers_) (*layers_)(block);
     if (rows_) (*rows_)(block);
@@ -68,6 +74,6 @@ class AttentionWatch {
   std::optional<RowAttentionEstimator> rows_;
 };
 static_assert(ForesightedObserver<AttentionWatch> && SelectiveObserver<AttentionWatch> &&
-              LendingObserver<AttentionWatch>);
+              LendingObserver<AttentionWatch> && SummingObserver<AttentionWatch>);
 
 }  // namespace krul::detail

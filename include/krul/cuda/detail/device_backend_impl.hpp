@@ -8,10 +8,23 @@ namespace detail {
 /// What lies between the kernels of an attention.
 struct AttentionRoom {
   float *parts, *log_sums;
-  std::uint32_t* rows;
-  float* weights;
+  std::uint32_t* rows;  ///< [W] whose weights are wanted
+  float* weights;       ///< [H, W, K]
+  float* times;         ///< [W] what each of them counts
+  float* squares;       ///< [K]
   std::size_t bytes;
 };
+
+template <AttentionObserver O>
+[[nodiscard]] bool wants_row(const O& observer, Position query) {
+  if constexpr (SelectiveObserver<O>) return observer.wants(query);
+  return true;
+}
+template <AttentionObserver O>
+[[nodiscard]] bool sums_squares(const O& observer) {
+  if constexpr (SummingObserver<O>) return observer.sums();
+  return false;
+}
 
 }  // namespace detail
 
@@ -34,7 +47,7 @@ struct DeviceBackend<Device, Products>::State {
   std::mutex turn = {};  // of the passes: what lies between two products has one room
   std::optional<typename Device::Memory> memory = {};
   std::size_t memory_bytes = 0;
-  std::vector<float> shown = {};  // weights on their way to an observer
+  std::vector<float> shown = {};  // what is on its way to an observer
 
   [[nodiscard]] typename Device::Stream& stream() { return ring->stream(); }
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
@@ -98,6 +111,8 @@ struct DeviceBackend<Device, Products>::State {
       room.log_sums = memory_at.template reserve<float>(shown == 0 ? 0 : std::size_t{in.rows} * in.heads);
       room.rows = memory_at.template reserve<std::uint32_t>(shown);
       room.weights = memory_at.template reserve<float>(shown * in.heads * keys);
+      room.times = memory_at.template reserve<float>(shown);
+      room.squares = memory_at.template reserve<float>(shown == 0 ? 0 : keys);
       room.bytes = memory_at.size();
       return room;
     };
@@ -113,23 +128,59 @@ struct DeviceBackend<Device, Products>::State {
     });
     return room;
   }
-  /// The weights of some rows, [H, rows, keys], until the next call.
-  [[nodiscard]] std::span<const float> show_weights(std::size_t layer, const Batch& batch, const Cache& cache,
-                                                    std::span<const std::uint32_t> rows, const AttentionRoom& room) {
-    const AttentionRows in = attention_rows(layer, batch, cache);
+  /// Asks for the weights of some rows after their attention.
+  void weigh_rows(std::size_t layer, const Batch& batch, const Cache& cache, std::span<const std::uint32_t> rows,
+                  const AttentionRoom& room) {
     ring->to_device(reinterpret_cast<std::byte*>(room.rows), std::as_bytes(rows));
-    const std::uint32_t keys = std::as_const(batch).positions()[rows.back()] + 1;
     const WantedWeights wanted{.rows = room.rows,
                                .log_sums = room.log_sums,
                                .weights = room.weights,
                                .count = static_cast<std::uint32_t>(rows.size()),
-                               .keys = keys};
-    cuda::attention_weights(in, model.geometry.cache_type, wanted, [&](const auto& kernel, const Launch& how) {
-      or_throw(device->launch(
-          stream(), Touching{kernel, std::array{room_memory(), batch.memory(), seen_rows(layer, cache)}}, how));
-    });
-    shown.resize(std::size_t{in.heads} * rows.size() * keys);
-    ring->from_device(std::as_writable_bytes(std::span(shown)), reinterpret_cast<const std::byte*>(room.weights));
+                               .keys = keys_of(batch, rows)};
+    cuda::attention_weights(attention_rows(layer, batch, cache), model.geometry.cache_type, wanted,
+                            [&](const auto& kernel, const Launch& how) {
+                              const std::array touched{room_memory(), batch.memory(), seen_rows(layer, cache)};
+                              or_throw(device->launch(stream(), Touching{kernel, touched}, how));
+                            });
+  }
+  /// They, [H, rows, keys], until the next call.
+  [[nodiscard]] std::span<const float> shown_weights(const Batch& batch, std::span<const std::uint32_t> rows,
+                                                     const AttentionRoom& room) {
+    return read(room.weights, model.geometry.query_heads * rows.size() * keys_of(batch, rows));
+  }
+  /// Sums of squared weights by key, from zero.
+  void clear_squares(const AttentionRoom& room, std::size_t keys) {
+    shown.assign(keys, 0.0F);
+    ring->to_device(reinterpret_cast<std::byte*>(room.squares), std::as_bytes(std::span<const float>(shown)));
+  }
+  /// Adds those of rows that have been weighed.
+  /// @param counts  [R] of the batch
+  void add_squares(const Batch& batch, std::span<const std::uint32_t> rows, std::span<const float> counts,
+                   const AttentionRoom& room) {
+    std::vector<float> times;
+    for (const std::uint32_t row : rows) times.push_back(counts[row]);
+    ring->to_device(reinterpret_cast<std::byte*>(room.times), std::as_bytes(std::span<const float>(times)));
+    const AddSquaredWeights kernel{.weights = room.weights,
+                                   .times = room.times,
+                                   .squares = room.squares,
+                                   .heads = static_cast<std::uint32_t>(model.geometry.query_heads),
+                                   .rows = static_cast<std::uint32_t>(rows.size()),
+                                   .keys = keys_of(batch, rows)};
+    const std::array touched{room_memory()};
+    or_throw(device->launch(stream(), Touching{kernel, touched}, kernel.launch()));
+  }
+  [[nodiscard]] std::span<const float> squares(const AttentionRoom& room, std::size_t keys) {
+    return read(room.squares, keys);
+  }
+
+  /// Keys that the last of some rows sees.
+  [[nodiscard]] static std::uint32_t keys_of(const Batch& batch, std::span<const std::uint32_t> rows) {
+    return batch.positions()[rows.back()] + 1;
+  }
+  /// Waits for floats of the device's room; they are there until the next call.
+  [[nodiscard]] std::span<const float> read(const float* from, std::size_t count) {
+    shown.resize(count);
+    ring->from_device(std::as_writable_bytes(std::span(shown)), reinterpret_cast<const std::byte*>(from));
     ring->finish_reads();
     return shown;
   }
@@ -293,29 +344,39 @@ void DeviceBackend<Device, Products>::attend(std::size_t layer, Batch& batch, Ca
   expects(cache.present(layer).contains({0, positions.back() + std::size_t{1}}),
           "attend: a key that a row may see is not present");
   std::vector<std::uint32_t> wanted;
-  if constexpr (observed)
-    for (std::size_t row = 0; row < positions.size(); ++row) {
-      if constexpr (SelectiveObserver<std::remove_cvref_t<O>>)
-        if (!observer.wants(positions[row])) continue;
+  std::span<const float> counts;
+  const bool sums = detail::sums_squares(observer);
+  if constexpr (SummingObserver<std::remove_cvref_t<O>>)
+    if (sums) counts = observer.counts(layer, positions);
+  for (std::size_t row = 0; observed && row < positions.size(); ++row)
+    if (sums ? counts[row] != 0 : detail::wants_row(observer, positions[row]))
       wanted.push_back(static_cast<std::uint32_t>(row));
-    }
 
   const std::scoped_lock turn(state.turn);
   batch.settle();
   cache.begin(Cache::Rows::computed, state.stream());
   const std::size_t most = state.most_shown(positions.back() + std::size_t{1});
-  const detail::AttentionRoom room =
+  detail::AttentionRoom room =
       state.attend_rows(layer, batch, cache, wanted.empty() ? 0 : std::min(most, wanted.size()));
+  if (sums && !wanted.empty()) state.clear_squares(room, positions[wanted.back()] + std::size_t{1});
   std::vector<Position> shown;
   for (std::size_t first = 0; first < wanted.size(); first += most) {
     const auto rows = std::span(wanted).subspan(first, std::min(most, wanted.size() - first));
+    state.weigh_rows(layer, batch, cache, rows, room);
+    if (sums) {
+      state.add_squares(batch, rows, counts, room);
+      continue;
+    }
     shown.clear();
     for (const std::uint32_t row : rows) shown.push_back(positions[row]);
-    const auto weights = state.show_weights(layer, batch, cache, rows, room);
+    const auto weights = state.shown_weights(batch, rows, room);
     if constexpr (observed)
       observer(AttentionBlock{layer, shown, shown.back() + std::size_t{1}, geometry().query_heads, weights});
   }
   cache.end(Cache::Rows::computed, state.stream());
+  if constexpr (SummingObserver<std::remove_cvref_t<O>>)
+    if (sums && !wanted.empty())
+      observer.take_squares(layer, state.squares(room, positions[wanted.back()] + std::size_t{1}));
 }
 
 template <DeviceApi Device, DeviceProducts<Device> Products>
