@@ -1,0 +1,71 @@
+// What the benchmark of devices is made of, without a device.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "../benchmarks/cuda/drawn_model.hpp"
+#include "../benchmarks/cuda/drawn_profile.hpp"
+#include "../benchmarks/cuda/result_table.hpp"
+#include "cuda/ordered_device.hpp"
+#include "krul/backend/forward.hpp"
+#include "krul/cuda/device_backend.hpp"
+
+using namespace krul;
+using cuda::test::OrderedDevice;
+
+TEST_CASE("a model that was drawn is one of its shape, and gives finite logits") {
+  for (const char* name : {"llama", "qwen2"}) {
+    const simulate::ModelShape shape{name, 5, 64, 4, 2, 16, 96, 300, 2};
+    const bench::DrawnModel drawn(shape, 2);
+    // No larger than its embedding, its ones and its head.
+    CHECK(drawn.bytes().size() < 300 * 64 * 2 + 4096);
+    const auto file = GgufFile::from_memory(drawn.bytes(), "drawn").value();
+    const auto model = DecoderFile::read(file, ElementType::f16);
+    REQUIRE(model);
+    CHECK(model->geometry.layers == 2);
+    CHECK(model->geometry.head_dim == 16);
+    CHECK(model->geometry.vocabulary == 300);
+    CHECK(model->mlp == 96);
+    CHECK((model->layers[1].query_bias != nullptr) == (name == std::string("qwen2")));
+
+    OrderedDevice device(1);
+    using Products = cuda::KernelProducts<OrderedDevice>;
+    auto backend = cuda::DeviceBackend<OrderedDevice, Products>::load(
+        GgufFile::from_memory(drawn.bytes(), "drawn").value(), device, device.make_stream().value(),
+        Products(device, ElementType::bf16), {});
+    REQUIRE(backend);
+    auto cache = backend->make_cache(4);
+    auto batch = backend->make_batch();
+    const std::vector<Token> tokens{1, 2, 3, 4};
+    std::vector<float> logits(4 * shape.vocabulary);
+    forward(*backend, cache, batch, tokens, logits);
+    CHECK(std::ranges::all_of(logits, [](float each) { return std::isfinite(each); }));
+    CHECK(std::ranges::any_of(logits, [&](float each) { return each != logits[0]; }));
+  }
+}
+
+TEST_CASE("chunks that were drawn are decoded, and are as small as such chunks are") {
+  for (const bool predicted : {true, false}) {
+    const auto drawn = bench::DrawnChunks::draw({"smollm2-135m", 1, 96, predicted}, 2);
+    REQUIRE(drawn);
+    REQUIRE(drawn->chunks.size() == 2);
+    const JointTransform coding(drawn->profile, 0, StepScale{});
+    OwnedKvRows rows(drawn->geometry, bench::DrawnChunks::rows);
+    const MutableKvRows view = rows.view();
+    const std::size_t at = bench::DrawnChunks::rows;
+    REQUIRE(
+        coding.decode(drawn->geometry, drawn->chunks[0], {&view, 1}, {static_cast<Position>(at), drawn->features, {}}));
+    const double strength = static_cast<double>(drawn->row_bytes()) / static_cast<double>(drawn->chunks[0].size());
+    MESSAGE(strength);
+    CHECK(strength > 4);
+    CHECK(strength < 16);
+  }
+}
+
+TEST_CASE("tables are written as CSV") {
+  bench::ResultTable table("parts", {"name", "value"});
+  table.add({"a, \"b\"", bench::number_text(12345.678)});
+  table.add({"c", bench::number_text(0.5)});
+  CHECK(table.csv() == "name,value\n\"a, \"\"b\"\"\",1.235e+04\nc,0.5\n");
+  CHECK_THROWS_AS(table.add({"d"}), PreconditionError);
+}
