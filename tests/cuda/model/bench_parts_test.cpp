@@ -6,6 +6,7 @@
 #include "../benchmarks/cuda/drawn_model.hpp"
 #include "../benchmarks/cuda/drawn_profile.hpp"
 #include "../benchmarks/cuda/result_table.hpp"
+#include "../benchmarks/cuda/symbol_copies.hpp"
 #include "cuda/ordered_device.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/cuda/device_backend.hpp"
@@ -56,10 +57,26 @@ TEST_CASE("chunks that were drawn are decoded, and are as small as such chunks a
     REQUIRE(
         coding.decode(drawn->geometry, drawn->chunks[0], {&view, 1}, {static_cast<Position>(at), drawn->features, {}}));
     const double strength = static_cast<double>(drawn->row_bytes()) / static_cast<double>(drawn->chunks[0].size());
-    MESSAGE(strength);
     CHECK(strength > 4);
     CHECK(strength < 16);
   }
+}
+
+TEST_CASE("copies of a chunk's symbols are all decoded, each to its place") {
+  const auto drawn = bench::DrawnChunks::draw({"smollm2-135m", 1, 96, false}, 1).value();
+  OrderedDevice device(1);
+  cuda::StagingRing<OrderedDevice> ring(device, device.make_stream().value(), {.slots = 2, .slot_bytes = 1 << 16});
+  const bench::SymbolCopies<OrderedDevice> copies(device, ring, drawn, 3);
+  REQUIRE(device.launch(ring.stream(), cuda::Touching{copies.kernel(), std::array{copies.memory()}}, {3, 32}));
+  device.finish();
+  for (std::size_t copy = 0; copy < 3; ++copy) {
+    CHECK(copies.kernel().outcomes[copy] == krul::detail::DecodeOutcome::sound);
+    CHECK(
+        std::equal(copies.decoded(), copies.decoded() + copies.symbols(), copies.decoded() + copy * copies.symbols()));
+  }
+  CHECK(copies.symbols() > 64 * 96);
+  CHECK(
+      std::any_of(copies.decoded(), copies.decoded() + copies.symbols(), [](std::int16_t each) { return each != 0; }));
 }
 
 TEST_CASE("tables are written as CSV") {
