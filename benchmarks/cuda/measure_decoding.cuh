@@ -90,13 +90,14 @@ inline void measure_chunks(cuda::CudaDevice& device, const GroupShape& group, co
   cuda::DeviceKvCache<cuda::CudaDevice> cache(device, drawn.geometry, (count + 1) * DrawnChunks::rows, ring);
   const auto profile = std::make_shared<cuda::DeviceProfile<cuda::CudaDevice>>(device, *ring, drawn.profile);
   for (const std::size_t rooms : {std::size_t{2}, std::size_t{8}}) {
-    cuda::JointDecoder<cuda::CudaDevice> decoder(device, ring, profile, drawn.geometry,
-                                                 {.rooms = rooms, .room_bytes = std::size_t{32} << 20});
+    const auto places = std::make_shared<cuda::DecodingRooms<cuda::CudaDevice>>(
+        device, ring, cuda::DecodingRooms<cuda::CudaDevice>::Size{.rooms = rooms, .room_bytes = std::size_t{32} << 20});
+    cuda::JointDecoder<cuda::CudaDevice> decoder(places, profile, drawn.geometry);
     const double seconds = median_wall_s([&] {
       for (std::size_t i = 0; i < count; ++i)
         or_throw(decoder.decode(0, drawn.chunks[i], {(i + 1) * DrawnChunks::rows, (i + 2) * DrawnChunks::rows},
                                 drawn.features, cache));
-      or_throw(decoder.finish());
+      or_throw(places->finish());
     });
     add(rooms == 2 ? "rows, 2 rooms" : "rows, 8 rooms", count, seconds);
   }

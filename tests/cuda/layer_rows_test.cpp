@@ -8,15 +8,12 @@
 #include "krul/cuda/kernels/multiply_weights.hpp"
 #include "krul/reference/forward.hpp"
 
-using namespace krul;
-using cuda::ActivateRows, cuda::KeepRows, cuda::Launch, cuda::MultiplyWeights, cuda::NormRows, cuda::PlaceRows;
-using cuda::test::Closeness, cuda::test::TypedValues, cuda::test::doubles_of, cuda::test::random_values,
-    cuda::test::rounding, cuda::test::run_grid;
+namespace krul::cuda::test::layer_rows {
 
 namespace {
 
 constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
-constexpr double u = cuda::test::f32_roundoff;
+constexpr double u = f32_roundoff;
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float no_number = std::numeric_limits<float>::quiet_NaN();
 
@@ -423,3 +420,5 @@ TEST_CASE("what is not finite in a row reaches all its products, and in a weight
       CHECK(std::isfinite(out[i]) == ((of_row ? i / columns : i % columns) != at / depth));
   }
 }
+
+}  // namespace krul::cuda::test::layer_rows

@@ -7,8 +7,7 @@
 #include "krul/cuda/device_backend.hpp"
 #include "support/tiny_model.hpp"
 
-using namespace krul;
-using cuda::test::OrderedDevice;
+namespace krul::cuda::test::agreement {
 
 TEST_CASE("logits of a device are the processor's, within what backends may differ by") {
   double worst = 0;
@@ -35,3 +34,5 @@ TEST_CASE("logits of a device are the processor's, within what backends may diff
       }
   MESSAGE("off by at most " << worst << " of what is allowed");
 }
+
+}  // namespace krul::cuda::test::agreement

@@ -11,8 +11,7 @@
 #include "krul/backend/forward.hpp"
 #include "krul/cuda/device_backend.hpp"
 
-using namespace krul;
-using cuda::test::OrderedDevice;
+namespace krul::cuda::test::bench_parts {
 
 TEST_CASE("a model that was drawn is one of its shape, and gives finite logits") {
   for (const char* name : {"llama", "qwen2"}) {
@@ -86,3 +85,5 @@ TEST_CASE("tables are written as CSV") {
   CHECK(table.csv() == "name,value\n\"a, \"\"b\"\"\",1.235e+04\nc,0.5\n");
   CHECK_THROWS_AS(table.add({"d"}), PreconditionError);
 }
+
+}  // namespace krul::cuda::test::bench_parts

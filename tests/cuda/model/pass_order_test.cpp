@@ -9,13 +9,11 @@
 #include "krul/cuda/device_backend.hpp"
 #include "support/tiny_model.hpp"
 
-using namespace krul;
-using cuda::test::OrderedDevice, cuda::test::Unordered;
-
+namespace krul::cuda::test::pass_order {
 namespace {
 
-using Products = cuda::KernelProducts<OrderedDevice>;
-using Backend = cuda::DeviceBackend<OrderedDevice, Products>;
+using Products = KernelProducts<OrderedDevice>;
+using Backend = DeviceBackend<OrderedDevice, Products>;
 
 constexpr std::size_t front = 3, history = 6;  // tokens that are recomputed; that there are before the prompt
 
@@ -37,7 +35,7 @@ std::vector<Position> positions(std::size_t begin, std::size_t end) {
 
 Backend load(OrderedDevice& device) {
   return Backend::load(GgufFile::from_memory(file(), "tiny.gguf").value(), device, device.make_stream().value(),
-                       Products(device, ElementType::bf16), {.tokenizer = "tiny", .tile_rows = 2})
+                       Products(device, ElementType::bf16), {.tokenizer = "tiny", .memory = {.tile_rows = 2}})
       .value();
 }
 
@@ -155,3 +153,5 @@ TEST_CASE("a pass beside copies leaves the same in every order of streams") {
     for (int round = 0; round < 50; ++round) CHECK(restored(model) == computed());
   }
 }
+
+}  // namespace krul::cuda::test::pass_order
