@@ -1,6 +1,10 @@
 #pragma once
 
 #include <cuda_runtime_api.h>
+// In every toolkit, but in a package of its own.
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#endif
 
 #include <cstddef>
 #include <functional>
@@ -112,6 +116,11 @@ class CudaDevice {
     return call("cudaEventSynchronize", [&] { return cudaEventSynchronize(event.event_.get()); });
   }
   void host_touches(const TouchedBytes&) const noexcept {}
+#if __has_include(<nvtx3/nvToolsExt.h>)
+  /// Ranges of NVTX, on the thread that calls.
+  void begin_step(const char* name) const noexcept { nvtxRangePushA(name); }
+  void end_step() const noexcept { nvtxRangePop(); }
+#endif
 
  private:
   CudaDevice(int index, CudaMemoryResource memory) : index_(index), memory_(std::move(memory)) {}

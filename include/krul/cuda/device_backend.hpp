@@ -23,6 +23,7 @@
 #include "krul/cuda/device_weights.hpp"
 #include "krul/cuda/kernels/add_squared_weights.hpp"
 #include "krul/cuda/kernels/layer_rows.hpp"
+#include "krul/cuda/step_range.hpp"
 #include "krul/model/gguf.hpp"
 #include "krul/model/weights_identity.hpp"
 

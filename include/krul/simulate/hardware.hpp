@@ -22,12 +22,13 @@ struct Accelerator {
   [[nodiscard]] constexpr double attention_flops() const noexcept { return peak_flops * attention_share; }
 };
 
-/// Peaks and memory: NVIDIA's data sheets for the 80 GB SXM versions without sparsity, second-hand.
+/// Peaks and memory: NVIDIA's data sheets for the SXM versions (of the A100 the one with 80 GB) without sparsity,
+/// second-hand.
 ///
 /// The achieved shares are an assumption, taken from one published measurement (Cake, arXiv:2410.03065, figure 4,
 /// second-hand): prefill in chunks of 512 takes 39 ms at position 0 and 112 ms at position 32,256 on an A100, 27 and 94
-/// ms on an H100. If that is a 7B model (6.6 TFLOP a chunk; 8.7 TFLOP of attention at the end), the matrices run at 171
-/// and 246 TFLOP/s and the attention at 119 and 129.
+/// ms on an H100; an H200 has the same cores and is given the same shares. If that is a 7B model (6.6 TFLOP a
+/// chunk; 8.7 TFLOP of attention at the end), the matrices run at 171 and 246 TFLOP/s and the attention at 119 and 129.
 ///
 /// zen4x2 is two cores of a Zen 4 server: what oneDNN reaches in bf16 on SmolLM2's own matrices, and memcpy, both
 /// measured; attention at 130 GFLOP/s, which is what remains of krul's measured prefill of 1,024 tokens (README).
@@ -35,9 +36,10 @@ struct Accelerator {
 /// Entropy decoders: DietGPU's README reports 250 to 410 GB/s for one-byte symbols on an A100 (read); 1e11 leaves room
 /// for tables that adapt. On two cores: ours, a guess.
 [[nodiscard]] inline std::span<const Accelerator> accelerators() noexcept {
-  static constexpr std::array<Accelerator, 3> all = {{
+  static constexpr std::array<Accelerator, 4> all = {{
       {"a100", 312e12, 0.55, 0.38, 2.039e12, 80e9, 1e11},
       {"h100", 989e12, 0.25, 0.13, 3.35e12, 80e9, 1e11},
+      {"h200", 989e12, 0.25, 0.13, 4.8e12, 141e9, 1e11},
       {"zen4x2", 417e9, 1, 0.31, 15e9, 16e9, 4e8},
   }};
   return all;

@@ -41,19 +41,22 @@ struct ModelShape {
   }
 };
 
-/// The models of the paper's evaluation, then those that krul was measured with.
+/// The models of the paper's evaluation, then those that krul was measured with, and two of the same size as the
+/// first that share keys.
 /// @source sizes from the models' published configurations, second-hand; that the paper ran Qwen2-72B with 8-bit
 /// weights:
-///         Krul, arXiv:2507.08045, section 8, second-hand. The last two: read from the files.
+///         Krul, arXiv:2507.08045, section 8, second-hand. smollm2 and qwen2.5-coder: read from the files.
 [[nodiscard]] inline std::span<const ModelShape> model_shapes() noexcept {
   //  name, L, hidden, H, G, D, feed-forward, vocabulary, bytes a weight
-  static constexpr std::array<ModelShape, 6> shapes = {{
+  static constexpr std::array<ModelShape, 8> shapes = {{
       {"llama-7b", 32, 4096, 32, 32, 128, 11008, 32000, 2},
       {"llama-30b", 60, 6656, 52, 52, 128, 17920, 32000, 2},
       {"qwen1.5-7b", 32, 4096, 32, 32, 128, 11008, 151936, 2},
       {"qwen2-72b", 80, 8192, 64, 8, 128, 29568, 152064, 1},
       {"smollm2-135m", 30, 576, 9, 3, 64, 1536, 49152, 2},
       {"qwen2.5-coder-0.5b", 24, 896, 14, 2, 64, 4864, 151936, 2},
+      {"llama-3-8b", 32, 4096, 32, 8, 128, 14336, 128256, 2},
+      {"qwen2.5-7b", 28, 3584, 28, 4, 128, 18944, 152064, 2},
   }};
   return shapes;
 }

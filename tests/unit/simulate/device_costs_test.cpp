@@ -18,6 +18,10 @@ TEST_CASE("shapes: bytes of a token and of all weights, by hand") {
   CHECK(model_shape("qwen2-72b")->token_bytes() == 327680);
   CHECK(model_shape("smollm2-135m")->token_bytes() == 23040);
   CHECK(model_shape("qwen2.5-coder-0.5b")->token_bytes() == 12288);
+  CHECK(model_shape("llama-3-8b")->model_bytes() / 2e9 == doctest::Approx(8.03).epsilon(0.001));
+  CHECK(model_shape("llama-3-8b")->token_bytes() == 131072);
+  CHECK(model_shape("qwen2.5-7b")->model_bytes() / 2e9 == doctest::Approx(7.62).epsilon(0.001));
+  CHECK(model_shape("qwen2.5-7b")->token_bytes() == 57344);
   CHECK(model_shape("gpt-5") == nullptr);
 }
 
@@ -26,6 +30,8 @@ TEST_CASE("hardware: an accelerator and a link, or nothing") {
   CHECK(find_hardware("a100-pcie4", hardware));
   CHECK(hardware.accelerator.peak_flops == 312e12);
   CHECK(hardware.link.bytes_per_s == 26e9);
+  CHECK(find_hardware("h200-pcie5", hardware));
+  CHECK(hardware.accelerator.memory_bytes_per_s == 4.8e12);
   CHECK(find_hardware("h100-10gbit", hardware));
   CHECK(hardware.link.bytes_per_s == 1.25e9);
   for (const char* name : {"", "a100", "a100-", "-pcie4", "a100_pcie4", "a100-pcie44", "a100-100", "b100-pcie4"}) {

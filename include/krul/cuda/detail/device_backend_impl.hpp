@@ -273,6 +273,7 @@ void DeviceBackend<Device, Products>::project(std::size_t layer, Batch& batch, C
       written.push_back(!cache.present(layer).contains({position, position + std::size_t{1}}));
 
   const std::scoped_lock turn(state.turn);
+  const StepRange range(*state.device, "project");
   batch.settle();
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
@@ -353,6 +354,7 @@ void DeviceBackend<Device, Products>::attend(std::size_t layer, Batch& batch, Ca
       wanted.push_back(static_cast<std::uint32_t>(row));
 
   const std::scoped_lock turn(state.turn);
+  const StepRange range(*state.device, "attend");
   batch.settle();
   cache.begin(Cache::Rows::computed, state.stream());
   const std::size_t most = state.most_shown(positions.back() + std::size_t{1});
@@ -386,6 +388,7 @@ void DeviceBackend<Device, Products>::finish(std::size_t layer, Batch& batch) {
   expects(layer < sizes.layers, "finish: no such layer");
   if (batch.rows() == 0) return;
   const std::scoped_lock turn(state.turn);
+  const StepRange range(*state.device, "finish");
   batch.settle();
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
@@ -446,6 +449,7 @@ void DeviceBackend<Device, Products>::logits(Batch& batch, RowRange rows, std::s
   expects(out.size() == rows.size() * sizes.vocabulary, "logits: the output is not [rows, vocabulary]");
   if (rows.size() == 0) return;
   const std::scoped_lock turn(state.turn);
+  const StepRange range(*state.device, "logits");
   batch.settle();
   const ElementType type = state.products.type();
   constexpr std::size_t most_values = std::size_t{16} << 20;

@@ -30,13 +30,13 @@ struct NormRows {
   KRUL_DEVICE void operator()(Block& block) const {
     for (std::uint32_t row = block.index(); row < count; row += block.blocks()) {
       const float* const from = rows + std::size_t{row} * width;
-      // Squares of large values are not finite though the values are: then they are made smaller first.
+      // Squares of large values are not finite though the values are: then they are made smaller first. So small that
+      // 2^32 squares have a sum, and the values themselves: the root's inverse may be smaller than any normal number.
       float scale = 1, sum = sum_of_squares(block, from, scale);
-      if ((bits_of_float(sum) & 0x7f800000U) == 0x7f800000U) sum = sum_of_squares(block, from, scale = 0x1p-70F);
-      const float mean = fused(1.0F / static_cast<float>(width), sum, epsilon * scale * scale);
-      const float factor = scale * inverse_root(mean);
+      if ((bits_of_float(sum) & 0x7f800000U) == 0x7f800000U) sum = sum_of_squares(block, from, scale = 0x1p-82F);
+      const float root = inverse_root(fused(1.0F / static_cast<float>(width), sum, epsilon * scale * scale));
       for (std::uint32_t i = block.thread(); i < width; i += block.threads())
-        store_value(type, from[i] * factor * weight[i], out, std::size_t{row} * width + i);
+        store_value(type, from[i] * scale * root * weight[i], out, std::size_t{row} * width + i);
     }
   }
 
