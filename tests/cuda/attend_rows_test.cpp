@@ -36,7 +36,8 @@ TEST_CASE("a device attends to keys as the twin does") {
     CAPTURE(round);
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
     const ElementType out_type = types[round / 3 % 3];
-    const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 5);
+    const KeySplits splits =
+        cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), static_cast<std::uint32_t>(1 + round % 5));
     const Attended found = problem.attend(FibrePlace(round), out_type, splits);
     const double error = cuda::test::error_of(problem, found, out_type, splits);
     CHECK(error <= 1);
@@ -50,7 +51,8 @@ TEST_CASE("a row's bits do not depend on the rows beside it, nor on the order of
   for (std::uint64_t round = 0; round < 24; ++round) {
     CAPTURE(round);
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
-    const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 3);
+    const KeySplits splits =
+        cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), static_cast<std::uint32_t>(1 + round % 3));
     const Attended all = problem.attend(FibrePlace(round), ElementType::f32, splits);
     CHECK(same_bits(all.out, problem.attend(FibrePlace(round + 2000), ElementType::f32, splits, false).out));
     const std::size_t row = random() % problem.positions.size(), heads = problem.geometry.query_heads;
@@ -73,7 +75,8 @@ TEST_CASE("what is not finite is seen in the rows that see it, and in no others"
     const std::size_t dim = round % 4 == 0 ? 24 : 16, heads = 4, kv_heads = 2;
     const auto positions = round % 2 == 0 ? run(60, 75) : std::vector<Position>{3, 64, 65, 130, 200};
     const AttentionProblem sound(geometry_of(types[round % 3], heads, kv_heads, dim), positions, random);
-    const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(sound.seen()), 1 + round / 9 % 3);
+    const KeySplits splits =
+        cuda::split_keys(static_cast<std::uint32_t>(sound.seen()), static_cast<std::uint32_t>(1 + round / 9 % 3));
     AttentionProblem damaged = sound;
     const float damage = damages[round / 3 % 3];
     const std::size_t row = random() % positions.size(), head = random() % heads, d = random() % dim;

@@ -18,7 +18,8 @@ TEST_CASE("a device shows the weights of some rows, and each of these sums to 1"
   for (std::uint64_t round = 0; round < 210; ++round) {
     CAPTURE(round);
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
-    const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 3);
+    const KeySplits splits =
+        cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), static_cast<std::uint32_t>(1 + round % 3));
     const auto log_sums = problem.attend(FibrePlace(round), ElementType::bf16, splits).log_sums;
     const auto rows = cuda::test::random_rows(problem, random);
     const auto errors =

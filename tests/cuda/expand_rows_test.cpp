@@ -14,7 +14,7 @@ using cuda::CodedHeads, cuda::ExpandFloat, cuda::ExpandInt4, cuda::ExpandInt8;
 
 namespace {
 
-constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
+constexpr ElementType cache_types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
 /// Rows of odd shapes, larger than a warp and not whole ones.
 struct Rows {
@@ -76,7 +76,7 @@ void check_codec(const Codec& codec, std::uint64_t first_seed, Make make) {
   std::mt19937_64 random(first_seed);
   int damaged = 0;
   for (std::uint64_t round = 0; round < 210; ++round) {
-    const Rows rows(types[round % 3], random);
+    const Rows rows(cache_types[round % 3], random);
     CAPTURE(round);
     std::vector<std::byte> coded(codec.bytes(rows.geometry, rows.count));
     codec.encode(rows.geometry, rows.bytes, coded);
