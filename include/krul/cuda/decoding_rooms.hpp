@@ -16,35 +16,43 @@
 
 namespace krul::cuda {
 
-/// A few rooms of a device's memory in which chunks are decoded by a stream of its own. A chunk is in a room until the
-/// device has said what became of it; nothing waits but a chunk for a free room.
+/// Rooms of a device's memory in which chunks are decoded, each by a stream of its own: one chunk keeps few of a
+/// device's multiprocessors busy. The host waits for none of them before it asks what became of all.
 template <DeviceApi Device>
 class DecodingRooms {
  public:
   struct Size {
-    std::size_t rooms = 2;                           ///< chunks that are copied and decoded at once
-    std::size_t room_bytes = std::size_t{16} << 20;  ///< of each
+    std::size_t rooms = 32;                          ///< chunks that are copied and decoded at once
+    std::size_t room_bytes = std::size_t{16} << 20;  ///< of each; rooms that nobody needs are not allocated
   };
 
   /// @param device  kept by reference
-  /// @throws ResultError if the device has no memory for them; PreconditionError if there are none
+  /// @throws ResultError if the device fails; PreconditionError if there are no rooms
   DecodingRooms(Device& device, std::shared_ptr<StagingRing<Device>> ring, const Size& size)
       : device_(&device),
         ring_(std::move(ring)),
         room_bytes_(std::min(size.room_bytes, most_bytes)),
-        stream_(or_throw(device.make_stream())) {
+        rooms_(size.rooms),
+        verdicts_(or_throw(device.allocate(most_chunks * sizeof(ChunkVerdict)))) {
     expects(size.rooms > 0, "DecodingRooms: no rooms");
-    for (std::size_t i = 0; i < size.rooms; ++i) rooms_.push_back({or_throw(device.allocate(room_bytes_))});
   }
 
   [[nodiscard]] Device& device() const noexcept { return *device_; }
-  /// On which chunks are decoded.
-  [[nodiscard]] typename Device::Stream& stream() noexcept { return stream_; }
-  /// The room that `fill` takes next.
-  [[nodiscard]] std::byte* next() const { return rooms_[next_].memory.data(); }
+  /// Where the next chunk goes.
+  /// @throws ResultError if the device has no memory for one more room
+  [[nodiscard]] std::byte* next() {
+    Room& room = rooms_[next_];
+    if (!room.memory) {
+      room.stream.emplace(or_throw(device_->make_stream()));
+      room.memory.emplace(or_throw(device_->allocate(room_bytes_)));
+    }
+    return room.memory->data();
+  }
+  /// On which that chunk is decoded.
+  [[nodiscard]] typename Device::Stream& stream() { return *rooms_[next_].stream; }
 
-  /// Waits for what the next room holds, and copies a chunk into it; what is asked for on the stream from now on comes
-  /// after that.
+  /// Copies a chunk into the next room, after what is decoded there now; what is asked for on its stream from now on
+  /// comes after that.
   /// @param arrays  to `to`, in the room
   /// @param bytes   of the room that the chunk takes
   /// @return too_large if that is more than there is
@@ -54,9 +62,11 @@ class DecodingRooms {
       return fail(ErrorCode::too_large, "a chunk takes " + std::to_string(bytes) +
                                             " bytes to decode on the device, and its rooms have " +
                                             std::to_string(room_bytes_) + ": make them larger");
-    settle(rooms_[next_]);
+    if (sound_.size() == most_chunks) settle();
+    Room& room = rooms_[next_];
+    if (room.decoded) or_throw(device_->wait(ring_->stream(), *room.decoded));
     ring_->to_device(to, arrays);
-    or_throw(device_->wait(stream_, or_throw(device_->record(ring_->stream()))));
+    or_throw(device_->wait(*room.stream, or_throw(device_->record(ring_->stream()))));
     return {};
   }
   /// All that decodes the chunk in the room has been asked for.
@@ -64,50 +74,57 @@ class DecodingRooms {
   /// @param sound    is called once the device has found the chunk sound, before finish returns
   void asked(const ChunkVerdict* verdict, std::function<void()> sound) {
     Room& room = rooms_[std::exchange(next_, (next_ + 1) % rooms_.size())];
-    room.decoded = or_throw(device_->record(stream_));
-    room.verdict = verdict;
-    room.sound = std::move(sound);
+    std::byte* const kept = verdicts_.data() + sound_.size() * sizeof(ChunkVerdict);
+    or_throw(device_->copy(*room.stream, {kept, verdict, sizeof(ChunkVerdict)}));
+    room.decoded = or_throw(device_->record(*room.stream));
+    sound_.push_back(std::move(sound));
   }
 
   /// Waits for all that was asked for.
   /// @return corrupt or truncated if a chunk since the last call was damaged
   [[nodiscard]] Status finish() {
-    for (std::size_t i = 0; i < rooms_.size(); ++i) settle(rooms_[(next_ + i) % rooms_.size()]);
+    settle();
     return std::exchange(damaged_, {});
   }
 
  private:
   static constexpr std::size_t most_bytes = std::size_t{1} << 31;  // kernels count in 32 bits
+  static constexpr std::size_t most_chunks = 4096;                 // between two calls of settle
   struct Room {
-    typename Device::Memory memory;
-    std::optional<typename Device::Event> decoded = {};
-    const ChunkVerdict* verdict = nullptr;  ///< on the device; null: nobody waits for it
-    std::function<void()> sound = {};
+    std::optional<typename Device::Memory> memory = {};
+    std::optional<typename Device::Stream> stream = {};
+    std::optional<typename Device::Event> decoded = {};  ///< what is in it, last
   };
 
-  void settle(Room& room) {
-    const ChunkVerdict* const from = std::exchange(room.verdict, nullptr);
-    if (from == nullptr) return;
-    ChunkVerdict verdict;
-    or_throw(device_->wait(ring_->stream(), *std::exchange(room.decoded, std::nullopt)));
-    ring_->from_device(std::as_writable_bytes(std::span(&verdict, 1)), reinterpret_cast<const std::byte*>(from));
+  /// Waits for all chunks, and hears what became of them.
+  void settle() {
+    const auto sound = std::exchange(sound_, {});
+    if (sound.empty()) return;
+    for (Room& room : rooms_)
+      if (room.decoded) or_throw(device_->wait(ring_->stream(), *std::exchange(room.decoded, std::nullopt)));
+    std::vector<ChunkVerdict> verdicts(sound.size());
+    ring_->from_device(std::as_writable_bytes(std::span(verdicts)), verdicts_.data());
     ring_->finish_reads();
-    Status status = krul::detail::status_of(verdict.symbols);
-    if (status && (verdict.unsound != 0 || verdict.not_finite != 0))
-      status = fail(ErrorCode::corrupt, "a chunk is damaged: it holds what no encoder writes; recompute these rows");
-    if (status) {
-      room.sound();
-    } else {
-      damaged_ = status;
-    }
+    for (std::size_t i = 0; i < verdicts.size(); ++i)
+      if (auto status = status_of(verdicts[i]); status) {
+        sound[i]();
+      } else {
+        damaged_ = status;
+      }
+  }
+  [[nodiscard]] static Status status_of(const ChunkVerdict& verdict) {
+    if (auto status = krul::detail::status_of(verdict.symbols); !status) return status;
+    if (verdict.unsound == 0 && verdict.not_finite == 0) return {};
+    return fail(ErrorCode::corrupt, "a chunk is damaged: it holds what no encoder writes; recompute these rows");
   }
 
   Device* device_;
   std::shared_ptr<StagingRing<Device>> ring_;
   std::size_t room_bytes_, next_ = 0;
-  typename Device::Stream stream_;
   std::vector<Room> rooms_;
-  Status damaged_;  // what finish has not said yet
+  typename Device::Memory verdicts_;          // [most_chunks] of what was asked for since the last settle
+  std::vector<std::function<void()>> sound_;  // of each
+  Status damaged_;                            // what finish has not said yet
 };
 
 }  // namespace krul::cuda

@@ -32,7 +32,6 @@ class JointDecoder {
                const Geometry& geometry)
       : geometry_(geometry), rooms_(std::move(rooms)), profile_(std::move(profile)) {
     expects(profile_->profile()->data().geometry == describe(geometry), "JointDecoder: the profile is another model's");
-    or_throw(rooms_->device().wait(rooms_->stream(), profile_->ready()));
   }
 
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_->profile(); }
@@ -71,13 +70,14 @@ class JointDecoder {
     }
     const auto layout = ChunkLayout::of(*chunk, target, geometry_, static_cast<Position>(rows.begin), features);
     if (auto status = rooms_->fill(layout.arrays_at, layout.arrays, layout.bytes); !status) return status;
+    or_throw(rooms_->device().wait(rooms_->stream(), profile_->ready()));
+    if (chunk->has_first_row) write_first_row(*chunk, layers, cache);
     cache.begin(Rows::decoded, rooms_->stream());
     run(layout, {target.room, layout.bytes, true}, std::move(written));
     cache.end(Rows::decoded, rooms_->stream());
     rooms_->asked(layout.verdict, [&cache, rows, first = layers.first_layer, count = layers.layers] {
       for (std::size_t layer = first; layer < first + count; ++layer) cache.mark_present(layer, rows);
     });
-    if (chunk->has_first_row) write_first_row(*chunk, layers, cache);
     return {};
   }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "krul/cuda/device_api.hpp"
 
@@ -15,10 +16,11 @@ enum class Rows : std::uint8_t { copied, computed, decoded };
 
 /// Puts in order who touches a cache's rows on a device.
 ///
-/// Rows are copied on a stream of their own, computed on the model's, and may be decoded on a third. Whoever touches
-/// rows on a stream says so: `begin` puts what is asked for there next after what the others were asked for so far,
-/// `end` puts what the others are asked for later after it. Where nothing new was asked for, nothing waits. Each of the
-/// three has one stream.
+/// Rows are copied on a stream of their own, computed on the model's, and decoded on any number of others. Whoever
+/// touches rows on a stream says so: `begin` puts what is asked for there next after what the others were asked for so
+/// far, `end` puts what the others are asked for later after it. Where nothing new was asked for, copies and the model
+/// do not wait. What is decoded on several streams is not put in order
+/// among itself: these chunks are of different rows.
 template <DeviceApi Device>
 class RowOrder {
  public:
@@ -30,22 +32,31 @@ class RowOrder {
   /// What is asked for on the stream from now on comes after what the others were asked for so far.
   /// @throws ResultError if the device fails, like end
   void begin(Rows what, typename Device::Stream& stream) const {
-    for (std::size_t other = 0; other < kinds; ++other)
-      if (std::exchange(awaited_[index(what)][other], false)) or_throw(device_->wait(stream, *last_[other]));
+    for (const Rows other : {Rows::copied, Rows::computed}) {
+      if (other == what || !last_[index(other)]) continue;
+      // Streams that decode are many: each waits for itself.
+      if (what != Rows::decoded && !std::exchange(awaited_[index(other)], false)) continue;
+      or_throw(device_->wait(stream, *last_[index(other)]));
+    }
+    if (what == Rows::decoded) return;
+    for (const auto& event : std::exchange(decoded_[index(what)], {})) or_throw(device_->wait(stream, event));
   }
   /// What the others are asked for from now on comes after all that was asked for on the stream so far.
   void end(Rows what, typename Device::Stream& stream) const {
-    last_[index(what)] = or_throw(device_->record(stream));
-    for (std::size_t other = 0; other < kinds; ++other) awaited_[other][index(what)] = other != index(what);
+    auto event = or_throw(device_->record(stream));
+    if (what == Rows::decoded)
+      for (auto& awaited : decoded_) awaited.push_back(event);
+    else
+      last_[index(what)] = std::move(event), awaited_[index(what)] = true;
   }
 
  private:
-  static constexpr std::size_t kinds = 3;
   [[nodiscard]] static constexpr std::size_t index(Rows what) noexcept { return static_cast<std::size_t>(what); }
 
   Device* device_;
-  mutable std::array<std::optional<typename Device::Event>, kinds> last_;  // what was asked for last
-  mutable std::array<std::array<bool, kinds>, kinds> awaited_{};           // by whom it is still to be waited for
+  mutable std::array<std::optional<typename Device::Event>, 2> last_;  // of copies and of the model
+  mutable std::array<bool, 2> awaited_{};  // the other one of these has still to wait for it
+  mutable std::array<std::vector<typename Device::Event>, 2> decoded_;  // that these have still to wait for
 };
 
 }  // namespace krul::cuda
