@@ -17,8 +17,7 @@ namespace krul::bench {
 template <cuda::DeviceApi Device>
 class SymbolCopies {
  public:
-  SymbolCopies(Device& device, cuda::StagingRing<Device>& ring, const DrawnChunks& drawn,
-               std::size_t copies) {
+  SymbolCopies(Device& device, cuda::StagingRing<Device>& ring, const DrawnChunks& drawn, std::size_t copies) {
     const auto chunk = or_throw(JointChunk::read(*drawn.profile, 0, drawn.geometry, drawn.chunks[0],
                                                  {DrawnChunks::rows, 2 * DrawnChunks::rows}));
     const auto tables = drawn.profile->tables().alias_tables();

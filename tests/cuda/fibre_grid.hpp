@@ -128,14 +128,14 @@ class FibreTeam {
         callers_(shape.threads) {
     if (shape.threads == 0 || shape.threads % warp_lanes != 0) throw std::logic_error("a block has whole warps");
     for (std::byte& each : shared_) each = static_cast<std::byte>(random());
-    for (unsigned thread = 0; thread < shape.threads; ++thread) make_ready(thread);
+    begin_all();
   }
 
   template <class Body>
   void run_all(Body body) {
     for (unsigned thread = 0; thread < shape_.threads; ++thread) fibres_[thread] = fibre(thread, body);
     try {
-      while (resume_any() || let_go())
+      while (resume_any() || let_a_warp_go() || hurry() || let_all_go())
         if (thrown_) std::rethrow_exception(thrown_);
     } catch (...) {
       // The others end where they wait.
@@ -198,13 +198,23 @@ class FibreTeam {
     return answers_[thread];
   }
 
-  /// Lets some go on who wait for nobody else.
-  /// @return whether any did; false if all are done
-  bool let_go() {
-    // One warp at a time: else warps that do alike would never be apart.
+  /// Lets a warp go on that waits for nobody else.
+  bool let_a_warp_go() {
+    // One at a time: else warps that do alike would never be apart.
     const auto start = static_cast<unsigned>(random_() % (shape_.threads / warp_lanes) * warp_lanes);
     for (unsigned apart = 0; apart < shape_.threads; apart += warp_lanes)
       if (let_warp_go((start + apart) % shape_.threads)) return true;
+    return false;
+  }
+  /// The warp that was held back goes on, as nobody else can.
+  bool hurry() {
+    slow_ = none;
+    std::swap(ready_, held_);
+    return resume_any();
+  }
+  /// Lets all go on from a barrier.
+  /// @return false if all are done
+  bool let_all_go() {
     const auto at = [&](At place) {
       return std::ranges::count_if(waits_, [&](const Wait& wait) { return wait.at == place; });
     };
@@ -212,8 +222,13 @@ class FibreTeam {
     if (at(At::barrier) != std::ptrdiff_t{shape_.threads})
       throw std::logic_error("threads wait for others that never come: " + std::to_string(at(At::barrier)) +
                              " at a barrier, " + std::to_string(at(At::done)) + " have ended");
-    for (unsigned thread = 0; thread < shape_.threads; ++thread) make_ready(thread);
+    begin_all();
     return true;
+  }
+  void begin_all() {
+    // One warp may stay where it is until the others come to the next barrier, however often their lanes meet.
+    slow_ = random_() % 2 == 0 ? none : static_cast<unsigned>(random_() % (shape_.threads / warp_lanes));
+    for (unsigned thread = 0; thread < shape_.threads; ++thread) make_ready(thread);
   }
 
   bool let_warp_go(unsigned first) {
@@ -235,7 +250,7 @@ class FibreTeam {
   }
   void make_ready(unsigned thread) {
     waits_[thread].at = At::ready;
-    ready_.push_back(thread);
+    (thread / warp_lanes == slow_ ? held_ : ready_).push_back(thread);
   }
 
   /// Products of halves are exact in f32; they are added in the order of the columns of left.
@@ -276,7 +291,9 @@ class FibreTeam {
   std::vector<std::byte> shared_;
   std::vector<Wait> waits_;
   std::vector<std::uint32_t> answers_;
-  std::vector<unsigned> ready_;
+  static constexpr unsigned none = ~0U;
+  unsigned slow_ = none;                // a warp that is held back
+  std::vector<unsigned> ready_, held_;  // threads that can go on, and those of the slow warp
   std::vector<StackSwitch::Stack> stacks_;
   StackSwitch::Stack main_;
   std::vector<Fibre> fibres_, callers_;

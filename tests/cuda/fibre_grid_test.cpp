@@ -75,6 +75,27 @@ struct MultiplyTile {
   }
 };
 
+/// The first lanes of two warps give numbers to all threads, twice. Without the barrier between, a warp that is ahead
+/// gives its second number before the other has read the first, though its lanes meet in between.
+struct GivesTwice {
+  std::uint32_t* sums;
+  bool meets;
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    auto* const given = reinterpret_cast<std::uint32_t*>(block.shared());
+    std::uint32_t sum = 0;
+    for (std::uint32_t round = 1; round <= 2; ++round) {
+      const std::uint32_t of_warp = block.shuffle(round, 0);
+      if (meets) block.sync();
+      if (lane_of(block) == 0) given[warp_of(block)] = of_warp;
+      block.sync();
+      sum += given[0] + given[1];
+    }
+    sums[block.thread()] = sum;
+  }
+};
+
 struct Throws {
   template <KernelBlock Block>
   KRUL_DEVICE void operator()(Block& block) const {
@@ -96,6 +117,18 @@ TEST_CASE("threads of a block meet, and a missing barrier is found by some order
     wrong += std::ranges::any_of(sums, [](std::uint32_t sum) { return sum != expected; }) ? 1 : 0;
   }
   CHECK(wrong > 15);
+}
+
+TEST_CASE("a barrier is missed where only the lanes of each warp meet") {
+  unsigned wrong = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    std::array<std::uint32_t, 64> sums{};
+    run_grid(GivesTwice{sums.data(), true}, {1, 64, 8}, seed);
+    CHECK(std::ranges::all_of(sums, [](std::uint32_t sum) { return sum == 6; }));
+    run_grid(GivesTwice{sums.data(), false}, {1, 64, 8}, seed);
+    wrong += std::ranges::any_of(sums, [](std::uint32_t sum) { return sum != 6; }) ? 1 : 0;
+  }
+  CHECK(wrong >= 10);
 }
 
 TEST_CASE("lanes of a warp give and vote") {

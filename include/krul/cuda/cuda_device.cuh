@@ -118,8 +118,12 @@ class CudaDevice {
   void host_touches(const TouchedBytes&) const noexcept {}
 #if __has_include(<nvtx3/nvToolsExt.h>)
   /// Ranges of NVTX, on the thread that calls.
-  void begin_step(const char* name) const noexcept { nvtxRangePushA(name); }
-  void end_step() const noexcept { nvtxRangePop(); }
+  void begin_step(const char* name) const noexcept {
+    nvtxRangePushA(name);
+  }
+  void end_step() const noexcept {
+    nvtxRangePop();
+  }
 #endif
 
  private:
