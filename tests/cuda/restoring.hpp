@@ -73,6 +73,7 @@ struct Restoring {
   std::shared_ptr<Ring> ring;
   Cache cache;
   std::shared_ptr<DecodingRooms<Device>> rooms;
+  std::shared_ptr<Ring> uploads;  ///< of the profile
   JointDecoder<Device> decoder;
 
   Restoring(Device& device, const Saved& saved, std::size_t room_bytes = 1 << 17)
@@ -83,12 +84,18 @@ struct Restoring {
   /// @param make  make(ring) returns the cache
   template <std::invocable<const std::shared_ptr<Ring>&> Make>
   Restoring(Device& device, const Saved& saved, Make&& make, std::size_t room_bytes = 1 << 17)
-      : ring(std::make_shared<Ring>(device, device.make_stream().value(),
-                                    typename Ring::Size{.slots = 3, .slot_bytes = 4096})),
+      : ring(make_ring(device)),
         cache(make(ring)),
+        // Rings of their own, so that no copy is ordered by another that happens to go through the same.
         rooms(std::make_shared<DecodingRooms<Device>>(
-            device, ring, typename DecodingRooms<Device>::Size{.rooms = 2, .room_bytes = room_bytes})),
-        decoder(rooms, std::make_shared<DeviceProfile<Device>>(device, *ring, saved.profile), saved.geometry) {}
+            device, make_ring(device), typename DecodingRooms<Device>::Size{.rooms = 2, .room_bytes = room_bytes})),
+        uploads(make_ring(device)),
+        decoder(rooms, std::make_shared<DeviceProfile<Device>>(device, *uploads, saved.profile), saved.geometry) {}
+
+  [[nodiscard]] static std::shared_ptr<Ring> make_ring(Device& device) {
+    return std::make_shared<Ring>(device, device.make_stream().value(),
+                                  typename Ring::Size{.slots = 3, .slot_bytes = 4096});
+  }
 
   [[nodiscard]] Status decode(const Saved& saved, std::size_t group, std::size_t begin,
                               std::span<const std::byte> bytes) {

@@ -38,12 +38,19 @@ class DecodingRooms {
   }
 
   [[nodiscard]] Device& device() const noexcept { return *device_; }
+  /// Nothing is decoded before the event, such as a profile's copy.
+  void come_after(const typename Device::Event& event) {
+    for (Room& room : rooms_)
+      if (room.stream) or_throw(device_->wait(*room.stream, event));
+    before_.push_back(event);
+  }
   /// Where the next chunk goes.
   /// @throws ResultError if the device has no memory for one more room
   [[nodiscard]] std::byte* next() {
     Room& room = rooms_[next_];
     if (!room.memory) {
       room.stream.emplace(or_throw(device_->make_stream()));
+      for (const auto& event : before_) or_throw(device_->wait(*room.stream, event));
       room.memory.emplace(or_throw(device_->allocate(room_bytes_)));
     }
     return room.memory->data();
@@ -122,9 +129,10 @@ class DecodingRooms {
   std::shared_ptr<StagingRing<Device>> ring_;
   std::size_t room_bytes_, next_ = 0;
   std::vector<Room> rooms_;
-  typename Device::Memory verdicts_;          // [most_chunks] of what was asked for since the last settle
-  std::vector<std::function<void()>> sound_;  // of each
-  Status damaged_;                            // what finish has not said yet
+  std::vector<typename Device::Event> before_;  // what every stream comes after
+  typename Device::Memory verdicts_;            // [most_chunks] of what was asked for since the last settle
+  std::vector<std::function<void()>> sound_;    // of each
+  Status damaged_;                              // what finish has not said yet
 };
 
 }  // namespace krul::cuda

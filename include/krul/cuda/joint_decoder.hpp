@@ -32,6 +32,7 @@ class JointDecoder {
                const Geometry& geometry)
       : geometry_(geometry), rooms_(std::move(rooms)), profile_(std::move(profile)) {
     expects(profile_->profile()->data().geometry == describe(geometry), "JointDecoder: the profile is another model's");
+    rooms_->come_after(profile_->ready());
   }
 
   [[nodiscard]] const std::shared_ptr<const Profile>& profile() const noexcept { return profile_->profile(); }
@@ -70,7 +71,6 @@ class JointDecoder {
     }
     const auto layout = ChunkLayout::of(*chunk, target, geometry_, static_cast<Position>(rows.begin), features);
     if (auto status = rooms_->fill(layout.arrays_at, layout.arrays, layout.bytes); !status) return status;
-    or_throw(rooms_->device().wait(rooms_->stream(), profile_->ready()));
     if (chunk->has_first_row) write_first_row(*chunk, layers, cache);
     cache.begin(Rows::decoded, rooms_->stream());
     run(layout, {target.room, layout.bytes, true}, std::move(written));
