@@ -2,13 +2,16 @@
 
 #include <doctest/doctest.h>
 
-#include "cuda/coded_chunks.hpp"
+#include "cuda/chunk_decoding.hpp"
 #include "cuda/engine_pages.hpp"
+#include "cuda/ordered_device.hpp"
 
 using namespace krul;
-using cuda::test::ChunkDecoding, cuda::test::CodedChunk, cuda::test::OrderedDevice, cuda::test::Unordered;
+using cuda::test::CodedChunk, cuda::test::OrderedDevice, cuda::test::Unordered;
 
 namespace {
+
+using ChunkDecoding = cuda::test::ChunkDecoding<OrderedDevice>;
 
 constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
@@ -25,7 +28,8 @@ TEST_CASE("a device decodes chunks of pairs of layers to the bits of the process
   for (std::size_t round = 0; round < 300; ++round) {
     CAPTURE(round);
     const CodedChunk chunk(pair_coding(round), types[round / 10 % 3], random);
-    CHECK(is_decoded_alike(chunk, random));
+    OrderedDevice device(round);
+    CHECK(is_decoded_alike(device, chunk, random));
     sound += chunk.sound ? 1 : 0;
   }
   MESSAGE(sound << " of 300 are sound");
@@ -39,7 +43,8 @@ TEST_CASE("of damaged chunks of pairs a device says what the processor says, and
     CAPTURE(round);
     CodedChunk chunk(pair_coding(round), types[round / 10 % 3], random);
     chunk.damage(random);
-    CHECK(is_decoded_alike(chunk, random));
+    OrderedDevice device(round);
+    CHECK(is_decoded_alike(device, chunk, random));
     sound += chunk.sound ? 1 : 0;
   }
   MESSAGE(sound << " of 450 are sound nevertheless");
@@ -115,6 +120,19 @@ TEST_CASE("a pair is decoded into pages") {
       CHECK(found == chunk.rows[i]);
     }
   }
+}
+
+TEST_CASE("a chunk of no tokens is sound, and nothing runs") {
+  std::mt19937_64 random(6);
+  CodedChunk chunk(0x14, ElementType::f32, random);
+  chunk.tokens = 0;
+  OrderedDevice device(1);
+  ChunkDecoding decoding(device, chunk.geometry);
+  const std::size_t layers[] = {0, 1};
+  CHECK(decoding.decode(chunk, layers, 0).error().code == ErrorCode::corrupt);
+  chunk.bytes.resize(1);
+  CHECK(decoding.decode(chunk, layers, 0));
+  CHECK(decoding.rooms->finish());
 }
 
 TEST_CASE("chunks that are no pair's, or do not fit, are refused") {

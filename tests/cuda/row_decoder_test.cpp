@@ -2,12 +2,15 @@
 
 #include <doctest/doctest.h>
 
-#include "cuda/coded_chunks.hpp"
+#include "cuda/chunk_decoding.hpp"
+#include "cuda/ordered_device.hpp"
 
 using namespace krul;
-using cuda::test::ChunkDecoding, cuda::test::CodedChunk, cuda::test::OrderedDevice;
+using cuda::test::CodedChunk, cuda::test::OrderedDevice;
 
 namespace {
+
+using ChunkDecoding = cuda::test::ChunkDecoding<OrderedDevice>;
 
 constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
@@ -24,7 +27,8 @@ TEST_CASE("a device decodes chunks of one layer to the bits of the processor, an
     CAPTURE(round);
     CodedChunk chunk(row_coding(round), types[round / 5 % 3], random);
     if (round % 2 != 0) chunk.damage(random);
-    CHECK(is_decoded_alike(chunk, random));
+    OrderedDevice device(round);
+    CHECK(is_decoded_alike(device, chunk, random));
     (chunk.sound ? sound : damaged) += 1;
   }
   MESSAGE(sound << " of 450 are sound");
