@@ -3,6 +3,7 @@
 #include "krul/cuda/kernels/decode_symbols.hpp"
 #include "krul/cuda/kernels/expand_rows.hpp"
 #include "krul/cuda/kernels/joint_rows.hpp"
+#include "krul/cuda/kernels/merged_rows.hpp"
 #include "krul/cuda/kernels/paged_rows.hpp"
 
 namespace krul::cuda {
@@ -11,6 +12,8 @@ template __global__ void run_kernel<DecodeSymbols>(DecodeSymbols);
 template __global__ void run_kernel<ExpandFloat>(ExpandFloat);
 template __global__ void run_kernel<ExpandInt8>(ExpandInt8);
 template __global__ void run_kernel<ExpandInt4>(ExpandInt4);
+template __global__ void run_kernel<FindNotFinite>(FindNotFinite);
+template __global__ void run_kernel<PlaceMergedRows>(PlaceMergedRows);
 template __global__ void run_kernel<DequantiseRows>(DequantiseRows);
 template __global__ void run_kernel<MultiplyRows>(MultiplyRows);
 template __global__ void run_kernel<RoundRows>(RoundRows);

@@ -4,6 +4,7 @@
 
 #include "cuda/ordered_device.hpp"
 #include "cuda/restoring.hpp"
+#include "krul/cuda/device_decoder.hpp"
 
 using namespace krul;
 using cuda::test::OrderedDevice, cuda::test::Unordered, cuda::test::Saved, cuda::test::restores;
@@ -77,4 +78,30 @@ TEST_CASE("a damaged chunk is found, and what does not fit is refused") {
   Restoring small(device, saved, 1000);
   CHECK(small.decode(saved, 0, Saved::block, saved.chunks[0][1]).error().code == ErrorCode::too_large);
   CHECK_THROWS_AS(cuda::DecodingRooms<OrderedDevice>(device, restoring.ring, {.rooms = 0}), PreconditionError);
+}
+
+TEST_CASE("a chunk of a group is refused if it was stored for other layers than the group's") {
+  const Saved saved;
+  OrderedDevice device(6);
+  Restoring restoring(device, saved);
+  cuda::DeviceDecoder<OrderedDevice> decoder(
+      restoring.rooms, std::make_shared<cuda::DeviceProfile<OrderedDevice>>(device, *restoring.ring, saved.profile),
+      saved.geometry);
+  const auto decode = [&](std::initializer_list<std::size_t> of_chunk) {
+    const std::vector<std::size_t> layers(of_chunk);
+    return decoder.decode({.coding = joint_coding,
+                           .layers = layers,
+                           .tokens = {Saved::block, 2 * Saved::block},
+                           .bytes = saved.chunks[1][1],
+                           .features = saved.features_of(Saved::block)},
+                          restoring.cache);
+  };
+  const std::size_t first = saved.profile->data().groups[1].first_layer;
+  REQUIRE(saved.profile->data().groups[1].layers == 3);
+  CHECK(decode({first, first + 1, first + 2}));
+  CHECK(decode({}).error().code == ErrorCode::not_found);
+  CHECK(decode({first, first + 1}).error().code == ErrorCode::not_found);
+  CHECK(decode({first + 1, first + 2, first + 3}).error().code == ErrorCode::not_found);
+  CHECK(decode({first, first + 1, first + 3}).error().code == ErrorCode::not_found);
+  decoder.finish();
 }

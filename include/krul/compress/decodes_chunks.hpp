@@ -14,7 +14,7 @@ namespace krul {
 /// A stored chunk on its way to whoever decodes it.
 struct StoredChunk {
   std::uint8_t coding = 0;               ///< see coding_numbers.hpp
-  std::size_t first_layer = 0;           ///< of those that were coded into it
+  std::span<const std::size_t> layers;   ///< that were coded into it, the shallowest first
   TokenRange tokens;                     ///< whose rows it holds
   std::span<const std::byte> bytes;      ///< not trusted yet
   std::span<const float> features = {};  ///< [T, F] of the tokens, where its profile asks for them

@@ -4,6 +4,7 @@
 
 #include "krul/compress/coding_numbers.hpp"
 #include "krul/compress/detail/merge_kernels.hpp"
+#include "krul/compress/detail/merged_tokens.hpp"
 #include "krul/compress/detail/shared_chunk.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
 #include "krul/core/half.hpp"
@@ -62,14 +63,14 @@ class SlerpMerge {
   template <RowCodec Codec>
   [[nodiscard]] std::size_t largest_bytes(const Codec& codec, const Geometry& geometry, std::size_t rows) const {
     const std::size_t coded = codec.bytes(geometry, rows);
-    return 1 + 2 * (bitmap_bytes(rows) + coded + std::max(coded, rows * geometry.kv_heads * 2 * scale_bytes));
+    return 1 + 2 * (detail::bitmap_bytes(rows) + coded + std::max(coded, rows * geometry.kv_heads * 2 * scale_bytes));
   }
 
   template <RowCodec Codec>
   [[nodiscard]] std::vector<std::byte> encode(const Codec& codec, const Geometry& geometry,
                                               std::span<const KvRows> group) const {
     const unsigned flags = (settings_.merge_keys ? 1U : 0U) | (settings_.merge_values ? 2U : 0U) |
-                           (settings_.width == Width::head ? per_head : 0U);
+                           (settings_.width == Width::head ? detail::lengths_per_head : 0U);
     std::vector<std::byte> chunk{static_cast<std::byte>(flags)};
     const auto tensors = detail::tensors_of(group);
     for (std::size_t tensor = 0; tensor < 2; ++tensor) {
@@ -86,12 +87,12 @@ class SlerpMerge {
   [[nodiscard]] Status decode(const Codec& codec, const Geometry& geometry, std::span<const std::byte> from,
                               std::span<const MutableKvRows> group) const {
     detail::ChunkReader reader(from);
-    const auto flags = detail::take_flags(reader, 3U | per_head);
+    const auto flags = detail::take_flags(reader, 3U | detail::lengths_per_head);
     if (!flags) return propagate(flags);
     const auto tensors = detail::tensors_of(group);
     for (std::size_t tensor = 0; tensor < 2; ++tensor) {
       if ((*flags >> tensor & 1U) != 0) {
-        const Width width = (*flags & per_head) != 0 ? Width::head : Width::token;
+        const Width width = (*flags & detail::lengths_per_head) != 0 ? Width::head : Width::token;
         if (auto merged = expand(codec, geometry, width, reader, tensors[tensor]); !merged) return merged;
       } else {
         for (const auto rows : tensors[tensor])
@@ -102,14 +103,8 @@ class SlerpMerge {
   }
 
  private:
-  static constexpr unsigned per_head = 4;
-  static constexpr std::size_t scale_bytes = 2;
+  static constexpr std::size_t scale_bytes = detail::scale_bytes;
   static constexpr float unmergeable = std::numeric_limits<float>::infinity();
-
-  static constexpr std::size_t bitmap_bytes(std::size_t rows) noexcept { return (rows + 7) / 8; }
-  static bool retained(std::span<const std::byte> bitmap, std::size_t token) noexcept {
-    return (std::to_integer<unsigned>(bitmap[token / 8]) >> token % 8 & 1U) != 0;
-  }
 
   /// Directions are stored with a root mean square near 1, so that their values suit a type of two bytes, and a row is
   /// its direction times an f16: its own root mean square but for what the codec did to the direction's. A factor two
@@ -132,7 +127,7 @@ class SlerpMerge {
       most = std::max(most, each);
     }
     const float threshold = std::lerp(most, std::min(least, most), static_cast<float>(settings_.gamma));
-    std::vector<std::byte> bitmap(bitmap_bytes(angles.size()));
+    std::vector<std::byte> bitmap(detail::bitmap_bytes(angles.size()));
     for (std::size_t token = 0; token < angles.size(); ++token)
       if (angles[token] > threshold) bitmap[token / 8] |= static_cast<std::byte>(1U << token % 8);
     return bitmap;
@@ -184,7 +179,7 @@ class SlerpMerge {
     std::vector<std::byte> directions, kept;
     directions.reserve(rows[0].size());
     for (std::size_t token = 0; token < tokens; ++token) {
-      if (retained(bitmap, token)) {
+      if (detail::is_retained(bitmap, token)) {
         for (const auto& layer : rows) detail::append_coded(codec, geometry, layer.subspan(token * row, row), kept);
         continue;
       }
@@ -207,7 +202,7 @@ class SlerpMerge {
     expects(codec.decode(geometry, coded, directions).has_value(),
             "SlerpMerge: the row codec cannot read its own rows");
     for (std::size_t token = 0, next = 0; token < tokens; ++token) {
-      if (retained(bitmap, token)) continue;
+      if (detail::is_retained(bitmap, token)) continue;
       to_float(geometry.cache_type, std::span(directions).subspan(next++ * row, row), e);
       for (std::size_t part = 0; part < parts; ++part) {
         const auto& pair = pairs[token * parts + part];
@@ -225,38 +220,26 @@ class SlerpMerge {
                                      detail::ChunkReader& reader, const detail::MutableRowPair& rows) {
     const std::size_t row = geometry.kv_row_bytes(), tokens = rows[0].size() / row;
     const std::size_t parts = width == Width::head ? geometry.kv_heads : 1;
-    const auto bitmap = reader.take(bitmap_bytes(tokens));
-    if (!bitmap) return propagate(bitmap);
-    std::size_t merged = tokens;
-    for (std::size_t bit = 0; bit < 8 * bitmap->size(); ++bit) {
-      if (!retained(*bitmap, bit)) continue;
-      if (bit >= tokens)
-        return fail(ErrorCode::corrupt, "a merged chunk retains a token that it does not have: recompute these tokens");
-      --merged;
-    }
-    const auto scales = reader.take(merged * parts * 2 * scale_bytes);
-    if (!scales) return propagate(scales);
+    const auto head = detail::MergedTokens::take(reader, tokens, parts);
+    if (!head) return propagate(head);
+    const auto [bitmap, scales, merged] = *head;
     if (auto status = reader.decode(codec, geometry, rows[0].first(merged * row)); !status) return status;
     const std::size_t coded_row = codec.bytes(geometry, 1);
     auto kept = reader.take((tokens - merged) * 2 * coded_row);
     if (!kept) return propagate(kept);
-    for (std::size_t at = 0; at < scales->size(); at += scale_bytes)
-      if (const float scale = detail::load_value<ElementType::f16>(&(*scales)[at]);
-          !(scale >= 0x1p-14F && scale < 0x1p16F))
-        return fail(ErrorCode::corrupt, "a merged chunk has a length that no encoder writes: recompute these tokens");
     // From the last token to the first: then no row is written before the direction that lies there has been used.
     std::size_t next = merged;
     for (std::size_t token = tokens; token-- > 0;) {
       const std::array<std::span<std::byte>, 2> to{rows[0].subspan(token * row, row),
                                                    rows[1].subspan(token * row, row)};
-      if (retained(*bitmap, token)) {
+      if (detail::is_retained(bitmap, token)) {
         for (const std::size_t layer : {1U, 0U}) {
           if (auto status = codec.decode(geometry, kept->last(coded_row), to[layer]); !status) return status;
           *kept = kept->first(kept->size() - coded_row);
         }
       } else {
         --next;
-        scale_row(geometry, rows[0].subspan(next * row, row), scales->subspan(next * parts * 2 * scale_bytes), to,
+        scale_row(geometry, rows[0].subspan(next * row, row), scales.subspan(next * parts * 2 * scale_bytes), to,
                   parts);
       }
     }

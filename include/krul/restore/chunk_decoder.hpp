@@ -128,7 +128,7 @@ class ChunkDecoder {
         if (!chunk.good || chunk.is_projected || !whole || !own_->takes(coding)) continue;
         chunk.is_backends =
             own_->decode({.coding = coding,
-                          .first_layer = chunk.layers.front(),
+                          .layers = chunk.layers,
                           .tokens = stored,
                           .bytes = chunk.bytes,
                           .features = is_joint(coding) ? features_.of(stored) : std::span<const float>{}},

@@ -7,13 +7,17 @@
 #include "cuda/model/tiny_on_device.hpp"
 #include "krul/backend/conformance.hpp"
 #include "krul/compress/exact_codec.hpp"
+#include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
+#include "krul/compress/slerp_merge.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/eval/restore_once.hpp"
 #include "krul/model/cpu_backend.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "krul/strategy/catalogue/load.hpp"
+#include "krul/strategy/composed.hpp"
+#include "krul/strategy/fixed_pairs.hpp"
 #include "support/profile_samples.hpp"
 
 using namespace krul;
@@ -199,6 +203,8 @@ TEST_CASE("what is stored crosses the link, and is decoded behind it") {
   const std::size_t rows = 64 * geometry.f16_token_bytes();  // of the one block that is whole
   const std::size_t exact = copied(strategy::load(ExactCodec{})), int8 = copied(strategy::load(Int8Codec{}));
   CHECK(exact - int8 >= rows / 3);
+  const Composed<RandomPairs, LayerPairCompressor<SlerpMerge, F16Codec>> all_pairs("pairs", {.kept_share = 0.5});
+  CHECK(exact - copied(all_pairs) >= rows / 3);
 }
 
 TEST_CASE("each wait of a restore and the pass after it is missed if it is left out, or covered by others") {

@@ -1,6 +1,7 @@
 // What the tests beside this folder say of the host, said of a device that is there.
 #include <doctest/doctest.h>
 
+#include "cuda/chunk_decoding.hpp"
 #include "cuda/engine_pages.hpp"
 #include "cuda/on_device/first_device.cuh"
 #include "cuda/restoring.hpp"
@@ -14,6 +15,20 @@ TEST_CASE("a CUDA device restores what the processor restores") {
   if (!device) return;
   const Saved saved;
   for (int round = 0; round < 10; ++round) CHECK(cuda::test::restores(*device, saved));
+}
+
+TEST_CASE("a CUDA device decodes chunks of layers and of pairs as the processor does, damaged ones too") {
+  auto device = first_device();
+  if (!device) return;
+  constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
+  std::mt19937_64 random(1);
+  for (std::size_t round = 0; round < 450; ++round) {
+    CAPTURE(round);
+    const auto coding = static_cast<std::uint8_t>(round / 5 % 3 << 4 | (round % 5 + 1));
+    cuda::test::CodedChunk chunk(coding, types[round / 15 % 3], random);
+    if (round % 2 != 0) chunk.damage(random);
+    CHECK(cuda::test::is_decoded_alike(*device, chunk, random));
+  }
 }
 
 TEST_CASE("a CUDA device's cache is a cache") {
