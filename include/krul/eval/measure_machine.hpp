@@ -84,7 +84,7 @@ class MachineMeter {
   ///         for all; the first error of a save or a restore
   /// @complexity about how.seconds, or one restore of each kind
   [[nodiscard]] Status add_missing(std::optional<MachineCosts>& machine, std::span<const AnyStrategy> strategies) {
-    if (computes_on<B> != Resource::cores)
+    if (computes_on(model_) != Resource::cores)
       return fail(ErrorCode::unsupported,
                   "what a restore costs is measured for models that compute on the cores; give costs of your own");
     if (machine && !machine->fit()) machine.reset();

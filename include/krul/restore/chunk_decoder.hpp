@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/backend/computes_on.hpp"
+#include "krul/backend/lends_rows.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/coding_set.hpp"
 #include "krul/compress/hidden_states.hpp"
@@ -66,7 +67,7 @@ class ChunkDecoder {
     write(chunks, cache, broken);
     done(Resource::copy, "copy");
     project(chunks, cache);
-    done(computes_on<B>, "decode");
+    done(computes_on(model_), "decode");
   }
 
  private:
@@ -122,8 +123,8 @@ class ChunkDecoder {
           broken.push_back({layer, chunk.block, chunk.cause});
         } else if (chunk.is_projected) {
           continue;
-        } else if constexpr (HostViewableCache<Cache>) {
-          cache.mark_present(layer, tokens_of(chunk.block));
+        } else if (lends_rows(cache)) {
+          if constexpr (HostViewableCache<Cache>) cache.mark_present(layer, tokens_of(chunk.block));
         } else {
           const std::size_t length = tokens_of(chunk.block).size() * geometry_.kv_row_bytes();
           cache.wait(cache.write_kv(
@@ -172,7 +173,7 @@ class ChunkDecoder {
     const TokenRange tokens = tokens_of(chunk.block);
     const std::size_t length = stored * geometry_.kv_row_bytes(), wanted = tokens.size() * geometry_.kv_row_bytes();
     const auto in_cache = [&](std::size_t layer) {
-      return HostViewableCache<Cache> && stored == tokens.size() && loads(layer, chunk.block);
+      return lends_rows(cache) && stored == tokens.size() && loads(layer, chunk.block);
     };
     chunk.rows.resize(chunk.layers.size());
     std::vector<MutableKvRows> to(chunk.layers.size());
@@ -189,7 +190,7 @@ class ChunkDecoder {
     if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
     for (const MutableKvRows& rows : to)
       if (!are_finite(geometry_.cache_type, rows)) return false;
-    if constexpr (HostViewableCache<Cache>) {
+    if (lends_rows(cache)) {
       for (std::size_t i = 0; i < to.size(); ++i) {
         if (in_cache(chunk.layers[i]) || !loads(chunk.layers[i], chunk.block)) continue;
         const MutableKvRows live = rows_in_cache(cache, chunk.layers[i], tokens);
