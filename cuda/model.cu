@@ -14,6 +14,9 @@ struct CudaKvCache::State {
 struct CudaBatch::State {
   Backend::Batch batch;
 };
+struct CudaDecoder::State {
+  Backend::Decoder decoder;
+};
 struct CudaModel::State {
   std::unique_ptr<CudaDevice> device;  // whose address stays
   Backend backend;
@@ -65,6 +68,20 @@ std::span<float> CudaBatch::hidden() {
   return state_->batch.hidden();
 }
 
+CudaDecoder::CudaDecoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
+CudaDecoder::CudaDecoder(CudaDecoder&&) noexcept = default;
+CudaDecoder& CudaDecoder::operator=(CudaDecoder&&) noexcept = default;
+CudaDecoder::~CudaDecoder() = default;
+bool CudaDecoder::takes(std::uint8_t coding) const {
+  return state_->decoder.takes(coding);
+}
+Status CudaDecoder::decode(const StoredChunk& chunk, CudaKvCache& cache) {
+  return state_->decoder.decode(chunk, cache.state_->cache);
+}
+void CudaDecoder::finish() {
+  state_->decoder.finish();
+}
+
 CudaModel::CudaModel(std::unique_ptr<State> state) : state_(std::move(state)) {}
 CudaModel::CudaModel(CudaModel&&) noexcept = default;
 CudaModel& CudaModel::operator=(CudaModel&&) noexcept = default;
@@ -96,6 +113,10 @@ CudaKvCache CudaModel::make_cache(std::size_t capacity) const {
 }
 CudaBatch CudaModel::make_batch() const {
   return CudaBatch(std::unique_ptr<CudaBatch::State>(new CudaBatch::State{state_->backend.make_batch()}));
+}
+CudaDecoder CudaModel::make_decoder(const std::shared_ptr<const Profile>& profile) {
+  return CudaDecoder(
+      std::unique_ptr<CudaDecoder::State>(new CudaDecoder::State{state_->backend.make_decoder(profile)}));
 }
 void CudaModel::embed(std::span<const Token> tokens, Batch& batch) {
   state_->backend.embed(tokens, batch.state_->batch);

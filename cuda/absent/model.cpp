@@ -17,6 +17,7 @@ namespace {
 
 struct CudaKvCache::State {};
 struct CudaBatch::State {};
+struct CudaDecoder::State {};
 struct CudaModel::State {};
 
 CudaKvCache::CudaKvCache(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -65,6 +66,20 @@ std::span<float> CudaBatch::hidden() {
   never();
 }
 
+CudaDecoder::CudaDecoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
+CudaDecoder::CudaDecoder(CudaDecoder&&) noexcept = default;
+CudaDecoder& CudaDecoder::operator=(CudaDecoder&&) noexcept = default;
+CudaDecoder::~CudaDecoder() = default;
+bool CudaDecoder::takes(std::uint8_t) const {
+  never();
+}
+Status CudaDecoder::decode(const StoredChunk&, CudaKvCache&) {
+  never();
+}
+void CudaDecoder::finish() {
+  never();
+}
+
 CudaModel::CudaModel(std::unique_ptr<State> state) : state_(std::move(state)) {}
 CudaModel::CudaModel(CudaModel&&) noexcept = default;
 CudaModel& CudaModel::operator=(CudaModel&&) noexcept = default;
@@ -82,6 +97,9 @@ CudaKvCache CudaModel::make_cache(std::size_t) const {
   never();
 }
 CudaBatch CudaModel::make_batch() const {
+  never();
+}
+CudaDecoder CudaModel::make_decoder(const std::shared_ptr<const Profile>&) {
   never();
 }
 void CudaModel::embed(std::span<const Token>, Batch&) {

@@ -3,10 +3,11 @@
 #include <doctest/doctest.h>
 
 #include "cuda/attention_problem.hpp"
+#include "cuda/fibre_place.hpp"
 
 using namespace krul;
 using cuda::AttentionShape, cuda::KeySplits, cuda::plan_attention;
-using cuda::test::AttentionBounds, cuda::test::AttentionProblem, cuda::test::Attended;
+using cuda::test::AttentionProblem, cuda::test::Attended, cuda::test::FibrePlace;
 
 namespace {
 
@@ -26,29 +27,6 @@ bool same_bits(std::span<const float> a, std::span<const float> b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
 }
 
-/// The largest part of what is allowed that any output is off by. Weights are divided by their sum, which is off like
-/// them; they are rounded to the cache's type, f16 below 2^-14 by 2^-25 of the top weight, which the sum is at least;
-/// out is rounded last.
-double worst_of(const AttentionProblem& problem, const Attended& found, ElementType out_type, const KeySplits& splits) {
-  const ElementType type = problem.geometry.cache_type;
-  const AttentionBounds bounds(problem, splits);
-  const auto expected = problem.expected();
-  auto sizes = problem.doubles(problem.values);
-  double largest_value = 0;
-  for (double& value : sizes) largest_value = std::max(largest_value, value = std::abs(value));
-  const auto weighted = problem.expected_of(sizes).out;
-  const double rounded = type == ElementType::f32 ? 0 : unit_roundoff(type);
-  const double lost = type == ElementType::f16 ? 0x1p-25 * static_cast<double>(problem.seen()) * largest_value : 0;
-  double worst = 0;
-  for (std::size_t i = 0; i < found.out.size(); ++i) {
-    const double off = (2 * bounds.weight + 2 * bounds.sum + rounded) * weighted[i] + lost;
-    const double allowed = off * (1 + 0x1p-6) + unit_roundoff(out_type) * (std::abs(expected.out[i]) + off) + 0x1p-25;
-    REQUIRE(std::abs(found.out[i] - expected.out[i]) <= allowed);
-    worst = std::max(worst, std::abs(found.out[i] - expected.out[i]) / allowed);
-  }
-  return worst;
-}
-
 }  // namespace
 
 TEST_CASE("a device attends to keys as the twin does") {
@@ -59,7 +37,10 @@ TEST_CASE("a device attends to keys as the twin does") {
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
     const ElementType out_type = types[round / 3 % 3];
     const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 5);
-    worst = std::max(worst, worst_of(problem, problem.attend(out_type, splits, round), out_type, splits));
+    const Attended found = problem.attend(FibrePlace(round), out_type, splits);
+    const double error = cuda::test::error_of(problem, found, out_type, splits);
+    CHECK(error <= 1);
+    worst = std::max(worst, error);
   }
   MESSAGE("off by at most " << worst << " of what is allowed");
 }
@@ -70,14 +51,14 @@ TEST_CASE("a row's bits do not depend on the rows beside it, nor on the order of
     CAPTURE(round);
     const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
     const KeySplits splits = cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), 1 + round % 3);
-    const Attended all = problem.attend(ElementType::f32, splits, round);
-    CHECK(same_bits(all.out, problem.attend(ElementType::f32, splits, round + 2000, false).out));
+    const Attended all = problem.attend(FibrePlace(round), ElementType::f32, splits);
+    CHECK(same_bits(all.out, problem.attend(FibrePlace(round + 2000), ElementType::f32, splits, false).out));
     const std::size_t row = random() % problem.positions.size(), heads = problem.geometry.query_heads;
     AttentionProblem alone = problem;
     alone.positions = {problem.positions[row]};
     const std::span queries = std::span(problem.queries).subspan(row * problem.row_values(), problem.row_values());
     alone.queries.assign(queries.begin(), queries.end());
-    const Attended one = alone.attend(ElementType::f32, splits, round + 1000);
+    const Attended one = alone.attend(FibrePlace(round + 1000), ElementType::f32, splits);
     CHECK(same_bits(one.out, std::span(all.out).subspan(row * problem.row_values(), problem.row_values())));
     CHECK(same_bits(one.log_sums, std::span(all.log_sums).subspan(row * heads, heads)));
   }
@@ -102,8 +83,8 @@ TEST_CASE("what is not finite is seen in the rows that see it, and in no others"
     if (side == 0) damaged.queries[(row * heads + head) * dim + d] = damage;
     if (side == 1) damaged.put(damaged.keys, in_cache, damage);
     if (side == 2) damaged.put(damaged.values, in_cache, damage);
-    const Attended expected = sound.attend(ElementType::f32, splits, round),
-                   found = damaged.attend(ElementType::f32, splits, round);
+    const Attended expected = sound.attend(FibrePlace(round), ElementType::f32, splits),
+                   found = damaged.attend(FibrePlace(round), ElementType::f32, splits);
     for (std::size_t at = 0; at < positions.size() * heads; ++at) {
       const bool sees = side == 0 ? at == row * heads + head
                                   : positions[at / heads] >= key && at % heads / (heads / kv_heads) == kv_head;
@@ -121,7 +102,8 @@ TEST_CASE("large scores do not overflow") {
   for (const ElementType type : types) {
     AttentionProblem problem(geometry_of(type, 2, 1, 16), run(0, 80), random);
     for (float& query : problem.queries) query *= 1000;
-    for (const float value : problem.attend(ElementType::f32, KeySplits{}, 1).out) CHECK(std::isfinite(value));
+    for (const float value : problem.attend(FibrePlace(1), ElementType::f32, KeySplits{}).out)
+      CHECK(std::isfinite(value));
   }
 }
 

@@ -9,7 +9,6 @@
 #include <span>
 #include <vector>
 
-#include "cuda/fibre_grid.hpp"
 #include "krul/core/element_type.hpp"
 #include "krul/core/half.hpp"
 #include "krul/cuda/attention_plan.hpp"
@@ -67,22 +66,40 @@ struct AttentionProblem {
         narrow(positions.size()), narrow(geometry.query_heads), narrow(geometry.kv_heads), narrow(geometry.head_dim),
         narrow(seen()),           geometry.cache_type};
   }
-  [[nodiscard]] AttentionRows input() const {
+  /// In memory that kernels of the place see, like all that follows.
+  template <class Place>
+  [[nodiscard]] AttentionRows input(Place& place) const {
     const AttentionShape sizes = shape();
-    return {queries.data(), positions.data(), keys.data(), values.data(),         sizes.rows,
-            sizes.heads,    sizes.kv_heads,   sizes.dim,   score_scale(sizes.dim)};
+    return {place.give(queries), place.give(positions), place.give(keys), place.give(values),    sizes.rows,
+            sizes.heads,         sizes.kv_heads,        sizes.dim,        score_scale(sizes.dim)};
   }
 
   /// As kernels give it, with the results' values in `type`. Without sums, their logarithms stay 0.
-  [[nodiscard]] Attended attend(ElementType type, const KeySplits& splits, std::uint64_t seed, bool sums = true) const {
+  template <class Place>
+  [[nodiscard]] Attended attend(Place&& place, ElementType type, const KeySplits& splits, bool sums = true) const {
     const AttentionPlan plan = plan_attention(shape(), splits);
     Attended result{std::vector<float>(queries.size()), std::vector<float>(positions.size() * geometry.query_heads)};
-    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-    std::vector<float> room(queries.size(), nan), parts(plan.parts_bytes / sizeof(float), nan);
-    cuda::attend(input(), geometry.cache_type, {type, room.data(), sums ? result.log_sums.data() : nullptr, parts.data()}, plan,
-                 [&](const auto& kernel, const Launch& launch) { run_grid(kernel, launch, seed); });
-    to_float(type, std::as_bytes(std::span(room)).first(queries.size() * size_of(type)), result.out);
+    float* const out = place.room(queries.size());
+    float* const log_sums = sums ? place.room(result.log_sums.size()) : nullptr;
+    cuda::attend(input(place), geometry.cache_type, {type, out, log_sums, place.room(plan.parts_bytes / sizeof(float))},
+                 plan, [&](const auto& kernel, const Launch& launch) { place.run(kernel, launch); });
+    const std::vector<float> bytes = place.take(out, queries.size());
+    to_float(type, std::as_bytes(std::span(bytes)).first(queries.size() * size_of(type)), result.out);
+    if (sums) result.log_sums = place.take(log_sums, result.log_sums.size());
     return result;
+  }
+
+  /// Of some rows, as kernels give them: [H, W, K].
+  template <class Place>
+  [[nodiscard]] std::vector<float> weights(Place&& place, const std::vector<float>& log_sums,
+                                           const std::vector<std::uint32_t>& rows) const {
+    const std::size_t last = positions[rows.back()] + std::size_t{1}, count = geometry.query_heads * rows.size() * last;
+    float* const room = place.room(count);
+    cuda::attention_weights(input(place), geometry.cache_type,
+                            {place.give(rows), place.give(log_sums), room, static_cast<std::uint32_t>(rows.size()),
+                             static_cast<std::uint32_t>(last)},
+                            [&](const auto& kernel, const Launch& launch) { place.run(kernel, launch); });
+    return place.take(room, count);
   }
 
   /// The twin, of the queries as kernels round them.
@@ -142,6 +159,64 @@ struct AttentionBounds {
   }
 };
 
+/// The largest part of what is allowed that any output is off by; above 1 if one is off by more. Weights are divided by
+/// their sum, which is off like them; they are rounded to the cache's type, f16 below 2^-14 by 2^-25 of the top weight,
+/// which the sum is at least; out is rounded last.
+[[nodiscard]] inline double error_of(const AttentionProblem& problem, const Attended& found, ElementType out_type,
+                                     const KeySplits& splits) {
+  const ElementType type = problem.geometry.cache_type;
+  const AttentionBounds bounds(problem, splits);
+  const auto expected = problem.expected();
+  auto sizes = problem.doubles(problem.values);
+  double largest_value = 0;
+  for (double& value : sizes) largest_value = std::max(largest_value, value = std::abs(value));
+  const auto weighted = problem.expected_of(sizes).out;
+  const double rounded = type == ElementType::f32 ? 0 : unit_roundoff(type);
+  const double lost = type == ElementType::f16 ? 0x1p-25 * static_cast<double>(problem.seen()) * largest_value : 0;
+  double worst = 0;
+  for (std::size_t i = 0; i < found.out.size(); ++i) {
+    // Products of these errors are below their sixty-fourth.
+    const double off = ((2 * bounds.weight + 2 * bounds.sum + rounded) * weighted[i] + lost) * (1 + 0x1p-6);
+    const double allowed = off + unit_roundoff(out_type) * (std::abs(expected.out[i]) + off) + 0x1p-25;
+    const double error = std::abs(found.out[i] - expected.out[i]) / allowed;
+    worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(worst, error);
+  }
+  return worst;
+}
+
+/// The same of weights, and of what their rows sum to.
+struct WeightErrors {
+  double weight = 0, sum = 0;
+};
+[[nodiscard]] inline WeightErrors errors_of(const AttentionProblem& problem, const std::vector<std::uint32_t>& rows,
+                                            std::span<const float> weights, const KeySplits& splits) {
+  const AttentionBounds bounds(problem, splits);
+  const std::size_t heads = problem.geometry.query_heads, last = problem.positions[rows.back()] + std::size_t{1};
+  const double keys = static_cast<double>(problem.seen()), score = problem.largest_score();
+  // log2 of a sum of `keys` terms, rounded itself and in the sum with the top, which the score is then subtracted from.
+  const double logarithm = 2 * std::numbers::ln2 * AttentionBounds::u * (3 * std::log2(keys) + 3 * score);
+  const double allowed = 2 * bounds.weight + bounds.sum + logarithm + AttentionBounds::exponential;
+  // As AttentionWeights says.
+  const double allowed_sum = 0x1p-22 * (keys / 32 + 8) * (2 + score) + 0x1p-23 * keys;
+  const auto expected = problem.expected();
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  WeightErrors worst;
+  for (std::size_t at = 0; at < heads * rows.size(); ++at) {
+    const auto& twin = expected.weights[rows[at % rows.size()] * heads + at / rows.size()];
+    double sum = 0;
+    for (std::size_t key = 0; key < last; ++key) {
+      const double found = weights[at * last + key], weight = key < twin.size() ? twin[key] : 0;
+      const double error = key < twin.size() ? std::abs(found - weight) / (allowed * weight + 0x1p-126)
+                           : found == 0      ? 0
+                                             : infinity;
+      worst.weight = std::isnan(error) ? infinity : std::max(worst.weight, error);
+      sum += found;
+    }
+    worst.sum = std::max(worst.sum, std::abs(sum - 1) / allowed_sum);
+  }
+  return worst;
+}
+
 /// Sizes at random: heads that share keys, odd dimensions of heads, rows with gaps, more than a tile of them or one.
 [[nodiscard]] inline AttentionProblem random_attention(ElementType type, std::mt19937_64& random) {
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
@@ -157,6 +232,15 @@ struct AttentionBounds {
     position += static_cast<Position>(1 + (below(6) == 0 ? below(70) : 0));
   }
   return {geometry, std::move(positions), random};
+}
+
+/// Some rows of a batch, at least one.
+[[nodiscard]] inline std::vector<std::uint32_t> random_rows(const AttentionProblem& problem, std::mt19937_64& random) {
+  std::vector<std::uint32_t> rows;
+  for (std::uint32_t row = 0; row < problem.positions.size(); ++row)
+    if (random() % 3 != 0) rows.push_back(row);
+  if (rows.empty()) rows.push_back(0);
+  return rows;
 }
 
 }  // namespace krul::cuda::test

@@ -48,15 +48,15 @@ TEST_CASE("a damaged chunk is found, and what does not fit is refused") {
   auto damaged = saved.chunks[1][1];
   damaged.back() ^= std::byte{64};
   REQUIRE(restoring.decode(saved, 1, Saved::block, damaged));
-  const auto status = restoring.decoder.finish();
+  const auto status = restoring.rooms->finish();
   REQUIRE_FALSE(status);
   CHECK((status.error().code == ErrorCode::corrupt || status.error().code == ErrorCode::truncated));
-  CHECK(restoring.decoder.finish());  // that was all
+  CHECK(restoring.rooms->finish());  // that was all
   // Others that take its room do not hide it, and are decoded.
   REQUIRE(restoring.decode(saved, 1, Saved::block, damaged));
   for (std::size_t at = 0; at < 3; ++at) REQUIRE(restoring.decode(saved, 0, at * Saved::block, saved.chunks[0][at]));
-  CHECK_FALSE(restoring.decoder.finish());
-  CHECK(restoring.decoder.finish());
+  CHECK_FALSE(restoring.rooms->finish());
+  CHECK(restoring.rooms->finish());
   CHECK(restoring.cache.length() == 0);
 
   damaged.resize(6);
@@ -72,9 +72,8 @@ TEST_CASE("a damaged chunk is found, and what does not fit is refused") {
                                                              saved.features_of(Saved::block), smaller)),
                   PreconditionError);
   const auto uploaded = std::make_shared<cuda::DeviceProfile<OrderedDevice>>(device, *restoring.ring, saved.profile);
-  CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, uploaded, other, {}), PreconditionError);
+  CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(restoring.rooms, uploaded, other), PreconditionError);
   Restoring small(device, saved, 1000);
   CHECK(small.decode(saved, 0, Saved::block, saved.chunks[0][1]).error().code == ErrorCode::too_large);
-  CHECK_THROWS_AS(cuda::JointDecoder<OrderedDevice>(device, restoring.ring, nullptr, saved.geometry, {.rooms = 0}),
-                  PreconditionError);
+  CHECK_THROWS_AS(cuda::DecodingRooms<OrderedDevice>(device, restoring.ring, {.rooms = 0}), PreconditionError);
 }

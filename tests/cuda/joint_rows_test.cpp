@@ -49,7 +49,7 @@ std::deque<LayerRows> decode_on_device(const std::shared_ptr<const Profile>& pro
   REQUIRE(layout.bytes <= room_bytes);
   std::ranges::copy(layout.arrays, layout.arrays_at);
   cuda::test::run_grid(layout.symbols, {1, 32}, seed);
-  CHECK(*layout.outcome == DecodeOutcome::sound);
+  CHECK(layout.verdict->symbols == DecodeOutcome::sound);
   for (std::size_t side = 0; side < 2; ++side) {
     const cuda::JointSide here = layout.sides[side].side;
     cuda::test::run_grid(layout.predictions[side], {2, 64}, seed);

@@ -30,6 +30,7 @@ struct Unordered : std::logic_error {
 /// threads may call: they are one host, in the order of their calls.
 class OrderedDevice {
  public:
+  static constexpr std::size_t never = ~std::size_t{0};
   using Clock = std::vector<std::size_t>;  ///< [actors]; the host is actor 0
   struct Stream {
     std::size_t actor = 0;
@@ -63,31 +64,45 @@ class OrderedDevice {
 
   /// @param left_out  the so-manieth wait that is left out, to see whether it is missed; none: a number that is not
   ///                  reached
-  explicit OrderedDevice(std::uint64_t seed, std::size_t left_out = ~std::size_t{0})
+  explicit OrderedDevice(std::uint64_t seed, std::size_t left_out = never)
       : random_(seed), left_out_(left_out), actors_(1) {}
 
   [[nodiscard]] unsigned multiprocessors() const { return 4; }
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
-    if (bytes > most_bytes_) return fail(ErrorCode::backend, "out of memory");
+    if (allocations_++ == failing_allocation_) return fail(ErrorCode::no_space, "out of memory");
+    if (auto status = call(); !status) return propagate(status);
     return Memory(*this, bytes);
   }
-  /// From now on no allocation of more bytes succeeds.
-  void limit_memory(std::size_t bytes) { most_bytes_ = bytes; }
-  [[nodiscard]] Result<Pinned> pin(std::size_t bytes) { return Pinned(*this, bytes); }
+  [[nodiscard]] Result<Pinned> pin(std::size_t bytes) {
+    if (auto status = call(); !status) return propagate(status);
+    return Pinned(*this, bytes);
+  }
+
+  /// The so-manieth allocation from now on fails, and no other.
+  void fail_allocation(std::size_t number) { allocations_ = 0, failing_allocation_ = number; }
+  /// Allocations since then.
+  [[nodiscard]] std::size_t allocations() const { return allocations_; }
+  /// The so-manieth call from now on fails, and all after it: another program has poisoned the context.
+  void fail_from(std::size_t number) { calls_ = 0, failing_from_ = number; }
+  [[nodiscard]] std::size_t calls() const { return calls_; }
   [[nodiscard]] Result<Stream> make_stream() {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return propagate(status);
     actors_.emplace_back();
     return Stream{actors_.size() - 1};
   }
   [[nodiscard]] Status copy(Stream& stream, const CopiedBytes& copy) {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return status;
     add(stream, {{copy.from, copy.bytes, false}, {copy.to, copy.bytes, true}},
         [copy] { std::memcpy(copy.to, copy.from, copy.bytes); });
+    copied_ += copy.bytes;
     return {};
   }
   template <DeviceKernel Kernel>
   [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return status;
     std::vector<TouchedBytes> touched;
     kernel.touched([&](const TouchedBytes& each) { touched.push_back(each); });
     add(stream, touched, [kernel, launch, seed = random_()] { run_grid(kernel, launch, seed); });
@@ -95,11 +110,13 @@ class OrderedDevice {
   }
   [[nodiscard]] Result<Event> record(Stream& stream) {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return propagate(status);
     const Actor& actor = actors_[stream.actor];
     return Event{actor.clock, stream.actor, actor.asked};
   }
   [[nodiscard]] Status wait(Stream& stream, const Event& event) {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return status;
     if (waits_++ == left_out_) return {};
     Actor& actor = actors_[stream.actor];
     join(actor.clock, event.clock);
@@ -108,6 +125,7 @@ class OrderedDevice {
   }
   [[nodiscard]] Status synchronise(const Event& event) {
     const std::scoped_lock lock(mutex_);
+    if (auto status = call(); !status) return status;
     if (waits_++ == left_out_) return {};
     while (actors_[event.actor].done < event.after) run_one();
     join(actors_[0].clock, event.clock);
@@ -123,6 +141,8 @@ class OrderedDevice {
     order(0, {touched});
   }
 
+  /// Bytes that copies were asked for.
+  [[nodiscard]] std::size_t copied() const { return copied_; }
   /// How many waits were asked for.
   [[nodiscard]] std::size_t waits() const { return waits_; }
   /// Runs what is left.
@@ -145,6 +165,11 @@ class OrderedDevice {
     TouchedBytes touched;
     std::size_t actor, number;
   };
+
+  [[nodiscard]] Status call() {
+    if (calls_++ >= failing_from_) return fail(ErrorCode::backend, "the device has failed");
+    return {};
+  }
 
   static void join(Clock& clock, const Clock& other) {
     clock.resize(std::max(clock.size(), other.size()));
@@ -211,7 +236,8 @@ class OrderedDevice {
 
   std::recursive_mutex mutex_;
   std::mt19937_64 random_;
-  std::size_t left_out_, waits_ = 0, most_bytes_ = ~std::size_t{0};
+  std::size_t left_out_, waits_ = 0, copied_ = 0, allocations_ = 0, failing_allocation_ = never, calls_ = 0,
+                         failing_from_ = never;
   std::vector<Actor> actors_;
   std::vector<Access> accesses_;
 };

@@ -72,6 +72,7 @@ struct Restoring {
 
   std::shared_ptr<Ring> ring;
   Cache cache;
+  std::shared_ptr<DecodingRooms<Device>> rooms;
   JointDecoder<Device> decoder;
 
   Restoring(Device& device, const Saved& saved, std::size_t room_bytes = 1 << 17)
@@ -85,8 +86,9 @@ struct Restoring {
       : ring(std::make_shared<Ring>(device, device.make_stream().value(),
                                     typename Ring::Size{.slots = 3, .slot_bytes = 4096})),
         cache(make(ring)),
-        decoder(device, ring, std::make_shared<DeviceProfile<Device>>(device, *ring, saved.profile), saved.geometry,
-                {.rooms = 2, .room_bytes = room_bytes}) {}
+        rooms(std::make_shared<DecodingRooms<Device>>(
+            device, ring, typename DecodingRooms<Device>::Size{.rooms = 2, .room_bytes = room_bytes})),
+        decoder(rooms, std::make_shared<DeviceProfile<Device>>(device, *ring, saved.profile), saved.geometry) {}
 
   [[nodiscard]] Status decode(const Saved& saved, std::size_t group, std::size_t begin,
                               std::span<const std::byte> bytes) {
@@ -96,7 +98,7 @@ struct Restoring {
     for (std::size_t at = 0; at < Saved::tokens / Saved::block; ++at)
       for (std::size_t group = 0; group < 2; ++group)
         if (auto status = decode(saved, group, at * Saved::block, saved.chunks[group][at]); !status) return status;
-    return decoder.finish();
+    return rooms->finish();
   }
 };
 

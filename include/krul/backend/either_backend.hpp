@@ -11,6 +11,7 @@
 #include "krul/backend/computes_on.hpp"
 #include "krul/backend/either_batch.hpp"
 #include "krul/backend/either_cache.hpp"
+#include "krul/backend/either_decoder.hpp"
 #include "krul/backend/forward_each.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/backend/model_backend.hpp"
@@ -28,6 +29,7 @@ class EitherBackend {
  public:
   using Cache = EitherCache<typename First::Cache, typename Second::Cache>;
   using Batch = EitherBatch<typename First::Batch, typename Second::Batch>;
+  using Decoder = EitherDecoder<typename DecoderOf<First>::Type, typename DecoderOf<Second>::Type>;
 
   /// @param threads  of the team that it lends, if the model lends none
   explicit EitherBackend(First model, std::size_t threads = 1) : model_(std::in_place_index<0>, std::move(model)) {
@@ -72,6 +74,16 @@ class EitherBackend {
   }
   [[nodiscard]] Batch make_batch() {
     return with([](auto which, auto& model) { return Batch(which, model.make_batch()); });
+  }
+  /// Of the model that it holds: see DecodesChunks.
+  template <class ProfilePointer>
+  [[nodiscard]] Decoder make_decoder(const ProfilePointer& profile) {
+    return with([&](auto which, auto& model) {
+      if constexpr (requires { model.make_decoder(profile); })
+        return Decoder(which, model.make_decoder(profile));
+      else
+        return Decoder(which, NoDecoder{});
+    });
   }
 
   /// Each throws as the step of the model that it holds, and PreconditionError if batch or cache are not that model's.

@@ -11,6 +11,7 @@
 
 #include "krul/backend/forward.hpp"
 #include "krul/backend/grown_cache.hpp"
+#include "krul/backend/guarded.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/conversation/background_save.hpp"
 #include "krul/conversation/conversation_options.hpp"
@@ -286,13 +287,9 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
   if (!cache_ && background_)
     if (const auto saved = finish_save(); !saved)
       lost = "the save of the last turn did not come to its end: " + saved.error().message;
-  Result<RestoreReport> report;
-  try {
-    report = cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
-  } catch (const NotFiniteError& error) {
-    if (cache_) cache_->truncate(common_prefix(tokens, tokens_));
-    return fail(ErrorCode::backend, error.what());
-  }
+  auto report = guarded(
+      [&] { return cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer); });
+  if (!report && cache_) cache_->truncate(common_prefix(tokens, tokens_));
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
   report->notes = detail::restore_notes(needs_, planner_, options_.costs, manifest_, report->bytes > 0);
@@ -386,15 +383,14 @@ Status Conversation<B, S, C>::append(Token token, std::span<float> logits, O&& o
   expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
   if (cache_->length() == options_.capacity)
     return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
-  make_room(cache_->length() + 1);
-  auto batch = model_->make_batch();
-  try {
+  const Status run = guarded([&]() -> Status {
+    make_room(cache_->length() + 1);
+    auto batch = model_->make_batch();
     forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
-  } catch (const NotFiniteError& error) {
-    return fail(ErrorCode::backend, error.what());
-  }
-  tokens_.push_back(token);
-  return {};
+    return {};
+  });
+  if (run) tokens_.push_back(token);
+  return run;
 }
 
 template <ModelBackend B, ConversationStore S, Clock C>
@@ -478,7 +474,7 @@ Result<SaveReport> Conversation<B, S, C>::finish_save() {
 template <ModelBackend B, ConversationStore S, Clock C>
 Result<SavePlan> Conversation<B, S, C>::plan() {
   if (auto status = for_any_turn(needs_, options_.strategy.name()); !status) return propagate(status);
-  try {
+  return guarded([&]() -> Result<SavePlan> {
     const LiveConversation<typename B::Cache> live{.cache = cache(),
                                                    .tokens = std::span<const Token>(tokens_).first(cache().length()),
                                                    .workers = team_.workers(),
@@ -492,9 +488,7 @@ Result<SavePlan> Conversation<B, S, C>::plan() {
     if (auto status = can_be_decoded(*planned, codings_); !status) return propagate(status);
     if (planned->measured_step) step_ = planned->measured_step;
     return planned;
-  } catch (const NotFiniteError& error) {
-    return fail(ErrorCode::backend, error.what());
-  }
+  });
 }
 
 }  // namespace krul

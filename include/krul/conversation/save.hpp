@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/guarded.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/chunk_source.hpp"
@@ -201,13 +202,11 @@ class BlockEncoder {
   std::vector<Group> group_of_;         ///< [L] the layers that are coded with this one, itself among them
 };
 
-/// @return backend if a row is not finite
+/// @return backend if a row is not finite; what the cache's device says if it fails
 template <KvSource Cache, ConversationStore S, Clock C>
 [[nodiscard]] Result<SegmentWriter> encode_segment(const SaveJob<Cache, S, C>& job, const Manifest& manifest,
-                                                   std::size_t first_block, std::uint8_t plan) try {
-  return BlockEncoder(job, manifest, first_block).encode(plan);
-} catch (const NotFiniteError& error) {
-  return fail(ErrorCode::backend, error.what());
+                                                   std::size_t first_block, std::uint8_t plan) {
+  return guarded([&]() -> Result<SegmentWriter> { return BlockEncoder(job, manifest, first_block).encode(plan); });
 }
 
 /// Whether what decodes the rows later will be what codes them now.

@@ -10,6 +10,7 @@
 #include "krul/compress/joint/block_rotation.hpp"
 #include "krul/compress/joint/joint_chunk.hpp"
 #include "krul/core/geometry.hpp"
+#include "krul/cuda/chunk_verdict.hpp"
 #include "krul/cuda/device_profile.hpp"
 #include "krul/cuda/device_room.hpp"
 #include "krul/cuda/kernels/decode_symbols.hpp"
@@ -29,13 +30,13 @@ struct ChunkTarget {
 
 /// A chunk as it lies in a room of a device's memory, and the kernels that decode it there, in their order.
 struct ChunkLayout {
-  std::vector<std::byte> arrays = {};              ///< to be copied
-  std::byte* arrays_at = nullptr;                  ///< to there, in the room
-  std::size_t bytes = 0;                           ///< of the room that all of it takes
-  DecodeSymbols symbols = {};                      ///< one warp
-  std::array<MultiplyRows, 2> predictions = {};    ///< of K and V; no rows: nothing is predicted
-  std::array<StoreRows, 2> sides = {};             ///< of K and V: their `side` is that of the kernels before
-  krul::detail::DecodeOutcome* outcome = nullptr;  ///< of the symbols
+  std::vector<std::byte> arrays = {};            ///< to be copied
+  std::byte* arrays_at = nullptr;                ///< to there, in the room
+  std::size_t bytes = 0;                         ///< of the room that all of it takes
+  DecodeSymbols symbols = {};                    ///< one warp
+  std::array<MultiplyRows, 2> predictions = {};  ///< of K and V; no rows: nothing is predicted
+  std::array<StoreRows, 2> sides = {};           ///< of K and V: their `side` is that of the kernels before
+  const ChunkVerdict* verdict = nullptr;         ///< of the kernels, in the room
 
   /// @param position  of the chunk's first row
   /// @param features  [rows, F] of the chunk's rows; F may be 0
@@ -161,7 +162,8 @@ inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& t
              .cosines = side == 0 ? cosines_at : nullptr,
              .sines = sines_at,
              .half = static_cast<std::uint32_t>(half),
-             .interleaved = geometry.rotary.pairs == RotaryPairs::interleaved};
+             .interleaved = geometry.rotary.pairs == RotaryPairs::interleaved,
+             .not_finite = nullptr};
   }
 
   Int8Rows given;
@@ -172,7 +174,10 @@ inline ChunkLayout ChunkLayout::of(const JointChunk& chunk, const ChunkTarget& t
   for (const std::uint32_t token : chunk.tokens) given_of.push_back(token - static_cast<std::uint32_t>(apart));
   const auto* const predicted_of = room.add(given_of);
 
-  layout.outcome = layout.symbols.outcomes = room.reserve<krul::detail::DecodeOutcome>(1);
+  auto* const verdict = const_cast<ChunkVerdict*>(room.add(std::vector<ChunkVerdict>(1)));
+  layout.verdict = verdict;
+  layout.symbols.outcomes = &verdict->symbols;
+  for (StoreRows& store : layout.sides) store.not_finite = &verdict->not_finite;
   for (std::size_t side = 0; side < 2; ++side) {
     JointSide& here = layout.sides[side].side;
     detail::reserve_side(here, room);

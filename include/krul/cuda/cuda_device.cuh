@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -11,6 +12,15 @@
 #include "krul/cuda/device_block.cuh"
 
 namespace krul::cuda {
+
+/// Where a device's memory comes from: the runtime, unless a program has a pool of its own. Releasing waits for what
+/// was asked for before, on every stream of the device.
+struct CudaMemoryResource {
+  std::function<cudaError_t(void**, std::size_t)> allocate = [](void** to, std::size_t bytes) {
+    return cudaMalloc(to, bytes);
+  };
+  std::function<void(void*)> release = [](void* memory) { cudaFree(memory); };
+};
 
 /// A CUDA device. Its calls are those of the runtime, and make it the current device of the thread that calls.
 class CudaDevice {
@@ -32,25 +42,21 @@ class CudaDevice {
     friend class CudaDevice;
     std::shared_ptr<CUevent_st> event_;
   };
-  template <auto Free>
-  class Bytes {
+  /// Memory of the device, or pinned memory of the host.
+  class Memory {
    public:
     [[nodiscard]] std::byte* data() const { return bytes_.get(); }
 
    private:
     friend class CudaDevice;
-    struct Freed {
-      void operator()(std::byte* bytes) const { Free(bytes); }
-    };
-    std::unique_ptr<std::byte, Freed> bytes_;
+    std::shared_ptr<std::byte> bytes_;
   };
-  /// Freeing waits for what was asked for before, on every stream of the device.
-  using Memory = Bytes<cudaFree>;
-  using Pinned = Bytes<cudaFreeHost>;
+  using Pinned = Memory;
 
-  /// @param index  as devices() counts them
-  [[nodiscard]] static Result<CudaDevice> open(int index) {
-    CudaDevice device(index);
+  /// @param index   as devices() counts them
+  /// @param memory  where its memory comes from
+  [[nodiscard]] static Result<CudaDevice> open(int index, CudaMemoryResource memory = {}) {
+    CudaDevice device(index, std::move(memory));
     int count = 0;
     if (auto status =
             device.call("cudaDeviceGetAttribute",
@@ -63,10 +69,12 @@ class CudaDevice {
 
   [[nodiscard]] unsigned multiprocessors() const noexcept { return multiprocessors_; }
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
-    return own<Memory>("cudaMalloc", [&](void** to) { return cudaMalloc(to, bytes); });
+    return own("allocating memory", memory_.release, [&](void** to) { return memory_.allocate(to, bytes); });
   }
   [[nodiscard]] Result<Pinned> pin(std::size_t bytes) {
-    return own<Pinned>("cudaMallocHost", [&](void** to) { return cudaMallocHost(to, bytes); });
+    return own(
+        "cudaMallocHost", [](void* bytes) { cudaFreeHost(bytes); },
+        [&](void** to) { return cudaMallocHost(to, bytes); });
   }
   [[nodiscard]] Result<Stream> make_stream() {
     cudaStream_t stream = nullptr;
@@ -106,7 +114,7 @@ class CudaDevice {
   void host_touches(const TouchedBytes&) const noexcept {}
 
  private:
-  explicit CudaDevice(int index) : index_(index) {}
+  CudaDevice(int index, CudaMemoryResource memory) : index_(index), memory_(std::move(memory)) {}
 
   /// Makes a call on this device.
   template <class Call>
@@ -117,17 +125,19 @@ class CudaDevice {
     return checked(
         result, std::string(chosen == cudaSuccess ? name : "cudaSetDevice") + " on device " + std::to_string(index_));
   }
-  template <class Owned, class Allocate>
-  [[nodiscard]] Result<Owned> own(std::string_view name, Allocate&& allocate) const {
+  template <class Release, class Allocate>
+  [[nodiscard]] Result<Memory> own(std::string_view name, Release release, Allocate&& allocate) const {
     void* memory = nullptr;
     if (auto status = call(name, [&] { return allocate(&memory); }); !status) return propagate(status);
-    Owned owned;
-    owned.bytes_.reset(static_cast<std::byte*>(memory));
+    Memory owned;
+    owned.bytes_ = {static_cast<std::byte*>(memory),
+                    [release = std::move(release)](std::byte* bytes) { release(bytes); }};
     return owned;
   }
 
   int index_;
   unsigned multiprocessors_ = 0;
+  CudaMemoryResource memory_;
 };
 static_assert(DeviceApi<CudaDevice>);
 

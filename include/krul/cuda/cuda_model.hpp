@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 #include "krul/core/resource.hpp"
 #include "krul/model/decoder_file.hpp"
 #include "krul/model/gguf.hpp"
+#include "krul/restore/decodes_chunks.hpp"
 
 namespace krul::cuda {
 
@@ -33,6 +35,7 @@ class CudaKvCache {
 
  private:
   friend class CudaModel;
+  friend class CudaDecoder;
   struct State;
   explicit CudaKvCache(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
@@ -60,6 +63,24 @@ class CudaBatch {
 };
 static_assert(LayerBatch<CudaBatch>);
 
+/// What decodes the chunks of one restore for a CudaModel, see DeviceDecoder.
+class CudaDecoder {
+ public:
+  CudaDecoder(CudaDecoder&&) noexcept;
+  CudaDecoder& operator=(CudaDecoder&&) noexcept;
+  ~CudaDecoder();
+
+  [[nodiscard]] bool takes(std::uint8_t coding) const;
+  [[nodiscard]] Status decode(const StoredChunk& chunk, CudaKvCache& cache);
+  void finish();
+
+ private:
+  friend class CudaModel;
+  struct State;
+  explicit CudaDecoder(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
 struct CudaOptions {
   int device = 0;                              ///< as devices() counts them
   ElementType arithmetic = ElementType::bf16;  ///< of matrices and activations; sums are f32
@@ -74,6 +95,7 @@ class CudaModel {
  public:
   using Cache = CudaKvCache;
   using Batch = CudaBatch;
+  using Decoder = CudaDecoder;
   static constexpr Resource computes_on = Resource::device;
 
   /// @return as DeviceBackend::load; backend if there is no such device; unsupported, naming the CMake option, if krul
@@ -88,6 +110,7 @@ class CudaModel {
   [[nodiscard]] const Identity& identity() const;
   [[nodiscard]] Cache make_cache(std::size_t capacity) const;
   [[nodiscard]] Batch make_batch() const;
+  [[nodiscard]] Decoder make_decoder(const std::shared_ptr<const Profile>& profile);
   void embed(std::span<const Token> tokens, Batch& batch);
   void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write);
   template <AttentionObserver O>
@@ -121,6 +144,6 @@ class CudaModel {
 
   std::unique_ptr<State> state_;
 };
-static_assert(ModelBackend<CudaModel>);
+static_assert(DecodesChunks<CudaModel>);
 
 }  // namespace krul::cuda

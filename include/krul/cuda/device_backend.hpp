@@ -16,6 +16,7 @@
 #include "krul/core/resource.hpp"
 #include "krul/cuda/attention_plan.hpp"
 #include "krul/cuda/device_batch.hpp"
+#include "krul/cuda/device_decoder.hpp"
 #include "krul/cuda/device_kv_cache.hpp"
 #include "krul/cuda/device_products.hpp"
 #include "krul/cuda/device_room.hpp"
@@ -26,11 +27,18 @@
 
 namespace krul::cuda {
 
+/// What a model on a device takes besides its weights, its batches and its caches.
+struct DeviceMemory {
+  std::size_t tile_rows = 1024;                      ///< rows of a batch whose activations there is room for
+  std::size_t staging_bytes = std::size_t{4} << 20;  ///< of each of the 16 slots of pinned memory
+  std::size_t room_bytes = std::size_t{16} << 20;    ///< of each of the two rooms in which a restore decodes chunks
+};
+
 struct DeviceBackendOptions {
   ElementType cache_type = ElementType::f16;
   std::string tokenizer = {};  ///< hash for the identity
   DecoderLimits limits = {};
-  std::size_t tile_rows = 1024;  ///< rows of a batch whose activations between two products there is room for
+  DeviceMemory memory = {};
 };
 
 /// The forward pass of llama and qwen2 models on a device.
@@ -43,6 +51,7 @@ class DeviceBackend {
  public:
   using Cache = DeviceKvCache<Device>;
   using Batch = DeviceBatch<Device>;
+  using Decoder = DeviceDecoder<Device>;
   static constexpr Resource computes_on = Resource::device;
 
   /// @param device  kept by reference
@@ -61,6 +70,10 @@ class DeviceBackend {
   [[nodiscard]] Batch make_batch() const {
     return Batch(*state_->device, geometry(), state_->ring, state_->angles, state_->products.type());
   }
+
+  /// The profile of the last one that is made is kept on the device.
+  /// @throws ResultError if the device has no memory for it; PreconditionError if it is another model's
+  [[nodiscard]] Decoder make_decoder(const std::shared_ptr<const Profile>& profile);
 
   /// Reads the rows of the embedding in the file, to the bits that a CPU has: profiles predict from them.
   /// @throws PreconditionError if the tokens are not as many as the rows or not in the vocabulary

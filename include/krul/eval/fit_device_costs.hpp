@@ -41,9 +41,17 @@ namespace krul::eval {
   return costs;
 }
 
+/// Seconds that a resource decoded.
+[[nodiscard]] inline double decoded_s(const RestoreReport& report, Resource resource) {
+  double seconds = 0;
+  for (const Event& event : report.timeline.events())
+    if (event.resource == resource && event.name == "decode") seconds += event.end_s - event.begin_s;
+  return seconds;
+}
+
 /// fit_costs for a model that computes on a device. A device is asked for its steps and not waited for, so that no step
 /// has a time of its own: what computing takes comes from whole passes, and what cannot be told apart there, such as
-/// the calls of layers, counts once a pass. The cores decode.
+/// the calls of layers, counts once a pass. Whatever decoded longer, the cores or the device, is said to decode.
 /// @param restores   [shapes, repeats], read from memory
 /// @param row_bytes  as in fit_copies
 /// @throws           PreconditionError if there are none
@@ -52,13 +60,19 @@ namespace krul::eval {
   expects(!restores.empty(), "fit_device_costs: needs restores");
   std::vector<std::array<double, 4>> passes;  // one, rows, pairs and keys of all layers
   std::vector<double> device_s;
+  double by_cores_s = 0, by_device_s = 0;
   for (const auto& repeats : restores) {
     expects(!repeats.empty(), "fit_device_costs: each shape needs a restore");
     const LayerSample layer = layer_sample(repeats.front());
     const auto layers = static_cast<double>(repeats.front().sizes.layers.size());
     passes.push_back({1, layers * layer.projected_rows, layers * layer.pairs, layers * layer.keys});
     std::vector<double> each_s;
-    for (const TimedRestore& restore : repeats) each_s.push_back(restore.report.busy[Resource::device]);
+    for (const auto& [shape, sizes, manifest_bytes, report] : repeats) {
+      const double decoding_s = decoded_s(report, Resource::device);
+      each_s.push_back(report.busy[Resource::device] - decoding_s);
+      by_device_s += decoding_s;
+      by_cores_s += decoded_s(report, Resource::cores);
+    }
     device_s.push_back(std::max(median(each_s), 1e-9));
   }
   const auto [pass_s, row_s, pair_s, key_s] = fit_sum<4>(passes, device_s);
@@ -75,7 +89,7 @@ namespace krul::eval {
           .open_s = opening.constant,
           .open_s_per_byte = opening.slope,
           .copy = fit_copies(restores, row_bytes),
-          .on = {.compute = Resource::device, .decode = Resource::cores}};
+          .on = {.compute = Resource::device, .decode = by_device_s > by_cores_s ? Resource::device : Resource::cores}};
 }
 
 }  // namespace krul::eval

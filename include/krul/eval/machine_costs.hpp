@@ -131,9 +131,11 @@ void for_each_copy_cost(auto& copy, Use&& use) {
   text << detail::machine_costs_title << '\n';
   const auto line = [&](const char* name, double value) { text << value << ' ' << name << '\n'; };
   detail::for_each_cost(machine, line);
-  if (machine.costs.on.compute == Resource::device)
+  if (machine.costs.on.compute == Resource::device) {
     detail::for_each_copy_cost(machine.costs.copy,
                                [&](const char* name, auto value) { line(name, static_cast<double>(value)); });
+    line("decode_on_device", machine.costs.on.decode == Resource::device ? 1 : 0);
+  }
   for (const auto& [coding, value] : machine.decoding) text << value << " decoding " << coding << '\n';
   for (const double error : machine.prediction_errors) text << error << " prediction_error\n";
   text << machine.disturbed << " disturbed\n" << machine.cut_short << " cut_short\n";
@@ -180,7 +182,8 @@ void for_each_copy_cost(auto& copy, Use&& use) {
       if (complete) value = static_cast<std::remove_reference_t<decltype(value)>>(numbers[name]);
     });
     complete = complete && machine.costs.copy.bytes_per_s > 0;
-    machine.costs.on = {.compute = Resource::device, .decode = Resource::cores};
+    machine.costs.on = {.compute = Resource::device,
+                        .decode = numbers["decode_on_device"] != 0 ? Resource::device : Resource::cores};
   }
   if (!complete || machine.costs.link.bytes_per_s <= 0 || machine.memory.bytes_per_s <= 0) return damaged();
   machine.disturbed = numbers["disturbed"] != 0;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "krul/compress/profile_belongs.hpp"
 #include "krul/compress/token_features.hpp"
 #include "krul/core/workers.hpp"
+#include "krul/restore/decodes_chunks.hpp"
 #include "krul/restore/link_lane.hpp"
 #include "krul/restore/stored_state.hpp"
 #include "krul/store/shared_chunks.hpp"
@@ -46,6 +48,7 @@ class ChunkDecoder {
       : model_(model), geometry_(model.geometry()), manifest_(manifest), plan_(plan), codings_(std::move(codings)) {
     if (codings_.profile() && codings_.profile()->data().features > 0)
       features_ = token_features(model, std::span(manifest.tokens).first(manifest.rows));
+    if constexpr (DecodesChunks<B>) own_.emplace(model.make_decoder(codings_.profile()));
   }
 
   /// The wanted tokens of a block; rows behind them are decoded and dropped.
@@ -56,17 +59,21 @@ class ChunkDecoder {
   /// Decodes the good chunks of arrivals in parallel and writes them, each into all layers that were coded into it
   /// and load its block; appends what the others would have brought to `broken`, and what is not finite. What one
   /// arrival brought of a layer is projected together, whatever else is there: so its bits do not depend on time.
+  /// A backend that decodes chunks itself does so meanwhile.
   /// @param done  done(resource, name) after each step: the cores have decoded, what was decoded is copied to a cache
-  ///              that is elsewhere, the model has projected
+  ///              that is elsewhere, the model has projected, and decoded what it decodes itself
   /// @post every wanted row of a good chunk is present in its layers; no other row has changed
   template <class Done>
   void decode(std::span<const Arrival> arrivals, Cache& cache, Workers& workers, std::vector<BrokenRows>& broken,
               Done&& done) {
-    const std::vector<Chunk> chunks = decoded(arrivals, cache, workers);
+    std::vector<Chunk> chunks = chunks_of(arrivals);
+    ask_backend(chunks, cache);
+    decode_here(chunks, cache, workers);
     done(Resource::cores, "decode");
     write(chunks, cache, broken);
     done(Resource::copy, "copy");
     project(chunks, cache);
+    finish_backend(chunks, cache, broken);
     done(computes_on(model_), "decode");
   }
 
@@ -81,13 +88,13 @@ class ChunkDecoder {
     std::vector<std::size_t> layers;  ///< all that were coded into it
     bool good = false;                ///< the bytes are what was written
     bool is_projected = false;        ///< by the model, not decoded by a coder
+    bool is_backends = false;         ///< decoded by the backend itself
     BrokenRows::Cause cause{};        ///< if it cannot be decoded
     bool decoded = false;
     std::vector<Rows> rows = {};  ///< [layers] where the rows could not go straight into the cache
   };
 
-  /// A cache in host memory gets its rows here already.
-  [[nodiscard]] std::vector<Chunk> decoded(std::span<const Arrival> arrivals, Cache& cache, Workers& workers) const {
+  [[nodiscard]] std::vector<Chunk> chunks_of(std::span<const Arrival> arrivals) const {
     std::vector<Chunk> chunks;
     for (const Arrival& arrival : arrivals) {
       std::size_t offset = 0;
@@ -107,10 +114,45 @@ class ChunkDecoder {
         offset += length;
       }
     }
-    workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
-      if (chunks[i].good) chunks[i].decoded = try_to_decode(chunks[i], cache);
-    });
     return chunks;
+  }
+
+  /// Asks a backend that decodes itself for the chunks that it takes, of which all rows are wanted.
+  void ask_backend(std::span<Chunk> chunks, Cache& cache) {
+    if constexpr (DecodesChunks<B>) {
+      for (Chunk& chunk : chunks) {
+        const TokenRange stored = stored_tokens(chunk.block);
+        const std::uint8_t coding = manifest_.chunk(chunk.layers.front(), chunk.block).codec;
+        const bool whole =
+            stored.end == tokens_of(chunk.block).end &&
+            std::ranges::all_of(chunk.layers, [&](std::size_t layer) { return loads(layer, chunk.block); });
+        if (!chunk.good || chunk.is_projected || !whole || !own_->takes(coding)) continue;
+        chunk.is_backends =
+            own_->decode(StoredChunk{.coding = coding,
+                                     .first_layer = chunk.layers.front(),
+                                     .tokens = stored,
+                                     .bytes = chunk.bytes,
+                                     .features = is_joint(coding) ? features_.of(stored) : std::span<const float>{}},
+                         cache)
+                .has_value();
+      }
+    }
+  }
+  void finish_backend(std::span<const Chunk> chunks, const Cache& cache, std::vector<BrokenRows>& broken) {
+    if constexpr (DecodesChunks<B>) {
+      own_->finish();
+      for (const Chunk& chunk : chunks)
+        for (const std::size_t layer : chunk.layers)
+          if (chunk.is_backends && !cache.present(layer).contains(tokens_of(chunk.block)))
+            broken.push_back({layer, chunk.block, BrokenRows::Cause::undecodable});
+    }
+  }
+
+  /// A cache in host memory gets its rows here already.
+  void decode_here(std::span<Chunk> chunks, Cache& cache, Workers& workers) const {
+    workers.parallel_for(chunks.size(), [&](std::size_t i, std::size_t) {
+      if (chunks[i].good && !chunks[i].is_backends) chunks[i].decoded = try_to_decode(chunks[i], cache);
+    });
   }
 
   /// Tells of all that could not be decoded.
@@ -118,7 +160,7 @@ class ChunkDecoder {
     for (const Chunk& chunk : chunks) {
       for (std::size_t i = 0; i < chunk.layers.size(); ++i) {
         const std::size_t layer = chunk.layers[i];
-        if (!loads(layer, chunk.block)) continue;
+        if (!loads(layer, chunk.block) || chunk.is_backends) continue;
         if (!chunk.decoded) {
           broken.push_back({layer, chunk.block, chunk.cause});
         } else if (chunk.is_projected) {
@@ -147,6 +189,10 @@ class ChunkDecoder {
     }
   }
 
+  /// All tokens of a block that are stored.
+  [[nodiscard]] TokenRange stored_tokens(std::size_t block) const noexcept {
+    return {block * manifest_.block, std::min<std::size_t>((block + 1) * manifest_.block, manifest_.rows)};
+  }
   [[nodiscard]] bool loads(std::size_t layer, std::size_t block) const {
     return block * manifest_.block >= plan_.prefix[layer];
   }
@@ -169,7 +215,7 @@ class ChunkDecoder {
     const std::size_t shallowest = chunk.layers.front();
     const auto coding = codings_.find(stored_coding(manifest_, manifest_.chunk(shallowest, chunk.block), shallowest));
     if (!coding || coding->layers() != chunk.layers.size()) return false;
-    const std::size_t stored = std::min<std::size_t>(manifest_.block, manifest_.rows - chunk.block * manifest_.block);
+    const std::size_t stored = stored_tokens(chunk.block).size();
     const TokenRange tokens = tokens_of(chunk.block);
     const std::size_t length = stored * geometry_.kv_row_bytes(), wanted = tokens.size() * geometry_.kv_row_bytes();
     const auto in_cache = [&](std::size_t layer) {
@@ -185,8 +231,7 @@ class ChunkDecoder {
         to[i] = {chunk.rows[i].keys, chunk.rows[i].values};
       }
     }
-    const std::size_t first = chunk.block * manifest_.block;
-    const BlockContext context{static_cast<Position>(first), features_.of({first, first + stored})};
+    const BlockContext context{static_cast<Position>(tokens.begin), features_.of(stored_tokens(chunk.block))};
     if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
     for (const MutableKvRows& rows : to)
       if (!are_finite(geometry_.cache_type, rows)) return false;
@@ -211,12 +256,24 @@ class ChunkDecoder {
     }
   }
 
+  /// What a backend that decodes itself decodes with.
+  struct None {};
+  template <class Model>
+  struct OwnDecoder {
+    using Type = None;
+  };
+  template <DecodesChunks Model>
+  struct OwnDecoder<Model> {
+    using Type = typename Model::Decoder;
+  };
+
   B& model_;
   const Geometry& geometry_;
   const Manifest& manifest_;
   const RestorePlan& plan_;
   CodingSet codings_;
   TokenFeatures features_;  ///< of the manifest's rows, if the profile asks for them
+  std::optional<typename OwnDecoder<B>::Type> own_;
 };
 
 /// Whether a model may take over what a manifest describes, decoded with these codings.

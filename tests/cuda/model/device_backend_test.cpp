@@ -56,7 +56,7 @@ TEST_CASE("a model on a device conforms with every architecture, cache type and 
       CAPTURE(name(cache_type));
       CAPTURE(name(type));
       OrderedDevice device(7 + i);
-      auto model = load(device, bytes, cache_type, type, {.tile_rows = 16});
+      auto model = load(device, bytes, cache_type, type, {.memory = {.tile_rows = 16}});
       REQUIRE(model);
       // Attention rounds queries and weights to the cache's type.
       const auto rougher = unit_roundoff(type) > unit_roundoff(cache_type) ? type : cache_type;
@@ -129,10 +129,11 @@ TEST_CASE("a model that a device cannot take is refused with a reason") {
   }
   SUBCASE("no memory for the weights") {
     const auto bytes = krul::testing::tiny_model(llama);
-    device.limit_memory(std::size_t{200} << 10);
+    device.fail_allocation(0);
     const auto model = Backend::load(GgufFile::from_memory(bytes, "tiny.gguf").value(), device,
                                      device.make_stream().value(), Products(device, ElementType::f32), {});
     REQUIRE_FALSE(model);
     CHECK(model.error().code == ErrorCode::too_large);
+    CHECK(model.error().message.find("MiB as f32 on the device") != std::string::npos);
   }
 }

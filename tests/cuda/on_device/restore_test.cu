@@ -2,25 +2,12 @@
 #include <doctest/doctest.h>
 
 #include "cuda/engine_pages.hpp"
+#include "cuda/on_device/first_device.cuh"
 #include "cuda/restoring.hpp"
 #include "krul/backend/conformance/cache.hpp"
-#include "krul/cuda/cuda_device.cuh"
-#include "krul/cuda/devices.hpp"
 
 using namespace krul;
-using cuda::CudaDevice, cuda::test::Saved;
-
-namespace {
-
-/// The first device; none, and a message, where there is none.
-std::optional<CudaDevice> first_device() {
-  const auto found = cuda::devices();
-  if (found && !found->empty()) return CudaDevice::open(0).value();
-  MESSAGE("skipped: " << (found ? "there is no CUDA device" : found.error().message));
-  return std::nullopt;
-}
-
-}  // namespace
+using cuda::CudaDevice, cuda::test::first_device, cuda::test::Saved;
 
 TEST_CASE("a CUDA device restores what the processor restores") {
   auto device = first_device();

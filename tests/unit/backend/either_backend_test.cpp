@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
 
 #include "krul/compress/exact_codec.hpp"
 #include "krul/strategy/catalogue/load.hpp"
@@ -49,6 +51,24 @@ struct FragileDevice : test::ToyDevice {
     test::ToyDevice::finish(layer, batch);
   }
 };
+
+/// A device that is asked to decode every chunk, counts them, and decodes none.
+struct AskedDevice : test::ToyDevice {
+  struct Decoder {
+    int* asked;
+    int* finished;
+    [[nodiscard]] bool takes(std::uint8_t) const { return true; }
+    [[nodiscard]] Status decode(const StoredChunk&, Cache&) {
+      ++*asked;
+      return fail(ErrorCode::corrupt, "no chunk");
+    }
+    void finish() { ++*finished; }
+  };
+  int* asked = nullptr;
+  int* finished = nullptr;
+  [[nodiscard]] Decoder make_decoder(const std::shared_ptr<const Profile>&) { return {asked, finished}; }
+};
+static_assert(DecodesChunks<AskedDevice> && !DecodesChunks<Host>);
 
 using Model = EitherBackend<Host, test::ToyDevice>;
 static_assert(ModelBackend<Model> && BatchesCaches<Model> && LendsWorkers<Model>);
@@ -137,6 +157,36 @@ TEST_CASE("a conversation comes back as on the backend alone, without a copy whe
   }
 }
 
+TEST_CASE("chunks are decoded by the backend that decodes them itself, if that is the one") {
+  using Either = EitherBackend<Host, AskedDevice>;
+  static_assert(DecodesChunks<Either>);
+  const auto tokens = test::toy_tokens(100);
+  for (const bool on_device : {false, true}) {
+    CAPTURE(on_device);
+    int asked = 0, finished = 0;
+    Either model = on_device ? Either(AskedDevice{{}, &asked, &finished}) : Either(Host{});
+    MemoryStore store;
+    ConversationOptions options{.strategy = strategy::load(ExactCodec{})};
+    options.block = 16;
+    std::vector<float> logits(model.geometry().vocabulary);
+    {
+      auto first = open_conversation(model, store, "a talk", options).value();
+      REQUIRE(first.advance(std::span(tokens).first(96), logits));
+      REQUIRE(first.save());
+    }
+    auto second = open_conversation(model, store, "a talk", options).value();
+    CHECK(second.advance(tokens, logits)->repaired_rows == 0);  // what it does not decode, the cores do
+    CHECK(asked == (on_device ? 6 * 4 : 0));                    // blocks and layers
+    CHECK((finished > 0) == on_device);
+    auto cache = model.make_cache(8);
+    auto decoder = model.make_decoder(std::shared_ptr<const Profile>());
+    CHECK(decoder.takes(0) == on_device);
+    CHECK_FALSE(decoder.decode(StoredChunk{}, cache));
+    auto other = Either(Host{}).make_cache(8);
+    if (on_device) CHECK_THROWS_AS(static_cast<void>(decoder.decode(StoredChunk{}, other)), PreconditionError);
+  }
+}
+
 TEST_CASE("a device that is lost ends a turn with its error, and what is saved stays") {
   using Fragile = EitherBackend<toy::Backend, FragileDevice>;
   bool lost = false;
@@ -151,13 +201,13 @@ TEST_CASE("a device that is lost ends a turn with its error, and what is saved s
     REQUIRE(talk.advance(std::span(tokens).first(90), logits));
     REQUIRE(talk.save_in_background());
     lost = true;
-    CHECK_THROWS_WITH_AS(static_cast<void>(talk.append(tokens[90], logits)), "the device is lost", ResultError);
-    CHECK_THROWS_AS(static_cast<void>(talk.advance(tokens, logits)), ResultError);
+    CHECK(talk.append(tokens[90], logits).error().message == "the device is lost");
+    CHECK(talk.advance(tokens, logits).error().code == ErrorCode::backend);
   }
   {
     auto talk = open_conversation(model, store, "a talk", options).value();
     CHECK(talk.saved_tokens().size() == 90);
-    CHECK_THROWS_AS(static_cast<void>(talk.advance(tokens, logits)), ResultError);
+    CHECK(talk.advance(tokens, logits).error().message == "the device is lost");
   }
   lost = false;
   auto talk = open_conversation(model, store, "a talk", options).value();

@@ -57,6 +57,9 @@ TEST_CASE("costs of a device have what copies take") {
   CHECK(to_text(*after) == text);
   CHECK(after->costs.on.compute == Resource::device);
   CHECK(after->costs.copy.row_bytes == 1 << 20);
+  CHECK(after->costs.on.decode == Resource::cores);
+  before.costs.on.decode = Resource::device;
+  CHECK(eval::machine_costs_from(to_text(before))->costs.on.decode == Resource::device);
   for (const std::string line : {"0.25 copy.latency_s\n", "1048576 copy.row_bytes\n"}) {
     std::string cut = text;
     CHECK_FALSE(eval::machine_costs_from(cut.erase(cut.find(line), line.size())));

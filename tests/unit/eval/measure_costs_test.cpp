@@ -119,12 +119,16 @@ TEST_CASE("costs of a device are learnt from whole passes, and those of copies f
       }
       restore.report.busy[Resource::copy] += byte_s * static_cast<double>(restore.report.loaded_rows * row_bytes);
     }
+    // What the device decodes is no part of what it computes.
+    restore.report.timeline.add({Resource::device, "decode", 0, 2, 5});
+    restore.report.timeline.add({Resource::cores, "decode", 0, 0, 2});
+    restore.report.busy[Resource::device] += 3;
     restore.report.opening_s = 0.5 + 1e-6 * static_cast<double>(restore.manifest_bytes);
     restores.push_back({restore, restore, restore});
   }
   const Costs costs = fit_device_costs(restores, row_bytes);
   CHECK_NOTHROW(expects_valid(costs));
-  CHECK((costs.on.compute == Resource::device && costs.on.decode == Resource::cores));
+  CHECK((costs.on.compute == Resource::device && costs.on.decode == Resource::device));
   CHECK(costs.pass_s == doctest::Approx(pass_s));
   CHECK(costs.layer.project_row_s + costs.layer.finish_row_s == doctest::Approx(row_s));
   CHECK(costs.layer.attend_pair_s == doctest::Approx(pair_s));

@@ -25,11 +25,12 @@ struct DeviceBackend<Device, Products>::State {
   DecoderFile model;
   Products products;
   Identity identity = {};
-  std::size_t tile_rows;
+  DeviceMemory sizes;
   std::shared_ptr<Ring> ring;    // on the model's stream
   std::shared_ptr<Ring> copies;  // of rows of caches, on a stream of their own
   std::shared_ptr<const RotaryTable> angles;
   std::optional<DeviceWeights<Device>> weights = {};
+  std::shared_ptr<const DeviceProfile<Device>> profile = {};  // that chunks were decoded with last
   std::mutex turn = {};  // of the passes: what lies between two products has one room
   std::optional<typename Device::Memory> memory = {};
   std::size_t memory_bytes = 0;
@@ -136,7 +137,8 @@ struct DeviceBackend<Device, Products>::State {
   /// Calls step(first, count) for the tiles of a batch's rows.
   template <class Step>
   void by_tiles(std::size_t rows, Step&& step) const {
-    for (std::size_t first = 0; first < rows; first += tile_rows) step(first, std::min(tile_rows, rows - first));
+    for (std::size_t first = 0; first < rows; first += sizes.tile_rows)
+      step(first, std::min(sizes.tile_rows, rows - first));
   }
 };
 
@@ -152,14 +154,15 @@ Result<DeviceBackend<Device, Products>> DeviceBackend<Device, Products>::load(Gg
     return fail(ErrorCode::unsupported, "heads of " + std::to_string(geometry.head_dim) + " values in " + file.path() +
                                             ": on a device they have a multiple of 8 up to 256; use the CPU");
   using Ring = StagingRing<Device>;
-  auto ring = std::make_shared<Ring>(device, std::move(stream), typename Ring::Size{});
-  auto copies = std::make_shared<Ring>(device, or_throw(device.make_stream()), typename Ring::Size{});
+  const typename Ring::Size staging{.slots = 8, .slot_bytes = options.memory.staging_bytes};
+  auto ring = std::make_shared<Ring>(device, std::move(stream), staging);
+  auto copies = std::make_shared<Ring>(device, or_throw(device.make_stream()), staging);
   auto angles = std::make_shared<const RotaryTable>(geometry.rotary, geometry.context);
   auto state = std::unique_ptr<State>(new State{.device = &device,
                                                 .file = std::move(file),
                                                 .model = std::move(*model),
                                                 .products = std::move(products),
-                                                .tile_rows = std::max<std::size_t>(options.tile_rows, 1),
+                                                .sizes = options.memory,
                                                 .ring = std::move(ring),
                                                 .copies = std::move(copies),
                                                 .angles = std::move(angles)});
@@ -178,6 +181,17 @@ Result<DeviceBackend<Device, Products>> DeviceBackend<Device, Products>::load(Gg
   return DeviceBackend(std::move(state));
 } catch (const ResultError& error) {
   return tl::unexpected<Error>(error.error);
+}
+
+template <DeviceApi Device, DeviceProducts<Device> Products>
+DeviceDecoder<Device> DeviceBackend<Device, Products>::make_decoder(const std::shared_ptr<const Profile>& profile) {
+  State& state = *state_;
+  const std::scoped_lock turn(state.turn);
+  if (profile && (!state.profile || state.profile->profile() != profile))
+    state.profile = std::make_shared<const DeviceProfile<Device>>(*state.device, *state.copies, profile);
+  auto rooms =
+      std::make_shared<DecodingRooms<Device>>(*state.device, state.copies, typename DecodingRooms<Device>::Size{});
+  return Decoder(std::move(rooms), profile ? state.profile : nullptr, geometry());
 }
 
 template <DeviceApi Device, DeviceProducts<Device> Products>
@@ -211,7 +225,7 @@ void DeviceBackend<Device, Products>::project(std::size_t layer, Batch& batch, C
   batch.settle();
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
-  const std::size_t most = std::min(state.tile_rows, positions.size());
+  const std::size_t most = std::min(state.sizes.tile_rows, positions.size());
   const auto lay = [&](DeviceRoom room) {
     auto* const flags = room.reserve<std::uint8_t>(written.size());
     auto* const normed = room.reserve<std::byte>(most * sizes.hidden * size_of(type));
@@ -314,7 +328,7 @@ void DeviceBackend<Device, Products>::finish(std::size_t layer, Batch& batch) {
   batch.settle();
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
-  const std::size_t most = std::min(state.tile_rows, batch.rows()), mlp = state.model.mlp;
+  const std::size_t most = std::min(state.sizes.tile_rows, batch.rows()), mlp = state.model.mlp;
   const auto lay = [&](DeviceRoom room) {
     auto* const normed = room.reserve<std::byte>(most * sizes.hidden * size_of(type));
     auto* const product = room.reserve<float>(most * 2 * mlp);

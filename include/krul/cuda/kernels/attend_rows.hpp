@@ -33,7 +33,7 @@ struct AttendRows {
   /// @param pairs  R * H / G
   [[nodiscard]] static Launch launch(std::uint32_t pairs, std::uint32_t kv_heads, const KeySplits& splits) {
     return {.blocks = (pairs + Tile::rows - 1) / Tile::rows * kv_heads * splits.count,
-            .threads = Tile::warps * warp_lanes,
+            .threads = Tile::threads,
             .shared_bytes = Tile::key_bytes + Tile::value_bytes};
   }
 

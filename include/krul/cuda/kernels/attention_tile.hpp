@@ -13,7 +13,7 @@ namespace krul::cuda::detail {
 template <ElementType half, unsigned dims>
 struct AttentionTile {
   static_assert(half != ElementType::f32 && dims % 32 == 0);
-  static constexpr unsigned warps = 4, warp_rows = 16, rows = warps * warp_rows;
+  static constexpr unsigned warps = 4, warp_rows = 16, rows = warps * warp_rows, threads = warps * warp_lanes;
   static constexpr unsigned keys = dims <= 128 ? 64 : 32;  ///< fewer where a lane holds long sums
   static constexpr unsigned steps = dims / 16, key_columns = keys / 8, value_columns = dims / 8;
   // Words from one row in shared memory to the next: a warp's loads meet each bank once.
@@ -21,7 +21,9 @@ struct AttentionTile {
   static constexpr std::size_t key_bytes = std::size_t{4} * keys * key_stride,
                                value_bytes = std::size_t{4} * (keys / 2) * value_stride;
 
-  /// Which keys of a KV head are loaded: `count` from `first` on, the others of the tile are zeros.
+  static_assert(keys / 2 * (dims / 8) % threads == 0);
+
+  /// Which keys of a KV head are loaded: `count` from `first` on, at least one; the others of the tile are zeros.
   struct Place {
     std::uint32_t kv_head, first, count;
   };
@@ -45,8 +47,9 @@ struct AttentionTile {
   /// Keys to `to`, [keys, key_stride] words. All threads of the block share the work.
   template <KernelBlock Block>
   static KRUL_DEVICE void load_keys(Block& block, const AttentionRows& in, const Place& place, std::uint32_t* to) {
-    for (unsigned item = block.thread(); item < keys * (dims / 8); item += block.threads()) {
-      const unsigned key = item / (dims / 8), eight = item % (dims / 8);
+    KRUL_UNROLL
+    for (unsigned round = 0; round < keys * (dims / 8) / threads; ++round) {
+      const unsigned item = block.thread() + round * threads, key = item / (dims / 8), eight = item % (dims / 8);
       store_eight(load_eight(in, in.keys, place, key, eight), to + key * key_stride + 4 * eight);
     }
   }
@@ -57,8 +60,9 @@ struct AttentionTile {
   template <KernelBlock Block>
   static KRUL_DEVICE void load(Block& block, const AttentionRows& in, const Place& place, std::uint32_t* to,
                                std::uint32_t* values) {
-    for (unsigned item = block.thread(); item < keys / 2 * (dims / 8); item += block.threads()) {
-      const unsigned pair = item / (dims / 8), eight = item % (dims / 8);
+    KRUL_UNROLL
+    for (unsigned round = 0; round < keys / 2 * (dims / 8) / threads; ++round) {
+      const unsigned item = block.thread() + round * threads, pair = item / (dims / 8), eight = item % (dims / 8);
       EightHalves value[2];
       KRUL_UNROLL
       for (unsigned i = 0; i < 2; ++i) {
@@ -119,9 +123,11 @@ struct AttentionTile {
  private:
   [[nodiscard]] static KRUL_DEVICE EightHalves load_eight(const AttentionRows& in, const void* from, const Place& place,
                                                           unsigned key, unsigned eight) {
-    if (key >= place.count || 8 * eight >= in.dim) return {};
-    const std::size_t head = std::size_t{place.first + key} * in.kv_heads + place.kv_head;
-    return static_cast<const EightHalves*>(from)[head * (in.dim / 8) + eight];
+    // Never a branch around a load: what one does not wait for, others may load meanwhile.
+    const bool there = key < place.count && 8 * eight < in.dim;
+    const std::size_t head = std::size_t{place.first + (there ? key : 0)} * in.kv_heads + place.kv_head;
+    const EightHalves loaded = static_cast<const EightHalves*>(from)[head * (in.dim / 8) + (there ? eight : 0)];
+    return there ? loaded : EightHalves{};
   }
   static KRUL_DEVICE void store_eight(const EightHalves& eight, std::uint32_t* to) {
     *reinterpret_cast<EightHalves*>(to) = eight;

@@ -31,7 +31,7 @@ struct AttentionWeights {
   [[nodiscard]] Launch launch() const {
     const std::uint32_t tiles = (wanted.count * (in.heads / in.kv_heads) + Tile::rows - 1) / Tile::rows;
     return {.blocks = (wanted.keys + block_keys - 1) / block_keys * in.kv_heads * tiles,
-            .threads = Tile::warps * warp_lanes,
+            .threads = Tile::threads,
             .shared_bytes = Tile::key_bytes};
   }
 

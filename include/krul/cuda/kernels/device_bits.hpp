@@ -44,6 +44,10 @@ namespace krul::cuda {
 #endif
 }
 
+[[nodiscard]] KRUL_DEVICE inline bool is_finite(float value) {
+  return (bits_of_float(value) & 0x7f800000U) != 0x7f800000U;
+}
+
 /// a * b + c, rounded once.
 [[nodiscard]] KRUL_DEVICE inline float fused(float a, float b, float c) {
 #if defined(__CUDA_ARCH__)

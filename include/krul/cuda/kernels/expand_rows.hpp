@@ -28,10 +28,6 @@ KRUL_DEVICE void for_heads(Block& block, std::uint32_t heads, Visit&& visit) {
     visit(head);
 }
 
-[[nodiscard]] KRUL_DEVICE inline bool is_finite(float value) {
-  return (bits_of_float(value) & 0x7f800000U) != 0x7f800000U;
-}
-
 inline constexpr std::uint32_t quiet_nan = 0x7fc00000U;
 
 }  // namespace detail
@@ -70,7 +66,7 @@ struct ExpandInt8 {
       const float peak = rows.type == ElementType::f16    ? float_of_f16(stored)
                          : rows.type == ElementType::bf16 ? float_of_bits(stored << 16)
                                                           : float_of_bits(stored << 15);
-      const bool plain = peak > 0 && detail::is_finite(peak);
+      const bool plain = peak > 0 && is_finite(peak);
       bool sound = plain || bits_of_float(peak) >> 31 == 0;
       sound = sound && (bits_of_float(peak) & 0x7fffffffU) != 0x7f800000U;
       for (std::uint32_t i = lane_of(block); i < rows.dim; i += warp_lanes) {
@@ -110,12 +106,29 @@ struct ExpandInt4 {
         const auto code = static_cast<std::int32_t>(in_group < half ? both & 15U : both >> 4);
         store_value(rows.type, static_cast<float>(8 - code) * (peak * 0.125F), rows.to,
                     std::size_t{head} * rows.dim + i);
-        if (peak == 0 || !detail::is_finite(peak))
+        if (peak == 0 || !is_finite(peak))
           sound = sound && (bits_of_float(peak) & 0x7fffffffU) != 0x7f800000U && stored != 0x8000U && both == 0;
         if (count % 2 != 0 && in_group == half - 1) sound = sound && both < 16;  // the half byte after the last code
       }
       if (!sound) *rows.unsound = 1;
     });
+  }
+};
+
+/// Whether all values of rows are finite. The threads of the grid share them.
+struct FindNotFinite {
+  ElementType type;
+  const void* values;  ///< [count] of `type`
+  std::size_t count;
+  std::uint32_t* found;  ///< becomes 1 if one is not finite
+
+  template <KernelBlock Block>
+  KRUL_DEVICE void operator()(Block& block) const {
+    bool finite = true;
+    const std::size_t step = std::size_t{block.blocks()} * block.threads();
+    for (std::size_t i = std::size_t{block.index()} * block.threads() + block.thread(); i < count; i += step)
+      finite = finite && is_finite(load_value(type, values, i));
+    if (!finite) *found = 1;  // whoever finds it writes the same
   }
 };
 

@@ -149,19 +149,23 @@ struct StoreRows {
   const float *cosines, *sines;      ///< [rows of the chunk, half]; null: values, which are not turned
   std::uint32_t half;                ///< pairs that are turned
   bool interleaved;                  ///< whether a pair's values are neighbours
+  std::uint32_t* not_finite;         ///< becomes 1 if a value is not finite once it is stored
 
   template <KernelBlock Block>
   KRUL_DEVICE void operator()(Block& block) const {
+    bool finite = true;
     for (std::uint32_t place = block.index(); place < side.rows; place += block.blocks()) {
       const std::uint32_t token = tokens[place];
       const float* const row = side.decoded + std::size_t{place} * side.values;
       const std::size_t row_at = places.row(token);
       for (std::uint32_t i = block.thread(); i < side.values; i += block.threads()) {
         const auto byte = i % width * static_cast<std::uint32_t>(size_of(type));
-        store_value(type, cosines == nullptr ? row[i] : turned(row, i, token),
-                    to[i / width] + row_at + places.in_row(byte), 0);
+        std::byte* const at = to[i / width] + row_at + places.in_row(byte);
+        store_value(type, cosines == nullptr ? row[i] : turned(row, i, token), at, 0);
+        finite = finite && is_finite(load_value(type, at, 0));
       }
     }
+    if (!finite) *not_finite = 1;  // whoever finds it writes the same
   }
 
  private:
