@@ -13,13 +13,13 @@ namespace {
 
 constexpr std::size_t shortest = 64;  // tokens; a shorter text is not looked at
 
-Result<Opening> opening_of(const LoadedModel& model, std::span<const Message> messages) {
-  if (!model.chat) return propagate(model.chat);
+Result<Opening> opening_of(const ModelText& text, std::span<const Message> messages) {
+  if (!text.chat) return propagate(text.chat);
   const bool answers = messages.back().role == "user";
-  auto rendered = model.chat->render(messages, answers);
+  auto rendered = text.chat->render(messages, answers);
   if (!rendered) return propagate(rendered);
-  if (!answers) rendered->write(model.chat->user.before);
-  return Opening{encode_conversation(model.tokenizer, *rendered), !answers};
+  if (!answers) rendered->write(text.chat->user.before);
+  return Opening{encode_conversation(text.tokenizer, *rendered), !answers};
 }
 
 /// [L][hidden, H * D]
@@ -35,34 +35,34 @@ Result<std::vector<std::vector<float>>> output_matrices(const CpuModel& model) {
 
 }  // namespace
 
-Result<std::vector<std::vector<Token>>> written_texts(LoadedModel& model,
+Result<std::vector<std::vector<Token>>> written_texts(CpuModel& model, const ModelText& text,
                                                       std::span<const std::vector<Message>> openings,
                                                       const WritingSettings& settings,
                                                       const WritingProgress& progress) {
   std::vector<Opening> beginnings;
   for (const auto& messages : openings) {
-    auto opening = opening_of(model, messages);
+    auto opening = opening_of(text, messages);
     if (!opening) return propagate(opening);
     beginnings.push_back(std::move(*opening));
   }
   expects(!beginnings.empty(), "written_texts: no openings");
-  return write_texts(model.backend, {beginnings, TurnMarks::of(model.tokenizer, *model.chat)}, model.backend.workers(),
-                     settings, progress);
+  return write_texts(model, {beginnings, TurnMarks::of(text.tokenizer, *text.chat)}, model.workers(), settings,
+                     progress);
 }
 
-Result<std::shared_ptr<const Profile>> fit_profile(LoadedModel& model, std::span<const std::vector<Token>> texts,
+Result<std::shared_ptr<const Profile>> fit_profile(CpuModel& model, std::span<const std::vector<Token>> texts,
                                                    const CalibrationSettings& settings,
                                                    const CalibrationProgress& progress) {
   if (std::ranges::none_of(texts, [](const auto& text) { return text.size() >= shortest; }))
     return fail(ErrorCode::invalid_argument, "a profile needs a text of " + std::to_string(shortest) +
                                                  " tokens at least: give longer conversations");
-  const auto outputs = output_matrices(model.backend);
+  const auto outputs = output_matrices(model);
   if (!outputs) return propagate(outputs);
-  ProfileData data = calibrate_profile(model.backend, {texts, *outputs}, model.backend.workers(), settings, progress);
+  ProfileData data = calibrate_profile(model, {texts, *outputs}, model.workers(), settings, progress);
   const std::string looked_at =
       std::to_string(texts.size()) + " texts, " + std::to_string(tokens_looked_at(texts, settings)) + " tokens";
   data.notes = data.notes.empty() ? looked_at : looked_at + "; " + data.notes;
-  return Profile::create(std::move(data), model.backend.geometry());
+  return Profile::create(std::move(data), model.geometry());
 }
 
 std::size_t tokens_looked_at(std::span<const std::vector<Token>> texts, const CalibrationSettings& settings) {

@@ -36,6 +36,7 @@ void expect_fits(const LoadedModel& model, std::size_t tokens) {
 namespace {
 
 void bench_prefill(const PassesOptions& options, const Tool& tool) {
+  if (options.phases) options.model.expect_processor("--phases");
   auto model = options.model.load(tool);
   if (options.phases) return bench_phases(model, options, tool);
   RoundsNote note;

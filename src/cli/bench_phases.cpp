@@ -8,9 +8,10 @@
 namespace krul::cli {
 
 void bench_phases(LoadedModel& model, const PassesOptions& options, const Tool& tool) {
-  const auto roofs = eval::measure_pass_roofs(model.backend);
-  const auto shape = eval::pass_shape(model.backend);
-  eval::TimedBackend timed(model.backend);
+  CpuModel& backend = on_processor(model, "--phases");
+  const auto roofs = eval::measure_pass_roofs(backend);
+  const auto shape = eval::pass_shape(backend);
+  eval::TimedBackend timed(backend);
   RoundsNote note;
   Json results = Json::array(), lines = Json::array();
   for_each_length(options, model, timed, [&](std::size_t length, auto& bench, const auto& rules) {

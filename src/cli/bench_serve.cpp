@@ -151,7 +151,7 @@ class Side {
   LoadedModel& model_;
   const MachineCosts& costs_;
   AnyStrategy strategy_;
-  eval::TimedWork<CpuModel> work_;
+  eval::TimedWork<AnyModel> work_;
 };
 
 struct ServeOptions {

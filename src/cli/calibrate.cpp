@@ -52,6 +52,7 @@ std::vector<std::vector<Token>> texts_of(const CalibrateOptions& options, const 
 void calibrate_model(const CalibrateOptions& options, const Tool& tool) {
   const SteadyClock clock;
   const TimePoint start = clock.now();
+  options.model.expect_processor("fitting a profile");
   auto model = options.model.load(tool);
   if (options.if_missing)
     if (const auto kept = ProfileOption{}.load(model, tool)) {

@@ -68,7 +68,7 @@ void say_of_reply(const ChatReply& reply, const Tool& tool) {
 struct ShownChat {
   const std::string& id;
   AnyStrategy strategy;
-  ChatSession<CpuModel, AnyStore> session;
+  ChatSession<AnyModel, AnyStore> session;
   const Tool& tool;
 
   /// The reply to a message. Ends the program, or the message, if there is none.
@@ -102,7 +102,8 @@ struct ShownChat {
 /// The model's profile, made now if there is none and somebody on a terminal says yes.
 std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedModel& model, const Tool& tool) {
   auto profile = options.profile.load(model, tool);
-  const bool asks = options.message.empty() && !tool.json && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+  const bool asks =
+      options.message.empty() && !tool.json && model.device.empty() && isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
   if (!options.chosen(profile).needs().profile_is_missing || !asks) return profile;
   std::fprintf(stderr,
                "This model has no profile yet; with one, conversations take some five times fewer bytes.\n"
@@ -117,13 +118,14 @@ std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, c
                                const Tool& tool) {
   std::optional<MachineCosts> machine;
   if (options.costs.empty()) machine = quick_machine_costs(model, strategy, options.store.folder(), tool);
-  if (!options.costs.empty() && options.costs != "none") machine = read_machine_costs(options.costs);
+  if (!options.costs.empty() && options.costs != "none")
+    machine = read_machine_costs(options.costs, computes_on(model.backend));
   if (!machine) return std::nullopt;
   return machine->of(strategy, model.backend.geometry().layers);
 }
 
 /// Ends the program if a conversation has been held in another chat format than the one that it would go on with.
-void refuse_other_format(const ChatOptions& options, const LoadedModel& model, std::span<const Token> tokens) {
+void refuse_other_format(const ChatOptions& options, const ModelText& model, std::span<const Token> tokens) {
   if (tokens.empty() || has_turns_of(tokens, model.tokenizer, chat_format(model))) return;
   const std::string own = "the model's own chat template";
   const auto file = unwrap(GgufFile::open(options.model.file()));
@@ -240,6 +242,8 @@ class Dialogue {
     } catch (const Failure& failure) {
       failed_ = failure.error;
       writer.end();
+      // A device that has failed does not come back within a process.
+      if (!model_.device.empty() && failure.error.code == ErrorCode::backend) throw;
       chat_.tool.say("krul: " + escaped(failure.what()));
     }
     if (terminal_ && interruption_.signal() == SIGINT) {

@@ -32,7 +32,7 @@ struct DemoOptions {
 
 /// What the demo shows: the default beside what others do.
 /// @param costs_patience_s  for measuring the machine, if that was never done
-eval::ReturnScene<CpuModel> scene_of(LoadedModel& model, const FileStore& store, const std::string& links,
+eval::ReturnScene<AnyModel> scene_of(LoadedModel& model, const FileStore& store, const std::string& links,
                                      double costs_patience_s, const Tool& tool) {
   const auto profile = ProfileOption{}.load(model, tool);
   return {model.backend,
@@ -42,7 +42,7 @@ eval::ReturnScene<CpuModel> scene_of(LoadedModel& model, const FileStore& store,
            unwrap(parse_links(links)), machine_costs(model, tool, profile, costs_patience_s)}};
 }
 
-eval::ReturningText text_of(const LoadedModel& model, const ConversationText& conversation) {
+eval::ReturningText text_of(const ModelText& model, const ConversationText& conversation) {
   auto messages = conversation.messages;
   const std::size_t history = encode_messages(model, messages, false).size();
   messages.push_back({"user", conversation.next.empty() ? "Please go on." : conversation.next});
@@ -102,6 +102,7 @@ std::string run_second_process(const DemoOptions& options, const std::filesystem
   std::vector<std::string> words = {"krul",          "demo",
                                     "--restore-job", job.string(),
                                     "--links",       options.links,
+                                    "--device",      options.model.device,
                                     "--threads",     std::to_string(options.model.threads),
                                     "--kernels",     options.model.kernels,
                                     "--precision",   options.model.precision,

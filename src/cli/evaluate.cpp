@@ -202,7 +202,7 @@ void add_evaluate(CLI::App& program, Tool& tool) {
       verb->add_option("--precisions", options->precisions,
                        "instead of strategies: how far each precision's predictions are from those of --precision")
           ->delimiter(',')
-          ->check(CLI::IsMember({"f32", "bf16", "int8", "auto"}))
+          ->check(CLI::IsMember({"f32", "bf16", "f16", "int8", "auto"}))
           ->excludes(tasks)
           ->excludes(turns)
           ->excludes(greedy)

@@ -46,7 +46,7 @@ struct Evaluation {
   MachineCosts costs;
   std::vector<eval::PeerCoder> peers = {};  ///< compared beside the strategies
 
-  [[nodiscard]] eval::Contenders<CpuModel> contenders() {
+  [[nodiscard]] eval::Contenders<AnyModel> contenders() {
     const auto costs_of = [this](const AnyStrategy& strategy) {
       return costs.of(strategy, model.backend.geometry().layers, link);
     };

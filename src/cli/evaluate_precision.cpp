@@ -6,7 +6,7 @@ namespace krul::cli {
 
 void evaluate_precision(Evaluation& run) {
   std::deque<LoadedModel> models;  // whose addresses stay
-  std::vector<CpuModel*> backends;
+  std::vector<AnyModel*> backends;
   std::vector<std::string> names;
   for (const auto& precision : run.options.precisions) {
     ModelOptions options = run.options.model;
@@ -16,7 +16,7 @@ void evaluate_precision(Evaluation& run) {
     backends.push_back(&models.back().backend);
     names.push_back(models.back().backend.identity().kernels);
   }
-  CpuModel& exact = run.model.backend;
+  AnyModel& exact = run.model.backend;
   const Json rows = evaluated(run, names, "conversation", cut_texts(run), eval::models_protocol(exact, backends));
   print_by_source(run, rows, {{"history", run.options.history}, {"new", run.options.fresh}},
                   {.names = "kernels",

@@ -61,7 +61,7 @@ void evaluate_turns(Evaluation& run) {
   auto texts = long_enough(run, std::max(options.history / 2 + options.fresh, 2 * cut.turns + cut.last));
   for (auto& text : texts) text.tokens.resize(std::min(longest, text.tokens.size()));
   const auto contenders = run.contenders();
-  using Rows = eval::StrategyRun<CpuModel>::Rows;
+  using Rows = eval::StrategyRun<AnyModel>::Rows;
   Json rows = Json::array();
   for (const auto& row : unwrap(eval::evaluate_all_turns(
            contenders, texts, cut, options.rewrite ? Rows::rewrite : Rows::append,

@@ -13,7 +13,9 @@ namespace {
 constexpr double first_start_s = 30;
 
 std::filesystem::path machine_costs_file(const LoadedModel& model) {
-  return cache_folder() / "costs" / eval::costs_file_name(model.backend.identity(), "disk");
+  // The identity of a model on a device names neither the device nor the host's threads, which decode.
+  const std::string where = model.device.empty() ? "" : " " + model.device + " " + model.threads;
+  return cache_folder() / "costs" / eval::costs_file_name(model.backend.identity(), "disk" + where);
 }
 
 /// Keeps them for later starts.
@@ -71,23 +73,26 @@ Json to_json(const MachineCosts& machine) {
                          {"prompt", restore.prompt},
                          {"measured_ms", restore.measured_s * 1e3},
                          {"explained_ms", restore.explained_s * 1e3}});
-  return {{"version", 4},
-          {"layer",
-           {{"call_s", layer.call_s},
-            {"project_row_s", layer.project_row_s},
-            {"finish_row_s", layer.finish_row_s},
-            {"attend_pair_s", layer.attend_pair_s},
-            {"attend_key_s", layer.attend_key_s}}},
-          {"pass_s", machine.costs.pass_s},
-          {"open_s", machine.costs.open_s},
-          {"open_s_per_byte", machine.costs.open_s_per_byte},
-          {"decode_row_s", machine.decoding},
-          {"disk", to_json(machine.costs.link)},
-          {"memory", to_json(machine.memory)},
-          {"explained", explained},
-          {"measured_s", machine.measured_s},
-          {"disturbed", machine.disturbed},
-          {"cut_short", machine.cut_short}};
+  Json json = {{"version", 4},
+               {"layer",
+                {{"call_s", layer.call_s},
+                 {"project_row_s", layer.project_row_s},
+                 {"finish_row_s", layer.finish_row_s},
+                 {"attend_pair_s", layer.attend_pair_s},
+                 {"attend_key_s", layer.attend_key_s}}},
+               {"pass_s", machine.costs.pass_s},
+               {"open_s", machine.costs.open_s},
+               {"open_s_per_byte", machine.costs.open_s_per_byte},
+               {"decode_row_s", machine.decoding},
+               {"disk", to_json(machine.costs.link)},
+               {"memory", to_json(machine.memory)},
+               {"explained", explained},
+               {"measured_s", machine.measured_s},
+               {"disturbed", machine.disturbed},
+               {"cut_short", machine.cut_short}};
+  if (const CopyCosts& copy = machine.costs.copy; machine.costs.on.compute == Resource::device)
+    json["copy"] = {{"latency_s", copy.latency_s}, {"bytes_per_s", copy.bytes_per_s}, {"row_bytes", copy.row_bytes}};
+  return json;
 }
 
 }  // namespace
@@ -100,8 +105,11 @@ std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, 
   return {std::move(*costs), machine_costs_file(model)};
 }
 
-MachineCosts read_machine_costs(const std::filesystem::path& file) {
+MachineCosts read_machine_costs(const std::filesystem::path& file, Resource compute) {
   const auto costs = eval::machine_costs_from(unwrap(read_text(file)));
+  if (costs && costs->costs.on.compute != compute)
+    throw Failure({ErrorCode::invalid_argument, file.string() + " holds costs of a model on " +
+                                                    (compute == Resource::cores ? "a device" : "the processor")});
   if (costs) return *costs;
   throw Failure({ErrorCode::corrupt, file.string() + " holds no costs, or those of another version of krul; krul "
                                                      "calibrate --machine writes them anew"});
@@ -165,6 +173,8 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
     std::printf("decoding %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
   std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", link.bytes_per_s / 1e6, link.latency_s * 1e6,
               costs.memory.bytes_per_s / 1e6);
+  if (const CopyCosts& copy = costs.costs.copy; costs.costs.on.compute == Resource::device)
+    std::printf("copies to the device: %.0f MB/s, %.0f us a copy\n", copy.bytes_per_s / 1e6, copy.latency_s * 1e6);
   std::printf("opening: %.2f ms and %.1f ns a byte of the manifest\n", costs.costs.open_s * 1e3,
               costs.costs.open_s_per_byte * 1e9);
   double worst = 0;

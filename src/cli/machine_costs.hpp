@@ -33,8 +33,9 @@ using eval::LinkName, eval::MachineCosts, eval::parse_link, eval::parse_links, e
 std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const std::filesystem::path& place,
                                                             const Tool& tool, double patience_s);
 
-/// The costs in a file that krul calibrate --machine wrote; ends the program if it is none.
-[[nodiscard]] MachineCosts read_machine_costs(const std::filesystem::path& file);
+/// The costs in a file that krul calibrate --machine wrote; ends the program if it is none, or of a model that computes
+/// elsewhere.
+[[nodiscard]] MachineCosts read_machine_costs(const std::filesystem::path& file, Resource compute = Resource::cores);
 
 /// A line to stand beneath predictions from costs that were measured while others kept the machine busy; else nothing.
 [[nodiscard]] std::string note_on_costs(bool disturbed);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <system_error>
 
+#include "device_name.hpp"
 #include "krul/core/private_folders.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
@@ -55,11 +56,12 @@ void ModelOptions::add_template_to(CLI::App& verb) {
 
 void ModelOptions::add_to(CLI::App& verb) {
   add_file_to(verb);
+  add_device(verb, device);
   add_number(verb, "--threads", threads, {0, most_threads}, "cores to use; 0 means all");
   add_choice(verb, "--kernels", kernels, {"eigen", "onednn", "krul", "auto"},
              "matrix kernels: eigen, onednn, krul or auto");
-  add_choice(verb, "--precision", precision, {"f32", "bf16", "int8", "auto"},
-             "arithmetic of the matrices: f32, bf16, int8 or auto");
+  add_choice(verb, "--precision", precision, {"f32", "bf16", "f16", "int8", "auto"},
+             "arithmetic of the matrices: f32, bf16, int8 or auto; on a device f32, bf16, f16 or auto (bf16)");
   add_choice(verb, "--cache", cache, {"f32", "f16", "bf16", "auto"},
              "element type of the KV cache: f32, f16, bf16 or auto (f32 with --precision f32, else f16)");
   add_template_to(verb);
@@ -76,25 +78,6 @@ std::filesystem::path ModelOptions::file() const {
   if (!std::filesystem::exists(file))
     throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
   return file;
-}
-
-LoadedModel ModelOptions::load(const Tool& tool) const {
-  const std::filesystem::path file = this->file();
-  CpuOptions options;
-  options.threads = threads;
-  options.kernels = kernels == "eigen"    ? KernelChoice::eigen
-                    : kernels == "onednn" ? KernelChoice::onednn
-                    : kernels == "krul"   ? KernelChoice::krul
-                                          : KernelChoice::automatic;
-  for (const auto known : {Precision::f32, Precision::bf16, Precision::int8})
-    if (precision == name(known)) options.precision = known;
-  options.cache_type = element_type_from(cache).value_or(precision == "f32" ? ElementType::f32 : ElementType::f16);
-  options.context = context;
-  options.chat_template = chat_template;
-  tool.progress("loading " + file.filename().string());
-  auto model = unwrap(load_model(file, options));
-  tool.progress("");
-  return model;
 }
 
 void StoreOptions::add_to(CLI::App& verb) {
@@ -120,29 +103,30 @@ std::filesystem::path cache_folder() {
   return std::filesystem::path(home && *home ? home : ".") / ".cache" / "krul";
 }
 
-const ChatFormat& chat_format(const LoadedModel& model) {
+const ChatFormat& chat_format(const ModelText& model) {
   if (!model.chat) throw Failure(model.chat.error());
   return *model.chat;
 }
 
-std::vector<Token> encode_raw(const LoadedModel& model, std::string_view text) {
+std::vector<Token> encode_raw(const ModelText& model, std::string_view text) {
   return encode_conversation(model.tokenizer, RenderedText().write(text));
 }
 
-std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,
+std::vector<Token> encode_messages(const ModelText& model, std::span<const Message> messages,
                                    bool add_generation_prompt) {
   return encode_conversation(model.tokenizer, unwrap(chat_format(model).render(messages, add_generation_prompt)));
 }
 
 Json describe_run(const LoadedModel& model) {
   const auto machine = eval::describe_machine();
-  const Identity& identity = model.backend.identity();
-  return {{"model", model.name},
-          {"kernels", identity.kernels},
-          {"cache", name(model.backend.geometry().cache_type)},
-          {"threads", identity.threads},
-          {"processor", machine.processor},
-          {"revision", revision()}};
+  Json run = {{"model", model.name},
+              {"kernels", model.backend.identity().kernels},
+              {"cache", name(model.backend.geometry().cache_type)},
+              {"threads", model.threads},
+              {"processor", machine.processor},
+              {"revision", revision()}};
+  if (!model.device.empty()) run["device"] = model.device;
+  return run;
 }
 
 }  // namespace krul::cli

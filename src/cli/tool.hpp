@@ -7,13 +7,15 @@
 #include <stdexcept>
 #include <string>
 
+#include "any_conversation.hpp"
+#include "krul/any_model.hpp"
 #include "krul/core/error.hpp"
 #include "krul/core/escaped.hpp"
 #include "krul/core/file_io.hpp"
-#include "krul/cpu_conversation.hpp"
 #include "krul/eval/report_figures.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
+#include "krul/store/file_store.hpp"
 #include "progress_lines.hpp"
 #include "text_lines.hpp"
 
@@ -65,9 +67,17 @@ class Tool {
   mutable Json result_;
 };
 
-/// --model, --threads, --kernels, --precision, --cache, --chat-template
+/// A model on what --device names.
+struct LoadedModel : ModelText {
+  AnyModel backend;
+  std::string threads;  ///< of the host that it uses
+  std::string device;   ///< what the device calls itself; empty: the processor
+};
+
+/// --model, --device, --threads, --kernels, --precision, --cache, --chat-template
 struct ModelOptions {
   std::string path;
+  std::string device = "cpu";
   std::size_t threads = 0;
   std::string kernels = "auto";
   std::string precision = "auto";
@@ -84,8 +94,15 @@ struct ModelOptions {
   void add_template_to(CLI::App& verb);
   /// The file that is meant; ends the program if there is none.
   [[nodiscard]] std::filesystem::path file() const;
+  /// Ends the program as on_processor does, before the model is loaded.
+  void expect_processor(const std::string& what) const;
+  /// Ends the program if that is not possible.
   [[nodiscard]] LoadedModel load(const Tool& tool) const;
 };
+
+/// The model for what only a processor has; ends the program if it is on a device.
+/// @param what  is done with it, for people
+[[nodiscard]] CpuModel& on_processor(LoadedModel& model, const std::string& what);
 
 /// --store
 struct StoreOptions {
@@ -110,13 +127,13 @@ template <class Report>
 }
 
 /// The model's chat format; ends the program if krul has none for it.
-[[nodiscard]] const ChatFormat& chat_format(const LoadedModel& model);
+[[nodiscard]] const ChatFormat& chat_format(const ModelText& model);
 
 /// The tokens of a text as it is, names of control tokens among them, with the model's first token before it.
-[[nodiscard]] std::vector<Token> encode_raw(const LoadedModel& model, std::string_view text);
+[[nodiscard]] std::vector<Token> encode_raw(const ModelText& model, std::string_view text);
 
 /// The tokens of a conversation in the model's chat format.
-[[nodiscard]] std::vector<Token> encode_messages(const LoadedModel& model, std::span<const Message> messages,
+[[nodiscard]] std::vector<Token> encode_messages(const ModelText& model, std::span<const Message> messages,
                                                  bool add_generation_prompt);
 
 /// What every row of a measurement says about where it was taken.

@@ -767,6 +767,33 @@ class Tool(unittest.TestCase):
                     self.is_usage([*verb.split(), *words], option)
         self.is_usage(["inspect", ""], "conversation")
 
+    def test_devices_are_named(self):
+        for device in ["gpu", "CUDA", "cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda:99999999999", "cpu:0"]:
+            for verb in (["generate", "--prompt", "x"], ["bench", "restore"]):
+                self.assertIn("is no device", self.is_usage([*verb, "--model", MODEL, "--device", device], "--device"))
+        self.assertEqual(krul("generate", "--model", MODEL, "--prompt", "x", "--max-tokens", 4, "--device", "cpu"), krul("generate", "--model", MODEL, "--prompt", "x", "--max-tokens", 4))
+
+    def test_a_device_that_is_not_there_is_one_clear_error(self):
+        text = self.store / "text"
+        text.write_text("Some text.")
+        needs = {"chat": ["--conversation", "x", "--message", "y", "--store", self.store], "generate": ["--prompt", "x"], "score": ["--text", text]}
+        verbs = [verb for verb in self.VERBS if any(option == "--device" for option, _ in self.options(verb, ["TEXT"]))]
+        self.assertEqual(set(verbs) | {"simulate", "list", "inspect", "verify", "erase", "show"}, set(self.VERBS))
+        for verb in [*verbs, "calibrate --machine"]:
+            words = [*verb.split(), *needs.get(verb, []), "--model", MODEL, "--device", "cuda:4096"]
+            self.fails(*words)
+            error = krul_json(*words, expect=1)["error"]
+            self.assertIn(error["code"], ["backend", "unsupported"], (verb, error))
+            self.assertTrue("CUDA" in error["message"] or "--device cpu" in error["message"], error)
+        self.assertEqual(krul_json("list", "--store", self.store)["conversations"], [])
+
+    def test_what_a_device_cannot_do_is_named(self):
+        words = ["generate", "--model", MODEL, "--prompt", "x"]
+        for more, option in ((["--device", "cuda", "--precision", "int8"], "--precision"), (["--device", "cuda", "--kernels", "krul"], "--kernels"), (["--precision", "f16"], "--precision")):
+            self.is_usage([*words, *more], option)
+        for verb in (["calibrate"], ["calibrate", "--if-missing"], ["bench", "prefill", "--phases"]):
+            self.assertIn("--device cpu", self.fails(*verb, "--model", MODEL, "--device", "cuda"))
+
     def test_other_mistakes_are_one_line_and_json_as_well(self):
         self.is_usage(["dance"], "dance")
         self.is_usage([], "subcommand")

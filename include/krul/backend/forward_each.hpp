@@ -28,6 +28,21 @@ concept BatchesCaches = ModelBackend<B> &&
   { model.attend(layer, batch, caches) } -> std::same_as<void>;
 };
 
+/// Whether a backend's passes may run over rows of several caches: as its type says, unless it has a member function
+/// `bool batches_caches() const`, because that is known only when a program runs.
+template <ModelBackend B>
+[[nodiscard]] constexpr bool batches_caches(const B& model) {
+  if constexpr (!BatchesCaches<B>) {
+    return false;
+  } else if constexpr (requires {
+                         { model.batches_caches() } -> std::same_as<bool>;
+                       }) {
+    return model.batches_caches();
+  } else {
+    return true;
+  }
+}
+
 namespace detail {
 
 /// One pass for all of them.
@@ -82,12 +97,11 @@ void forward_each(B& model, typename B::Batch& batch, std::span<const Continuati
   for (const auto& [cache, tokens] : parts)
     expects(!tokens.empty() && cache->length() + tokens.size() <= cache->capacity(),
             "forward_each: the tokens do not fit their cache");
-  if constexpr (BatchesCaches<B>) {
-    if (!parts.empty()) detail::forward_together(model, batch, parts, logits);
-  } else {
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      forward(model, *parts[i].cache, batch, parts[i].tokens, logits.subspan(i * vocabulary, vocabulary));
-  }
+  if (parts.empty()) return;
+  if constexpr (BatchesCaches<B>)
+    if (batches_caches(model)) return detail::forward_together(model, batch, parts, logits);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    forward(model, *parts[i].cache, batch, parts[i].tokens, logits.subspan(i * vocabulary, vocabulary));
 }
 
 }  // namespace krul

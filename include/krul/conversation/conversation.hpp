@@ -314,7 +314,7 @@ Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token
   detail::begin_observing(observer, {report.matched, tokens.size()}, model_->geometry(), {});
   make_room(tokens.size());
   detail::run_observed(*model_, *cache_, tokens.subspan(report.matched), logits, observer);
-  report.first_token_s = report.busy[computes_on<B>] = seconds(clock_.now() - start);
+  report.first_token_s = report.busy[computes_on(*model_)] = seconds(clock_.now() - start);
   return report;
 }
 
@@ -333,7 +333,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
                           detail::saved_attention(manifest_, matched));
   if (matched == 0) {
     detail::run_observed(*model_, fresh, tokens, logits, observer);
-    report.busy[computes_on<B>] = seconds(clock_.now() - start);
+    report.busy[computes_on(*model_)] = seconds(clock_.now() - start);
   } else {
     // An observer may want fewer rows at once than the prompt has; the rest follows behind the restore.
     const std::size_t prompt = detail::tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;

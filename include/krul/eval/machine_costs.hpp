@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <vector>
 
 #include "krul/core/error.hpp"
@@ -66,9 +67,9 @@ struct MachineCosts {
     if (link.kind != LinkName::Kind::relative) return link;
     RestoreSizes sizes = sizes_if_stored(history, 64, geometry.layers, {}, {});
     sizes.prompt = prompt;
-    const Costs any{.link = {}, .layer = costs.layer, .pass_s = costs.pass_s};
+    const Costs any{.link = {}, .layer = costs.layer, .pass_s = costs.pass_s, .on = costs.on};
     const double recompute_s =
-        Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[Resource::cores];
+        Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[costs.on.compute];
     const double rate = static_cast<double>(history * geometry.f16_token_bytes()) * link.factor / recompute_s;
     return {link.text + " (" + human_bytes(rate) + "/s)", LinkName::Kind::rate, rate, link.factor};
   }
@@ -112,6 +113,14 @@ void for_each_cost(auto& machine, Use&& use) {
   use("measured_s", machine.measured_s);
 }
 
+/// Those that there are only where a device computes.
+template <class Use>
+void for_each_copy_cost(auto& copy, Use&& use) {
+  use("copy.latency_s", copy.latency_s);
+  use("copy.bytes_per_s", copy.bytes_per_s);
+  use("copy.row_bytes", copy.row_bytes);
+}
+
 }  // namespace detail
 
 /// As text: a title, then a number and its name a line.
@@ -120,7 +129,13 @@ void for_each_cost(auto& machine, Use&& use) {
   text.imbue(std::locale::classic());
   text.precision(17);
   text << detail::machine_costs_title << '\n';
-  detail::for_each_cost(machine, [&](const char* name, double value) { text << value << ' ' << name << '\n'; });
+  const auto line = [&](const char* name, double value) { text << value << ' ' << name << '\n'; };
+  detail::for_each_cost(machine, line);
+  if (machine.costs.on.compute == Resource::device) {
+    detail::for_each_copy_cost(machine.costs.copy,
+                               [&](const char* name, auto value) { line(name, static_cast<double>(value)); });
+    line("decode_on_device", machine.costs.on.decode == Resource::device ? 1 : 0);
+  }
   for (const auto& [coding, value] : machine.decoding) text << value << " decoding " << coding << '\n';
   for (const double error : machine.prediction_errors) text << error << " prediction_error\n";
   text << machine.disturbed << " disturbed\n" << machine.cut_short << " cut_short\n";
@@ -161,6 +176,15 @@ void for_each_cost(auto& machine, Use&& use) {
     complete = complete && found != numbers.end();
     if (found != numbers.end()) value = found->second;
   });
+  if (numbers.contains("copy.bytes_per_s")) {
+    detail::for_each_copy_cost(machine.costs.copy, [&](const char* name, auto& value) {
+      complete = complete && numbers.contains(name) && numbers[name] < 0x1p53;
+      if (complete) value = static_cast<std::remove_reference_t<decltype(value)>>(numbers[name]);
+    });
+    complete = complete && machine.costs.copy.bytes_per_s > 0;
+    machine.costs.on = {.compute = Resource::device,
+                        .decode = numbers["decode_on_device"] != 0 ? Resource::device : Resource::cores};
+  }
   if (!complete || machine.costs.link.bytes_per_s <= 0 || machine.memory.bytes_per_s <= 0) return damaged();
   machine.disturbed = numbers["disturbed"] != 0;
   machine.cut_short = numbers["cut_short"] != 0;

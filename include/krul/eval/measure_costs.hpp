@@ -159,21 +159,33 @@ class CostMeter {
   return std::max(seconds, 0.0);
 }
 
+/// What opening takes once and a byte of the manifest.
+/// @param restores  [shapes, repeats], at least one of each
+[[nodiscard]] inline Line fit_opening(std::span<const std::vector<TimedRestore>> restores) {
+  std::vector<double> manifest_bytes, opening_s;
+  for (const auto& repeats : restores) {
+    std::vector<double> opening;
+    for (const auto& restore : repeats) opening.push_back(restore.report.opening_s);
+    manifest_bytes.push_back(static_cast<double>(repeats.front().manifest_bytes));
+    opening_s.push_back(median(opening));
+  }
+  return fit_line(manifest_bytes, opening_s);
+}
+
 /// Costs of computing and opening from restores of several shapes, each repeated.
 /// @param restores  [shapes, repeats], read from memory
 /// @throws          PreconditionError if there are none
 [[nodiscard]] inline Costs fit_costs(std::span<const std::vector<TimedRestore>> restores) {
   expects(!restores.empty(), "fit_costs: needs restores");
   std::vector<LayerSample> samples;
-  std::vector<double> rows, outside_s, manifest_bytes, opening_s;
+  std::vector<double> rows, outside_s;
   for (const auto& repeats : restores) {
     expects(!repeats.empty(), "fit_costs: each shape needs a restore");
     std::vector<LayerSample> each;
-    std::vector<double> outside, opening;
+    std::vector<double> outside;
     for (const auto& restore : repeats) {
       each.push_back(layer_sample(restore));
       outside.push_back(outside_layers_s(restore));
-      opening.push_back(restore.report.opening_s);
     }
     const auto typical = [&](double LayerSample::*time) {
       std::vector<double> times;
@@ -187,12 +199,10 @@ class CostMeter {
     samples.push_back(sample);
     rows.push_back(sample.projected_rows);
     outside_s.push_back(median(outside));
-    manifest_bytes.push_back(static_cast<double>(repeats.front().manifest_bytes));
-    opening_s.push_back(median(opening));
   }
   Costs costs{.link = {}, .layer = fit_layer_costs(samples)};
   // What happens once for each row, such as clearing its hidden state, is spread over the layers.
-  const Line outside = fit_line(rows, outside_s), opening = fit_line(manifest_bytes, opening_s);
+  const Line outside = fit_line(rows, outside_s), opening = fit_opening(restores);
   costs.layer.project_row_s += outside.slope / static_cast<double>(restores[0][0].sizes.layers.size());
   costs.pass_s = outside.constant;
   costs.open_s = opening.constant;

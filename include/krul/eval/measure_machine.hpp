@@ -14,6 +14,7 @@
 #include "krul/backend/computes_on.hpp"
 #include "krul/backend/lends_workers.hpp"
 #include "krul/compress/int8_codec.hpp"
+#include "krul/eval/fit_device_costs.hpp"
 #include "krul/eval/machine_costs.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/eval/measure_costs.hpp"
@@ -79,14 +80,10 @@ class MachineMeter {
   /// Adds to costs, which may be none, whatever strategies' restores need and nobody has measured.
   /// @param machine  measured anew where its predictions do not fit. If something fails, it has what was measured until
   ///                 then
-  /// @return unsupported if the model's context is below 64 tokens, or it computes on a device; with Hurry::strict,
-  /// deadline if there was not time
+  /// @return unsupported if the model's context is below 64 tokens; with Hurry::strict, deadline if there was not time
   ///         for all; the first error of a save or a restore
   /// @complexity about how.seconds, or one restore of each kind
   [[nodiscard]] Status add_missing(std::optional<MachineCosts>& machine, std::span<const AnyStrategy> strategies) {
-    if (computes_on<B> != Resource::cores)
-      return fail(ErrorCode::unsupported,
-                  "what a restore costs is measured for models that compute on the cores; give costs of your own");
     if (machine && !machine->fit()) machine.reset();
     const auto missing = missing_codings(machine, strategies, model_.geometry().layers);
     if (machine && missing.empty()) return {};
@@ -204,7 +201,9 @@ class MachineMeter {
       restores.emplace_back([&meter, &memory, shape] { return meter.restore(memory, shape); });
     const auto near = run("restores from memory", restores, 2);
     if (!near) return propagate(near);
-    MachineCosts machine{.costs = fit_costs(*near)};
+    const bool on_cores = computes_on(model_) == Resource::cores;
+    MachineCosts machine{.costs = on_cores ? fit_costs(*near)
+                                           : fit_device_costs(*near, 2 * model_.geometry().kv_row_bytes())};
     Restores loading;
     std::ranges::copy_if(*near, std::back_inserter(loading),
                          [](const auto& repeats) { return repeats.front().report.bytes > 0; });

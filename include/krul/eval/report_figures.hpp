@@ -28,6 +28,10 @@ void for_each_figure(const RestoreReport& report, Use&& use) {
   use("ttft_ms", report.total_s() * 1e3);
   use("link_ms", report.busy[Resource::link] * 1e3);
   use("cores_ms", report.busy[Resource::cores] * 1e3);
+  if (report.busy[Resource::device] > 0) {
+    use("copy_ms", report.busy[Resource::copy] * 1e3);
+    use("device_ms", report.busy[Resource::device] * 1e3);
+  }
   use("bound_ms", report.bound_s() * 1e3);
   use("bubble_ms", report.bubble_s() * 1e3);
   use("predicted_ms", report.predicted.total_s() * 1e3);

@@ -26,11 +26,20 @@ struct CpuOptions {
 /// A backend whose kernels were chosen when the model was loaded.
 using CpuModel = CpuBackend<AnyKernels>;
 
-struct LoadedModel {
-  CpuModel backend;
+/// What a model file says of text: all but the forward pass.
+struct ModelText {
   Tokenizer tokenizer;
   Result<ChatFormat> chat;  ///< or why krul has none for this model
   std::string name;         ///< as the file calls the model, or the file's name
+
+  /// Fails as Tokenizer::from_gguf; invalid_argument if there is no such chat template.
+  /// @param chat_template  as in CpuOptions
+  [[nodiscard]] static Result<ModelText> read(const GgufFile& file, const std::filesystem::path& path,
+                                              const std::string& chat_template = {});
+};
+
+struct LoadedModel : ModelText {
+  CpuModel backend;
 };
 
 /// Opens a model file and makes it ready to run.

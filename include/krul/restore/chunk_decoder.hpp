@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/backend/computes_on.hpp"
+#include "krul/backend/lends_rows.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/coding_set.hpp"
 #include "krul/compress/decodes_chunks.hpp"
@@ -73,7 +74,7 @@ class ChunkDecoder {
     done(Resource::copy, "copy");
     project(chunks, cache);
     finish_backend(chunks, cache, broken);
-    done(computes_on<B>, "decode");
+    done(computes_on(model_), "decode");
   }
 
  private:
@@ -127,11 +128,11 @@ class ChunkDecoder {
             std::ranges::all_of(chunk.layers, [&](std::size_t layer) { return loads(layer, chunk.block); });
         if (!chunk.good || chunk.is_projected || !whole || !own_->takes(coding)) continue;
         chunk.is_backends =
-            own_->decode({.coding = coding,
-                          .layers = chunk.layers,
-                          .tokens = stored,
-                          .bytes = chunk.bytes,
-                          .features = is_joint(coding) ? features_.of(stored) : std::span<const float>{}},
+            own_->decode(StoredChunk{.coding = coding,
+                                     .layers = chunk.layers,
+                                     .tokens = stored,
+                                     .bytes = chunk.bytes,
+                                     .features = is_joint(coding) ? features_.of(stored) : std::span<const float>{}},
                          cache)
                 .has_value();
       }
@@ -164,8 +165,8 @@ class ChunkDecoder {
           broken.push_back({layer, chunk.block, chunk.cause});
         } else if (chunk.is_projected) {
           continue;
-        } else if constexpr (HostViewableCache<Cache>) {
-          cache.mark_present(layer, tokens_of(chunk.block));
+        } else if (lends_rows(cache)) {
+          if constexpr (HostViewableCache<Cache>) cache.mark_present(layer, tokens_of(chunk.block));
         } else {
           const std::size_t length = tokens_of(chunk.block).size() * geometry_.kv_row_bytes();
           cache.wait(cache.write_kv(
@@ -218,7 +219,7 @@ class ChunkDecoder {
     const TokenRange tokens = tokens_of(chunk.block);
     const std::size_t length = stored * geometry_.kv_row_bytes(), wanted = tokens.size() * geometry_.kv_row_bytes();
     const auto in_cache = [&](std::size_t layer) {
-      return HostViewableCache<Cache> && stored == tokens.size() && loads(layer, chunk.block);
+      return lends_rows(cache) && stored == tokens.size() && loads(layer, chunk.block);
     };
     chunk.rows.resize(chunk.layers.size());
     std::vector<MutableKvRows> to(chunk.layers.size());
@@ -234,7 +235,7 @@ class ChunkDecoder {
     if (!coding->decode(geometry_, chunk.bytes, to, context)) return false;
     for (const MutableKvRows& rows : to)
       if (!are_finite(geometry_.cache_type, rows)) return false;
-    if constexpr (HostViewableCache<Cache>) {
+    if (lends_rows(cache)) {
       for (std::size_t i = 0; i < to.size(); ++i) {
         if (in_cache(chunk.layers[i]) || !loads(chunk.layers[i], chunk.block)) continue;
         const MutableKvRows live = rows_in_cache(cache, chunk.layers[i], tokens);

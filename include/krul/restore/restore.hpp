@@ -69,13 +69,14 @@ namespace detail {
 
 /// How long each resource worked. One thread sees to all but the reads, one step at a time: what is neither waiting for
 /// them nor a step of another resource is computing.
-/// @param report  with its timeline, and first_token_s
-template <ModelBackend B>
-[[nodiscard]] ResourceTimes busy_times(const RestoreReport& report, double link_s, double waited_s) {
+/// @param compute  what the model computes on
+/// @param report   with its timeline, and first_token_s
+[[nodiscard]] inline ResourceTimes busy_times(Resource compute, const RestoreReport& report, double link_s,
+                                              double waited_s) {
   ResourceTimes busy;
   busy[Resource::link] = link_s;
-  busy[computes_on<B>] = report.first_token_s - waited_s;
-  if constexpr (computes_on<B> == Resource::device)
+  busy[compute] = report.first_token_s - waited_s;
+  if (compute == Resource::device)
     for (const Resource resource : {Resource::cores, Resource::copy})
       busy[Resource::device] -= busy[resource] = report.timeline.busy_s(resource);
   return busy;
@@ -86,6 +87,7 @@ class Restoration {
  public:
   explicit Restoration(const RestoreJob<B, S, C, O>& job)
       : job_(job),
+        compute_(computes_on(job.model)),
         plan_(job.plan),
         geometry_(job.model.geometry()),
         decoder_(job.model, job.manifest, plan_, job.codings),
@@ -123,8 +125,6 @@ class Restoration {
   }
 
  private:
-  static constexpr Resource compute = computes_on<B>;
-
   static void append(std::vector<Position>& rows, TokenRange range) {
     for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
   }
@@ -172,7 +172,7 @@ class Restoration {
     const auto first_rows = positions(plan_.prefix[0]);
     batch.assign(first_rows);
     job_.model.embed(tokens_at(first_rows), batch);
-    note(compute, "embed", std::nullopt, start_, job_.clock.now());
+    note(compute_, "embed", std::nullopt, start_, job_.clock.now());
     // The last layer's attention is needed for the logits only, unless someone wants to see it.
     const std::size_t unseen = std::same_as<O, NullObserver> ? job_.tokens.size() - rows : plan_.history;
     std::vector<Position> final_rows;
@@ -182,19 +182,19 @@ class Restoration {
       const TimePoint begin = job_.clock.now();
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
-      note(compute, "project", layer, begin, job_.clock.now());
+      note(compute_, "project", layer, begin, job_.clock.now());
       load_layer(link, layer);
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
       const TimePoint attended = job_.clock.now();
       job_.model.finish(layer, batch);
-      note(compute, "attend", layer, loaded, attended);
-      note(compute, "finish", layer, attended, job_.clock.now());
+      note(compute_, "attend", layer, loaded, attended);
+      note(compute_, "finish", layer, attended, job_.clock.now());
     }
     const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
-    note(compute, "logits", std::nullopt, begin, job_.clock.now());
+    note(compute_, "logits", std::nullopt, begin, job_.clock.now());
     if (are_finite(job_.logits)) return true;
     report_.reasons.push_back("the loaded rows lead to logits that are not finite");
     return false;
@@ -212,7 +212,7 @@ class Restoration {
       while (link.next_layer() == layer && link.ready()) arrivals.push_back(link.next());
       TimePoint begin = ready;
       decoder_.decode(arrivals, job_.cache, job_.workers, broken, [&](Resource resource, const char* name) {
-        if (compute == Resource::cores) return;  // they do all of it: one event, below
+        if (compute_ == Resource::cores) return;  // they do all of it: one event, below
         const TimePoint from = std::exchange(begin, job_.clock.now());
         note(resource, name, layer, from, begin);
       });
@@ -225,7 +225,7 @@ class Restoration {
         }
         link.recycle(std::move(arrival.buffer));
       }
-      if (compute == Resource::cores) note(Resource::cores, "decode", layer, ready, job_.clock.now());
+      if (compute_ == Resource::cores) note(Resource::cores, "decode", layer, ready, job_.clock.now());
     }
     for (const BrokenRows& rows : broken) broken_[rows.layer].push_back(rows.block);
     tell_broken(broken);
@@ -291,7 +291,7 @@ class Restoration {
     for (std::size_t i = 0; i < link.spans().size(); ++i)
       note(Resource::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first,
            link.spans()[i].second);
-    report_.busy = busy_times<B>(report_, link.busy_s(), waited_s_);
+    report_.busy = busy_times(compute_, report_, link.busy_s(), waited_s_);
     for (const std::size_t block : job_.lost_blocks.gone) damaged_.insert(block);
     if (report_.recomputed_all && !damaged_.empty())
       for (std::size_t block = 0; block * plan_.block < plan_.history; ++block) damaged_.insert(block);
@@ -312,6 +312,7 @@ class Restoration {
   }
 
   const RestoreJob<B, S, C, O>& job_;
+  Resource compute_;
   RestorePlan plan_;
   const Geometry& geometry_;
   ChunkDecoder<B> decoder_;

@@ -24,6 +24,7 @@ namespace krul {
 template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 [[nodiscard]] Result<RestoreReport> restore_by_tokens(const RestoreJob<B, S, C, O>& job, const TokenSplit& split) {
   const Geometry& geometry = job.model.geometry();
+  const Resource compute = computes_on(job.model);
   const std::size_t history = job.plan.history, block = job.plan.block, blocks = (history + block - 1) / block;
   expects(split.chunk > 0, "restore_by_tokens: at least one token at a time");
   expects(job.tokens.size() == history + job.plan.prompt && job.tokens.size() <= job.cache.capacity() &&
@@ -60,7 +61,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     const bool is_last_of_block = !link.more() || link.next_block() != arrived;
     std::vector<BrokenRows> broken;
     decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken, [&](Resource resource, const char* name) {
-      if (computes_on<B> == Resource::cores) return;
+      if (compute == Resource::cores) return;
       const double begin_s = std::exchange(ready_s, since_start());
       report.timeline.add({resource, name, std::nullopt, begin_s, ready_s});
     });
@@ -92,7 +93,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       const std::size_t next = std::min(split.chunk, limit - front);
       const double begin_s = since_start();
       forward(job.model, job.cache, batch, job.tokens.subspan(front, next), {});
-      report.timeline.add({computes_on<B>, "front", std::nullopt, begin_s, since_start()});
+      report.timeline.add({compute, "front", std::nullopt, begin_s, since_start()});
       front += next;
     } else if (reading && link.more()) {
       reading = take();
@@ -113,14 +114,14 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     front = history;
     report.reasons.push_back("the loaded rows lead to logits that are not finite: the whole history was recomputed");
   }
-  report.timeline.add({computes_on<B>, "prompt", std::nullopt, begin_s, since_start()});
+  report.timeline.add({compute, "prompt", std::nullopt, begin_s, since_start()});
 
   report.first_token_s = since_start();
   report.bytes = link.bytes();
   for (std::size_t i = 0; i < link.spans().size(); ++i)
     report.timeline.add({Resource::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
                          seconds(link.spans()[i].second - start)});
-  report.busy = detail::busy_times<B>(report, link.busy_s(), waited_s);
+  report.busy = detail::busy_times(compute, report, link.busy_s(), waited_s);
   if (report.damaged_blocks.empty()) report.damaged_blocks = job.lost_blocks.gone;
   if (!job.lost_blocks.gone.empty()) report.reasons.push_back(describe_gone(job.lost_blocks.gone, job.plan));
   report.plan.prefix.assign(geometry.layers, std::min(front, history));

@@ -12,6 +12,7 @@
 #include "support/foreign_parts.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/ticking_clock.hpp"
+#include "support/toy_device.hpp"
 #include "support/toy_profile.hpp"
 
 namespace krul {
@@ -43,6 +44,29 @@ TEST_CASE("costs are read back from their text, to the last bit") {
   CHECK(after->measured_s == 9);
   CHECK(after->disturbed);
   CHECK_FALSE(after->cut_short);
+}
+
+TEST_CASE("costs of a device have what copies take") {
+  MachineCosts before = some_costs();
+  before.costs.copy = {0.25, 5e9, 1 << 20};
+  CHECK(to_text(before) == to_text(some_costs()));  // no device computes
+  before.costs.on.compute = Resource::device;
+  const std::string text = to_text(before);
+  const auto after = eval::machine_costs_from(text);
+  REQUIRE(after.has_value());
+  CHECK(to_text(*after) == text);
+  CHECK(after->costs.on.compute == Resource::device);
+  CHECK(after->costs.copy.row_bytes == 1 << 20);
+  CHECK(after->costs.on.decode == Resource::cores);
+  before.costs.on.decode = Resource::device;
+  CHECK(eval::machine_costs_from(to_text(before))->costs.on.decode == Resource::device);
+  for (const std::string line : {"0.25 copy.latency_s\n", "1048576 copy.row_bytes\n"}) {
+    std::string cut = text;
+    CHECK_FALSE(eval::machine_costs_from(cut.erase(cut.find(line), line.size())));
+  }
+  // Where recomputing takes so long, a link of its own speed is fast.
+  const auto link = after->resolved({"1x", eval::LinkName::Kind::relative, 0, 1}, toy::Backend().geometry(), 100, 5);
+  CHECK(link.bytes_per_s > 0);
 }
 
 TEST_CASE("what is no text of costs is refused") {
@@ -145,6 +169,20 @@ TEST_CASE("costs are measured for any backend and any coding, once, and leave no
   REQUIRE(anew.has_value());
   CHECK(anew->prediction_errors.empty());
   CHECK(anew->decoding.size() == 2);
+}
+
+TEST_CASE("costs are measured where a device computes") {
+  test::ToyDevice model;
+  MemoryStore store;
+  const auto measured = eval::measure_costs<test::ToyDevice, MemoryStore, TickingClock>(
+      model, store, {strategy::load(Int8Codec{})}, {}, {.seconds = 1, .longest = 64, .prompt = 4, .rounds = 2});
+  REQUIRE_MESSAGE(measured.has_value(), measured.error().message);
+  CHECK(measured->costs.on.compute == Resource::device);
+  CHECK(measured->costs.copy.row_bytes == 2 * model.geometry().kv_row_bytes());
+  CHECK(measured->costs.copy.bytes_per_s > 0);
+  CHECK(measured->decoding.at("int8") > 0);
+  CHECK_NOTHROW(expects_valid(measured->of(strategy::load(Int8Codec{}), model.geometry().layers)));
+  CHECK(store.used() == 0);
 }
 
 TEST_CASE("whenever time runs out, what was measured is enough") {

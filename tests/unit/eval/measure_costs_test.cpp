@@ -1,8 +1,9 @@
-#include "krul/eval/measure_costs.hpp"
 #include "krul/compress/int8_codec.hpp"
+#include "krul/eval/fit_device_costs.hpp"
 
 #include <doctest/doctest.h>
 
+#include "krul/restore/validate.hpp"
 #include "support/ticking_clock.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -95,6 +96,49 @@ TEST_CASE("what a link takes away from the cores is the difference of the same r
   slow[1].push_back(slow[1][0]);
   slow[1][2].report.bytes = 0;
   CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte(slow, fast)), PreconditionError);
+}
+
+TEST_CASE("costs of a device are learnt from whole passes, and those of copies from what was loaded") {
+  constexpr std::size_t layers = 4;
+  constexpr std::uint64_t row_bytes = 64;
+  const double pass_s = 0.5, row_s = 0.02, pair_s = 3e-5, key_s = 1e-4, copy_s = 0.25, byte_s = 1e-6;
+  std::vector<std::vector<TimedRestore>> restores;
+  for (const RestoreShape& shape : calibration_shapes(4096)) {
+    TimedRestore restore{.shape = shape, .sizes = {}, .manifest_bytes = 1000 + shape.history, .report = {}};
+    restore.sizes.layers.assign(layers, {});
+    const auto front = static_cast<std::size_t>(shape.front * static_cast<double>(shape.history));
+    restore.report.plan = {shape.history, shape.prompt, 16, std::vector<std::size_t>(layers, front)};
+    restore.report.loaded_rows = layers * (shape.history - front);
+    const LayerSample rows = layer_sample(restore);
+    restore.report.busy[Resource::device] =
+        pass_s + layers * (rows.projected_rows * row_s + rows.pairs * pair_s + rows.keys * key_s);
+    if (restore.report.loaded_rows > 0) {
+      for (std::size_t read = 0; read < layers * (1 + shape.history / 1024); ++read) {
+        restore.report.timeline.add({Resource::link, "read", 0, 0, 1});
+        restore.report.busy[Resource::copy] += copy_s;
+      }
+      restore.report.busy[Resource::copy] += byte_s * static_cast<double>(restore.report.loaded_rows * row_bytes);
+    }
+    // What the device decodes is no part of what it computes.
+    restore.report.timeline.add({Resource::device, "decode", 0, 2, 5});
+    restore.report.timeline.add({Resource::cores, "decode", 0, 0, 2});
+    restore.report.busy[Resource::device] += 3;
+    restore.report.opening_s = 0.5 + 1e-6 * static_cast<double>(restore.manifest_bytes);
+    restores.push_back({restore, restore, restore});
+  }
+  const Costs costs = fit_device_costs(restores, row_bytes);
+  CHECK_NOTHROW(expects_valid(costs));
+  CHECK((costs.on.compute == Resource::device && costs.on.decode == Resource::device));
+  CHECK(costs.pass_s == doctest::Approx(pass_s));
+  CHECK(costs.layer.project_row_s + costs.layer.finish_row_s == doctest::Approx(row_s));
+  CHECK(costs.layer.attend_pair_s == doctest::Approx(pair_s));
+  CHECK(costs.layer.attend_key_s == doctest::Approx(key_s));
+  CHECK(costs.copy.latency_s == doctest::Approx(copy_s));
+  CHECK(costs.copy.bytes_per_s == doctest::Approx(1 / byte_s));
+  CHECK(costs.copy.row_bytes == row_bytes);
+  CHECK(costs.open_s == doctest::Approx(0.5));
+  CHECK(fit_copies(std::span(restores).first(1), row_bytes).bytes_per_s == CopyCosts{}.bytes_per_s);  // all recomputed
+  CHECK_THROWS_AS(static_cast<void>(fit_device_costs({}, row_bytes)), PreconditionError);
 }
 
 TEST_CASE("costs learnt from restores of a whole model are valid, and nothing is left on the way") {

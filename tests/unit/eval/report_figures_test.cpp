@@ -30,6 +30,11 @@ TEST_CASE("a restore's figures are named with their units") {
   CHECK(found.at("bound_ms") == 250);
   CHECK(found.at("bubble_ms") == 750);
   CHECK(found.at("reasons").at(0) == "why");
+  CHECK_FALSE(found.contains("device_ms"));
+  report.busy[Resource::device] = 0.75;
+  const auto on_device = json_of(report);
+  CHECK(on_device.at("device_ms") == 750);
+  CHECK(on_device.at("copy_ms") == 0);
 }
 
 TEST_CASE("what is saved is told with the bytes of its chunks") {

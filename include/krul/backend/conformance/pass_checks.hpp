@@ -129,7 +129,7 @@ void check_independence(const Trial<B>& trial, ConformanceReport& report) {
     return std::string();
   });
 
-  if constexpr (BatchesCaches<B>)
+  if (batches_caches(trial.model))
     report.add("independence: several caches in one pass equal passes over each", [&] {
       const auto session = [&] { return start(trial.model, count); };
       std::array<Session<B>, 2> sessions{session(), session()};

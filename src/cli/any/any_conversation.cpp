@@ -1,0 +1,7 @@
+#include "any_conversation.hpp"
+
+namespace krul {
+
+template class Conversation<AnyModel, AnyStore>;
+
+}  // namespace krul
