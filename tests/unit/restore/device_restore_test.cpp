@@ -39,15 +39,15 @@ struct OnDevice {
   RestoreReport restored(std::vector<std::size_t> prefix, std::optional<TokenSplit> split = {}) {
     auto cache = model.make_cache(256);
     const RestoreJob<ToyDevice, MemoryStore, ManualClock> job{.model = model,
-                                                           .store = store,
-                                                           .cache = cache,
-                                                           .workers = workers,
-                                                           .manifest = manifest,
-                                                           .folder = folder,
-                                                           .plan = {history, 5, block, std::move(prefix)},
-                                                           .tokens = tokens,
-                                                           .logits = logits,
-                                                           .clock = model.clock};
+                                                              .store = store,
+                                                              .cache = cache,
+                                                              .workers = workers,
+                                                              .manifest = manifest,
+                                                              .folder = folder,
+                                                              .plan = {history, 5, block, std::move(prefix)},
+                                                              .tokens = tokens,
+                                                              .logits = logits,
+                                                              .clock = model.clock};
     return split ? restore_by_tokens(job, *split).value() : restore(job).value();
   }
 };
