@@ -102,7 +102,9 @@ concept SummingObserver = AttentionObserver<O> &&
              std::span<const float> squares) {
   { read.sums() } -> std::same_as<bool>;                                          ///< false: show blocks
   { observer.counts(layer, positions) } -> std::same_as<std::span<const float>>;  ///< [R]; 0: it is not looked at
-  { observer.take_squares(layer, squares) } -> std::same_as<void>;  ///< [K] of keys 0 .. K-1, what the last row sees
+  {
+    observer.take_squares(layer, squares)
+    } -> std::same_as<void>;  ///< [K] of keys 0 .. K-1, what the last row that counts sees
 };
 
 /// The observer that is not there: backends skip all work for it.

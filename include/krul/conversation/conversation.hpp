@@ -406,20 +406,22 @@ Result<SaveReport> Conversation<B, S, C>::save(const SavePlan& plan, const Atten
 
 template <ModelBackend B, ConversationStore S, Clock C>
 Result<SaveReport> Conversation<B, S, C>::save_once(const SavePlan& plan, const AttentionStatistics* statistics) {
-  const TokenFeatures features =
-      features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code(plan));
-  const SaveJob<typename B::Cache, S, C> job{.store = *store_,
-                                             .folder = folder_,
-                                             .cache = cache(),
-                                             .geometry = model_->geometry(),
-                                             .workers = team_.workers(),
-                                             .plan = plan,
-                                             .statistics = statistics,
-                                             .features = &features,
-                                             .texts = texts(),
-                                             .damaged_blocks = damaged_blocks_,
-                                             .clock = clock_};
-  auto saved = save_conversation(job, manifest_, tokens_, unchanged_);
+  auto saved = guarded([&]() -> Result<SaveReport> {
+    const TokenFeatures features =
+        features_for(*model_, plan, std::span(tokens_).first(cache().length()), first_to_code(plan));
+    const SaveJob<typename B::Cache, S, C> job{.store = *store_,
+                                               .folder = folder_,
+                                               .cache = cache(),
+                                               .geometry = model_->geometry(),
+                                               .workers = team_.workers(),
+                                               .plan = plan,
+                                               .statistics = statistics,
+                                               .features = &features,
+                                               .texts = texts(),
+                                               .damaged_blocks = damaged_blocks_,
+                                               .clock = clock_};
+    return save_conversation(job, manifest_, tokens_, unchanged_);
+  });
   if (!saved) return saved;
   unchanged_ = manifest_.rows;
   damaged_blocks_ = saved->damaged_blocks;
@@ -439,21 +441,25 @@ Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const Att
   if (KvSnapshot::bytes(model_->geometry(), cache().length() - first) > options_.largest_copy) {
     background_report_ = save(plan, statistics);
   } else {
+    const Status begun = guarded([&]() -> Status {
+      background_.emplace(BackgroundSaveJob<S, C>{
+          .store = *store_,
+          .folder = folder_,
+          .rows = KvSnapshot(model_->geometry(), cache(), first),
+          .geometry = model_->geometry(),
+          .plan = plan,
+          .statistics = statistics ? std::optional(*statistics) : std::nullopt,
+          .features = features_for(*model_, plan, std::span(tokens_).first(cache().length()), first),
+          .manifest = manifest_,
+          .tokens = tokens_,
+          .texts = texts(),
+          .unchanged = unchanged_,
+          .damaged_blocks = damaged_blocks_,
+          .clock = clock_});
+      return {};
+    });
+    if (!begun) return begun;
     background_unchanged_ = cache().length();
-    background_.emplace(BackgroundSaveJob<S, C>{
-        .store = *store_,
-        .folder = folder_,
-        .rows = KvSnapshot(model_->geometry(), cache(), first),
-        .geometry = model_->geometry(),
-        .plan = plan,
-        .statistics = statistics ? std::optional(*statistics) : std::nullopt,
-        .features = features_for(*model_, plan, std::span(tokens_).first(cache().length()), first),
-        .manifest = manifest_,
-        .tokens = tokens_,
-        .texts = texts(),
-        .unchanged = unchanged_,
-        .damaged_blocks = damaged_blocks_,
-        .clock = clock_});
   }
   if (unasked && !before) return propagate(before);
   return {};

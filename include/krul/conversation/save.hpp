@@ -437,17 +437,19 @@ template <ModelBackend B, ConversationStore S>
     manifest.tokens = std::move(before->manifest.tokens);
   }
   Workers workers(as.threads);
-  const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
-  const SaveJob<typename B::Cache, S> job{.store = store,
-                                          .folder = *folder,
-                                          .cache = cache,
-                                          .geometry = model.geometry(),
-                                          .workers = workers,
-                                          .plan = as.plan,
-                                          .source = as.source,
-                                          .statistics = as.statistics,
-                                          .features = &features};
-  return save_conversation(job, manifest, tokens, 0);
+  return guarded([&]() -> Result<SaveReport> {
+    const TokenFeatures features = features_for(model, as.plan, tokens.first(cache.length()));
+    const SaveJob<typename B::Cache, S> job{.store = store,
+                                            .folder = *folder,
+                                            .cache = cache,
+                                            .geometry = model.geometry(),
+                                            .workers = workers,
+                                            .plan = as.plan,
+                                            .source = as.source,
+                                            .statistics = as.statistics,
+                                            .features = &features};
+    return save_conversation(job, manifest, tokens, 0);
+  });
 }
 
 }  // namespace krul

@@ -18,12 +18,14 @@ namespace krul::cuda {
 /// shape is looked up once for each.
 class CublasProducts {
  public:
-  /// @param type  of rows and weights
+  /// @param device  kept by reference
+  /// @param type    of rows and weights
   /// @return backend if cuBLASLt or the device fails
   [[nodiscard]] static Result<CublasProducts> open(CudaDevice& device, ElementType type) {
+    if (auto status = device.make_current(); !status) return propagate(status);
     cublasLtHandle_t handle = nullptr;
     if (auto status = checked(cublasLtCreate(&handle), "cublasLtCreate"); !status) return propagate(status);
-    CublasProducts products(type);
+    CublasProducts products(device, type);
     products.handle_ = {handle, [](cublasLtHandle_t mine) { cublasLtDestroy(mine); }};
     auto room = device.allocate(room_bytes);
     if (!room) return propagate(room);
@@ -36,6 +38,7 @@ class CublasProducts {
 
   /// @return backend, naming the call, if cuBLASLt fails or has nothing for the shape
   [[nodiscard]] Status multiply(CudaDevice::Stream& stream, const WeightProduct& product, const ProductMemory&) {
+    if (auto status = device_->make_current(); !status) return status;
     auto found = way_of(product);
     if (!found) return propagate(found);
     const Way& way = **found;
@@ -64,11 +67,13 @@ class CublasProducts {
     cublasLtMatmulAlgo_t algorithm;
   };
 
-  explicit CublasProducts(ElementType type) : type_(type) {}
+  CublasProducts(CudaDevice& device, ElementType type) : device_(&device), type_(type) {}
 
   [[nodiscard]] static Status checked(cublasStatus_t status, const std::string& call) {
     if (status == CUBLAS_STATUS_SUCCESS) return {};
-    return fail(ErrorCode::backend, call + ": " + cublasLtGetStatusString(status));
+    return fail(ErrorCode::backend,
+                call + " failed: " + cublasLtGetStatusString(status) +
+                    "; nothing that is saved is lost: run the model on the processor, or in another precision");
   }
   [[nodiscard]] cudaDataType_t cuda_type() const {
     return type_ == ElementType::f32 ? CUDA_R_32F : type_ == ElementType::f16 ? CUDA_R_16F : CUDA_R_16BF;
@@ -135,6 +140,7 @@ class CublasProducts {
     return &ways_.emplace(shape, std::move(way)).first->second;
   }
 
+  CudaDevice* device_;
   ElementType type_;
   std::shared_ptr<cublasLtContext> handle_;
   CudaDevice::Memory room_;

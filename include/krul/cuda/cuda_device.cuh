@@ -7,6 +7,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -17,7 +18,8 @@
 
 namespace krul::cuda {
 
-/// Where a device's memory comes from: the runtime, unless a program has a pool of its own. Releasing waits for what
+/// Where a device's memory comes from: the runtime, unless a program has a pool of its own. It begins at multiples of
+/// 256 bytes. Releasing waits for what
 /// was asked for before, on every stream of the device.
 struct CudaMemoryResource {
   std::function<cudaError_t(void**, std::size_t)> allocate = [](void** to, std::size_t bytes) {
@@ -72,8 +74,15 @@ class CudaDevice {
   }
 
   [[nodiscard]] unsigned multiprocessors() const noexcept { return multiprocessors_; }
+  /// Makes it the device that libraries on this thread use.
+  [[nodiscard]] Status make_current() const {
+    return call("cudaSetDevice", [] { return cudaSuccess; });
+  }
   [[nodiscard]] Result<Memory> allocate(std::size_t bytes) {
-    return own("allocating memory", memory_.release, [&](void** to) { return memory_.allocate(to, bytes); });
+    auto memory = own("allocating memory", memory_.release, [&](void** to) { return memory_.allocate(to, bytes); });
+    if (memory && reinterpret_cast<std::uintptr_t>(memory->data()) % 256 != 0)
+      return fail(ErrorCode::backend, "a pool's memory does not begin at a multiple of 256 bytes");
+    return memory;
   }
   [[nodiscard]] Result<Pinned> pin(std::size_t bytes) {
     return own(
@@ -94,8 +103,10 @@ class CudaDevice {
   template <DeviceKernel Kernel>
   [[nodiscard]] Status launch(Stream& stream, const Kernel& kernel, const Launch& launch) {
     return call("a kernel's launch", [&] {
-      run_kernel<<<launch.blocks, launch.threads, launch.shared_bytes, stream.get()>>>(kernel);
-      return cudaGetLastError();
+      Kernel copy = kernel;
+      void* arguments[] = {&copy};
+      return cudaLaunchKernel(run_kernel<Kernel>, dim3(launch.blocks), dim3(launch.threads), arguments,
+                              launch.shared_bytes, stream.get());
     });
   }
   [[nodiscard]] Result<Event> record(Stream& stream) {

@@ -17,7 +17,7 @@
 
 namespace krul::cuda {
 
-/// A cache of a CudaModel, in the device's memory.
+/// A cache of a CudaModel, in the device's memory. Its members are DeviceKvCache's.
 class CudaKvCache {
  public:
   CudaKvCache(CudaKvCache&&) noexcept;
@@ -42,7 +42,7 @@ class CudaKvCache {
 };
 static_assert(KvCache<CudaKvCache>);
 
-/// A batch of a CudaModel, in the device's memory.
+/// A batch of a CudaModel, in the device's memory. Its members are DeviceBatch's.
 class CudaBatch {
  public:
   CudaBatch(CudaBatch&&) noexcept;
@@ -81,6 +81,7 @@ class CudaDecoder {
   std::unique_ptr<State> state_;
 };
 
+/// Which device runs a model, and how.
 struct CudaOptions {
   int device = 0;                              ///< as devices() counts them
   ElementType arithmetic = ElementType::bf16;  ///< of matrices and activations; sums are f32

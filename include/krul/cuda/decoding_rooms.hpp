@@ -17,7 +17,8 @@
 namespace krul::cuda {
 
 /// Rooms of a device's memory in which chunks are decoded, each by a stream of its own: one chunk keeps few of a
-/// device's multiprocessors busy. The host waits for none of them before it asks what became of all.
+/// device's multiprocessors busy. The host waits for none of them before it asks what became of all; copies wait for
+/// the room that they go to.
 template <DeviceApi Device>
 class DecodingRooms {
  public:
@@ -45,13 +46,18 @@ class DecodingRooms {
     before_.push_back(event);
   }
   /// Where the next chunk goes.
-  /// @throws ResultError if the device has no memory for one more room
+  /// @throws ResultError if the device has no memory for a first room
   [[nodiscard]] std::byte* next() {
     Room& room = rooms_[next_];
     if (!room.memory) {
+      auto memory = device_->allocate(room_bytes_);
+      if (!memory && memory.error().code == ErrorCode::no_space && next_ > 0) {
+        rooms_.resize(std::exchange(next_, 0));  // those that there are have to do
+        return next();
+      }
       room.stream.emplace(or_throw(device_->make_stream()));
       for (const auto& event : before_) or_throw(device_->wait(*room.stream, event));
-      room.memory.emplace(or_throw(device_->allocate(room_bytes_)));
+      room.memory.emplace(or_throw(std::move(memory)));
     }
     return room.memory->data();
   }

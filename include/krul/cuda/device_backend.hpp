@@ -33,7 +33,8 @@ namespace krul::cuda {
 struct DeviceMemory {
   std::size_t tile_rows = 1024;                      ///< rows of a batch whose activations there is room for
   std::size_t staging_bytes = std::size_t{4} << 20;  ///< of each of the 16 slots of pinned memory
-  std::size_t room_bytes = std::size_t{16} << 20;    ///< of each of the two rooms in which a restore decodes chunks
+  std::size_t room_bytes = std::size_t{16}
+                           << 20;  ///< of each of the 32 rooms at most in which a restore decodes chunks
 };
 
 struct DeviceBackendOptions {
@@ -58,6 +59,7 @@ class DeviceBackend {
 
   /// @param device  kept by reference
   /// @param stream  for the model's kernels
+  /// @throws PreconditionError if a tile has no rows
   /// @return as DecoderFile::read and DeviceWeights::load; unsupported for heads that its attention has no tiles for;
   ///         too_large or backend if the device has no room or fails
   [[nodiscard]] static Result<DeviceBackend> load(GgufFile file, Device& device, typename Device::Stream stream,
@@ -83,6 +85,7 @@ class DeviceBackend {
   /// @throws PreconditionError if there is no such layer, or a row lies beyond the cache or the model's context;
   ///         ResultError, as all steps, if the device fails
   void project(std::size_t layer, Batch& batch, Cache& cache, KvWrite write);
+  /// The observer must not call the model: it is called while others wait for their turn.
   /// @throws PreconditionError if there is no such layer, or a key that a row may see is not present
   template <AttentionObserver O>
   void attend(std::size_t layer, Batch& batch, Cache& cache, O&& observer);

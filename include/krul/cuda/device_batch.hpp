@@ -41,25 +41,17 @@ class DeviceBatch {
         query_width_(geometry.query_heads * geometry.head_dim),
         attention_words_((query_width_ * size_of(type) + 3) / 4) {}
 
-  /// Starts a pass over these rows. Keeps its memory from pass to pass.
-  /// @throws PreconditionError unless the positions ascend strictly and lie within the context; ResultError if the
-  ///         device has no memory for them
+  /// Starts a pass over these rows. Keeps its memory from pass to pass, and asks for more with the first step.
+  /// @throws PreconditionError unless the positions ascend strictly
   void assign(std::span<const Position> positions) {
     expects(std::ranges::adjacent_find(positions, std::greater_equal<>()) == positions.end(),
             "DeviceBatch: positions must ascend");
     positions_.assign(positions.begin(), positions.end());
-    lent_ = false;
-    if (rows() > capacity_) {
-      memory_.reset();
-      capacity_ = (rows() + 3) / 4 * 4;  // each array begins at 16 bytes
-      memory_.emplace(or_throw(device_->allocate(capacity_ * row_words() * sizeof(std::uint32_t))));
-    }
-    std::vector<float> angles(rows() * angle_width_);
-    for (std::size_t row = 0; row < rows(); ++row)
-      angles_->angles(positions_[row], std::span(angles).subspan(row * angle_width_, angle_width_));
-    ring_->to_device(bytes(positions_at()), std::as_bytes(this->positions()));
-    ring_->to_device(bytes(angles_at()), std::as_bytes(std::span(angles)));
+    lent_ = placed_ = false;
   }
+
+  DeviceBatch(DeviceBatch&&) noexcept = default;
+  DeviceBatch& operator=(DeviceBatch&&) noexcept = default;
 
   [[nodiscard]] std::span<const Position> positions() const noexcept { return positions_; }
   [[nodiscard]] std::size_t rows() const noexcept { return positions_.size(); }
@@ -83,7 +75,7 @@ class DeviceBatch {
     }
     positions_.resize(kept.size());
     if (lent_) host_hidden_.resize(kept.size() * hidden_width_);
-    if (kept.empty()) return;
+    if (kept.empty() || !placed_) return;
     ring_->to_device(bytes(kept_at()), std::as_bytes(std::span(kept)));
     const auto count = static_cast<std::uint32_t>(kept.size());
     for (const auto& [at, width] : {std::pair(positions_at(), std::size_t{1}), std::pair(angles_at(), angle_width_),
@@ -101,6 +93,7 @@ class DeviceBatch {
   [[nodiscard]] std::span<float> hidden() {
     if (!std::exchange(lent_, true)) {
       host_hidden_.resize(rows() * hidden_width_);
+      if (!placed_) return host_hidden_;  // there are none yet
       ring_->from_device(std::as_writable_bytes(std::span(host_hidden_)), bytes(hidden_at()));
       ring_->finish_reads();
     }
@@ -112,8 +105,10 @@ class DeviceBatch {
     lent_ = true;
     return host_hidden_;
   }
-  /// Before a step: what was lent goes back to the device.
+  /// Before a step: the rows are on the device, with the hidden states that were lent.
+  /// @throws PreconditionError if a position lies outside the context; ResultError if the device has no memory for them
   void settle() {
+    if (!placed_) place();
     if (std::exchange(lent_, false))
       ring_->to_device(bytes(hidden_at()), std::as_bytes(std::span<const float>(host_hidden_)));
   }
@@ -131,6 +126,22 @@ class DeviceBatch {
   }
 
  private:
+  void place() {
+    if (rows() > capacity_) {
+      memory_.reset();
+      capacity_ = 0;
+      const std::size_t rounded = (rows() + 3) / 4 * 4;  // each array begins at 16 bytes
+      memory_.emplace(or_throw(device_->allocate(rounded * row_words() * sizeof(std::uint32_t))));
+      capacity_ = rounded;
+    }
+    std::vector<float> angles(rows() * angle_width_);
+    for (std::size_t row = 0; row < rows(); ++row)
+      angles_->angles(positions_[row], std::span(angles).subspan(row * angle_width_, angle_width_));
+    ring_->to_device(bytes(positions_at()), std::as_bytes(std::as_const(*this).positions()));
+    ring_->to_device(bytes(angles_at()), std::as_bytes(std::span(angles)));
+    placed_ = true;
+  }
+
   // Words of a row: hidden, queries, attention, angles, position, kept, and room to move the widest of them.
   [[nodiscard]] std::size_t row_words() const {
     const std::size_t spare = std::max({hidden_width_, query_width_, attention_words_, angle_width_});
@@ -160,7 +171,8 @@ class DeviceBatch {
   std::size_t angle_width_, hidden_width_, query_width_, attention_words_, capacity_ = 0;
   std::vector<Position> positions_;
   std::vector<float> host_hidden_;
-  bool lent_ = false;  // the host's hidden states are those that count
+  bool lent_ = false;    // the host's hidden states are those that count
+  bool placed_ = false;  // the rows are on the device
   std::optional<typename Device::Memory> memory_;
 };
 

@@ -35,6 +35,7 @@ class DeviceWeights {
                                                   const DecoderFile& model, ElementType type) try {
     DeviceWeights weights(model, type);
     auto memory = device.allocate(weights.bytes_);
+    if (!memory && memory.error().code != ErrorCode::no_space) return propagate(memory);
     if (!memory)
       return fail(ErrorCode::too_large, "the weights take " + std::to_string(weights.bytes_ >> 20) + " MiB as " +
                                             std::string(name(type)) +

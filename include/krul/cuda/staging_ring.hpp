@@ -19,7 +19,7 @@ namespace krul::cuda {
 /// waited for.
 ///
 /// All copies go through one stream, in the order in which they were asked for. Several threads may ask; finish_reads
-/// waits for the reads of all of them.
+/// waits for the reads of all of them. Once the device has failed, the ring refuses with the same error.
 template <DeviceApi Device>
 class StagingRing {
  public:
@@ -40,24 +40,26 @@ class StagingRing {
   /// @throws ResultError if the device fails
   void to_device(std::byte* to, std::span<const std::byte> from) {
     const std::scoped_lock lock(mutex_);
-    while (!from.empty()) {
-      const auto piece = from.first(std::min(from.size(), slot_bytes_));
-      Slot& slot = take();
-      // A copy out of it may still be under way; one into it would come after that by itself.
-      if (slot.copied) or_throw(device_->synchronise(*std::exchange(slot.copied, std::nullopt)));
-      device_->host_touches({slot.memory.data(), piece.size(), true});
-      std::memcpy(slot.memory.data(), piece.data(), piece.size());
-      copy({to, slot.memory.data(), piece.size()}, slot);
-      to += piece.size();
-      from = from.subspan(piece.size());
-    }
+    or_give_up([&] {
+      while (!from.empty()) {
+        const auto piece = from.first(std::min(from.size(), slot_bytes_));
+        Slot& slot = take();
+        // A copy out of it may still be under way; one into it would come after that by itself.
+        if (slot.copied) or_throw(device_->synchronise(*std::exchange(slot.copied, std::nullopt)));
+        device_->host_touches({slot.memory.data(), piece.size(), true});
+        std::memcpy(slot.memory.data(), piece.data(), piece.size());
+        copy({to, slot.memory.data(), piece.size()}, slot);
+        to += piece.size();
+        from = from.subspan(piece.size());
+      }
+    });
   }
 
   /// Asks for a copy of the device's memory, which is at `to` once finish_reads has returned.
   /// @throws ResultError if the device fails: then nothing that was asked for comes any more
   void from_device(std::span<std::byte> to, const std::byte* from) {
     const std::scoped_lock lock(mutex_);
-    or_drop_reads([&] {
+    or_give_up([&] {
       while (!to.empty()) {
         const auto piece = to.first(std::min(to.size(), slot_bytes_));
         Slot& slot = take();
@@ -72,7 +74,7 @@ class StagingRing {
   /// @throws ResultError as from_device
   void finish_reads() {
     const std::scoped_lock lock(mutex_);
-    or_drop_reads([&] {
+    or_give_up([&] {
       // The oldest is in the slot that is used next.
       for (std::size_t i = 0; i < slots_.size(); ++i) finish_read(slots_[(next_ + i) % slots_.size()]);
     });
@@ -87,12 +89,14 @@ class StagingRing {
     std::span<std::byte> reads_to = {};                 ///< where what it holds is to go then
   };
 
-  /// After a failure nobody waits any more, and what was to be read may be gone.
-  template <class Reads>
-  void or_drop_reads(Reads&& reads) {
+  /// After a failure what was to be read never comes, whoever asked for it, and nothing is copied any more.
+  template <class Copies>
+  void or_give_up(Copies&& copies) {
+    if (failed_) throw ResultError(*failed_);
     try {
-      reads();
-    } catch (...) {
+      copies();
+    } catch (const ResultError& error) {
+      failed_ = error.error;
       for (Slot& slot : slots_) slot.reads_to = {};
       throw;
     }
@@ -119,6 +123,7 @@ class StagingRing {
   typename Device::Stream stream_;
   std::size_t slot_bytes_, next_ = 0;
   std::vector<Slot> slots_;
+  std::optional<Error> failed_;
 };
 
 }  // namespace krul::cuda

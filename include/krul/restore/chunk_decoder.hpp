@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/backend/computes_on.hpp"
+#include "krul/backend/either_decoder.hpp"
 #include "krul/backend/lends_rows.hpp"
 #include "krul/backend/owned_kv_rows.hpp"
 #include "krul/compress/coding_set.hpp"
@@ -256,24 +257,13 @@ class ChunkDecoder {
     }
   }
 
-  /// What a backend that decodes itself decodes with.
-  struct None {};
-  template <class Model>
-  struct OwnDecoder {
-    using Type = None;
-  };
-  template <DecodesChunks Model>
-  struct OwnDecoder<Model> {
-    using Type = typename Model::Decoder;
-  };
-
   B& model_;
   const Geometry& geometry_;
   const Manifest& manifest_;
   const RestorePlan& plan_;
   CodingSet codings_;
-  TokenFeatures features_;  ///< of the manifest's rows, if the profile asks for them
-  std::optional<typename OwnDecoder<B>::Type> own_;
+  TokenFeatures features_;                          ///< of the manifest's rows, if the profile asks for them
+  std::optional<typename DecoderOf<B>::Type> own_;  ///< a backend's that decodes itself
 };
 
 /// Whether a model may take over what a manifest describes, decoded with these codings.

@@ -41,7 +41,7 @@ cublasStatus_t cublasLtDestroy(const cublasLtHandle_t handle) {
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
   const auto function = loaded<&cublasLtGetStatusString>("cublasLtGetStatusString");
-  return function != nullptr ? function(status) : "libcublasLt cannot be loaded";
+  return function != nullptr ? function(status) : "libcublasLt cannot be loaded: is its folder in LD_LIBRARY_PATH?";
 }
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation, const void* alpha, const void* a,
                               cublasLtMatrixLayout_t a_layout, const void* b, cublasLtMatrixLayout_t b_layout,

@@ -198,6 +198,7 @@ Result<DeviceBackend<Device, Products>> DeviceBackend<Device, Products>::load(Gg
                                                                               typename Device::Stream stream,
                                                                               Products products,
                                                                               const DeviceBackendOptions& options) try {
+  expects(options.memory.tile_rows > 0, "DeviceBackend: tiles have rows");
   auto model = DecoderFile::read(file, options.cache_type, options.limits);
   if (!model) return propagate(model);
   const Geometry& geometry = model->geometry;
@@ -240,8 +241,8 @@ DeviceDecoder<Device> DeviceBackend<Device, Products>::make_decoder(const std::s
   const std::scoped_lock turn(state.turn);
   if (profile && (!state.profile || state.profile->profile() != profile))
     state.profile = std::make_shared<const DeviceProfile<Device>>(*state.device, *state.copies, profile);
-  auto rooms =
-      std::make_shared<DecodingRooms<Device>>(*state.device, state.copies, typename DecodingRooms<Device>::Size{});
+  auto rooms = std::make_shared<DecodingRooms<Device>>(
+      *state.device, state.copies, typename DecodingRooms<Device>::Size{.room_bytes = state.sizes.room_bytes});
   return Decoder(std::move(rooms), profile ? state.profile : nullptr, geometry());
 }
 
@@ -288,7 +289,7 @@ void DeviceBackend<Device, Products>::project(std::size_t layer, Batch& batch, C
   const auto [flags, normed, product, bytes] = lay(DeviceRoom(state.memory->data()));
   if (!written.empty()) state.ring->to_device(reinterpret_cast<std::byte*>(flags), std::as_bytes(std::span(written)));
 
-  cache.begin(Cache::Rows::computed, state.stream());
+  RowsInUse use(cache, Rows::computed, state.stream());
   const TouchedBytes rows_of_layer{cache.keys(layer), 2 * cache.capacity() * cache.row_bytes(), true};
   state.by_tiles(positions.size(),
                  [&, flags = flags, normed = normed, product = product](std::size_t first, std::size_t count) {
@@ -325,7 +326,7 @@ void DeviceBackend<Device, Products>::project(std::size_t layer, Batch& batch, C
                                           .interleaved = sizes.rotary.pairs == RotaryPairs::interleaved},
                                 count, batch.memory(), rows_of_layer);
                  });
-  cache.end(Cache::Rows::computed, state.stream());
+  use.done();
   if (write == KvWrite::none) return;
   for (std::size_t begin = 0, end; begin < positions.size(); begin = end) {  // neighbouring positions at once
     for (end = begin + 1; end < positions.size() && positions[end] == positions[end - 1] + 1; ++end) {
@@ -356,7 +357,7 @@ void DeviceBackend<Device, Products>::attend(std::size_t layer, Batch& batch, Ca
   const std::scoped_lock turn(state.turn);
   const StepRange range(*state.device, "attend");
   batch.settle();
-  cache.begin(Cache::Rows::computed, state.stream());
+  RowsInUse use(cache, Rows::computed, state.stream());
   const std::size_t most = state.most_shown(positions.back() + std::size_t{1});
   detail::AttentionRoom room =
       state.attend_rows(layer, batch, cache, wanted.empty() ? 0 : std::min(most, wanted.size()));
@@ -375,7 +376,7 @@ void DeviceBackend<Device, Products>::attend(std::size_t layer, Batch& batch, Ca
     if constexpr (observed)
       observer(AttentionBlock{layer, shown, shown.back() + std::size_t{1}, geometry().query_heads, weights});
   }
-  cache.end(Cache::Rows::computed, state.stream());
+  use.done();
   if constexpr (SummingObserver<std::remove_cvref_t<O>>)
     if (sums && !wanted.empty())
       observer.take_squares(layer, state.squares(room, positions[wanted.back()] + std::size_t{1}));

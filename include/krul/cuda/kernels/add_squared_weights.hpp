@@ -9,8 +9,8 @@
 namespace krul::cuda {
 
 /// What a layer's attention weights add to RowAttention::squares of its band: for each key the sum over rows of times
-/// the sum over heads of squared weights, added in the order of rows, as RowAttentionEstimator adds them and to the
-/// same bits. Layers of a band come one after another. A thread a key.
+/// the sum over heads of squared weights, in the order of rows, as RowAttentionEstimator adds them. Layers of a band
+/// come one after another. A thread a key.
 struct AddSquaredWeights {
   const float* weights;             ///< [H, W, K], 0 where causality forbids
   const float* times;               ///< [W] what each row counts; 0: it is left out
