@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "cuda/attention_problem.hpp"
+#include "cuda/cache_types.hpp"
 #include "cuda/fibre_place.hpp"
 
 using namespace krul;
@@ -10,8 +11,6 @@ using cuda::AttentionShape, cuda::KeySplits, cuda::plan_attention;
 using cuda::test::AttentionProblem, cuda::test::Attended, cuda::test::FibrePlace;
 
 namespace {
-
-constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
 Geometry geometry_of(ElementType type, std::size_t heads, std::size_t kv_heads, std::size_t dim) {
   return {.layers = 1, .query_heads = heads, .kv_heads = kv_heads, .head_dim = dim, .cache_type = type};
@@ -34,8 +33,8 @@ TEST_CASE("a device attends to keys as the twin does") {
   double worst = 0;
   for (std::uint64_t round = 0; round < 210; ++round) {
     CAPTURE(round);
-    const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
-    const ElementType out_type = types[round / 3 % 3];
+    const AttentionProblem problem = cuda::test::random_attention(cuda::test::cache_types[round % 3], random);
+    const ElementType out_type = cuda::test::cache_types[round / 3 % 3];
     const KeySplits splits =
         cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), static_cast<std::uint32_t>(1 + round % 5));
     const Attended found = problem.attend(FibrePlace(round), out_type, splits);
@@ -50,7 +49,7 @@ TEST_CASE("a row's bits do not depend on the rows beside it, nor on the order of
   std::mt19937_64 random(6);
   for (std::uint64_t round = 0; round < 24; ++round) {
     CAPTURE(round);
-    const AttentionProblem problem = cuda::test::random_attention(types[round % 3], random);
+    const AttentionProblem problem = cuda::test::random_attention(cuda::test::cache_types[round % 3], random);
     const KeySplits splits =
         cuda::split_keys(static_cast<std::uint32_t>(problem.seen()), static_cast<std::uint32_t>(1 + round % 3));
     const Attended all = problem.attend(FibrePlace(round), ElementType::f32, splits);
@@ -74,7 +73,8 @@ TEST_CASE("what is not finite is seen in the rows that see it, and in no others"
     CAPTURE(round);
     const std::size_t dim = round % 4 == 0 ? 24 : 16, heads = 4, kv_heads = 2;
     const auto positions = round % 2 == 0 ? run(60, 75) : std::vector<Position>{3, 64, 65, 130, 200};
-    const AttentionProblem sound(geometry_of(types[round % 3], heads, kv_heads, dim), positions, random);
+    const AttentionProblem sound(geometry_of(cuda::test::cache_types[round % 3], heads, kv_heads, dim), positions,
+                                 random);
     const KeySplits splits =
         cuda::split_keys(static_cast<std::uint32_t>(sound.seen()), static_cast<std::uint32_t>(1 + round / 9 % 3));
     AttentionProblem damaged = sound;
@@ -102,7 +102,7 @@ TEST_CASE("what is not finite is seen in the rows that see it, and in no others"
 
 TEST_CASE("large scores do not overflow") {
   std::mt19937_64 random(8);
-  for (const ElementType type : types) {
+  for (const ElementType type : cuda::test::cache_types) {
     AttentionProblem problem(geometry_of(type, 2, 1, 16), run(0, 80), random);
     for (float& query : problem.queries) query *= 1000;
     for (const float value : problem.attend(FibrePlace(1), ElementType::f32, KeySplits{}).out)

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "cuda/cache_types.hpp"
 #include "cuda/fibre_grid.hpp"
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int4_codec.hpp"
@@ -13,8 +14,6 @@ using namespace krul;
 using cuda::CodedHeads, cuda::ExpandFloat, cuda::ExpandInt4, cuda::ExpandInt8;
 
 namespace {
-
-constexpr ElementType cache_types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
 /// Rows of odd shapes, larger than a warp and not whole ones.
 struct Rows {
@@ -76,7 +75,7 @@ void check_codec(const Codec& codec, std::uint64_t first_seed, Make make) {
   std::mt19937_64 random(first_seed);
   int damaged = 0;
   for (std::uint64_t round = 0; round < 210; ++round) {
-    const Rows rows(cache_types[round % 3], random);
+    const Rows rows(cuda::test::cache_types[round % 3], random);
     CAPTURE(round);
     std::vector<std::byte> coded(codec.bytes(rows.geometry, rows.count));
     codec.encode(rows.geometry, rows.bytes, coded);

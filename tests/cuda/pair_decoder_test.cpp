@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "cuda/cache_types.hpp"
 #include "cuda/chunk_decoding.hpp"
 #include "cuda/engine_pages.hpp"
 #include "cuda/ordered_device.hpp"
@@ -12,8 +13,6 @@ using cuda::test::CodedChunk, cuda::test::OrderedDevice, cuda::test::Unordered;
 namespace {
 
 using ChunkDecoding = cuda::test::ChunkDecoding<OrderedDevice>;
-
-constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
 /// Codings of merged and of reused pairs, all row codecs in turn.
 constexpr std::uint8_t pair_coding(std::size_t round) {
@@ -27,7 +26,7 @@ TEST_CASE("a device decodes chunks of pairs of layers to the bits of the process
   std::size_t sound = 0;
   for (std::size_t round = 0; round < 300; ++round) {
     CAPTURE(round);
-    const CodedChunk chunk(pair_coding(round), types[round / 10 % 3], random);
+    const CodedChunk chunk(pair_coding(round), cuda::test::cache_types[round / 10 % 3], random);
     OrderedDevice device(round);
     CHECK(is_decoded_alike(device, chunk, random));
     sound += chunk.sound ? 1 : 0;
@@ -41,7 +40,7 @@ TEST_CASE("of damaged chunks of pairs a device says what the processor says, and
   std::size_t sound = 0;
   for (std::size_t round = 0; round < 450; ++round) {
     CAPTURE(round);
-    CodedChunk chunk(pair_coding(round), types[round / 10 % 3], random);
+    CodedChunk chunk(pair_coding(round), cuda::test::cache_types[round / 10 % 3], random);
     chunk.damage(random);
     OrderedDevice device(round);
     CHECK(is_decoded_alike(device, chunk, random));
@@ -99,7 +98,7 @@ TEST_CASE("a pair is decoded into pages") {
   std::mt19937_64 random(4);
   for (std::size_t round = 0; round < 30; ++round) {
     CAPTURE(round);
-    const CodedChunk chunk(pair_coding(round), types[round / 10 % 3], random);
+    const CodedChunk chunk(pair_coding(round), cuda::test::cache_types[round / 10 % 3], random);
     if (!chunk.sound) continue;
     OrderedDevice device(round);
     using Pages = cuda::test::EnginePages<OrderedDevice>;

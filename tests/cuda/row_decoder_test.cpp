@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "cuda/cache_types.hpp"
 #include "cuda/chunk_decoding.hpp"
 #include "cuda/ordered_device.hpp"
 
@@ -11,8 +12,6 @@ using cuda::test::CodedChunk, cuda::test::OrderedDevice;
 namespace {
 
 using ChunkDecoding = cuda::test::ChunkDecoding<OrderedDevice>;
-
-constexpr ElementType types[] = {ElementType::f32, ElementType::f16, ElementType::bf16};
 
 constexpr std::uint8_t row_coding(std::size_t round) {
   return static_cast<std::uint8_t>(round % 5 + 1);
@@ -25,7 +24,7 @@ TEST_CASE("a device decodes chunks of one layer to the bits of the processor, an
   std::size_t sound = 0, damaged = 0;
   for (std::size_t round = 0; round < 450; ++round) {
     CAPTURE(round);
-    CodedChunk chunk(row_coding(round), types[round / 5 % 3], random);
+    CodedChunk chunk(row_coding(round), cuda::test::cache_types[round / 5 % 3], random);
     if (round % 2 != 0) chunk.damage(random);
     OrderedDevice device(round);
     CHECK(is_decoded_alike(device, chunk, random));
