@@ -24,6 +24,8 @@ if(CUDAToolkit_VERSION VERSION_GREATER_EQUAL 12.8)
 endif()
 # Not CMAKE_CUDA_ARCHITECTURES, which a host project may have set to devices that krul's kernels are not for.
 set(KRUL_CUDA_ARCHITECTURES ${krul_architectures} CACHE STRING "Architectures of krul::cuda: 80 or newer, or native")
+# Of programs that are no libraries: devices that are newer compile what is there for this one.
+list(GET KRUL_CUDA_ARCHITECTURES 0 krul_program_architecture)
 enable_language(CUDA)
 message(STATUS "krul::cuda: toolkit ${CUDAToolkit_VERSION}, architectures ${KRUL_CUDA_ARCHITECTURES}")
 
