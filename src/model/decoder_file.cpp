@@ -113,10 +113,6 @@ class Reader {
   Status status_;
 };
 
-}  // namespace
-
-namespace {
-
 /// Makes a model smaller that has rows or positions to spare.
 Status limit(const GgufFile& file, const DecoderLimits& limits, Geometry& geometry) {
   if (limits.vocabulary > geometry.vocabulary)

@@ -19,8 +19,7 @@
 namespace krul::cuda {
 
 /// Where a device's memory comes from: the runtime, unless a program has a pool of its own. It begins at multiples of
-/// 256 bytes. Releasing waits for what
-/// was asked for before, on every stream of the device.
+/// 256 bytes. Releasing waits for what was asked for before, on every stream of the device.
 struct CudaMemoryResource {
   std::function<cudaError_t(void**, std::size_t)> allocate = [](void** to, std::size_t bytes) {
     return cudaMalloc(to, bytes);

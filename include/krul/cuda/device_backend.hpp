@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/mark_rows.hpp"
 #include "krul/backend/model_backend.hpp"
 #include "krul/core/resource.hpp"
 #include "krul/cuda/attention_plan.hpp"
@@ -179,60 +180,46 @@ void DeviceBackend<Device, Products>::project(std::size_t layer, Batch& batch, C
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
   const std::size_t most = std::min(state.sizes.tile_rows, positions.size());
-  const auto lay = [&](DeviceRoom room) {
+  const auto [flags, normed, product] = state.laid([&](DeviceRoom& room) {
     auto* const flags = room.reserve<std::uint8_t>(written.size());
     auto* const normed = room.reserve<std::byte>(most * sizes.hidden * size_of(type));
     auto* const product = room.reserve<float>(most * state.product_width());
-    return std::tuple(flags, normed, product, room.size());
-  };
-  state.room(std::get<3>(lay(DeviceRoom(nullptr))));
-  const auto [flags, normed, product, bytes] = lay(DeviceRoom(state.memory->data()));
+    return std::tuple(flags, normed, product);
+  });
   if (!written.empty()) state.ring->to_device(reinterpret_cast<std::byte*>(flags), std::as_bytes(std::span(written)));
 
   RowsInUse use(cache, Rows::computed, state.stream());
   const TouchedBytes rows_of_layer{cache.keys(layer), 2 * cache.capacity() * cache.row_bytes(), true};
-  state.by_tiles(positions.size(),
-                 [&, flags = flags, normed = normed, product = product](std::size_t first, std::size_t count) {
-                   const auto rows = static_cast<std::uint32_t>(count);
-                   state.launch(NormRows{.rows = batch.device_hidden() + first * sizes.hidden,
-                                         .weight = weights.attention_norm,
-                                         .out = normed,
-                                         .type = type,
-                                         .epsilon = state.model.norm_epsilon,
-                                         .count = rows,
-                                         .width = static_cast<std::uint32_t>(sizes.hidden)},
-                                count, batch.memory());
-                   state.multiply({.rows = normed,
-                                   .weights = weights.query_key_value,
-                                   .out = product,
-                                   .count = rows,
-                                   .columns = static_cast<std::uint32_t>(state.product_width()),
-                                   .depth = static_cast<std::uint32_t>(sizes.hidden)},
-                                  batch.memory());
-                   state.launch(PlaceRows{.product = product,
-                                          .bias = weights.bias,
-                                          .angles = batch.device_angles() + first * sizes.rotary.dimensions,
-                                          .position = batch.device_positions() + first,
-                                          .written = written.empty() ? nullptr : flags + first,
-                                          .queries = batch.device_queries() + first * state.query_width(),
-                                          .keys = write == KvWrite::none ? nullptr : cache.keys(layer),
-                                          .values = cache.values(layer),
-                                          .type = sizes.cache_type,
-                                          .count = rows,
-                                          .query_heads = static_cast<std::uint32_t>(sizes.query_heads),
-                                          .kv_heads = static_cast<std::uint32_t>(sizes.kv_heads),
-                                          .head_dim = static_cast<std::uint32_t>(sizes.head_dim),
-                                          .rotary_dimensions = static_cast<std::uint32_t>(sizes.rotary.dimensions),
-                                          .interleaved = sizes.rotary.pairs == RotaryPairs::interleaved},
-                                count, batch.memory(), rows_of_layer);
-                 });
+  state.by_tiles(positions.size(), [&, flags = flags, normed = normed, product = product](std::size_t first,
+                                                                                          std::size_t count) {
+    const auto rows = static_cast<std::uint32_t>(count);
+    state.norm({batch.device_hidden() + first * sizes.hidden, count}, weights.attention_norm, normed, batch.memory());
+    state.multiply({.rows = normed,
+                    .weights = weights.query_key_value,
+                    .out = product,
+                    .count = rows,
+                    .columns = static_cast<std::uint32_t>(state.product_width()),
+                    .depth = static_cast<std::uint32_t>(sizes.hidden)},
+                   batch.memory());
+    state.launch(PlaceRows{.product = product,
+                           .bias = weights.bias,
+                           .angles = batch.device_angles() + first * sizes.rotary.dimensions,
+                           .position = batch.device_positions() + first,
+                           .written = written.empty() ? nullptr : flags + first,
+                           .queries = batch.device_queries() + first * state.query_width(),
+                           .keys = write == KvWrite::none ? nullptr : cache.keys(layer),
+                           .values = cache.values(layer),
+                           .type = sizes.cache_type,
+                           .count = rows,
+                           .query_heads = static_cast<std::uint32_t>(sizes.query_heads),
+                           .kv_heads = static_cast<std::uint32_t>(sizes.kv_heads),
+                           .head_dim = static_cast<std::uint32_t>(sizes.head_dim),
+                           .rotary_dimensions = static_cast<std::uint32_t>(sizes.rotary.dimensions),
+                           .interleaved = sizes.rotary.pairs == RotaryPairs::interleaved},
+                 count, batch.memory(), rows_of_layer);
+  });
   use.done();
-  if (write == KvWrite::none) return;
-  for (std::size_t begin = 0, end; begin < positions.size(); begin = end) {  // neighbouring positions at once
-    for (end = begin + 1; end < positions.size() && positions[end] == positions[end - 1] + 1; ++end) {
-    }
-    cache.mark_present(layer, {positions[begin], positions[end - 1] + std::size_t{1}});
-  }
+  if (write != KvWrite::none) mark_rows(cache, layer, positions);
 }
 
 template <DeviceApi Device, DeviceProducts<Device> Products>
@@ -294,14 +281,12 @@ void DeviceBackend<Device, Products>::finish(std::size_t layer, Batch& batch) {
   const auto weights = state.weights->layer(layer);
   const ElementType type = state.products.type();
   const std::size_t most = std::min(state.sizes.tile_rows, batch.rows()), mlp = state.model.mlp;
-  const auto lay = [&](DeviceRoom room) {
+  const auto [normed, product, active] = state.laid([&](DeviceRoom& room) {
     auto* const normed = room.reserve<std::byte>(most * sizes.hidden * size_of(type));
     auto* const product = room.reserve<float>(most * 2 * mlp);
     auto* const active = room.reserve<std::byte>(most * mlp * size_of(type));
-    return std::tuple(normed, product, active, room.size());
-  };
-  state.room(std::get<3>(lay(DeviceRoom(nullptr))));
-  const auto [normed, product, active, bytes] = lay(DeviceRoom(state.memory->data()));
+    return std::tuple(normed, product, active);
+  });
   const auto hidden = static_cast<std::uint32_t>(sizes.hidden), wide = static_cast<std::uint32_t>(mlp);
   state.by_tiles(batch.rows(), [&, normed = normed, product = product, active = active](std::size_t first,
                                                                                         std::size_t count) {
@@ -315,14 +300,7 @@ void DeviceBackend<Device, Products>::finish(std::size_t layer, Batch& batch) {
                     .depth = static_cast<std::uint32_t>(state.query_width()),
                     .add = true},
                    batch.memory());
-    state.launch(NormRows{.rows = of_rows,
-                          .weight = weights.mlp_norm,
-                          .out = normed,
-                          .type = type,
-                          .epsilon = state.model.norm_epsilon,
-                          .count = rows,
-                          .width = hidden},
-                 count, batch.memory());
+    state.norm({of_rows, count}, weights.mlp_norm, normed, batch.memory());
     state.multiply({.rows = normed,
                     .weights = weights.gate_up,
                     .out = product,
@@ -355,23 +333,15 @@ void DeviceBackend<Device, Products>::logits(Batch& batch, RowRange rows, std::s
   const ElementType type = state.products.type();
   constexpr std::size_t most_values = std::size_t{16} << 20;
   const std::size_t most = std::clamp<std::size_t>(most_values / sizes.vocabulary, 1, rows.size());
-  const auto lay = [&](DeviceRoom room) {
+  const auto [normed, product] = state.laid([&](DeviceRoom& room) {
     auto* const normed = room.reserve<std::byte>(most * sizes.hidden * size_of(type));
     auto* const product = room.reserve<float>(most * sizes.vocabulary);
-    return std::tuple(normed, product, room.size());
-  };
-  state.room(std::get<2>(lay(DeviceRoom(nullptr))));
-  const auto [normed, product, bytes] = lay(DeviceRoom(state.memory->data()));
+    return std::tuple(normed, product);
+  });
   for (std::size_t first = 0; first < rows.size(); first += most) {
     const std::size_t count = std::min(most, rows.size() - first);
-    state.launch(NormRows{.rows = batch.device_hidden() + (rows.begin + first) * sizes.hidden,
-                          .weight = state.weights->output_norm(),
-                          .out = normed,
-                          .type = type,
-                          .epsilon = state.model.norm_epsilon,
-                          .count = static_cast<std::uint32_t>(count),
-                          .width = static_cast<std::uint32_t>(sizes.hidden)},
-                 count, batch.memory());
+    state.norm({batch.device_hidden() + (rows.begin + first) * sizes.hidden, count}, state.weights->output_norm(),
+               normed, batch.memory());
     state.multiply({.rows = normed,
                     .weights = state.weights->output(),
                     .out = product,

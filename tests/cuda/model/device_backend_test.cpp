@@ -11,10 +11,12 @@
 #include "krul/model/cpu_backend.hpp"
 #include "krul/similarity/row_attention_estimator.hpp"
 #include "support/reference_model.hpp"
+#include "support/relative_error.hpp"
 #include "support/tiny_model.hpp"
 
 using namespace krul;
 using cuda::test::OrderedDevice;
+using krul::testing::relative_error;
 
 namespace {
 
@@ -29,15 +31,6 @@ Result<Backend> load(OrderedDevice& device, std::span<const std::byte> bytes, El
   options.tokenizer = "tiny";
   return Backend::load(GgufFile::from_memory(bytes, "tiny.gguf").value(), device, device.make_stream().value(),
                        Products(device, type), options);
-}
-
-double relative_error(std::span<const float> found, std::span<const double> expected) {
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    error += std::pow(found[i] - expected[i], 2);
-    size += std::pow(expected[i], 2);
-  }
-  return std::sqrt(error / size);
 }
 
 const krul::testing::TinyModel llama{.layers = 2};

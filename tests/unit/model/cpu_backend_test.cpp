@@ -17,10 +17,11 @@
 #include "krul/model/weights_identity.hpp"
 #include "support/levels.hpp"
 #include "support/reference_model.hpp"
+#include "support/relative_error.hpp"
 #include "support/tiny_model.hpp"
 
 using namespace krul;
-using krul::testing::TinyModel;
+using krul::testing::relative_error, krul::testing::TinyModel;
 
 namespace {
 
@@ -67,16 +68,6 @@ AnyKernels eigen() {
 }
 AnyKernels automatic() {
   return *AnyKernels::choose(KernelChoice::automatic, std::nullopt);
-}
-
-/// Root of the mean squared difference, in units of the logits' own size.
-double relative_error(std::span<const float> found, std::span<const double> expected) {
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    error += std::pow(found[i] - expected[i], 2);
-    size += std::pow(expected[i], 2);
-  }
-  return std::sqrt(error / size);
 }
 
 /// Each layer rounds the factors of seven products once, with relative error u, and sums of `depth` terms in f32. The

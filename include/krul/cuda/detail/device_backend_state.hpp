@@ -46,7 +46,6 @@ struct AttentionRoom {
   float* weights;       ///< [H, W, K]
   float* times;         ///< [W] what each of them counts
   float* squares;       ///< [K]
-  std::size_t bytes;
 };
 
 template <AttentionObserver O>
@@ -87,16 +86,20 @@ struct DeviceBackendState {
   [[nodiscard]] std::size_t query_width() const { return model.geometry.query_heads * model.geometry.head_dim; }
   [[nodiscard]] std::size_t product_width() const { return query_width() + 2 * model.geometry.kv_values(); }
 
-  /// Room on the device until the next step.
+  /// What lay(DeviceRoom&) gives of room on the device, until the next step.
   /// @throws ResultError if there is not so much memory
-  DeviceRoom room(std::size_t bytes) {
-    if (bytes > memory_bytes) {
+  template <class Lay>
+  [[nodiscard]] auto laid(Lay&& lay) {
+    DeviceRoom sizes_alone(nullptr);
+    static_cast<void>(lay(sizes_alone));
+    if (const std::size_t bytes = sizes_alone.size(); bytes > memory_bytes) {
       memory.reset();
       memory_bytes = 0;
       memory.emplace(or_throw(device->allocate(bytes)));
       memory_bytes = bytes;
     }
-    return DeviceRoom(memory->data());
+    DeviceRoom room(memory->data());
+    return lay(room);
   }
   [[nodiscard]] TouchedBytes room_memory() const { return {memory->data(), memory_bytes, true}; }
 
@@ -106,6 +109,22 @@ struct DeviceBackendState {
     constexpr unsigned threads = 256;
     or_throw(device->launch(stream(), Touching{kernel, std::array{room_memory(), weights->memory(), touched...}},
                             {static_cast<unsigned>(rows), threads, NormRows::shared_bytes(threads)}));
+  }
+  /// Rows of hidden states, [count, hidden].
+  struct HiddenRows {
+    const float* values;
+    std::size_t count;
+  };
+  /// Norms of rows, as what products take.
+  void norm(const HiddenRows& rows, const float* weight, void* out, const TouchedBytes& batch) {
+    launch(NormRows{.rows = rows.values,
+                    .weight = weight,
+                    .out = out,
+                    .type = products.type(),
+                    .epsilon = model.norm_epsilon,
+                    .count = static_cast<std::uint32_t>(rows.count),
+                    .width = static_cast<std::uint32_t>(model.geometry.hidden)},
+           rows.count, batch);
   }
   void multiply(const WeightProduct& product, const TouchedBytes& batch) {
     or_throw(products.multiply(stream(), product, {room_memory(), weights->memory(), batch}));
@@ -139,19 +158,16 @@ struct DeviceBackendState {
     const std::uint32_t keys = std::as_const(batch).positions().back() + 1;
     const AttentionPlan plan = plan_attention({in.rows, in.heads, in.kv_heads, in.dim, keys, model.geometry.cache_type},
                                               device->multiprocessors());
-    const auto lay = [&](DeviceRoom memory_at) {
-      AttentionRoom room;
-      room.parts = memory_at.template reserve<float>(plan.parts_bytes / sizeof(float));
-      room.log_sums = memory_at.template reserve<float>(shown == 0 ? 0 : std::size_t{in.rows} * in.heads);
-      room.rows = memory_at.template reserve<std::uint32_t>(shown);
-      room.weights = memory_at.template reserve<float>(shown * in.heads * keys);
-      room.times = memory_at.template reserve<float>(shown);
-      room.squares = memory_at.template reserve<float>(shown == 0 ? 0 : keys);
-      room.bytes = memory_at.size();
-      return room;
-    };
-    this->room(lay(DeviceRoom(nullptr)).bytes);
-    const AttentionRoom room = lay(DeviceRoom(memory->data()));
+    const AttentionRoom room = laid([&](DeviceRoom& memory_at) {
+      AttentionRoom parts;
+      parts.parts = memory_at.template reserve<float>(plan.parts_bytes / sizeof(float));
+      parts.log_sums = memory_at.template reserve<float>(shown == 0 ? 0 : std::size_t{in.rows} * in.heads);
+      parts.rows = memory_at.template reserve<std::uint32_t>(shown);
+      parts.weights = memory_at.template reserve<float>(shown * in.heads * keys);
+      parts.times = memory_at.template reserve<float>(shown);
+      parts.squares = memory_at.template reserve<float>(shown == 0 ? 0 : keys);
+      return parts;
+    });
     const AttentionResult to{.type = products.type(),
                              .out = batch.device_attention(),
                              .log_sums = shown == 0 ? nullptr : room.log_sums,

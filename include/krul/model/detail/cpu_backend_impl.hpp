@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/mark_rows.hpp"
 #include "krul/model/detail/cpu_backend_state.hpp"
 #include "krul/model/detail/cpu_backend_weights.hpp"
 
@@ -170,11 +171,7 @@ void CpuBackend<K>::project(std::size_t layer, Batch& batch, std::span<Cache* co
   if (write == KvWrite::none) return;
   for (std::size_t i = 0; i < caches.size(); ++i) {
     const RowRange run = batch.runs()[i];
-    for (std::size_t begin = run.begin, end; begin < run.end; begin = end) {  // neighbouring positions at once
-      for (end = begin + 1; end < run.end && positions[end] == positions[end - 1] + 1; ++end) {
-      }
-      caches[i]->mark_present(layer, {positions[begin], positions[end - 1] + std::size_t{1}});
-    }
+    mark_rows(*caches[i], layer, positions.subspan(run.begin, run.size()));
   }
 }
 
