@@ -13,6 +13,9 @@
 #include "krul/core/detail/erased.hpp"
 #include "krul/core/error.hpp"
 #include "krul/store/conversation_store.hpp"
+#include "krul/store/object_sizes.hpp"
+#include "krul/store/ranged_reads.hpp"
+#include "krul/store/whole_object.hpp"
 
 namespace krul {
 
@@ -56,6 +59,15 @@ class AnyStore {
     return Lock(std::move(*held));
   }
   [[nodiscard]] StoreCapabilities capabilities() { return store_->capabilities(); }
+  void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) {
+    store_->get_together(reads, limits, ended);
+  }
+  [[nodiscard]] std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) {
+    return store_->sizes(keys);
+  }
+  [[nodiscard]] Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) {
+    return store_->load(key, most);
+  }
 
  private:
   struct Interface : detail::Erased {
@@ -66,6 +78,9 @@ class AnyStore {
     virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;
     virtual Result<std::shared_ptr<void>> lock(const std::string& folder) = 0;
     virtual StoreCapabilities capabilities() = 0;
+    virtual void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) = 0;
+    virtual std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) = 0;
+    virtual Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) = 0;
   };
   template <class S>
   struct Of final : Interface {
@@ -83,6 +98,15 @@ class AnyStore {
       return std::shared_ptr<void>(std::make_shared<typename std::remove_reference_t<S>::Lock>(std::move(*lock)));
     }
     StoreCapabilities capabilities() override { return held.capabilities(); }
+    void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) override {
+      krul::get_together(held, reads, limits, ended);
+    }
+    std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) override {
+      return object_sizes(held, keys);
+    }
+    Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) override {
+      return load_object(held, key, most);
+    }
     S held;
   };
 
@@ -90,6 +114,6 @@ class AnyStore {
 
   std::shared_ptr<Interface> store_;
 };
-static_assert(ConversationStore<AnyStore>);
+static_assert(ReadsTogether<AnyStore> && SizesTogether<AnyStore> && LoadsWhole<AnyStore>);
 
 }  // namespace krul

@@ -17,6 +17,7 @@ namespace krul {
 struct StoreCapabilities {
   bool durable = false;       ///< what put acknowledged survives a crash and a loss of power
   bool shared = false;        ///< other processes see it
+  bool distant = false;       ///< each call is a round trip: what can be asked for together should be
   std::uint64_t largest = 0;  ///< bytes of the largest object; 0: no limit of its own
 };
 
@@ -52,10 +53,12 @@ struct StoreCapabilities {
 ///   erase(key)                succeeds also if it was not there
 ///   list(folder)              object names of one folder, sorted; list("") the folders that hold an object, or may
 ///                             as far as can be told, sorted
-///   lock(folder)              the only writer of a folder, until the Lock dies; busy if another one is
+///   lock(folder)              the only writer of a folder, until the Lock dies; busy if another one is. Where it can
+///                             be lost, as over a network, put and erase in the folder fail with busy from then on
 ///
 /// krul publishes data first and the manifest last, with length and XXH3-128 of every chunk in it, so that a store
-/// needs neither transactions nor checksums. All calls may come from several threads at once.
+/// needs neither transactions nor checksums. Stores over a network do more of it at once: see ranged_reads.hpp,
+/// object_sizes.hpp, whole_object.hpp. All calls may come from several threads at once.
 /// @throws PreconditionError from every call whose key is not is_store_key, or whose folder is not is_store_folder
 template <class S>
 concept ConversationStore = requires(S& store, const std::string& key, std::span<const std::byte> bytes,
