@@ -350,6 +350,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
         .tokens = tokens.first(end),
         .logits = unwanted,
         .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, codings_),
+        .control = options_.restoring.from(start),
         .codings = codings_,
         .clock = clock_,
         .observer = detail::observer_of(observer)};
@@ -364,8 +365,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
     }
     if (end < tokens.size()) detail::run_observed(*model_, fresh, tokens.subspan(end), logits, observer);
   }
-  for (std::string& reason : describe_missing(manifest_, matched, codings_))
-    report.reasons.push_back(std::move(reason));
+  std::ranges::move(describe_missing(manifest_, matched, codings_), std::back_inserter(report.reasons));
   if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
   if (auto unused = describe_unused(manifest_.rows, common, tokens.size())) report.reasons.push_back(*unused);
   damaged_blocks_ = report.damaged_blocks;

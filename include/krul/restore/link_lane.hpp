@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <new>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
@@ -18,8 +20,9 @@
 #include "krul/core/checksum.hpp"
 #include "krul/core/clock.hpp"
 #include "krul/restore/read_requests.hpp"
+#include "krul/restore/restore_control.hpp"
 #include "krul/restore/timeline.hpp"
-#include "krul/store/conversation_store.hpp"
+#include "krul/store/ranged_reads.hpp"
 
 namespace krul {
 
@@ -51,27 +54,34 @@ struct Arrival {
 };
 
 /// The link's side of a restore: threads that read in plan order, check, and hand over in plan order, never holding
-/// more than `staging` bytes (or one request, if that is more) that the cores have not taken yet. With several readers,
-/// reads may end in any order.
+/// more than `staging` bytes (or one request, if that is more) that the cores have not taken yet. From a distant store
+/// neighbours in the plan are asked for together, and the next ones before the first have come, so that the link is
+/// never idle. Reads may end in any order then, and with several readers.
 template <ConversationStore S, Clock C>
 class LinkLane {
  public:
   /// Starts reading at once. All references must outlive the lane.
-  /// @throws PreconditionError if readers is 0
+  /// @throws PreconditionError if there are to be no readers
   LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests,
-           std::size_t readers = 1)
+           const RestoreControl& control = {})
       : store_(store),
         clock_(std::move(clock)),
         manifest_(manifest),
         folder_(std::move(folder)),
         requests_(std::move(requests)),
+        limits_(control.limits),
+        is_distant_(store.capabilities().distant),
         arrivals_(requests_.size()),
-        spans_(requests_.size()) {
-    expects(readers > 0, "LinkLane: at least one reader");
-    for (std::size_t i = 0; i < readers; ++i)
-      readers_.emplace_back([this](const std::stop_token& stop) { read_all(stop); });
+        spans_(requests_.size()),
+        given_up_(control.limits.stop, [this] { unwanted_.request_stop(); }) {
+    expects(control.readers > 0, "LinkLane: at least one reader");
+    limits_.stop = unwanted_.get_token();
+    const std::size_t readers = control.readers + (is_distant_ ? 1 : 0);
+    for (std::size_t i = 0; i < readers; ++i) readers_.emplace_back([this] { read_all(); });
   }
 
+  LinkLane(const LinkLane&) = delete;
+  LinkLane& operator=(const LinkLane&) = delete;
   ~LinkLane() { stop(); }
 
   /// The next arrival in plan order; blocks until it is there.
@@ -115,8 +125,8 @@ class LinkLane {
 
   /// Ends the reading, finished or not. The figures below may be read afterwards.
   void stop() {
-    for (auto& reader : readers_) reader.request_stop();
-    taken_signal_.notify_all();
+    ended_.request_stop();
+    unwanted_.request_stop();
     for (auto& reader : readers_)
       if (reader.joinable()) reader.join();
   }
@@ -144,54 +154,87 @@ class LinkLane {
 
  private:
   static constexpr std::size_t staging = 64U << 20;
+  static constexpr std::uint64_t most_together = 32U << 20, little = 8U << 20;  ///< bytes asked for, still to come
 
-  void read_all(const std::stop_token& stop) {
+  void read_all() {
     for (;;) {
-      std::size_t index = 0;
-      StagingBuffer buffer;
+      std::vector<std::size_t> indices;
+      std::vector<Arrival> arrivals;
       {
         // Room is given out in plan order, so that the request that is waited for always has some.
         std::unique_lock lock(mutex_);
-        taken_signal_.wait(lock, stop, [&] {
-          return begun_ == requests_.size() || staged_ == 0 || staged_ + requests_[begun_].bytes <= staging;
-        });
-        if (stop.stop_requested() || begun_ == requests_.size()) return;
-        index = begun_++;
-        staged_ += requests_[index].bytes;
-        if (!spare_.empty()) {
-          buffer = std::move(spare_.back());
-          spare_.pop_back();
-        }
+        taken_signal_.wait(lock, ended_.get_token(), [&] { return begun_ == requests_.size() || may_ask(); });
+        if (ended_.stop_requested() || begun_ == requests_.size()) return;
+        std::uint64_t bytes = 0;
+        do {
+          const ReadRequest& request = requests_[begun_];
+          indices.push_back(begun_++);
+          arrivals.push_back({request, spare_buffer(), {}, std::vector<bool>(request.chunks.size(), false)});
+          bytes += request.bytes;
+          staged_ += request.bytes;
+        } while (is_distant_ && begun_ < requests_.size() && has_room() &&
+                 bytes + requests_[begun_].bytes <= most_together);
+        awaited_ += bytes;
       }
-      const ReadRequest& request = requests_[index];
-      Arrival arrival{request, std::move(buffer), {}, std::vector<bool>(request.chunks.size(), false)};
-      const TimePoint begin = clock_.now();
-      arrival.status = read(arrival);
-      const TimePoint end = clock_.now();
-      {
-        const std::lock_guard lock(mutex_);
-        if (arrival.status) bytes_ += request.bytes;
-        spans_[index] = {begin, end};
-        arrivals_[index] = std::move(arrival);
-      }
-      arrived_.notify_all();
+      read(indices, arrivals);
     }
   }
 
-  /// Nothing that is thrown may leave the thread: it would end the process.
-  [[nodiscard]] Status read(Arrival& arrival) noexcept {
-    const ReadRequest& request = arrival.request;
+  [[nodiscard]] bool has_room() const { return staged_ == 0 || staged_ + requests_[begun_].bytes <= staging; }
+  /// Of a distant store the next ones are asked for when little of the last ones is still to come: late enough not to
+  /// slow those down much, and early enough for the link not to fall idle.
+  [[nodiscard]] bool may_ask() const { return has_room() && (!is_distant_ || awaited_ <= little); }
+  [[nodiscard]] StagingBuffer spare_buffer() {
+    if (spare_.empty()) return {};
+    StagingBuffer buffer = std::move(spare_.back());
+    spare_.pop_back();
+    return buffer;
+  }
+
+  /// Hands each arrival over as soon as it is there. Nothing that is thrown may leave the thread: it would end the
+  /// process.
+  void read(std::span<const std::size_t> indices, std::span<Arrival> arrivals) noexcept {
+    TimePoint begin = clock_.now();
+    std::vector<bool> told(arrivals.size(), false);
+    const auto end = [&](std::size_t i, const Status& status) {
+      if (told[i]) return;
+      told[i] = true;
+      arrivals[i].status = status;
+      // The link brings one after the other.
+      const std::pair<TimePoint, TimePoint> span(begin, clock_.now());
+      begin = span.second;
+      hand_over(indices[i], std::move(arrivals[i]), span);
+    };
+    const auto end_all = [&](const Status& status) {
+      for (std::size_t i = 0; i < arrivals.size(); ++i) end(i, status);
+    };
     try {
-      arrival.buffer.resize(request.bytes);
-      const Status status =
-          store_.get(folder_ + "/" + manifest_.objects[request.object], request.offset, arrival.buffer.bytes());
-      if (status) check(arrival);
-      return status;
+      std::vector<RangedRead> reads;
+      for (Arrival& arrival : arrivals) {
+        arrival.buffer.resize(arrival.request.bytes);
+        reads.push_back({folder_ + "/" + manifest_.objects[arrival.request.object], arrival.request.offset,
+                         arrival.buffer.bytes()});
+      }
+      get_together(store_, reads, limits_, end, clock_);
     } catch (const std::bad_alloc&) {
-      return fail(ErrorCode::too_large, "there is no memory to read " + std::to_string(request.bytes) + " bytes");
+      end_all(fail(ErrorCode::too_large, "there is no memory to read what is stored"));
     } catch (const std::exception& error) {
-      return fail(ErrorCode::io, std::string("the store failed: ") + error.what());
+      end_all(fail(ErrorCode::io, std::string("the store failed: ") + error.what()));
     }
+    end_all(fail(ErrorCode::io, "the store did not tell how a read ended"));
+  }
+
+  void hand_over(std::size_t index, Arrival arrival, const std::pair<TimePoint, TimePoint>& span) {
+    if (arrival.status) check(arrival);
+    {
+      const std::lock_guard lock(mutex_);
+      awaited_ -= arrival.request.bytes;
+      if (arrival.status) bytes_ += arrival.request.bytes;
+      spans_[index] = span;
+      arrivals_[index] = std::move(arrival);
+    }
+    arrived_.notify_all();
+    if (is_distant_) taken_signal_.notify_all();
   }
 
   void check(Arrival& arrival) const {
@@ -209,17 +252,22 @@ class LinkLane {
   const Manifest& manifest_;
   std::string folder_;
   std::vector<ReadRequest> requests_;
+  RequestLimits limits_;
+  bool is_distant_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::condition_variable_any taken_signal_;
   std::vector<std::optional<Arrival>> arrivals_;  ///< [requests]
   std::vector<StagingBuffer> spare_;
-  std::size_t staged_ = 0;  ///< bytes that were begun and not taken
+  std::uint64_t staged_ = 0;   ///< bytes that were begun and not taken
+  std::uint64_t awaited_ = 0;  ///< bytes that were begun and have not arrived
   std::size_t begun_ = 0;
   std::size_t taken_ = 0;
   std::uint64_t bytes_ = 0;
   std::vector<std::pair<TimePoint, TimePoint>> spans_;  ///< [requests]
-  std::vector<std::jthread> readers_;                   ///< last, so that everything is there when they start
+  std::stop_source ended_, unwanted_;
+  std::stop_callback<std::function<void()>> given_up_;
+  std::vector<std::jthread> readers_;  ///< last, so that everything is there when they start
 };
 
 }  // namespace krul

@@ -36,7 +36,7 @@ struct RestoreJob {
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
   LostBlocks lost_blocks = {};  ///< recomputed in every layer
-  std::size_t readers = 1;      ///< reads under way at once
+  RestoreControl control = {};  ///< while it runs
   CodingSet codings = {};       ///< what rows were coded by; rows of what is not among them are recomputed
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
@@ -50,7 +50,7 @@ struct RestoreJob {
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
 /// recompute, the whole history is recomputed instead. Either way the report says so.
 /// @post     on success the cache holds and has committed N + M tokens; on failure it holds nothing
-/// @return   identity_mismatch if the manifest or the profile is another model's
+/// @return   identity_mismatch if the manifest or the profile is another model's; cancelled if the caller stopped it
 /// @throws   PreconditionError if the plan, the tokens, the manifest and the logits do not fit together; NotFiniteError
 ///           if the logits are not even finite once everything was recomputed
 /// @source   Krul, arXiv:2507.08045, section 6.2; second-hand; the repair is ours
@@ -112,9 +112,13 @@ class Restoration {
 
   [[nodiscard]] Result<RestoreReport> run() {
     LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
-                        read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.readers);
+                        read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.control);
     const bool passed = pass(link);
     link.stop();
+    if (given_up_) {
+      job_.cache.truncate(0);
+      return given_up();
+    }
     if (passed) {
       job_.cache.commit(job_.tokens.size());
     } else {
@@ -164,8 +168,8 @@ class Restoration {
     batch.keep(ranges);
   }
 
-  /// @return false if repairs would cost more than recomputing everything, or the logits are not finite; the cache is
-  ///         half filled then
+  /// @return false if repairs would cost more than recomputing everything, the logits are not finite, or the caller
+  ///         gave up; the cache is half filled then
   bool pass(LinkLane<S, C>& link) {
     const std::size_t last = geometry_.layers - 1, rows = job_.logits.size() / geometry_.vocabulary;
     auto batch = job_.model.make_batch();
@@ -184,6 +188,7 @@ class Restoration {
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
       note(compute_, "project", layer, begin, job_.clock.now());
       load_layer(link, layer);
+      if ((given_up_ = job_.control.limits.stop.stop_requested())) return false;
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
@@ -191,6 +196,7 @@ class Restoration {
       job_.model.finish(layer, batch);
       note(compute_, "attend", layer, loaded, attended);
       note(compute_, "finish", layer, attended, job_.clock.now());
+      if (job_.control.progress) job_.control.progress(static_cast<double>(layer + 1) / static_cast<double>(last + 1));
     }
     const TimePoint begin = job_.clock.now();
     job_.model.logits(batch, RowRange{final_rows.size() - rows, final_rows.size()}, job_.logits);
@@ -319,6 +325,7 @@ class Restoration {
   std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   double waited_s_ = 0;
+  bool given_up_ = false;
   std::size_t repair_work_ = 0;
   std::set<std::size_t> damaged_;  ///< blocks of which something stored is not what was written
   RestoreReport report_;

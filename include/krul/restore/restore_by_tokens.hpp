@@ -48,10 +48,15 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   all_loaded.prefix.assign(geometry.layers, 0);
   ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings);
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
-                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.readers);
+                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.control);
   auto batch = job.model.make_batch();
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;
+  const auto tell_progress = [&] {
+    const std::size_t open = std::min(back * block, history) - std::min(front, back * block);
+    if (job.control.progress)
+      job.control.progress(static_cast<double>(history - open) / static_cast<double>(job.tokens.size()));
+  };
   const auto take = [&] {
     const double asked_s = since_start();
     Arrival arrival = link.next();
@@ -79,6 +84,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       return false;
     }
     if (is_last_of_block) back = arrived;
+    tell_progress();
     return true;
   };
 
@@ -86,8 +92,9 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   const auto loaded_from = [&] { return std::min(back * block, history); };
   // Without a given front reading and computing race: what has arrived is taken between pieces, and the next piece ends
   // where the loaded part begins. With one, the front goes first and then everything is waited for.
-  while (front < loaded_from()) {
-    while (reading && link.more() && link.ready()) reading = take();
+  const auto is_stopped = [&] { return job.control.limits.stop.stop_requested(); };
+  while (front < loaded_from() && !is_stopped()) {
+    while (reading && !is_stopped() && link.more() && link.ready()) reading = take();
     const std::size_t limit = split.front && reading ? std::min(lowest * block, history) : loaded_from();
     if (front < limit) {
       const std::size_t next = std::min(split.chunk, limit - front);
@@ -95,6 +102,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       forward(job.model, job.cache, batch, job.tokens.subspan(front, next), {});
       report.timeline.add({compute, "front", std::nullopt, begin_s, since_start()});
       front += next;
+      tell_progress();
     } else if (reading && link.more()) {
       reading = take();
     } else {
@@ -102,6 +110,10 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     }
   }
   link.stop();
+  if (is_stopped()) {
+    job.cache.truncate(0);
+    return given_up();
+  }
   job.cache.commit(history);
   const double begin_s = since_start();
   try {
@@ -115,6 +127,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     report.reasons.push_back("the loaded rows lead to logits that are not finite: the whole history was recomputed");
   }
   report.timeline.add({compute, "prompt", std::nullopt, begin_s, since_start()});
+  if (job.control.progress) job.control.progress(1);
 
   report.first_token_s = since_start();
   report.bytes = link.bytes();

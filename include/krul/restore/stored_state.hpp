@@ -12,6 +12,7 @@
 #include "krul/restore/read_requests.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
+#include "krul/store/object_sizes.hpp"
 #include "krul/store/shared_chunks.hpp"
 
 namespace krul {
@@ -110,14 +111,15 @@ struct LostBlocks {
 };
 
 /// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, one in an
-/// object that is gone or too short, or one that nothing at hand decodes. Asks the store once per object; one whose
-/// size it cannot tell now is taken to be there.
+/// object that is gone or too short, or one that nothing at hand decodes. Asks the store for all sizes together; one
+/// whose size it cannot tell now is taken to be there.
 template <ConversationStore S>
 [[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
                                      const CodingSet& codings = CodingSet()) {
+  std::vector<std::string> keys;
+  for (const auto& object : manifest.objects) keys.push_back(folder + "/" + object);
   std::vector<std::uint64_t> there;
-  for (const auto& object : manifest.objects) {
-    const auto size = store.size(folder + "/" + object);
+  for (const auto& size : object_sizes(store, keys)) {
     const bool is_gone = !size && size.error().code == ErrorCode::not_found;
     there.push_back(is_gone ? 0 : size.value_or(UINT64_MAX));
   }

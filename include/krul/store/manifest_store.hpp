@@ -13,6 +13,7 @@
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/manifest.hpp"
 #include "krul/store/segment.hpp"
+#include "krul/store/whole_object.hpp"
 
 namespace krul {
 
@@ -57,17 +58,11 @@ namespace detail {
 template <ConversationStore Store>
 [[nodiscard]] Result<Manifest> read_manifest(Store& store, const std::string& key, const ManifestLimits& limits,
                                              std::uint64_t& read) {
-  // A writer may replace the object between size and get, which then looks damaged: only the third time counts.
+  // A writer may replace the object while it is read, which then looks damaged: only the third time counts.
   for (int attempt = 0;; ++attempt) {
-    const auto size = store.size(key);
-    if (!size) return propagate(size);
-    if (*size > limits.bytes)
-      return fail(ErrorCode::too_large,
-                  "object " + key + " is larger than a manifest may be; restore it from a backup");
-    std::vector<std::byte> bytes(static_cast<std::size_t>(*size));
-    const Status status = store.get(key, 0, bytes);
-    if (status) read += bytes.size();
-    auto manifest = status ? parse_manifest(bytes, limits) : Result<Manifest>(propagate(status));
+    const auto bytes = load_object(store, key, limits.bytes);
+    if (bytes) read += bytes->size();
+    auto manifest = bytes ? parse_manifest(*bytes, limits) : Result<Manifest>(propagate(bytes));
     if (manifest || attempt == 2) return manifest;
     if (manifest.error().code != ErrorCode::corrupt && manifest.error().code != ErrorCode::truncated) return manifest;
   }

@@ -391,7 +391,7 @@ TEST_CASE("a store that delays and reorders reads changes no bit") {
                                                         .plan = plan,
                                                         .tokens = saved.tokens,
                                                         .logits = logits,
-                                                        .readers = 3};
+                                                        .control = {.readers = 3}};
     const RestoreReport report = restore(job).value();
     CHECK(store.pairs_swapped >= 1);
     CHECK(report.reasons.empty());
