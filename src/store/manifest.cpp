@@ -36,10 +36,12 @@ enum class Section : std::uint32_t {
   statistics,
   codings,
   texts,
-  row_attention
+  row_attention,
+  borrowed
 };
 constexpr std::uint32_t last_required = static_cast<std::uint32_t>(Section::origin);
-constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::row_attention);
+constexpr std::uint32_t last_known = static_cast<std::uint32_t>(Section::borrowed);
+constexpr std::size_t folder_length = 32;
 
 // The texts of an identity, in the order in which they are stored.
 constexpr std::array identity_fields = {&Identity::architecture, &Identity::weights, &Identity::tokenizer,
@@ -200,6 +202,14 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
     case Section::texts:
       manifest.texts = Reader::string(reader.take(reader.rest().size()));
       break;
+    case Section::borrowed:
+      while (!reader.rest().empty() && !reader.failed()) {
+        const auto object = reader.number<std::uint32_t>();
+        const std::string folder = Reader::string(reader.take(folder_length));
+        if (object >= manifest.objects.size()) return corrupt("it borrows an object that it does not name");
+        manifest.objects[object] = folder + "/" + manifest.objects[object];
+      }
+      break;
   }
   if (!reader.finished())
     return corrupt("section " + std::to_string(static_cast<std::uint32_t>(id)) + " has a wrong length");
@@ -254,8 +264,8 @@ Status validate(const Manifest& manifest, const ManifestLimits& limits) {
 
   std::set<std::string_view> names;
   for (const std::string& object : manifest.objects) {
-    if (!is_object_name(object) || !object.starts_with("segment-"))
-      return corrupt("an object's name is not a segment's");
+    const std::string_view name = is_store_key(object) ? std::string_view(object).substr(folder_length + 1) : object;
+    if (!is_object_name(name) || !name.starts_with("segment-")) return corrupt("an object's name is not a segment's");
     if (!names.insert(object).second) return corrupt("it names an object twice");
   }
   if (manifest.chunks.size() != manifest.layers * manifest.blocks())
@@ -283,7 +293,9 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   writer.number(manifest_major);
   const bool has_codings = std::any_of(manifest.plans.begin(), manifest.plans.end(), needs_codings);
   // The oldest version that says it all.
-  const int minor = !manifest.row_attention.empty()          ? manifest_minor
+  const bool borrows = std::ranges::any_of(manifest.objects, is_borrowed);
+  const int minor = borrows                                  ? manifest_minor
+                    : !manifest.row_attention.empty()        ? 3
                     : has_codings || !manifest.texts.empty() ? 2
                     : manifest.statistics.empty()            ? 0
                                                              : 1;
@@ -306,7 +318,8 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   });
   writer.section(Section::objects, [&] {
     writer.number(static_cast<std::uint32_t>(manifest.objects.size()));
-    for (const std::string& object : manifest.objects) writer.text(object);
+    for (const std::string& object : manifest.objects)
+      writer.text(is_borrowed(object) ? std::string_view(object).substr(folder_length + 1) : object);
   });
   writer.section(Section::plans, [&] {
     writer.number(static_cast<std::uint32_t>(manifest.plans.size()));
@@ -342,6 +355,14 @@ std::vector<std::byte> serialize(const Manifest& manifest) {
   if (!manifest.texts.empty()) writer.section(Section::texts, [&] { writer.raw(manifest.texts); });
   if (!manifest.row_attention.empty())
     writer.section(Section::row_attention, [&] { writer.raw(manifest.row_attention); });
+  if (borrows)
+    writer.section(Section::borrowed, [&] {
+      for (std::size_t i = 0; i < manifest.objects.size(); ++i) {
+        if (!is_borrowed(manifest.objects[i])) continue;
+        writer.number(static_cast<std::uint32_t>(i));
+        writer.raw(std::string_view(manifest.objects[i]).substr(0, folder_length));
+      }
+    });
 
   writer.patch(length_at, writer.bytes().size() + sizeof(Checksum));
   const Checksum hash = checksum(writer.bytes());

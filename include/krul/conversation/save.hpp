@@ -278,7 +278,8 @@ void erase_unpublished(S& store, const std::string& folder, const Manifest& next
     return std::find(manifest.objects.begin(), manifest.objects.end(), object) != manifest.objects.end();
   };
   for (const std::string& object : next.objects)
-    if (!names(before, object) && !names(in_force, object)) static_cast<void>(store.erase(folder + "/" + object));
+    if (!is_borrowed(object) && !names(before, object) && !names(in_force, object))
+      static_cast<void>(store.erase(folder + "/" + object));
 }
 
 /// What is in force after the new manifest could not be published whole, and what to say of it. If it is the old one,

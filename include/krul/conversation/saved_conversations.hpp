@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/conversation/garbage.hpp"
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/conversation/verify_folder.hpp"
 #include "krul/core/element_type.hpp"
@@ -67,10 +68,11 @@ concept TellsForeignNames = TellsDeadWrites<S> && requires(S& store, const std::
 struct ErasedConversation {
   Status status;                  ///< why not all of it is gone
   std::vector<std::string> left;  ///< names in its folder that are not krul's, and stay, as far as they can be told
+  bool is_lent = false;           ///< forks need some of it, which stays until they are erased
 };
 
 /// Erases what is saved under an id, whatever is there: a damaged conversation as well, and what a save or an erase
-/// left that was cut off.
+/// left that was cut off. What it has lent to forks stays for them, and what it borrowed as a fork is given back.
 /// @return not_found if there is nothing; busy if another process has the conversation; as conversation_folder, and
 ///         whatever the store says if the folder cannot be listed or locked
 /// @post   if all is erased, load_saved finds nothing
@@ -84,11 +86,18 @@ template <TellsForeignNames S>
     return fail(ErrorCode::not_found, "nothing is saved in conversation folder " + *folder);
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
+  const auto before = load_saved(store, id);
   ErasedConversation erased{erase_conversation(store, *folder), {}};
+  if (before && erased.status)
+    for (const Borrowed& borrowed : borrowed_segments(before->manifest))
+      if (const auto lender = store.lock(borrowed.folder)) end_loans(store, borrowed.folder, *folder);
   erased.left = store.foreign_names(*folder).value_or(std::vector<std::string>{});
   const auto own = conversation_objects(store, *folder);
-  for (const std::string& name : store.list(*folder).value_or(std::vector<std::string>{}))
-    if (own && std::find(own->begin(), own->end(), name) == own->end()) erased.left.push_back(name);
+  for (const std::string& name : store.list(*folder).value_or(std::vector<std::string>{})) {
+    const bool is_own = !own || std::find(own->begin(), own->end(), name) != own->end();
+    erased.is_lent = erased.is_lent || !fork_of_loan(name).empty();
+    if (!is_own && fork_of_loan(name).empty()) erased.left.push_back(name);
+  }
   return erased;
 }
 

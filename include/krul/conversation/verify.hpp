@@ -9,6 +9,7 @@
 
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/store/manifest_store.hpp"
+#include "krul/store/object_sizes.hpp"
 
 namespace krul {
 
@@ -34,8 +35,9 @@ inline void tell_unread(VerifyReport& report, std::string sentence) {
 /// Reads every chunk that a manifest names; nothing is allocated for one that its object cannot hold.
 template <ConversationStore S>
 void verify_chunks(S& store, const std::string& folder, const Manifest& manifest, VerifyReport& report) {
-  std::vector<Result<std::uint64_t>> sizes;
-  for (const std::string& object : manifest.objects) sizes.push_back(store.size(folder + "/" + object));
+  std::vector<std::string> keys;
+  for (const std::string& object : manifest.objects) keys.push_back(object_key(folder, object));
+  const auto sizes = object_sizes(store, keys);
   std::vector<std::byte> bytes;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {
     for (std::size_t block = 0; block < manifest.blocks(); ++block) {
@@ -53,7 +55,7 @@ void verify_chunks(S& store, const std::string& folder, const Manifest& manifest
                                                 " bytes of at least " + std::to_string(chunk.offset + chunk.bytes));
       } else {
         bytes.resize(chunk.bytes);
-        status = store.get(folder + "/" + manifest.objects[chunk.object], chunk.offset, bytes);
+        status = store.get(keys[chunk.object], chunk.offset, bytes);
         if (status) status = verify(bytes, chunk.hash, "its chunk");
       }
       if (status) {

@@ -212,7 +212,7 @@ class LinkLane {
       std::vector<RangedRead> reads;
       for (Arrival& arrival : arrivals) {
         arrival.buffer.resize(arrival.request.bytes);
-        reads.push_back({folder_ + "/" + manifest_.objects[arrival.request.object], arrival.request.offset,
+        reads.push_back({object_key(folder_, manifest_.objects[arrival.request.object]), arrival.request.offset,
                          arrival.buffer.bytes()});
       }
       get_together(store_, reads, limits_, end, clock_);

@@ -21,7 +21,7 @@ struct Compaction {
 };
 
 /// Moves the chunks that are still needed out of objects that mostly are not: an object is given up once more than a
-/// quarter of its bytes belong to no chunk. Chunks are moved as they are, not coded again.
+/// quarter of its bytes belong to no chunk. Chunks are moved as they are, not coded again. Borrowed objects stay.
 ///
 /// It is housekeeping and cannot fail: an object that cannot be read whole stays where it is, and so do all if the new
 /// one cannot be written. Call it under the folder's lock, before the manifest is published: the new object is put, the
@@ -31,8 +31,11 @@ template <ConversationStore S>
 Compaction compact_objects(S& store, const std::string& folder, Manifest& manifest) {
   using Place = std::pair<std::uint32_t, std::uint64_t>;
   std::map<Place, std::size_t> chunks;  // the first record of each
-  for (std::size_t i = 0; i < manifest.chunks.size(); ++i)
-    if (manifest.chunks[i].is_stored()) chunks.try_emplace({manifest.chunks[i].object, manifest.chunks[i].offset}, i);
+  for (std::size_t i = 0; i < manifest.chunks.size(); ++i) {
+    const ChunkRecord& chunk = manifest.chunks[i];
+    if (chunk.is_stored() && !is_borrowed(manifest.objects[chunk.object]))
+      chunks.try_emplace({chunk.object, chunk.offset}, i);
+  }
 
   Compaction done;
   const auto is_damaged = [&](std::size_t chunk) { done.damaged_blocks.push_back(chunk % manifest.blocks()); };

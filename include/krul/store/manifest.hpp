@@ -51,7 +51,7 @@ struct Manifest {
   std::size_t rows = 0;                  ///< tokens whose K and V are stored, <= tokens.size()
   std::size_t layers = 0;                ///< L
   std::uint32_t block = 64;              ///< tokens of a block; the last one may be shorter
-  std::vector<std::string> objects;      ///< names of the segments, in the conversation's folder
+  std::vector<std::string> objects;      ///< segments: names in the conversation's folder, or keys of another one's
   std::vector<SavePlanRecord> plans;     ///< at most 256
   std::vector<ChunkRecord> chunks;       ///< [layers, blocks()]
   std::vector<std::byte> statistics;     ///< what serialize(AttentionStatistics) gave; empty if nobody looked
@@ -69,6 +69,16 @@ struct Manifest {
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 
+/// Whether an object of a manifest lies in another conversation's folder: see conversation/fork.hpp.
+[[nodiscard]] constexpr bool is_borrowed(std::string_view object) noexcept {
+  return object.find('/') != std::string_view::npos;
+}
+
+/// The store's key of an object that a manifest in `folder` names.
+[[nodiscard]] inline std::string object_key(const std::string& folder, const std::string& object) {
+  return is_borrowed(object) ? object : folder + "/" + object;
+}
+
 /// What parse_manifest accepts at most. Memory stays proportional to the bytes that were given in any case.
 struct ManifestLimits {
   std::uint64_t bytes = 256 << 20;
@@ -82,7 +92,7 @@ struct ManifestLimits {
 
 /// The version of the format that is written: see docs/format.md.
 inline constexpr std::uint16_t manifest_major = 1;  ///< another one is refused
-inline constexpr std::uint16_t manifest_minor = 3;  ///< newest that is written, where less would not do; newer are read
+inline constexpr std::uint16_t manifest_minor = 4;  ///< newest that is written, where less would not do; newer are read
 
 /// corrupt or too_large, saying what, unless all fields fit together and below the limits.
 [[nodiscard]] Status validate(const Manifest& manifest, const ManifestLimits& limits = {});

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "krul/store/conversation_store.hpp"
+#include "krul/store/lending.hpp"
 #include "krul/store/manifest.hpp"
 #include "krul/store/segment.hpp"
 #include "krul/store/whole_object.hpp"
@@ -125,14 +126,18 @@ template <ConversationStore Store, class Check = AnyManifest>
 }
 
 /// Segments of the folder that the manifest does not name: what saves and erases left behind that failed or were cut
-/// off, and what a save replaced. Whatever has another name than krul gives is somebody else's.
+/// off, and what a save replaced. What is lent to forks is none of them, and whatever has another name than krul gives
+/// is somebody else's.
+/// @return as lent_segments, and what the store says if it cannot list the folder
 template <ConversationStore Store>
 [[nodiscard]] Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder,
                                                                const Manifest& manifest) {
   auto names = store.list(folder);
   if (!names) return names;
+  const auto lent = lent_segments(store, folder, *names);
+  if (!lent) return propagate(lent);
   std::erase_if(*names, [&](const std::string& name) {
-    return !is_segment_name(name) ||
+    return !is_segment_name(name) || std::binary_search(lent->begin(), lent->end(), name) ||
            std::find(manifest.objects.begin(), manifest.objects.end(), name) != manifest.objects.end();
   });
   return names;
@@ -175,7 +180,7 @@ void finish_interrupted(Store& store, const std::string& folder, LoadedManifest&
   static_cast<void>(collect_garbage(store, folder, loaded.manifest));
 }
 
-/// Names in the folder that krul wrote: objects that erase_conversation erases.
+/// Names in the folder that krul wrote, but loans: objects that erase_conversation erases unless they are lent.
 template <ConversationStore Store>
 Result<std::vector<std::string>> conversation_objects(Store& store, const std::string& folder) {
   auto names = store.list(folder);
