@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "krul/core/error.hpp"
 #include "krul/store/conversation_key.hpp"
 #include "krul/store/manifest_store.hpp"
+#include "krul/store/other_names.hpp"
 
 namespace krul {
 
@@ -58,12 +58,6 @@ template <ConversationStore S>
   return found;
 }
 
-/// A store whose folders may hold what somebody else has put there, as FileStore's may.
-template <class S>
-concept TellsForeignNames = TellsDeadWrites<S> && requires(S& store, const std::string& folder) {
-  { store.foreign_names(folder) } -> std::same_as<Result<std::vector<std::string>>>;
-};
-
 /// What became of a conversation that was to be erased.
 struct ErasedConversation {
   Status status;                  ///< why not all of it is gone
@@ -76,13 +70,13 @@ struct ErasedConversation {
 /// @return not_found if there is nothing; busy if another process has the conversation; as conversation_folder, and
 ///         whatever the store says if the folder cannot be listed or locked
 /// @post   if all is erased, load_saved finds nothing
-template <TellsForeignNames S>
+template <ConversationStore S>
 [[nodiscard]] Result<ErasedConversation> erase_saved(S& store, std::string_view id) {
   const auto folder = conversation_folder(id);
   if (!folder) return propagate(folder);
   const auto objects = conversation_objects(store, *folder);
   if (!objects) return propagate(objects);
-  if (objects->empty() && store.dead_writes(*folder).empty())
+  if (objects->empty() && dead_writes(store, *folder).empty())
     return fail(ErrorCode::not_found, "nothing is saved in conversation folder " + *folder);
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
@@ -91,7 +85,7 @@ template <TellsForeignNames S>
   if (before && erased.status)
     for (const Borrowed& borrowed : borrowed_segments(before->manifest))
       if (const auto lender = store.lock(borrowed.folder)) end_loans(store, borrowed.folder, *folder);
-  erased.left = store.foreign_names(*folder).value_or(std::vector<std::string>{});
+  erased.left = foreign_names(store, *folder).value_or(std::vector<std::string>{});
   const auto own = conversation_objects(store, *folder);
   for (const std::string& name : store.list(*folder).value_or(std::vector<std::string>{})) {
     const bool is_own = !own || std::find(own->begin(), own->end(), name) != own->end();

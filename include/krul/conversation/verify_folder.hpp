@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -11,15 +10,9 @@
 #include "krul/conversation/verify.hpp"
 #include "krul/core/error.hpp"
 #include "krul/store/conversation_store.hpp"
+#include "krul/store/other_names.hpp"
 
 namespace krul {
-
-/// A store that tells what writers left behind who died while they wrote, as FileStore does.
-template <class S>
-concept TellsDeadWrites = ConversationStore<S> && requires(S& store, const std::string& folder) {
-  { store.dead_writes() } -> std::same_as<std::vector<std::string>>;
-  { store.dead_writes(folder) } -> std::same_as<std::vector<std::string>>;
-};
 
 /// What verify_conversation found of one folder of a store, or why it found nothing, as people want to know it.
 struct VerifiedFolder {
@@ -78,7 +71,7 @@ struct VerifySummary {
 };
 
 /// verify_conversation for one of many folders: whatever goes wrong there, the others can be looked at as well.
-template <TellsDeadWrites S>
+template <ConversationStore S>
 [[nodiscard]] VerifiedFolder verify_folder(S& store, const std::string& folder) {
   VerifiedFolder found;
   const auto look = [&](auto&& at_it) {
@@ -91,18 +84,18 @@ template <TellsDeadWrites S>
   look([&] { found.report = verify_conversation(store, folder); });
   if (found.report) found.leftovers = found.report->leftovers;
   look([&] {
-    for (std::string& name : store.dead_writes(folder)) found.leftovers.push_back(std::move(name));
+    for (std::string& name : dead_writes(store, folder)) found.leftovers.push_back(std::move(name));
   });
   return found;
 }
 
 /// All folders that hold an object or a part of one, sorted.
 /// @return whatever the store says if they cannot be listed
-template <TellsDeadWrites S>
+template <ConversationStore S>
 [[nodiscard]] Result<std::vector<std::string>> folders_to_verify(S& store) {
   auto folders = store.list("");
   if (!folders) return folders;
-  for (const std::string& key : store.dead_writes()) folders->push_back(key.substr(0, key.find('/')));
+  for (const std::string& key : dead_writes(store)) folders->push_back(key.substr(0, key.find('/')));
   std::sort(folders->begin(), folders->end());
   folders->erase(std::unique(folders->begin(), folders->end()), folders->end());
   return folders;

@@ -14,6 +14,7 @@
 #include "krul/core/error.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/object_sizes.hpp"
+#include "krul/store/other_names.hpp"
 #include "krul/store/ranged_reads.hpp"
 #include "krul/store/whole_object.hpp"
 
@@ -68,6 +69,11 @@ class AnyStore {
   [[nodiscard]] Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) {
     return store_->load(key, most);
   }
+  [[nodiscard]] std::vector<std::string> dead_writes() { return store_->dead_writes(); }
+  [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder) { return store_->dead_writes(folder); }
+  [[nodiscard]] Result<std::vector<std::string>> foreign_names(const std::string& folder) {
+    return store_->foreign_names(folder);
+  }
 
  private:
   struct Interface : detail::Erased {
@@ -81,6 +87,9 @@ class AnyStore {
     virtual void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) = 0;
     virtual std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) = 0;
     virtual Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) = 0;
+    virtual std::vector<std::string> dead_writes() = 0;
+    virtual std::vector<std::string> dead_writes(const std::string& folder) = 0;
+    virtual Result<std::vector<std::string>> foreign_names(const std::string& folder) = 0;
   };
   template <class S>
   struct Of final : Interface {
@@ -107,6 +116,11 @@ class AnyStore {
     Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) override {
       return load_object(held, key, most);
     }
+    std::vector<std::string> dead_writes() override { return krul::dead_writes(held); }
+    std::vector<std::string> dead_writes(const std::string& folder) override { return krul::dead_writes(held, folder); }
+    Result<std::vector<std::string>> foreign_names(const std::string& folder) override {
+      return krul::foreign_names(held, folder);
+    }
     S held;
   };
 
@@ -114,6 +128,6 @@ class AnyStore {
 
   std::shared_ptr<Interface> store_;
 };
-static_assert(ReadsTogether<AnyStore> && SizesTogether<AnyStore> && LoadsWhole<AnyStore>);
+static_assert(ReadsTogether<AnyStore> && SizesTogether<AnyStore> && LoadsWhole<AnyStore> && TellsOtherNames<AnyStore>);
 
 }  // namespace krul

@@ -20,16 +20,9 @@ using Talk = Conversation<toy::Backend, MemoryStore>;
 
 constexpr std::size_t block = 16;
 
-/// MemoryStore has nothing of dead writers.
-struct Store : MemoryStore {
-  std::vector<std::string> dead_writes() { return {}; }
-  std::vector<std::string> dead_writes(const std::string&) { return {}; }
-  Result<std::vector<std::string>> foreign_names(const std::string&) { return std::vector<std::string>(); }
-};
-
 struct Family {
   toy::Backend model{ElementType::f32};
-  Store store;
+  MemoryStore store;
   std::vector<Token> tokens = toy_tokens(100);
 
   [[nodiscard]] static ConversationOptions options() {
@@ -140,14 +133,13 @@ TEST_CASE("a fork that cannot be made leaves nothing") {
   REQUIRE(erase_saved(family.store, "second")->status);
   const std::uint64_t before = family.bytes();
   for (std::uint64_t call = 0; call < 3; ++call) {
-    FaultyStore faulty(static_cast<const MemoryStore&>(family.store),
+    FaultyStore faulty(family.store,
                        {{.operation = Fault::Operation::put, .first = call, .count = 1, .code = ErrorCode::no_space}});
     CHECK(fork_saved(faulty, "first", {.to = "second"}).error().code == ErrorCode::no_space);
     CHECK(family.bytes() == before);
     CHECK(family.is_sound("first"));
   }
-  FaultyStore lost(static_cast<const MemoryStore&>(family.store),
-                   {{.operation = Fault::Operation::put, .kind = Fault::Kind::drop, .keys = "*/fork-*"}});
+  FaultyStore lost(family.store, {{.operation = Fault::Operation::put, .kind = Fault::Kind::drop, .keys = "*/fork-*"}});
   REQUIRE(fork_saved(lost, "first", {.to = "second"}));
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using test::ToyTalk;
 
-static_assert(TellsForeignNames<FileStore> && !TellsForeignNames<MemoryStore>);
+static_assert(TellsOtherNames<FileStore> && !TellsOtherNames<MemoryStore>);
 
 struct SavedTalk {
   test::TemporaryDirectory directory;

@@ -14,8 +14,6 @@ namespace {
 
 using test::ToyTalk;
 
-static_assert(TellsDeadWrites<FileStore> && !TellsDeadWrites<MemoryStore>);
-
 struct SavedInFiles {
   test::TemporaryDirectory directory;
   FileStore store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
