@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "krul/compress/exact_codec.hpp"
+#include "krul/conversation/prefetch.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/throttled_store.hpp"
@@ -189,6 +190,27 @@ TEST_CASE("a store that does not tell how a read ended, or throws, costs a recom
       CHECK(report.damaged_blocks.empty());
     }
   }
+}
+
+TEST_CASE("a prefetch reads all that is saved, in few round trips") {
+  Far far(200, loading());
+  CountingStore store{far.memory};
+  const PrefetchReport report = prefetch_saved(store, "far").value();
+  CHECK(report.objects == 1);
+  CHECK(report.bytes ==
+        far.memory.size(conversation_folder("far").value() + "/" + load_saved(far.memory, "far")->manifest.objects[0])
+            .value());
+  CHECK(*store.trips == 4);  // both copies of the manifest, the sizes, the segment
+  CHECK(prefetch_saved(store, "near").error().code == ErrorCode::not_found);
+  std::stop_source stop;
+  stop.request_stop();
+  CHECK(prefetch_saved(store, "far", {.stop = stop.get_token()}).error().code == ErrorCode::cancelled);
+  const ManualClock clock;
+  clock.advance(1s);
+  CHECK(prefetch_saved(far.memory, "far", {.deadline = 1s}, clock).error().code == ErrorCode::deadline);
+  REQUIRE(
+      far.memory.erase(conversation_folder("far").value() + "/" + load_saved(far.memory, "far")->manifest.objects[0]));
+  CHECK(prefetch_saved(store, "far").error().code == ErrorCode::not_found);
 }
 
 }  // namespace krul::distant

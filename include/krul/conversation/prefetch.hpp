@@ -1,0 +1,68 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "krul/conversation/saved_conversations.hpp"
+#include "krul/store/object_sizes.hpp"
+#include "krul/store/ranged_reads.hpp"
+
+namespace krul {
+
+/// What a prefetch read.
+struct PrefetchReport {
+  std::size_t objects = 0;  ///< but for the manifest
+  std::uint64_t bytes = 0;
+};
+
+/// Reads all that is saved of a conversation that will soon be restored, and forgets it: a tiered store then has it in
+/// its near tier, and a file store in the system's memory. Checks and changes nothing.
+/// @return as load_saved; deadline or cancelled once the limits are reached; the store's error if it cannot be read.
+///         What was read until then is where it should be
+/// @complexity  one read of everything; holds at most 16 MiB
+template <ConversationStore S, Clock C = SteadyClock>
+[[nodiscard]] Result<PrefetchReport> prefetch_saved(S& store, std::string_view id, const RequestLimits& limits = {},
+                                                    const C& clock = {}) {
+  constexpr std::uint64_t piece = 4 << 20;
+  constexpr std::size_t at_once = 4;
+  const auto loaded = load_saved(store, id);
+  if (!loaded) return propagate(loaded);
+  const std::string folder = conversation_folder(id).value();
+  std::vector<std::string> keys;
+  for (const std::string& object : loaded->manifest.objects) keys.push_back(object_key(folder, object));
+  const auto sizes = object_sizes(store, keys);
+
+  PrefetchReport report;
+  std::vector<std::vector<std::byte>> rooms(at_once);
+  std::vector<RangedRead> reads;
+  Status failed;
+  const auto read = [&] {
+    get_together(
+        store, reads, limits,
+        [&](std::size_t i, const Status& status) {
+          if (status) report.bytes += reads[i].to.size();
+          if (!status && failed) failed = status;
+        },
+        clock);
+    reads.clear();
+    return failed.has_value();
+  };
+  for (std::size_t object = 0; object < keys.size(); ++object) {
+    if (!sizes[object]) return propagate(sizes[object]);
+    for (std::uint64_t offset = 0; offset < *sizes[object]; offset += piece) {
+      auto& room = rooms[reads.size()];
+      room.resize(static_cast<std::size_t>(std::min(piece, *sizes[object] - offset)));
+      reads.push_back({keys[object], offset, room});
+      if (reads.size() == at_once && !read()) return propagate(failed);
+    }
+    ++report.objects;
+  }
+  if (!read()) return propagate(failed);
+  return report;
+}
+
+}  // namespace krul
