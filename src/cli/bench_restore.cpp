@@ -74,7 +74,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   say_if_missing(chosen, tool);
   const auto patience = options.rounds.patience.begin();
   const double for_costs = patience.share_s(links.size() + 1);
-  if (options.calibrate) measure_anew(model, cache_folder(), tool, for_costs);
+  if (options.calibrate) measure_anew(model, {cache_folder()}, tool, for_costs);
   auto costs = machine_costs(model, tool, profile, for_costs);
   const auto resolve = [&](LinkName& link) {
     link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);

@@ -115,9 +115,9 @@ std::shared_ptr<const Profile> load_or_offer(const ChatOptions& options, LoadedM
 
 /// What restores and saves are planned for, if it is known.
 std::optional<Costs> costs_for(const ChatOptions& options, LoadedModel& model, const AnyStrategy& strategy,
-                               const Tool& tool) {
+                               const MeasuredPlace& place, const Tool& tool) {
   std::optional<MachineCosts> machine;
-  if (options.costs.empty()) machine = quick_machine_costs(model, strategy, options.store.folder(), tool);
+  if (options.costs.empty()) machine = quick_machine_costs(model, strategy, place, tool);
   if (!options.costs.empty() && options.costs != "none")
     machine = read_machine_costs(options.costs, computes_on(model.backend));
   if (!machine) return std::nullopt;
@@ -145,7 +145,7 @@ void refuse_other_format(const ChatOptions& options, const ModelText& model, std
 }
 
 /// @param saved_cache  element type of the cache that the conversation was saved with
-ShownChat open_chat(const ChatOptions& options, LoadedModel& model, AnyStore& store,
+ShownChat open_chat(const ChatOptions& options, LoadedModel& model, OpenedStore& place,
                     std::optional<ElementType> saved_cache, const Tool& tool) {
   static_cast<void>(chat_format(model));  // what cannot be rendered is refused before anything is measured
   const auto profile = load_or_offer(options, model, tool);
@@ -155,13 +155,13 @@ ShownChat open_chat(const ChatOptions& options, LoadedModel& model, AnyStore& st
     return tokenizer.texts_hash(tokens);
   };
   how.threads = model.backend.workers().threads();
-  auto opened = open_conversation(model.backend, store, options.conversation, how);
+  auto opened = open_conversation(model.backend, place.store, options.conversation, how);
   if (!opened && opened.error().code == ErrorCode::identity_mismatch && saved_cache &&
       saved_cache != model.backend.geometry().cache_type)
     opened.error().message += "; --cache " + std::string(name(*saved_cache)) + " is what it was saved with";
   auto conversation = unwrap_of(options.conversation, std::move(opened));
   refuse_other_format(options, model, conversation.saved_tokens());
-  if (const auto costs = costs_for(options, model, how.strategy, tool)) conversation.plan_for(*costs);
+  if (const auto costs = costs_for(options, model, how.strategy, options.store.measured(place), tool)) conversation.plan_for(*costs);
   const ChatSettings settings{options.reply.sampling, options.reply.max_tokens, options.on_full == "shift"};
   return {options.conversation,
           how.strategy,
@@ -269,15 +269,15 @@ void chat(const ChatOptions& options, const Tool& tool) {
   unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  AnyStore store = options.store.open();
+  OpenedStore place = options.store.open(StoreUse::begin);
   TemporaryFolder::sweep(options.store.folder());
   unwrap(conversation_folder(options.conversation));
-  const auto before = load_saved(store, options.conversation);
+  const auto before = load_saved(place.store, options.conversation);
   const auto saved_cache = before ? saved_cache_type(before->manifest) : std::nullopt;
   ModelOptions with_cache = options.model;
   if (with_cache.cache == "auto" && saved_cache) with_cache.cache = name(*saved_cache);
   auto model = with_cache.load(tool);
-  auto chat = open_chat(options, model, store, saved_cache, tool);
+  auto chat = open_chat(options, model, place, saved_cache, tool);
   if (!options.message.empty()) return answer(options, model, chat);
   say_if_missing(std::span(&chat.strategy, 1), tool);
   if (const auto& tokens = chat.session.conversation().saved_tokens(); !tokens.empty())

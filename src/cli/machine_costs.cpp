@@ -12,27 +12,29 @@ namespace {
 /// What a first start may take to measure a machine, in seconds.
 constexpr double first_start_s = 30;
 
-std::filesystem::path machine_costs_file(const LoadedModel& model) {
+/// @param link  what leads to the store
+std::filesystem::path machine_costs_file(const LoadedModel& model, const MeasuredPlace& place) {
+  const std::string link = place.far ? place.far->name : "disk";
   // The identity of a model on a device names neither the device nor the host's threads, which decode.
   const std::string where = model.device.empty() ? "" : " " + model.device + " " + model.threads;
-  return cache_folder() / "costs" / eval::costs_file_name(model.backend.identity(), "disk" + where);
+  return cache_folder() / "costs" / eval::costs_file_name(model.backend.identity(), link + where);
 }
 
 /// Keeps them for later starts.
-Status keep_costs(const MachineCosts& costs, const LoadedModel& model) {
-  auto kept = eval::keep(costs, machine_costs_file(model));
+Status keep_costs(const MachineCosts& costs, const LoadedModel& model, const MeasuredPlace& place) {
+  auto kept = eval::keep(costs, machine_costs_file(model, place));
   if (!kept) kept.error().message += "; set KRUL_CACHE to a folder that can be written";
   return kept;
 }
 
 /// The same, or says why that is not possible.
-void try_to_keep(const MachineCosts& costs, const LoadedModel& model, const Tool& tool) {
-  if (const auto kept = keep_costs(costs, model); !kept)
+void try_to_keep(const MachineCosts& costs, const LoadedModel& model, const MeasuredPlace& place, const Tool& tool) {
+  if (const auto kept = keep_costs(costs, model, place); !kept)
     tool.say("(what was measured is not kept: " + kept.error().message + ")");
 }
 
-std::optional<MachineCosts> known_costs(const LoadedModel& model) {
-  auto kept = eval::costs_in(machine_costs_file(model));
+std::optional<MachineCosts> known_costs(const LoadedModel& model, const MeasuredPlace& place) {
+  auto kept = eval::costs_in(machine_costs_file(model, place));
   return kept ? std::optional(std::move(*kept)) : std::nullopt;
 }
 
@@ -42,9 +44,9 @@ std::vector<AnyStrategy> all_strategies(const std::shared_ptr<const Profile>& pr
   return strategies;
 }
 
-/// How a disk is measured, and in which folder of it.
+/// How a store is measured, and which.
 struct Measuring {
-  std::filesystem::path place;
+  MeasuredPlace place;
   double patience_s = calibration_patience_s;
   eval::Hurry hurry = eval::Hurry::none;
 };
@@ -52,10 +54,14 @@ struct Measuring {
 /// Adds what is missing; what was measured until something failed is among the costs.
 Status measure_missing(std::optional<MachineCosts>& costs, LoadedModel& model, std::span<const AnyStrategy> strategies,
                        const Measuring& how, const Tool& tool) {
-  auto measured = eval::add_missing_on_disk(costs, model.backend, strategies, how.place,
-                                            {.seconds = how.patience_s,
-                                             .hurry = how.hurry,
-                                             .progress = [&](const std::string& what) { tool.progress(what); }});
+  const eval::CostMeasurement measurement{.seconds = how.patience_s,
+                                          .hurry = how.hurry,
+                                          .progress = [&](const std::string& what) { tool.progress(what); }};
+  Status measured =
+      how.place.far
+          ? eval::MachineMeter<AnyModel, SteadyClock, eval::MachineLoad>(model.backend, how.place.far->store, measurement)
+                .add_missing(costs, strategies)
+          : eval::add_missing_on_disk(costs, model.backend, strategies, how.place.folder, measurement);
   tool.progress("");
   return measured;
 }
@@ -97,12 +103,12 @@ Json to_json(const MachineCosts& machine) {
 
 }  // namespace
 
-std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const std::filesystem::path& place,
+std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const MeasuredPlace& place,
                                                             const Tool& tool, double patience_s) {
   std::optional<MachineCosts> costs;
   unwrap(measure_missing(costs, model, all_strategies(nullptr), {place, patience_s}, tool));
-  unwrap(keep_costs(*costs, model));
-  return {std::move(*costs), machine_costs_file(model)};
+  unwrap(keep_costs(*costs, model, place));
+  return {std::move(*costs), machine_costs_file(model, place)};
 }
 
 MachineCosts read_machine_costs(const std::filesystem::path& file, Resource compute) {
@@ -116,8 +122,8 @@ MachineCosts read_machine_costs(const std::filesystem::path& file, Resource comp
 }
 
 std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStrategy& strategy,
-                                                const std::filesystem::path& place, const Tool& tool) {
-  auto costs = known_costs(model);
+                                                const MeasuredPlace& place, const Tool& tool) {
+  auto costs = known_costs(model, place);
   if (costs && eval::missing_codings(costs, std::span(&strategy, 1), model.backend.geometry().layers).empty())
     return costs;
   tool.say("(measuring this machine once, in " + std::to_string(static_cast<int>(first_start_s)) +
@@ -128,18 +134,19 @@ std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStr
     tool.say(measured.error().code == ErrorCode::deadline
                  ? "(it cannot be measured so fast: what is missing is not planned for)"
                  : "(it cannot be measured, so restores are not planned: " + measured.error().message + ")");
-  if (costs) try_to_keep(*costs, model, tool);
+  if (costs) try_to_keep(*costs, model, place, tool);
   return costs;
 }
 
 MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile,
                            double patience_s) {
-  auto costs = known_costs(model);
+  const MeasuredPlace disk{cache_folder()};
+  auto costs = known_costs(model, disk);
   if (!costs) tool.say("measuring this machine once (krul calibrate --machine does it again)");
   const auto strategies = all_strategies(profile);
   if (!costs || !eval::missing_codings(costs, strategies, model.backend.geometry().layers).empty()) {
-    unwrap(measure_missing(costs, model, strategies, {cache_folder(), patience_s}, tool));
-    try_to_keep(*costs, model, tool);
+    unwrap(measure_missing(costs, model, strategies, {disk, patience_s}, tool));
+    try_to_keep(*costs, model, disk, tool);
   }
   return std::move(*costs);
 }
@@ -152,7 +159,10 @@ std::string note_on_costs(bool disturbed) {
 void calibrate_machine(const ModelOptions& which, const StoreOptions& store, const PatienceOption& patience,
                        const Tool& tool) {
   auto model = which.load(tool);
-  const auto [costs, file] = measure_anew(model, store.folder(), tool, patience.limit_s);
+  // The store that is used without --store need not be there yet.
+  const MeasuredPlace place = store.places.empty() ? MeasuredPlace{store.folder()}
+                                                   : store.measured(store.open(StoreUse::change));
+  const auto [costs, file] = measure_anew(model, place, tool, patience.limit_s);
   const RoundsNote note{costs.disturbed, costs.cut_short};
   if (tool.json) {
     Json json = to_json(costs);

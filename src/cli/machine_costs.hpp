@@ -23,14 +23,13 @@ using eval::LinkName, eval::MachineCosts, eval::parse_link, eval::parse_links, e
 
 /// What a conversation has to know of the machine: the kept costs; what one strategy lacks of them is measured now, in
 /// half a minute at most, and kept where that is possible.
-/// @param place  the disk is measured in a folder below it
-/// @return       nothing, and says why, if they cannot be measured so fast, or here
+/// @return  nothing, and says why, if they cannot be measured so fast, or here
 [[nodiscard]] std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStrategy& strategy,
-                                                              const std::filesystem::path& place, const Tool& tool);
+                                                              const MeasuredPlace& place, const Tool& tool);
 
 /// Measures all anew, as nothing else, and keeps it. Ends the program if that is not possible.
 /// @return what was measured, and the file that holds it
-std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const std::filesystem::path& place,
+std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const MeasuredPlace& place,
                                                             const Tool& tool, double patience_s);
 
 /// The costs in a file that krul calibrate --machine wrote; ends the program if it is none, or of a model that computes

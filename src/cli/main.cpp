@@ -107,7 +107,7 @@ int run(int argc, char** argv, Tool& tool) {
   program.fallthrough();
   program.require_subcommand(1);
   for (const auto add : {add_chat, add_generate, add_score, add_calibrate, add_evaluate, add_bench, add_demo,
-                         add_simulate, add_saved, add_show, add_strategies})
+                         add_simulate, add_saved, add_show, add_housekeeping, add_strategies})
     add(program, tool);
   refuse_empty_values(program);
   try {

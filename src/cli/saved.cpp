@@ -17,6 +17,7 @@ struct SavedOptions {
   StoreOptions store;
   std::string id;
   bool repair = false;  ///< verify only
+  std::string after;    ///< verify only: folder of the last conversation that was verified before
 };
 
 std::string local_time(std::uint64_t unix_s) {
@@ -28,13 +29,8 @@ std::string local_time(std::uint64_t unix_s) {
   return text;
 }
 
-/// What is there, for verbs that need no right to write.
-FileStore open_for_reading(const SavedOptions& options) {
-  return options.store.open({.create = false, .read_only = true});
-}
-
 void list(const SavedOptions& options, const Tool& tool) {
-  auto store = open_for_reading(options);
+  auto [store, place] = options.store.open(StoreUse::read);
   std::optional<Error> first;
   Json conversations = Json::array();
   eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
@@ -60,7 +56,7 @@ void list(const SavedOptions& options, const Tool& tool) {
   if (tool.json) {
     tool.print({{"conversations", conversations}});
   } else if (conversations.empty()) {
-    std::printf("no conversations in %s\n", escaped(store.path().string()).c_str());
+    std::printf("no conversations in %s\n", escaped(place).c_str());
   } else {
     std::printf("%s", table.text().c_str());
   }
@@ -68,7 +64,7 @@ void list(const SavedOptions& options, const Tool& tool) {
 }
 
 void inspect(const SavedOptions& options, const Tool& tool) {
-  auto store = open_for_reading(options);
+  auto store = options.store.open(StoreUse::read).store;
   const LoadedManifest loaded = unwrap_saved(options.id, load_saved(store, options.id));
   const Manifest& manifest = loaded.manifest;
   const Identity& identity = manifest.identity;
@@ -136,14 +132,16 @@ void tell(const VerifySummary& found, const SavedOptions& options, bool unrepair
 }
 
 void verify_saved(const SavedOptions& options, const Tool& tool) {
-  auto store = options.repair ? options.store.open({.create = false}) : open_for_reading(options);
+  auto store = options.store.open(options.repair ? StoreUse::change : StoreUse::read).store;
   const auto folders = options.id.empty() ? unwrap(folders_to_verify(store))
                                           : std::vector<std::string>{unwrap(conversation_folder(options.id))};
   Json conversations = Json::array();
   VerifySummary summary;
   bool unrepaired = false;
-  for (const auto& folder : folders) {
-    tool.progress("verifying " + folder);
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    const std::string& folder = folders[i];
+    if (folder <= options.after) continue;
+    tool.progress("verifying " + folder + ", " + std::to_string(i + 1) + " of " + std::to_string(folders.size()));
     const VerifiedFolder found = verify_folder(store, folder);
     if (found.is_nothing()) {
       if (!options.id.empty()) throw nothing_saved(options.id);
@@ -185,13 +183,14 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
 }
 
 void erase(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open({.create = false});
-  const auto [status, left] = unwrap_saved(options.id, erase_saved(store, options.id));
-  const std::string where = (store.path() / unwrap(conversation_folder(options.id))).string();
+  auto [store, place] = options.store.open(StoreUse::change);
+  const auto [status, left, is_lent] = unwrap_saved(options.id, erase_saved(store, options.id));
+  const std::string where = place + "/" + unwrap(conversation_folder(options.id));
   for (const std::string& name : left)
     tool.say("krul: " + where + "/" + escaped_id(name) + " is not krul's, and is left");
+  if (is_lent) tool.say("(rows that forks of it need are kept until those are erased)");
   unwrap_of(options.id, status);
-  if (tool.json) tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}});
+  if (tool.json) tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}, {"is_lent", is_lent}});
 }
 
 }  // namespace
@@ -214,8 +213,10 @@ void add_saved(CLI::App& program, Tool& tool) {
       auto* id = added->add_option("conversation", options->id, "the conversation's id");
       if (verb.id == Verb::required) id->required();
     }
-    if (verb.run == verify_saved)
+    if (verb.run == verify_saved) {
       added->add_flag("--repair", options->repair, "let the next turn replace what is damaged, whatever it would read");
+      added->add_option("--after", options->after, "go on behind this folder, as the progress of another run named it");
+    }
     added->callback([options, &tool, run = verb.run] { run(*options, tool); });
   }
 }

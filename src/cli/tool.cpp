@@ -10,7 +10,6 @@
 #include <system_error>
 
 #include "device_name.hpp"
-#include "krul/core/private_folders.hpp"
 #include "krul/eval/machine_load.hpp"
 #include "krul/model/model_chat.hpp"
 #include "number_option.hpp"
@@ -78,21 +77,6 @@ std::filesystem::path ModelOptions::file() const {
   if (!std::filesystem::exists(file))
     throw Failure({ErrorCode::not_found, "no model: give --model FILE.gguf, or run scripts/fetch_models once"});
   return file;
-}
-
-void StoreOptions::add_to(CLI::App& verb) {
-  verb.add_option("--store", path, "folder of saved conversations")
-      ->default_str((cache_folder() / "conversations").string());
-}
-
-std::filesystem::path StoreOptions::folder() const {
-  return path.empty() ? cache_folder() / "conversations" : std::filesystem::path(path);
-}
-
-FileStore StoreOptions::open(FileStoreOptions how) const {
-  // What is wrong with it is told when the store is opened.
-  if (how.create && folder().has_parent_path()) static_cast<void>(make_private_folders(folder().parent_path()));
-  return unwrap(FileStore::open(folder(), how));
 }
 
 std::filesystem::path cache_folder() {

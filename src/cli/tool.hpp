@@ -15,8 +15,8 @@
 #include "krul/eval/report_figures.hpp"
 #include "krul/eval/result_table.hpp"
 #include "krul/model/load.hpp"
-#include "krul/store/file_store.hpp"
 #include "progress_lines.hpp"
+#include "store_option.hpp"
 #include "text_lines.hpp"
 
 namespace krul::cli {
@@ -103,17 +103,6 @@ struct ModelOptions {
 /// The model for what only a processor has; ends the program if it is on a device.
 /// @param what  is done with it, for people
 [[nodiscard]] CpuModel& on_processor(LoadedModel& model, const std::string& what);
-
-/// --store
-struct StoreOptions {
-  std::string path;
-
-  void add_to(CLI::App& verb);
-  /// The folder that is meant.
-  [[nodiscard]] std::filesystem::path folder() const;
-  /// With all that lies above it, if it is to be made: mode 0700.
-  [[nodiscard]] FileStore open(FileStoreOptions how = {}) const;
-};
 
 /// Where models and machine costs are kept: $KRUL_CACHE, $XDG_CACHE_HOME/krul or ~/.cache/krul.
 [[nodiscard]] std::filesystem::path cache_folder();

@@ -15,6 +15,7 @@ void add_demo(CLI::App& program, Tool& tool);
 void add_simulate(CLI::App& program, Tool& tool);
 void add_saved(CLI::App& program, Tool& tool);  ///< list, inspect, verify, erase
 void add_show(CLI::App& program, Tool& tool);
+void add_housekeeping(CLI::App& program, Tool& tool);  ///< fork, copy, gc
 void add_strategies(CLI::App& program, Tool& tool);
 
 }  // namespace krul::cli

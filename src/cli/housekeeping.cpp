@@ -1,0 +1,129 @@
+#include <cstdio>
+#include <memory>
+
+#include "conversation_names.hpp"
+#include "krul/conversation/copy_saved.hpp"
+#include "krul/conversation/fork.hpp"
+#include "krul/conversation/garbage.hpp"
+#include "number_option.hpp"
+#include "verbs.hpp"
+
+namespace krul::cli {
+namespace {
+
+struct ForkOptions {
+  StoreOptions store;
+  std::string from;
+  Fork fork;
+};
+
+void fork(const ForkOptions& options, const Tool& tool) {
+  auto store = options.store.open(StoreUse::change).store;
+  const ForkReport made = unwrap_saved(options.from, fork_saved(store, options.from, options.fork));
+  if (tool.json) {
+    tool.print({{"forked", options.from}, {"to", options.fork.to}, {"tokens", made.tokens}, {"rows", made.rows}});
+    return;
+  }
+  std::printf("%s begins with %zu tokens of %s; the rows of %zu are stored\n", escaped_id(options.fork.to).c_str(),
+              made.tokens, escaped_id(options.from).c_str(), made.rows);
+}
+
+struct CopyOptions {
+  StoreOptions from, to;
+  std::string id;
+};
+
+void copy(const CopyOptions& options, const Tool& tool) {
+  auto from = options.from.open(StoreUse::read).store;
+  auto to = options.to.open(StoreUse::change).store;
+  const auto folders = options.id.empty() ? unwrap(from.list(""))
+                                          : std::vector<std::string>{unwrap(conversation_folder(options.id))};
+  ConversationCopier copier(from, to);
+  Json conversations = Json::array();
+  std::size_t copied = 0, there = 0;
+  std::uint64_t bytes = 0;
+  std::optional<Error> failed;
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    tool.progress("copying " + std::to_string(i + 1) + " of " + std::to_string(folders.size()));
+    const auto report = copier.copy(folders[i]);
+    if (!report && report.error().code == ErrorCode::not_found && options.id.empty()) continue;  // lent rows alone
+    if (!report) {
+      failed = report.error();
+      tool.say("krul: " + folders[i] + " is not copied: " + report.error().message);
+      conversations.push_back({{"folder", folders[i]}, {"error", report.error().message}});
+      continue;
+    }
+    ++(report->is_newer_there ? there : copied);
+    bytes += report->bytes;
+    for (const std::string& key : report->gone)
+      tool.say("(" + key + " is damaged; what it held will be recomputed)");
+    conversations.push_back({{"id", report->conversation},
+                             {"folder", folders[i]},
+                             {"was_there", report->is_newer_there},
+                             {"objects", report->objects},
+                             {"bytes", report->bytes},
+                             {"damaged", report->gone}});
+  }
+  tool.progress("");
+  if (tool.json)
+    tool.print({{"conversations", conversations}});
+  else
+    std::printf("%zu conversations copied (%s), %zu were there\n", copied,
+                human_bytes(static_cast<double>(bytes)).c_str(), there);
+  if (failed) throw Told{*failed};
+}
+
+void collect(const StoreOptions& options, const Tool& tool) {
+  auto store = options.open(StoreUse::change).store;
+  const auto folders = unwrap(folders_to_verify(store));
+  Garbage all;
+  std::vector<std::string> busy, failed;
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    tool.progress("looking at " + std::to_string(i + 1) + " of " + std::to_string(folders.size()));
+    const auto garbage = collect_folder(store, folders[i]);
+    if (!garbage) {
+      (garbage.error().code == ErrorCode::busy ? busy : failed).push_back(folders[i] + ": " + garbage.error().message);
+      continue;
+    }
+    all.segments += garbage->segments;
+    all.loans += garbage->loans;
+  }
+  tool.progress("");
+  for (const std::string& sentence : failed) tool.say("krul: " + sentence);
+  if (!busy.empty()) tool.say("(" + std::to_string(busy.size()) + " conversations are in use and were left out)");
+  if (tool.json)
+    tool.print({{"segments", all.segments}, {"loans", all.loans}, {"in_use", busy.size()}, {"failed", failed}});
+  else
+    std::printf("%zu objects erased that nobody needed, of %zu folders\n", all.objects(), folders.size());
+  if (!failed.empty()) throw Told{{ErrorCode::io, "not everything could be looked at"}};
+}
+
+}  // namespace
+
+void add_housekeeping(CLI::App& program, Tool& tool) {
+  auto forking = std::make_shared<ForkOptions>();
+  auto* verb = program.add_subcommand("fork", "begin a conversation as another one began; what they share is kept once");
+  forking->store.add_to(*verb);
+  verb->add_option("from", forking->from, "id of the conversation that is there")->required();
+  verb->add_option("to", forking->fork.to, "id of the new one")->required();
+  verb->add_option("--tokens", forking->fork.tokens, "it begins with so many tokens of the other one; without it, all")
+      ->check(between<std::size_t>(1, 1 << 30))
+      ->default_str("all");
+  verb->callback([forking, &tool] { fork(*forking, tool); });
+
+  auto copying = std::make_shared<CopyOptions>();
+  verb = program.add_subcommand("copy", "copy saved conversations into another store; what is there is not copied again");
+  verb->add_option("from", copying->from.places, "store that is copied from, as --store")->required();
+  verb->add_option("to", copying->to.places, "store that is copied to")->required();
+  copying->from.add_key_to(*verb, "--from-key");
+  copying->to.add_key_to(*verb, "--to-key");
+  verb->add_option("--conversation", copying->id, "only this one");
+  verb->callback([copying, &tool] { copy(*copying, tool); });
+
+  auto collecting = std::make_shared<StoreOptions>();
+  verb = program.add_subcommand("gc", "erase what saves and erases left that were cut off, and rows that no fork needs");
+  collecting->add_to(*verb);
+  verb->callback([collecting, &tool] { collect(*collecting, tool); });
+}
+
+}  // namespace krul::cli

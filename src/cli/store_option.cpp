@@ -1,0 +1,131 @@
+#include "store_option.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <sstream>
+#include <utility>
+
+#include "krul/core/private_folders.hpp"
+#include "krul/redis/redis_store.hpp"
+#include "krul/redis/redis_url.hpp"
+#include "krul/s3/s3_store.hpp"
+#include "krul/s3/s3_url.hpp"
+#include "krul/store/bounded_store.hpp"
+#include "krul/store/encrypted_store.hpp"
+#include "krul/store/memory_store.hpp"
+#include "krul/store/tiered_store.hpp"
+#include "tool.hpp"
+
+namespace krul::cli {
+namespace {
+
+std::filesystem::path default_folder() { return cache_folder() / "conversations"; }
+
+AnyStore open_folder(const std::filesystem::path& folder, bool is_default, StoreUse use) {
+  if (use == StoreUse::begin && is_default && folder.has_parent_path())
+    static_cast<void>(make_private_folders(folder.parent_path()));  // what is wrong is told when the store is opened
+  // A name that was mistyped is no new store.
+  return unwrap(FileStore::open(folder, {.create = use == StoreUse::begin && is_default,
+                                         .read_only = use == StoreUse::read}));
+}
+
+AnyStore open_place(const std::string& place, StoreUse use) {
+  if (place == "memory") return MemoryStore();
+  if (place.starts_with("redis://")) return unwrap(RedisStore::open(unwrap(parse_redis_url(place))));
+  if (place.starts_with("s3://")) return unwrap(S3Store::open(unwrap(parse_s3_url(place))));
+  if (!is_folder_place(place))
+    throw Failure({ErrorCode::invalid_argument, "there are no stores like " + place.substr(0, place.find(':')) +
+                                                    "://; there are folders, memory, redis:// and s3://"});
+  return open_folder(place, false, use);
+}
+
+/// A place without its password, for people.
+std::string shown(const std::string& place) {
+  const std::size_t scheme = place.find("://"), at = place.rfind('@');
+  if (scheme == std::string::npos || at == std::string::npos || at < scheme) return place;
+  return place.substr(0, scheme + 3) + place.substr(at + 1);
+}
+
+}  // namespace
+
+std::vector<std::string> store_places(const std::string& text) {
+  if (std::filesystem::exists(text)) return {text};  // a folder's name may have commas
+  std::vector<std::string> places;
+  std::stringstream list(text);
+  for (std::string place; std::getline(list, place, ',');) places.push_back(place);
+  return places;
+}
+
+bool is_folder_place(const std::string& place) { return place != "memory" && place.find("://") == std::string::npos; }
+
+std::optional<std::uint64_t> parse_bytes(const std::string& text) {
+  double number = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || !(number > 0)) return std::nullopt;
+  const std::string unit(rest, text.data() + text.size());
+  const double scale = unit.empty() || unit == "B" ? 1
+                       : unit == "kB"              ? 1e3
+                       : unit == "MB"              ? 1e6
+                       : unit == "GB"              ? 1e9
+                       : unit == "TB"              ? 1e12
+                                                   : 0;
+  const double bytes = std::floor(number * scale);
+  if (bytes < 1 || bytes > 1e18) return std::nullopt;
+  return static_cast<std::uint64_t>(bytes);
+}
+
+void StoreOptions::add_to(CLI::App& verb) {
+  verb.add_option("--store", places,
+                  "where conversations are saved: a folder, redis://host:port, s3://bucket/prefix, memory, or several "
+                  "with commas between them, near before far")
+      ->default_str(default_folder().string());
+  verb.add_option("--store-bytes", bytes_,
+                  "the most that the first of these may hold, such as 20GB: what is least worth keeping makes room")
+      ->check([](const std::string& text) {
+        return parse_bytes(text) ? std::string() : "\"" + text + "\" is no number of bytes, such as 500MB or 20GB";
+      });
+  add_key_to(verb, "--store-key");
+}
+
+void StoreOptions::add_key_to(CLI::App& verb, const std::string& name) {
+  verb.add_option(name, key_file_, "file of 32 bytes that all is encrypted with");
+}
+
+std::filesystem::path StoreOptions::folder() const {
+  for (const std::string& place : store_places(places))
+    if (is_folder_place(place)) return place;
+  return default_folder();
+}
+
+OpenedStore StoreOptions::open(StoreUse use) const {
+  const auto list = store_places(places);
+  const auto guarded = [&](AnyStore store) {
+    if (key_file_.empty()) return store;
+    const auto key = unwrap(EncryptionKey::read(key_file_));
+    return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), {.current = key})));
+  };
+  const auto bounded = [&](AnyStore store) {
+    if (bytes_.empty() || use == StoreUse::read) return store;
+    return AnyStore(unwrap(BoundedStore<AnyStore>::open(std::move(store), {.most_bytes = *parse_bytes(bytes_)})));
+  };
+  if (list.empty()) return {bounded(guarded(open_folder(default_folder(), true, use))), default_folder().string()};
+  std::optional<AnyStore> store;
+  std::string name;
+  for (std::size_t i = list.size(); i-- > 0;) {
+    AnyStore place = guarded(open_place(list[i], use));
+    if (i == 0) place = bounded(std::move(place));
+    store = store ? AnyStore(TieredStore(std::move(place), std::move(*store))) : std::move(place);
+    name = shown(list[i]) + (name.empty() ? "" : ",") + name;
+  }
+  return {std::move(*store), std::move(name)};
+}
+
+MeasuredPlace StoreOptions::measured(const OpenedStore& opened) const {
+  const auto list = store_places(places);
+  if (list.empty() || is_folder_place(list.front())) return {folder(), {}};
+  return {folder(), opened};
+}
+
+}  // namespace krul::cli
