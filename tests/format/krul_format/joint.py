@@ -24,7 +24,7 @@ class Block:
     first: int  # position of the first row
     rows: int
     profile: object = None
-    features: np.ndarray | None = None  # [rows, F] f32
+    features: object = None  # [rows, F] f32
 
 
 @dataclass

@@ -18,7 +18,7 @@ class Plan:
     codec: bytes
     settings: bytes
     profile: bytes = b""
-    measured_step: int | None = None
+    measured_step: object = None
     coders: tuple = ()
 
 

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""What the second reader refuses, and that it never gives other content. Usage: refusals_test.py [unittest arguments]"""
+
+import dataclasses
+import pathlib
+import random
+import sys
+import tempfile
+import unittest
+from fractions import Fraction
+
+import numpy as np
+
+sys.dont_write_bytecode = True
+
+from krul_format.basics import F32, Cursor, OtherVersion, Refused, checksum, from_floats, fused
+from krul_format.joint import decode_joint
+from krul_format.manifest import folder_name, load_manifest, parse_manifest, read_chunk
+from krul_format.profile import Profile
+from krul_format.rows import decode_chunk
+from read_golden import class_cases, drawn, vector_cases
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+SMALL = (TESTS / "vectors" / "manifest-1.0.bin").read_bytes()
+GOLDEN = TESTS / "golden" / "1.1" / "store" / folder_name(b"load-exact")
+
+
+def sealed(data):
+    """With the length and the checksum that the bytes have."""
+    data = data[:12] + len(data).to_bytes(8, "little") + data[20:]
+    return data[:-16] + checksum(data[:-16])
+
+
+def flipped(data, bit):
+    return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+
+
+class Manifests(unittest.TestCase):
+    def test_fields_are_those_that_were_written(self):
+        manifest = parse_manifest(SMALL)
+        self.assertEqual(manifest.conversation, b"gr\xfc\xc3\x9f/../\0id")
+        self.assertEqual((manifest.generation, manifest.layers, manifest.block, manifest.rows), (7, 2, 4, 6))
+        self.assertEqual(manifest.identity[:4], (b"llama", b"12ab", b"34cd", b"L=2 G=1 D=4"))
+        self.assertEqual(manifest.tokens, (1, 5, 49151, 0, 2147483647, 9, 12))
+        self.assertEqual(manifest.origin, (b"krul 0.1.0", 1790000000))
+
+    def test_every_flipped_bit_and_every_length_is_refused(self):
+        for bit in range(8 * len(SMALL)):
+            self.assertRaises(Refused, parse_manifest, flipped(SMALL, bit))
+        for length in range(len(SMALL)):
+            self.assertRaises(Refused, parse_manifest, SMALL[:length])
+        self.assertRaises(Refused, parse_manifest, SMALL + b"\0")
+
+    def test_a_forged_checksum_gives_other_content_or_is_refused(self):
+        for bit in range(8 * len(SMALL)):
+            forged = sealed(flipped(SMALL, bit))
+            try:
+                read = parse_manifest(forged)
+            except Refused:
+                continue
+            if forged != SMALL:
+                self.assertNotEqual(read, parse_manifest(SMALL), f"bit {bit}")
+
+    def test_another_major_version_is_refused_by_name_and_a_newer_minor_read(self):
+        with self.assertRaisesRegex(OtherVersion, r"2\.0.* 1\.x"):
+            parse_manifest(sealed(SMALL[:8] + b"\2" + SMALL[9:]))
+        newer = SMALL[:10] + b"\x09" + SMALL[11:-16] + bytes([13, 0, 0, 0, 1, *[0] * 7, 77]) + SMALL[-16:]
+        self.assertEqual(dataclasses.replace(parse_manifest(sealed(newer)), minor=0), parse_manifest(SMALL))
+
+
+class Folders(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.folder = pathlib.Path(directory.name) / GOLDEN.name
+        self.folder.mkdir()
+        self.whole = (GOLDEN / "manifest-a").read_bytes()
+        self.put(self.whole, self.whole)
+        self.manifest = load_manifest(self.folder)
+
+    def put(self, first, second):
+        for name, data in (("manifest-a", first), ("manifest-b", second)):
+            (self.folder / name).write_bytes(data)
+
+    def test_a_damaged_copy_gives_way_to_the_other(self):
+        for bit in range(8 * len(self.whole)):
+            damaged = flipped(self.whole, bit)
+            self.put(*((damaged, self.whole) if bit % 2 else (self.whole, damaged)))
+            self.assertEqual(load_manifest(self.folder), self.manifest)
+        for length in (0, 35, len(self.whole) - 1):
+            self.put(self.whole[:length], self.whole)
+            self.assertEqual(load_manifest(self.folder), self.manifest)
+        (self.folder / "manifest-a").unlink()
+        self.assertEqual(load_manifest(self.folder), self.manifest)
+
+    def test_two_damaged_copies_are_refused(self):
+        for bit in range(0, 8 * len(self.whole), 7):
+            self.put(flipped(self.whole, bit), flipped(self.whole, bit))
+            self.assertRaises(Refused, load_manifest, self.folder)
+
+    def test_another_conversations_manifest_is_refused_and_another_major_version_is_not_passed_over(self):
+        self.put(SMALL, SMALL)
+        self.assertRaisesRegex(Refused, "another conversation", load_manifest, self.folder)
+        self.put(self.whole, sealed(self.whole[:8] + b"\2" + self.whole[9:]))
+        self.assertRaises(OtherVersion, load_manifest, self.folder)
+
+    def test_a_damaged_segment_is_refused(self):
+        record = self.manifest.record(0, 0)
+        segment = self.manifest.objects[record.object].decode()
+        data = (GOLDEN / segment).read_bytes()
+        for wrong in (flipped(data, 8 * record.offset + 3), data[: record.offset + record.length - 1]):
+            (self.folder / segment).write_bytes(wrong)
+            self.assertRaises(Refused, read_chunk, self.folder, self.manifest, record)
+
+
+class Chunks(unittest.TestCase):
+    """Of tests/vectors, without the checksums that would find the damage first."""
+
+    def setUp(self):
+        self.chunks = []
+        for name, cases in (("coded-rows.bin", vector_cases()), ("coded-rows-with-classes.bin", class_cases())):
+            cursor = Cursor((TESTS / "vectors" / name).read_bytes())
+            profile = cursor.text() if name == "coded-rows.bin" else profile
+            for geometry, coding, block in cases:
+                if coding == 0x41:
+                    block.profile, block.features = Profile(profile, geometry), drawn(32 * block.rows, 1).reshape(-1, 32)
+                self.chunks.append((coding, geometry, cursor.text(), block))
+                cursor.take(16)
+        self.joint = [chunk for chunk in self.chunks if chunk[0] == 0x41]
+
+    def test_damaged_chunks_are_rows_or_refused_and_short_ones_refused(self):
+        draw = random.Random(1)
+        for coding, geometry, chunk, block in self.chunks:
+            for _ in range(3):
+                damaged = flipped(chunk, draw.randrange(8 * len(chunk)))
+                try:
+                    layers = decode_chunk(coding, geometry, damaged, block)
+                except Refused:
+                    continue
+                for keys, values in layers:
+                    self.assertEqual((len(keys), len(values)), (block.rows * geometry.row_bytes,) * 2)
+            for wrong in (chunk[: draw.randrange(len(chunk))], chunk + b"\0"):
+                self.assertRaises(Refused, decode_chunk, coding, geometry, wrong, block)
+
+    def test_the_row_at_position_0_may_be_the_profiles(self):
+        coding, geometry, chunk, block = next(each for each in self.joint if each[3].first == 0)
+        bytes_of_row = 2 * len(block.layers) * geometry.row_bytes
+        self.assertEqual(chunk[9], 1)
+        expected = decode_joint(geometry, chunk, block)
+        found = decode_joint(geometry, chunk[:9] + b"\2" + chunk[10 + bytes_of_row :], block)
+        for layer, (before, after) in enumerate(zip(expected, found)):
+            for side in range(2):
+                row = from_floats(geometry.cache, block.profile.first_rows(block.profile.groups[0])[layer][side])
+                self.assertEqual(after[side], row + before[side][geometry.row_bytes :])
+
+    def test_another_profile_or_none_is_refused(self):
+        coding, geometry, chunk, block = self.joint[0]
+        self.assertRaisesRegex(Refused, "another profile", decode_joint, geometry, flipped(chunk, 3), block)
+        block = dataclasses.replace(block, profile=None)
+        self.assertRaisesRegex(Refused, "missing", decode_joint, geometry, chunk, block)
+
+
+class Arithmetic(unittest.TestCase):
+    def test_products_are_fused(self):
+        values = np.random.default_rng(1).normal(size=(3, 2000)).astype(F32)
+        values[2, ::2] *= F32(2.0**-24)
+        values[2, 1::5] = -values[0, 1::5] * values[1, 1::5]  # what is left is the rounding error
+        for a, b, c, found in zip(*values, fused(*values)):
+            exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+            error = abs(Fraction(float(found)) - exact)
+            for neighbour in (np.nextafter(found, F32(np.inf)), np.nextafter(found, F32(-np.inf))):
+                self.assertLessEqual(error, abs(Fraction(float(neighbour)) - exact))
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")  # damaged chunks hold numbers that are none
