@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Reads what krul has written with a reader that shares nothing with krul but docs/format.md: every folder of tests/golden
-and the coded rows of tests/vectors. Decoded rows are compared bit for bit with what krul decodes, by their checksums.
+"""Reads what krul has written with a reader that shares nothing with krul but docs/format.md: every folder of
+tests/golden and the coded rows of tests/vectors. Decoded rows are compared bit for bit with what krul decodes, by their
+checksums.
 
 Usage: read_golden.py TESTS, the folder in which golden and vectors lie
 """

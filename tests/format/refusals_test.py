@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""What the second reader refuses, and that it never gives other content. Usage: refusals_test.py [unittest arguments]"""
+"""What the second reader refuses, and that it never gives other content.
+
+Usage: refusals_test.py [unittest arguments]
+"""
 
 import dataclasses
 import pathlib
@@ -15,7 +18,7 @@ sys.dont_write_bytecode = True
 
 from krul_format.basics import F32, Cursor, OtherVersion, Refused, checksum, from_floats, fused
 from krul_format.joint import decode_joint
-from krul_format.manifest import folder_name, load_manifest, parse_manifest, read_chunk
+from krul_format.manifest import folder_name, in_force, parse_manifest, read_chunk
 from krul_format.profile import Profile
 from krul_format.rows import decode_chunk
 from read_golden import class_cases, drawn, vector_cases
@@ -68,49 +71,47 @@ class Manifests(unittest.TestCase):
         self.assertEqual(dataclasses.replace(parse_manifest(sealed(newer)), minor=0), parse_manifest(SMALL))
 
 
-class Folders(unittest.TestCase):
+class Copies(unittest.TestCase):
     def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.folder = pathlib.Path(directory.name) / GOLDEN.name
-        self.folder.mkdir()
         self.whole = (GOLDEN / "manifest-a").read_bytes()
-        self.put(self.whole, self.whole)
-        self.manifest = load_manifest(self.folder)
+        self.manifest = parse_manifest(self.whole)
 
-    def put(self, first, second):
-        for name, data in (("manifest-a", first), ("manifest-b", second)):
-            (self.folder / name).write_bytes(data)
+    def in_force(self, *copies):
+        return in_force(dict(zip(("manifest-a", "manifest-b"), copies)), GOLDEN.name)
 
     def test_a_damaged_copy_gives_way_to_the_other(self):
         for bit in range(8 * len(self.whole)):
             damaged = flipped(self.whole, bit)
-            self.put(*((damaged, self.whole) if bit % 2 else (self.whole, damaged)))
-            self.assertEqual(load_manifest(self.folder), self.manifest)
-        for length in (0, 35, len(self.whole) - 1):
-            self.put(self.whole[:length], self.whole)
-            self.assertEqual(load_manifest(self.folder), self.manifest)
-        (self.folder / "manifest-a").unlink()
-        self.assertEqual(load_manifest(self.folder), self.manifest)
+            copies = (damaged, self.whole) if bit % 2 else (self.whole, damaged)
+            self.assertEqual(self.in_force(*copies), self.manifest)
+        for length in range(len(self.whole)):
+            self.assertEqual(self.in_force(self.whole[:length], self.whole), self.manifest)
+        self.assertEqual(self.in_force(self.whole), self.manifest)
 
     def test_two_damaged_copies_are_refused(self):
-        for bit in range(0, 8 * len(self.whole), 7):
-            self.put(flipped(self.whole, bit), flipped(self.whole, bit))
-            self.assertRaises(Refused, load_manifest, self.folder)
+        for bit in range(8 * len(self.whole)):
+            self.assertRaises(Refused, self.in_force, flipped(self.whole, bit), flipped(self.whole, bit))
+        self.assertRaises(Refused, self.in_force)
+
+    def test_the_higher_generation_is_in_force(self):
+        at = self.whole.index(b"\2\0\0\0" + bytes([24, *[0] * 7, 1])) + 12  # section 2 begins with the generation
+        newer = sealed(self.whole[:at] + b"\2" + self.whole[at + 1 :])
+        for copies in ((newer, self.whole), (self.whole, newer)):
+            self.assertEqual(self.in_force(*copies).generation, 2)
 
     def test_another_conversations_manifest_is_refused_and_another_major_version_is_not_passed_over(self):
-        self.put(SMALL, SMALL)
-        self.assertRaisesRegex(Refused, "another conversation", load_manifest, self.folder)
-        self.put(self.whole, sealed(self.whole[:8] + b"\2" + self.whole[9:]))
-        self.assertRaises(OtherVersion, load_manifest, self.folder)
+        self.assertRaisesRegex(Refused, "another conversation", self.in_force, SMALL, SMALL)
+        other = sealed(self.whole[:8] + b"\2" + self.whole[9:])
+        self.assertRaises(OtherVersion, self.in_force, self.whole, other)
 
     def test_a_damaged_segment_is_refused(self):
         record = self.manifest.record(0, 0)
         segment = self.manifest.objects[record.object].decode()
         data = (GOLDEN / segment).read_bytes()
-        for wrong in (flipped(data, 8 * record.offset + 3), data[: record.offset + record.length - 1]):
-            (self.folder / segment).write_bytes(wrong)
-            self.assertRaises(Refused, read_chunk, self.folder, self.manifest, record)
+        with tempfile.TemporaryDirectory() as name:
+            for wrong in (flipped(data, 8 * record.offset + 3), data[: record.offset + record.length - 1]):
+                (pathlib.Path(name) / segment).write_bytes(wrong)
+                self.assertRaises(Refused, read_chunk, pathlib.Path(name), self.manifest, record)
 
 
 class Chunks(unittest.TestCase):
@@ -118,12 +119,14 @@ class Chunks(unittest.TestCase):
 
     def setUp(self):
         self.chunks = []
-        for name, cases in (("coded-rows.bin", vector_cases()), ("coded-rows-with-classes.bin", class_cases())):
-            cursor = Cursor((TESTS / "vectors" / name).read_bytes())
-            profile = cursor.text() if name == "coded-rows.bin" else profile
+        rows, with_classes = (Cursor((TESTS / "vectors" / name).read_bytes())
+                              for name in ("coded-rows.bin", "coded-rows-with-classes.bin"))
+        profile = rows.text()
+        for cursor, cases in ((rows, vector_cases()), (with_classes, class_cases())):
             for geometry, coding, block in cases:
                 if coding == 0x41:
-                    block.profile, block.features = Profile(profile, geometry), drawn(32 * block.rows, 1).reshape(-1, 32)
+                    block.profile = Profile(profile, geometry)
+                    block.features = drawn(32 * block.rows, 1).reshape(-1, 32)
                 self.chunks.append((coding, geometry, cursor.text(), block))
                 cursor.take(16)
         self.joint = [chunk for chunk in self.chunks if chunk[0] == 0x41]

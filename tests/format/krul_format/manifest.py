@@ -195,19 +195,27 @@ def folder_name(conversation, namespace=b""):
 
 
 def load_manifest(folder):
-    """The manifest that is in force: the valid copy of the higher generation."""
-    valid, errors = [], []
+    copies = {}
     for name in ("manifest-a", "manifest-b"):
+        if (folder / name).is_file():
+            copies[name] = (folder / name).read_bytes()
+    return in_force(copies, folder.name)
+
+
+def in_force(copies, folder):
+    """The valid copy of the higher generation."""
+    valid, errors = [], []
+    for name, data in copies.items():
         try:
-            manifest = parse_manifest((folder / name).read_bytes())
-            refuse_unless(folder_name(manifest.conversation) == folder.name, "it is another conversation's")
+            manifest = parse_manifest(data)
+            refuse_unless(folder_name(manifest.conversation) == folder, "it is another conversation's")
             fits_plans(manifest)
             valid.append(manifest)
         except OtherVersion:
             raise
-        except (Refused, OSError) as error:
+        except Refused as error:
             errors.append(f"{name}: {error}")
-    refuse_unless(valid, "; ".join(errors))
+    refuse_unless(valid, "; ".join(errors) or "there is no manifest")
     return max(valid, key=lambda manifest: manifest.generation)
 
 
