@@ -34,6 +34,19 @@ def sealed(data):
     return data[:-16] + checksum(data[:-16])
 
 
+def number(value, size=4):
+    return value.to_bytes(size, "little")
+
+
+def text(data):
+    return number(len(data)) + data
+
+
+def with_sections(data, sections):
+    more = b"".join(number(at) + number(len(content), 8) + content for at, content in sections.items())
+    return sealed(data[:-16] + more + data[-16:])
+
+
 def flipped(data, bit):
     return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
 
@@ -67,8 +80,18 @@ class Manifests(unittest.TestCase):
     def test_another_major_version_is_refused_by_name_and_a_newer_minor_read(self):
         with self.assertRaisesRegex(OtherVersion, r"2\.0.* 1\.x"):
             parse_manifest(sealed(SMALL[:8] + b"\2" + SMALL[9:]))
-        newer = SMALL[:10] + b"\x09" + SMALL[11:-16] + bytes([13, 0, 0, 0, 1, *[0] * 7, 77]) + SMALL[-16:]
-        self.assertEqual(dataclasses.replace(parse_manifest(sealed(newer)), minor=0), parse_manifest(SMALL))
+        newer = with_sections(SMALL[:10] + b"\x09" + SMALL[11:], {99: b"of a later version"})
+        self.assertEqual(dataclasses.replace(parse_manifest(newer), minor=0), parse_manifest(SMALL))
+
+    def test_sections_of_minor_versions_are_read(self):
+        codings = text(b"12ab") + b"\1\xf9" + number(1) + text(b"acme.fp8.1")
+        read = parse_manifest(with_sections(SMALL, {10: codings, 11: b"34cd", 13: number(1) + b"a" * 32}))
+        plan = read.plans[0]
+        self.assertEqual((plan.profile, plan.measured_step, plan.coders), (b"12ab", -7, (b"acme.fp8.1",)))
+        self.assertEqual((read.texts, read.objects[1][:41]), (b"34cd", b"a" * 32 + b"/segment-"))
+        for sections in ({10: codings + b"\0"}, {10: codings[:-1]}, {13: number(2) + b"a" * 32},
+                         {13: number(0) + b"A" * 32}, {13: (number(0) + b"a" * 32) * 2}, {13: number(0)}):
+            self.assertRaises(Refused, parse_manifest, with_sections(SMALL, sections))
 
 
 class Copies(unittest.TestCase):

@@ -6,7 +6,8 @@ from .basics import Cursor, OtherVersion, Refused, checksum, refuse_unless
 
 MAGIC, MAJOR = b"KRULMAN\n", 1
 CONVERSATION, SAVE, IDENTITY, TOKENS, OBJECTS, PLANS, CHUNKS, ORIGIN = range(1, 9)
-STATISTICS, CODINGS, TEXTS, ROW_ATTENTION = range(9, 13)
+STATISTICS, CODINGS, TEXTS, ROW_ATTENTION, BORROWED = range(9, 14)
+HEXADECIMAL = frozenset(b"0123456789abcdef")
 NAME_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
 SHARINGS = (b"separate", b"slerp", b"reuse", b"packed")
 ROW_CODECS = {b"joint": 1, b"exact": 1, b"f16": 2, b"bf16": 3, b"int8": 4, b"int4": 5}
@@ -42,7 +43,7 @@ class Manifest:
     block: int = 0
     identity: tuple = ()
     tokens: tuple = ()
-    objects: tuple = ()
+    objects: list = ()  # a segment's name, or folder/name
     plans: tuple = ()
     chunks: tuple = ()
     origin: tuple = ()
@@ -83,7 +84,7 @@ def parse_manifest(data):
     refuse_unless(all(number in sections for number in range(1, 9)), "a section is missing")
     manifest = Manifest(minor)
     for number, content in sections.items():
-        if number <= ROW_ATTENTION:  # a larger one is of a newer minor version
+        if number <= BORROWED:  # a larger one is of a newer minor version
             inner = Cursor(content)
             read_section(number, inner, manifest)
             inner.finish()
@@ -110,7 +111,8 @@ def read_section(number, cursor, manifest):
     elif number == OBJECTS:
         count = cursor.number(4)
         refuse_unless(count <= 65536, "too large")
-        manifest.objects = tuple(cursor.text() for _ in range(count))
+        manifest.objects = [cursor.text() for _ in range(count)]
+        refuse_unless(all(b"/" not in name for name in manifest.objects), "an object's name is not a segment's")
     elif number == PLANS:
         count = cursor.number(4)
         refuse_unless(count <= 256, "more than 256 plans")
@@ -129,6 +131,13 @@ def read_section(number, cursor, manifest):
             count = cursor.number(4)
             refuse_unless(count <= 128, "more than 128 coders")
             plan.coders = tuple(cursor.text() for _ in range(count))
+    elif number == BORROWED:
+        while cursor.left():
+            index, folder = cursor.number(4), cursor.take(32)
+            refuse_unless(index < len(manifest.objects), "it borrows an object that it does not name")
+            refuse_unless(HEXADECIMAL.issuperset(folder), "it borrows from what is no folder")
+            refuse_unless(b"/" not in manifest.objects[index], "it borrows an object twice")
+            manifest.objects[index] = folder + b"/" + manifest.objects[index]
     else:
         seen = cursor.rest()
         refuse_unless(len(seen) <= 64 << 20, "too large")
@@ -162,6 +171,7 @@ def validate(manifest):
     refuse_unless(all(len(text) <= 65536 for text in texts), "too large")
     refuse_unless(len(set(manifest.objects)) == len(manifest.objects), "it names an object twice")
     for name in manifest.objects:
+        name = name[33:] if name[32:33] == b"/" else name
         refuse_unless(len(name) <= 64 and name.startswith(b"segment-") and NAME_LETTERS.issuperset(name),
                       "an object's name is not a segment's")
     places = {}
@@ -220,7 +230,8 @@ def in_force(copies, folder):
 
 
 def read_chunk(folder, manifest, record):
-    with open(folder / manifest.objects[record.object].decode(), "rb") as file:
+    name = manifest.objects[record.object].decode()
+    with open(folder.parent / name if "/" in name else folder / name, "rb") as file:
         file.seek(record.offset)
         data = file.read(record.length)
     refuse_unless(checksum(data) == record.hash, "a chunk is damaged")
