@@ -163,6 +163,7 @@ Status read_section(Section id, Reader& reader, Manifest& manifest, const Manife
       const auto count = reader.number<std::uint32_t>();
       if (count > limits.objects) return too_large("more objects");
       for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) manifest.objects.push_back(reader.text());
+      if (std::ranges::any_of(manifest.objects, is_borrowed)) return corrupt("an object's name is not a segment's");
       break;
     }
     case Section::plans: {

@@ -147,7 +147,7 @@ TEST_CASE("versions: a newer minor is read, another major refused") {
   Bytes extended(bytes.begin(), bytes.end() - sizeof(Checksum));
   extended.resize(extended.size() + 12 + 5 + sizeof(Checksum));
   const std::size_t at = bytes.size() - sizeof(Checksum);
-  set_number(extended, at, 13, 4);
+  set_number(extended, at, 99, 4);
   set_number(extended, at + 4, 5, 8);
   CHECK(parse_manifest(sealed(extended)).value() == some_manifest());
   set_number(extended, at + 4, 6, 8);
@@ -222,6 +222,37 @@ TEST_CASE("a damaged section of codings is refused") {
   CHECK(validate(manifest).error().code == ErrorCode::corrupt);
   manifest.plans.front().coders.assign(1, std::string(70000, 'a'));
   CHECK(validate(manifest).error().code == ErrorCode::too_large);
+}
+
+TEST_CASE("what is borrowed is a section of version 1.4, there only where something is") {
+  Manifest manifest = some_manifest();
+  REQUIRE(manifest.objects.size() == 2);
+  for (std::string& object : manifest.objects) object = test::folder_a + "/" + object;
+  manifest.objects[1][0] = 'b';
+  const Bytes bytes = serialize(manifest);
+  CHECK(bytes[10] == std::byte{4});
+  CHECK(parse_manifest(bytes).value() == manifest);
+  const Place place = section(bytes, 13);
+  REQUIRE(place.end - place.begin == 2 * 36);
+  const auto with = [&](std::size_t at, std::uint64_t value, std::size_t count) {
+    Bytes changed = bytes;
+    set_number(changed, place.begin + at, value, count);
+    return sealed(changed);
+  };
+  CHECK(code_of(with(0, 2, 4)) == ErrorCode::corrupt);    // an object that is not named
+  CHECK(code_of(with(0, 1, 4)) == ErrorCode::corrupt);    // one that is borrowed twice
+  CHECK(code_of(with(4, 'A', 1)) == ErrorCode::corrupt);  // no folder
+}
+
+TEST_CASE("a segment's name that holds a folder is refused") {
+  Manifest manifest = some_manifest();
+  const std::string key = test::folder_a + "/segment-1";
+  manifest.objects[0] = std::string(key.size(), 'a').replace(0, 8, "segment-");
+  Bytes bytes = serialize(manifest);
+  const Place place = section(bytes, 5);
+  const auto name = std::as_bytes(std::span(key));
+  std::copy(name.begin(), name.end(), bytes.begin() + static_cast<std::ptrdiff_t>(place.begin + 8));
+  CHECK(code_of(sealed(bytes)) == ErrorCode::corrupt);
 }
 
 TEST_CASE("what the tokens mean is a section of version 1.2, there only when it is known") {
