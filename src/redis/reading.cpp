@@ -50,7 +50,7 @@ class Reading {
   void run() {
     for (std::size_t i = 0; i < reads_.size(); ++i) open_.push_back(i);
     // A writer may replace objects while they are read, over and over.
-    constexpr int most_attempts = 5;
+    constexpr int most_attempts = 64;
     for (int attempt = 0; attempt < most_attempts && !open_.empty(); ++attempt) {
       find_versions(attempt == 0);
       read_parts();

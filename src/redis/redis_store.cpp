@@ -126,7 +126,7 @@ std::vector<Result<std::uint64_t>> RedisStore::sizes(std::span<const std::string
 Result<std::vector<std::byte>> RedisStore::load(const std::string& key, std::uint64_t most) {
   expects(is_store_key(key), "RedisStore::load: not a store key");
   std::string missed;
-  constexpr int most_attempts = 5;
+  constexpr int most_attempts = 64;
   for (int attempt = 0; attempt < most_attempts; ++attempt) {
     const auto version = state_->version(key);
     if (!version) return propagate(version);
