@@ -75,10 +75,10 @@ Status read_host(std::string_view place, RedisStoreOptions& options) {
     if (place.find(']') == std::string_view::npos)
       return wrong_option("the Redis address has no ] after its IPv6 address");
     options.host = cut_off(place, ']');
-    if (!place.empty() && !place.starts_with(':'))
-      return wrong_option("the Redis address has something else than :port after its IPv6 address");
-    if (!place.empty()) place.remove_prefix(1);
     if (place.empty()) return {};
+    if (!place.starts_with(':'))
+      return wrong_option("the Redis address has something else than :port after its IPv6 address");
+    place.remove_prefix(1);
   } else {
     const bool has_port = place.find(':') != std::string_view::npos;
     options.host = cut_off(place, ':');
