@@ -22,6 +22,8 @@ namespace {
 constexpr std::size_t bytes_a_read = std::size_t{256} << 10;
 /// What may lie in the reader beside the string that is awaited: what was read along, and the lengths of an array.
 constexpr std::size_t slack = std::size_t{1} << 20;
+/// Of a status, an error or a length.
+constexpr std::size_t longest_line = std::size_t{64} << 10;
 
 // hiredis makes the parts of a reply through these. Its own ones are wrapped, so that a reply is never larger than what
 // was asked for; a null pointer ends the connection.
@@ -239,8 +241,13 @@ Result<Reply> Connection::next_reply(Expected& expected) {
   void* made = nullptr;
   if (redisReaderGetReply(&reader, &made) != REDIS_OK)
     return broken(reader.err == REDIS_ERR_OOM ? "its reply is larger than what was asked for" : reader.errstr);
-  if (!made && reader.len - reader.pos > expected.into.size() + expected.most_bytes + slack)
+  const std::size_t waiting = reader.len - reader.pos;
+  if (!made && waiting > expected.into.size() + expected.most_bytes + slack)
     return broken("its reply is larger than what was asked for");
+  // hiredis looks for the end of a line anew whenever more of it has come.
+  if (!made && waiting > longest_line &&
+      std::string_view(reader.buf + reader.pos, longest_line).find("\r\n") == std::string_view::npos)
+    return broken("its reply is no reply");
   return Reply(static_cast<redisReply*>(made));
 }
 

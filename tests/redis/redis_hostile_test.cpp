@@ -108,6 +108,8 @@ std::vector<std::string> strange_replies() {
           "$99999999999\r\nFLOOD",
           "+FLOOD",
           "-FLOOD",
+          "$FLOOD",
+          "+\n\rFLOOD",
           "*-1\r\n",
           "*-2\r\n",
           "*0\r\n",
