@@ -6,9 +6,10 @@
 krul_packages=(
   g++ cmake ninja-build pkg-config
   libeigen3-dev libdnnl-dev libxxhash-dev libutf8proc-dev libexpected-dev libcli11-dev nlohmann-json3-dev
+  libhiredis-dev
   python3 python3-pip
 )
-krul_test_packages=(doctest-dev libbenchmark-dev libboost-context-dev python3-numpy python3-xxhash)
+krul_test_packages=(doctest-dev libbenchmark-dev libboost-context-dev python3-numpy python3-xxhash redis-server)
 
 # say TEXT: one line about what happens next. On standard error: some scripts' standard output is read by others.
 say() { printf '== %s\n' "$*" >&2; }

@@ -29,6 +29,10 @@ if(NOT type)
   message(FATAL_ERROR "the build type that was given is not kept")
 endif()
 
+# A build that may not use hiredis says so, and goes on.
+must_say("krul::redis: hiredis not found or not wanted.*Generating done" FALSE
+         ${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/no_redis ${compiler} -DKRUL_BUILD_RUNTIME=OFF -DKRUL_WITH_REDIS=OFF)
+
 # The headers alone need no build.
 must_say("Generating done" FALSE ${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/headers ${compiler} -DKRUL_BUILD_RUNTIME=OFF
                                                   -DKRUL_BUILD_STATE=OFF -DKRUL_BUILD_EXAMPLES=OFF)
@@ -42,4 +46,5 @@ foreach(component state eval model runtime)
            ${ask} -B ${WORK}/asks_${component} -DKRUL_COMPONENTS=${component})
 endforeach()
 must_say("built without cuda: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_cuda -DKRUL_COMPONENTS=cuda)
+must_say("built without redis: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_redis -DKRUL_COMPONENTS=redis)
 must_say("there is no component codecs" TRUE ${ask} -B ${WORK}/asks_codecs -DKRUL_COMPONENTS=codecs)

@@ -1,0 +1,224 @@
+#include <doctest/doctest.h>
+
+#include <poll.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "redis_server.hpp"
+#include "unit/store/store_test_support.hpp"
+
+namespace krul {
+namespace {
+
+using test::folder_a;
+using test::RedisServer;
+using test::Socket;
+
+const std::string asked_key = folder_a + "/object";
+
+/// Answers each request with what a function makes of it. "" is no answer; a text that ends in FLOOD goes on for ever.
+class HostileServer {
+ public:
+  using Answer = std::function<std::string(std::string_view)>;
+
+  explicit HostileServer(Answer answer) : answer_(std::move(answer)), listening_(Socket::listening()) {
+    thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+  }
+  [[nodiscard]] int port() const { return listening_.port(); }
+  [[nodiscard]] RedisStoreOptions options() const {
+    RedisStoreOptions options;
+    options.port = port();
+    options.connections = 2;
+    options.request_timeout = std::chrono::milliseconds(10);
+    return options;
+  }
+  /// Bytes of a flood that were taken.
+  [[nodiscard]] std::size_t flooded() const noexcept { return flooded_; }
+
+ private:
+  void serve(const std::stop_token& stop) {
+    std::vector<Socket> clients;
+    while (!stop.stop_requested()) {
+      std::vector<pollfd> polled{{.fd = listening_.descriptor(), .events = POLLIN, .revents = 0}};
+      for (const Socket& client : clients)
+        polled.push_back({.fd = client.descriptor(), .events = POLLIN, .revents = 0});
+      if (::poll(polled.data(), polled.size(), 5) <= 0) continue;
+      std::vector<Socket> open;
+      for (std::size_t i = 0; i < clients.size(); ++i)
+        if (polled[i + 1].revents == 0 || reply(clients[i].descriptor())) open.push_back(std::move(clients[i]));
+      clients.swap(open);
+      if (polled[0].revents != 0)
+        clients.emplace_back(::accept4(listening_.descriptor(), nullptr, nullptr, SOCK_CLOEXEC));
+    }
+  }
+  bool reply(int client) {
+    char room[65536];
+    const ssize_t count = ::recv(client, room, sizeof room, 0);
+    if (count <= 0) return false;
+    std::string text = answer_(std::string_view(room, static_cast<std::size_t>(count)));
+    const bool is_flood = text.ends_with("FLOOD");
+    if (is_flood) text.resize(text.size() - 5);
+    ::send(client, text.data(), text.size(), MSG_NOSIGNAL);
+    if (!is_flood) return true;
+    const std::string more(1 << 20, 'x');
+    for (int i = 0; i < 64; ++i) {
+      const ssize_t sent = ::send(client, more.data(), more.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return false;
+      flooded_ += static_cast<std::size_t>(sent);
+    }
+    return true;
+  }
+
+  Answer answer_;
+  Socket listening_;
+  std::atomic<std::size_t> flooded_ = 0;
+  std::jthread thread_;
+};
+
+/// What no server says, and what some say too much of.
+std::vector<std::string> strange_replies() {
+  std::string nested, deep_and_wide;
+  for (int i = 0; i < 20; ++i) nested += "*1\r\n";
+  for (int i = 0; i < 7; ++i) deep_and_wide += "*1000\r\n";
+  using namespace std::string_literals;
+  return {"",
+          "x",
+          "\r\n",
+          "\0\0\0\0\r\n"s,
+          "+OK\r\n",
+          "+\r\n",
+          ":1\r\n",
+          ":-9223372036854775808\r\n",
+          ":99999999999999999999\r\n",
+          ":x\r\n",
+          "$-1\r\n",
+          "$-2\r\n",
+          "$0\r\n\r\n",
+          "$5\r\nab",
+          "$2\r\nabXX",
+          "$9223372036854775807\r\n",
+          "$9223372036854775805\r\nabc",
+          "$18446744073709551615\r\n",
+          "$99999999999\r\nFLOOD",
+          "+FLOOD",
+          "-FLOOD",
+          "$FLOOD",
+          "+\n\rFLOOD",
+          "*-1\r\n",
+          "*-2\r\n",
+          "*0\r\n",
+          "*2147483647\r\n",
+          "*4294967297\r\n",
+          "*9223372036854775807\r\n",
+          "*1000000\r\nFLOOD",
+          "*2\r\n$1\r\n0\r\n*0\r\n",
+          "*2\r\n$1\r\n1\r\n*2\r\n:5\r\n*1\r\n$-1\r\n",
+          "*2\r\n:0\r\n:0\r\n",
+          "*1\r\n$5\r\nab\r\n",
+          nested,
+          nested + ":1\r\n",
+          deep_and_wide,
+          "-\r\n",
+          "-ERR \x1b[2J\xff\r\n",
+          "-MOVED\r\n",
+          "-MOVED 1\r\n",
+          "-MOVED 1 x\r\n",
+          "-MOVED 1 x:99999\r\n",
+          "-MOVED 1 " + std::string(3000, 'h') + ":1\r\n",
+          "-ASK 1 :0\r\n",
+          "-ASK\r\n",
+          "-TRYAGAIN\r\n",
+          "%1\r\n+a\r\n:1\r\n",
+          "$2\r\nab\r\n:1\r\n+surplus\r\n"};
+}
+
+/// Each call ends with something, and never takes a lie for bytes.
+void ask_everything(RedisStore& store) {
+  std::vector<std::byte> to(100);
+  CHECK_FALSE(store.get(asked_key, 0, to));
+  static_cast<void>(store.size(asked_key));
+  static_cast<void>(store.load(asked_key, 1 << 20));
+  static_cast<void>(store.list(folder_a));
+  static_cast<void>(store.put(asked_key, to));
+  static_cast<void>(store.erase(asked_key));
+}
+
+TEST_CASE("whatever a server replies, a store says what is wrong and goes on") {
+  KRUL_NEEDS_REDIS();
+  std::string said;
+  bool is_cluster_asked = false;
+  for (const std::string& strange : strange_replies()) {
+    INFO(strange.substr(0, 100));
+    HostileServer server([&](std::string_view request) {
+      return request.find("CLUSTER") != std::string_view::npos && !is_cluster_asked ? "-ERR no cluster\r\n" : strange;
+    });
+    auto store = RedisStore::open(server.options());
+    REQUIRE(store);
+    ask_everything(*store);
+    // Nor is what it says about a cluster believed.
+    is_cluster_asked = true;
+    if (auto other = RedisStore::open(server.options())) ask_everything(*other);
+    is_cluster_asked = false;
+    // What it sends that was not asked for is left unread: what stays is what the system's buffers hold.
+    CHECK(server.flooded() < (std::size_t{64} << 20) * 4);
+  }
+}
+
+TEST_CASE("keys of a server without end are not read without end") {
+  KRUL_NEEDS_REDIS();
+  for (const std::string reply : {"*2\r\n$1\r\n0\r\n:1\r\n", "*2\r\n$1\r\n0\r\n*1\r\n*0\r\n",
+                                  "*3\r\n$1\r\n0\r\n*0\r\n*0\r\n", "$1\r\n0\r\n", "*2\r\n$1\r\n0\r\n*2000000\r\n"}) {
+    HostileServer server([&](std::string_view request) {
+      return request.find("CLUSTER") != std::string_view::npos ? "-ERR no cluster\r\n" : reply;
+    });
+    auto store = RedisStore::open(server.options()).value();
+    const auto folders = store.list("");
+    if (folders) CHECK(folders->empty());
+  }
+}
+
+TEST_CASE("a value that is longer than what was asked for ends the connection") {
+  KRUL_NEEDS_REDIS();
+  const std::string entry = "200 4096 " + std::string(32, 'a');
+  std::string value;
+  HostileServer server([&](std::string_view request) -> std::string {
+    if (request.find("CLUSTER") != std::string_view::npos) return "-ERR no cluster\r\n";
+    if (request.find("HGET") != std::string_view::npos)
+      return "$" + std::to_string(entry.size()) + "\r\n" + entry + "\r\n";
+    return value;
+  });
+  auto store = RedisStore::open(server.options()).value();
+  std::vector<std::byte> to(101, std::byte{9});
+  const auto room = std::span(to).first(100);
+  value = "$101\r\n" + std::string(101, 'b') + "\r\n";
+  const Status too_long = store.get(asked_key, 0, room);
+  REQUIRE_FALSE(too_long);
+  CHECK(too_long.error().code == ErrorCode::io);
+  CHECK(too_long.error().message.find("larger") != std::string::npos);
+  CHECK(to.back() == std::byte{9});
+  value = "$100\r\n" + std::string(100, 'b') + "\r\n";
+  REQUIRE(store.get(asked_key, 0, room));
+  CHECK(to.front() == std::byte{'b'});
+  value = "$99\r\n" + std::string(99, 'b') + "\r\n";
+  CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::truncated);
+  value = "$100\r\n" + std::string(100, 'b') + "\r\n:1\r\n";  // and something that nobody asked for
+  REQUIRE(store.get(asked_key, 0, room));
+  value = "$100\r\n" + std::string(100, 'c') + "\r\n";
+  REQUIRE(store.get(asked_key, 0, room));
+  CHECK(to.front() == std::byte{'c'});
+  value = "$1000000000\r\nFLOOD";
+  const std::size_t before = server.flooded();
+  CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::io);
+  CHECK(server.flooded() - before < std::size_t{64} << 20);
+  value = ":100\r\n";
+  CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::corrupt);
+}
+
+}  // namespace
+}  // namespace krul
