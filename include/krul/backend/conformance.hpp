@@ -12,10 +12,10 @@
 #include "krul/backend/conformance/cache.hpp"
 #include "krul/backend/conformance/pass.hpp"
 #include "krul/backend/conformance/pass_checks.hpp"
-#include "krul/backend/conformance/report.hpp"
 #include "krul/backend/conformance/rotary_check.hpp"
 #include "krul/backend/conformance/step_checks.hpp"
 #include "krul/backend/model_backend.hpp"
+#include "krul/core/conformance_report.hpp"
 
 namespace krul {
 

@@ -5,8 +5,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "krul/backend/conformance/report.hpp"
 #include "krul/backend/layer_batch.hpp"
+#include "krul/core/conformance_report.hpp"
 
 namespace krul {
 

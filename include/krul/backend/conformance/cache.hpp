@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "krul/backend/conformance/report.hpp"
 #include "krul/backend/conformance/rows.hpp"
 #include "krul/backend/kv_cache.hpp"
+#include "krul/core/conformance_report.hpp"
 
 namespace krul {
 

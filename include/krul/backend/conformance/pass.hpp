@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "krul/backend/conformance/report.hpp"
 #include "krul/backend/conformance/rows.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/backend/model_backend.hpp"
+#include "krul/core/conformance_report.hpp"
 
 namespace krul::conformance {
 
