@@ -6,6 +6,7 @@
 krul_packages=(
   g++ cmake ninja-build pkg-config
   libeigen3-dev libdnnl-dev libxxhash-dev libutf8proc-dev libexpected-dev libcli11-dev nlohmann-json3-dev
+  libsodium-dev
   python3 python3-pip
 )
 krul_test_packages=(doctest-dev libbenchmark-dev libboost-context-dev)

@@ -42,4 +42,6 @@ foreach(component state eval model runtime)
            ${ask} -B ${WORK}/asks_${component} -DKRUL_COMPONENTS=${component})
 endforeach()
 must_say("built without cuda: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_cuda -DKRUL_COMPONENTS=cuda)
+must_say("built without encrypted: KRUL_BUILD_STATE was OFF" TRUE
+         ${ask} -B ${WORK}/asks_encrypted -DKRUL_COMPONENTS=encrypted)
 must_say("there is no component codecs" TRUE ${ask} -B ${WORK}/asks_codecs -DKRUL_COMPONENTS=codecs)
