@@ -13,6 +13,7 @@
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/object_sizes.hpp"
+#include "krul/store/other_names.hpp"
 #include "krul/store/ranged_reads.hpp"
 #include "krul/store/store_counts.hpp"
 #include "krul/store/store_event.hpp"
@@ -77,6 +78,15 @@ class CountedStore {
     return bytes;
   }
 
+  // Not counted: the store's own housekeeping asks.
+  [[nodiscard]] std::vector<std::string> dead_writes() { return krul::dead_writes(store_); }
+  [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder) {
+    return krul::dead_writes(store_, folder);
+  }
+  [[nodiscard]] Result<std::vector<std::string>> foreign_names(const std::string& folder) {
+    return krul::foreign_names(store_, folder);
+  }
+
   /// As of now, all of one moment.
   [[nodiscard]] StoreCounts counts() const {
     const std::lock_guard guard(state_->mutex);
@@ -114,6 +124,6 @@ class CountedStore {
   std::shared_ptr<State> state_;
 };
 static_assert(ReadsTogether<CountedStore<MemoryStore>> && SizesTogether<CountedStore<MemoryStore>> &&
-              LoadsWhole<CountedStore<MemoryStore>>);
+              LoadsWhole<CountedStore<MemoryStore>> && TellsOtherNames<CountedStore<MemoryStore>>);
 
 }  // namespace krul

@@ -9,7 +9,7 @@
 
 int main() {
   const std::array<std::byte, krul::EncryptionKey::size> secret{};
-  auto store = krul::EncryptedStore<krul::MemoryStore>::make({}, {krul::EncryptionKey(secret)});
+  auto store = krul::EncryptedStore<krul::MemoryStore>::make(krul::MemoryStore(), {krul::EncryptionKey(secret)});
   if (!store) {
     std::cout << store.error().message << '\n';
     return store.error().code == krul::ErrorCode::unsupported ? 0 : 1;
