@@ -45,7 +45,8 @@ struct StoreBounds {
 /// Every object counts, whoever wrote it. What is there is counted when the store is opened. What others write to the
 /// store behind it is seen when their folder is locked through this one, when it is looked at for room, before a put
 /// fails for want of it, and by recount(): until then it is not bounded. A conversation was last used when it was read,
-/// written or locked through this store or its copies, or else when it was saved, as its manifest says.
+/// written or locked through this store or its copies, or else when it was saved, as its manifest says. What has no
+/// manifest that can be used, such as a save that was cut off, has no tokens; so encrypt below this store, not above.
 ///
 /// To choose, the manifest of each conversation is read once, and again after it was written. Copies share the counts.
 template <ConversationStore Store, EvictionPolicy Policy = RecomputePerByte, Clock C = SteadyClock>
