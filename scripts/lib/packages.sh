@@ -6,7 +6,7 @@
 krul_packages=(
   g++ cmake ninja-build pkg-config
   libeigen3-dev libdnnl-dev libxxhash-dev libutf8proc-dev libexpected-dev libcli11-dev nlohmann-json3-dev
-  libhiredis-dev libcurl4-openssl-dev libexpat1-dev libssl-dev
+  libhiredis-dev libcurl4-openssl-dev libexpat1-dev libssl-dev libsodium-dev
   python3 python3-pip
 )
 krul_test_packages=(doctest-dev libbenchmark-dev libboost-context-dev python3-numpy python3-xxhash redis-server)

@@ -9,7 +9,7 @@
 
 #include "krul/core/private_folders.hpp"
 #include "krul/redis/redis_store.hpp"
-#include "krul/redis/redis_url.hpp"
+#include "krul/redis/redis_options.hpp"
 #include "krul/s3/s3_store.hpp"
 #include "krul/s3/s3_url.hpp"
 #include "krul/store/bounded_store.hpp"
@@ -103,12 +103,11 @@ OpenedStore StoreOptions::open(StoreUse use) const {
   const auto list = store_places(places);
   const auto guarded = [&](AnyStore store) {
     if (key_file_.empty()) return store;
-    const auto key = unwrap(EncryptionKey::read(key_file_));
-    return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), {.current = key})));
+    return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), {unwrap(read_encryption_key(key_file_))})));
   };
   const auto bounded = [&](AnyStore store) {
     if (bytes_.empty() || use == StoreUse::read) return store;
-    return AnyStore(unwrap(BoundedStore<AnyStore>::open(std::move(store), {.most_bytes = *parse_bytes(bytes_)})));
+    return AnyStore(unwrap(BoundedStore<AnyStore>::open(std::move(store), {.bytes = *parse_bytes(bytes_)})));
   };
   if (list.empty()) return {bounded(guarded(open_folder(default_folder(), true, use))), default_folder().string()};
   std::optional<AnyStore> store;

@@ -48,4 +48,6 @@ endforeach()
 must_say("built without cuda: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_cuda -DKRUL_COMPONENTS=cuda)
 must_say("built without redis: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_redis -DKRUL_COMPONENTS=redis)
 must_say("built without s3: KRUL_BUILD_STATE was OFF" TRUE ${ask} -B ${WORK}/asks_s3 -DKRUL_COMPONENTS=s3)
+must_say("built without encrypted: KRUL_BUILD_STATE was OFF" TRUE
+         ${ask} -B ${WORK}/asks_encrypted -DKRUL_COMPONENTS=encrypted)
 must_say("there is no component codecs" TRUE ${ask} -B ${WORK}/asks_codecs -DKRUL_COMPONENTS=codecs)
