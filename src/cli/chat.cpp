@@ -161,7 +161,8 @@ ShownChat open_chat(const ChatOptions& options, LoadedModel& model, OpenedStore&
     opened.error().message += "; --cache " + std::string(name(*saved_cache)) + " is what it was saved with";
   auto conversation = unwrap_of(options.conversation, std::move(opened));
   refuse_other_format(options, model, conversation.saved_tokens());
-  if (const auto costs = costs_for(options, model, how.strategy, options.store.measured(place), tool)) conversation.plan_for(*costs);
+  if (const auto costs = costs_for(options, model, how.strategy, options.store.measured(place), tool))
+    conversation.plan_for(*costs);
   const ChatSettings settings{options.reply.sampling, options.reply.max_tokens, options.on_full == "shift"};
   return {options.conversation,
           how.strategy,

@@ -36,8 +36,8 @@ struct CopyOptions {
 void copy(const CopyOptions& options, const Tool& tool) {
   auto from = options.from.open(StoreUse::read).store;
   auto to = options.to.open(StoreUse::change).store;
-  const auto folders = options.id.empty() ? unwrap(from.list(""))
-                                          : std::vector<std::string>{unwrap(conversation_folder(options.id))};
+  const auto folders =
+      options.id.empty() ? unwrap(from.list("")) : std::vector<std::string>{unwrap(conversation_folder(options.id))};
   ConversationCopier copier(from, to);
   Json conversations = Json::array();
   std::size_t copied = 0, there = 0;
@@ -55,8 +55,7 @@ void copy(const CopyOptions& options, const Tool& tool) {
     }
     ++(report->is_newer_there ? there : copied);
     bytes += report->bytes;
-    for (const std::string& key : report->gone)
-      tool.say("(" + key + " is damaged; what it held will be recomputed)");
+    for (const std::string& key : report->gone) tool.say("(" + key + " is damaged; what it held will be recomputed)");
     conversations.push_back({{"id", report->conversation},
                              {"folder", folders[i]},
                              {"was_there", report->is_newer_there},
@@ -102,7 +101,8 @@ void collect(const StoreOptions& options, const Tool& tool) {
 
 void add_housekeeping(CLI::App& program, Tool& tool) {
   auto forking = std::make_shared<ForkOptions>();
-  auto* verb = program.add_subcommand("fork", "begin a conversation as another one began; what they share is kept once");
+  auto* verb =
+      program.add_subcommand("fork", "begin a conversation as another one began; what they share is kept once");
   forking->store.add_to(*verb);
   verb->add_option("from", forking->from, "id of the conversation that is there")->required();
   verb->add_option("to", forking->fork.to, "id of the new one")->required();
@@ -112,7 +112,8 @@ void add_housekeeping(CLI::App& program, Tool& tool) {
   verb->callback([forking, &tool] { fork(*forking, tool); });
 
   auto copying = std::make_shared<CopyOptions>();
-  verb = program.add_subcommand("copy", "copy saved conversations into another store; what is there is not copied again");
+  verb =
+      program.add_subcommand("copy", "copy saved conversations into another store; what is there is not copied again");
   verb->add_option("from", copying->from.places, "store that is copied from, as --store")->required();
   verb->add_option("to", copying->to.places, "store that is copied to")->required();
   copying->from.add_key_to(*verb, "--from-key");
@@ -121,7 +122,8 @@ void add_housekeeping(CLI::App& program, Tool& tool) {
   verb->callback([copying, &tool] { copy(*copying, tool); });
 
   auto collecting = std::make_shared<StoreOptions>();
-  verb = program.add_subcommand("gc", "erase what saves and erases left that were cut off, and rows that no fork needs");
+  verb =
+      program.add_subcommand("gc", "erase what saves and erases left that were cut off, and rows that no fork needs");
   collecting->add_to(*verb);
   verb->callback([collecting, &tool] { collect(*collecting, tool); });
 }

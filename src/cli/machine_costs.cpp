@@ -54,14 +54,13 @@ struct Measuring {
 /// Adds what is missing; what was measured until something failed is among the costs.
 Status measure_missing(std::optional<MachineCosts>& costs, LoadedModel& model, std::span<const AnyStrategy> strategies,
                        const Measuring& how, const Tool& tool) {
-  const eval::CostMeasurement measurement{.seconds = how.patience_s,
-                                          .hurry = how.hurry,
-                                          .progress = [&](const std::string& what) { tool.progress(what); }};
-  Status measured =
-      how.place.far
-          ? eval::MachineMeter<AnyModel, SteadyClock, eval::MachineLoad>(model.backend, how.place.far->store, measurement)
-                .add_missing(costs, strategies)
-          : eval::add_missing_on_disk(costs, model.backend, strategies, how.place.folder, measurement);
+  const eval::CostMeasurement measurement{
+      .seconds = how.patience_s, .hurry = how.hurry, .progress = [&](const std::string& what) { tool.progress(what); }};
+  Status measured = how.place.far
+                        ? eval::MachineMeter<AnyModel, SteadyClock, eval::MachineLoad>(
+                              model.backend, how.place.far->store, measurement)
+                              .add_missing(costs, strategies)
+                        : eval::add_missing_on_disk(costs, model.backend, strategies, how.place.folder, measurement);
   tool.progress("");
   return measured;
 }
@@ -160,8 +159,8 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
                        const Tool& tool) {
   auto model = which.load(tool);
   // The store that is used without --store need not be there yet.
-  const MeasuredPlace place = store.places.empty() ? MeasuredPlace{store.folder()}
-                                                   : store.measured(store.open(StoreUse::change));
+  const MeasuredPlace place =
+      store.places.empty() ? MeasuredPlace{store.folder()} : store.measured(store.open(StoreUse::change));
   const auto [costs, file] = measure_anew(model, place, tool, patience.limit_s);
   const RoundsNote note{costs.disturbed, costs.cut_short};
   if (tool.json) {

@@ -190,7 +190,8 @@ void erase(const SavedOptions& options, const Tool& tool) {
     tool.say("krul: " + where + "/" + escaped_id(name) + " is not krul's, and is left");
   if (is_lent) tool.say("(rows that forks of it need are kept until those are erased)");
   unwrap_of(options.id, status);
-  if (tool.json) tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}, {"is_lent", is_lent}});
+  if (tool.json)
+    tool.print({{"erased", options.id}, {"escaped_id", escaped_id(options.id)}, {"left", left}, {"is_lent", is_lent}});
 }
 
 }  // namespace

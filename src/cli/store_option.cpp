@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "krul/core/private_folders.hpp"
-#include "krul/redis/redis_store.hpp"
 #include "krul/redis/redis_options.hpp"
+#include "krul/redis/redis_store.hpp"
 #include "krul/s3/s3_store.hpp"
 #include "krul/s3/s3_url.hpp"
 #include "krul/store/bounded_store.hpp"
@@ -21,14 +21,16 @@
 namespace krul::cli {
 namespace {
 
-std::filesystem::path default_folder() { return cache_folder() / "conversations"; }
+std::filesystem::path default_folder() {
+  return cache_folder() / "conversations";
+}
 
 AnyStore open_folder(const std::filesystem::path& folder, bool is_default, StoreUse use) {
   if (use == StoreUse::begin && is_default && folder.has_parent_path())
     static_cast<void>(make_private_folders(folder.parent_path()));  // what is wrong is told when the store is opened
   // A name that was mistyped is no new store.
-  return unwrap(FileStore::open(folder, {.create = use == StoreUse::begin && is_default,
-                                         .read_only = use == StoreUse::read}));
+  return unwrap(
+      FileStore::open(folder, {.create = use == StoreUse::begin && is_default, .read_only = use == StoreUse::read}));
 }
 
 AnyStore open_place(const std::string& place, StoreUse use) {
@@ -58,7 +60,9 @@ std::vector<std::string> store_places(const std::string& text) {
   return places;
 }
 
-bool is_folder_place(const std::string& place) { return place != "memory" && place.find("://") == std::string::npos; }
+bool is_folder_place(const std::string& place) {
+  return place != "memory" && place.find("://") == std::string::npos;
+}
 
 std::optional<std::uint64_t> parse_bytes(const std::string& text) {
   double number = 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "krul/conversation/saved_conversations.hpp"
+#include "krul/store/bring_near.hpp"
 #include "krul/store/object_sizes.hpp"
 #include "krul/store/ranged_reads.hpp"
 
@@ -19,8 +20,8 @@ struct PrefetchReport {
   std::uint64_t bytes = 0;
 };
 
-/// Reads all that is saved of a conversation that will soon be restored, and forgets it: a tiered store then has it in
-/// its near tier, and a file store in the system's memory. Checks and changes nothing.
+/// Brings all that is saved of a conversation that will soon be restored near: into a tiered store's near tier; from
+/// any other store it is read once, so that a file store has it in the system's memory. Checks and changes nothing.
 /// @return as load_saved; deadline or cancelled once the limits are reached; the store's error if it cannot be read.
 ///         What was read until then is where it should be
 /// @complexity  one read of everything; holds at most 16 MiB
@@ -32,6 +33,9 @@ template <ConversationStore S, Clock C = SteadyClock>
   const auto loaded = load_saved(store, id);
   if (!loaded) return propagate(loaded);
   const std::string folder = conversation_folder(id).value();
+  const auto brought = bring_near(store, folder);
+  if (!brought) return propagate(brought);
+  if (*brought > 0) return PrefetchReport{loaded->manifest.objects.size(), *brought};
   std::vector<std::string> keys;
   for (const std::string& object : loaded->manifest.objects) keys.push_back(object_key(folder, object));
   const auto sizes = object_sizes(store, keys);

@@ -12,6 +12,7 @@
 
 #include "krul/core/detail/erased.hpp"
 #include "krul/core/error.hpp"
+#include "krul/store/bring_near.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/object_sizes.hpp"
 #include "krul/store/other_names.hpp"
@@ -69,6 +70,7 @@ class AnyStore {
   [[nodiscard]] Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) {
     return store_->load(key, most);
   }
+  [[nodiscard]] Result<std::uint64_t> bring_near(const std::string& folder) { return store_->bring_near(folder); }
   [[nodiscard]] std::vector<std::string> dead_writes() { return store_->dead_writes(); }
   [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder) { return store_->dead_writes(folder); }
   [[nodiscard]] Result<std::vector<std::string>> foreign_names(const std::string& folder) {
@@ -87,6 +89,7 @@ class AnyStore {
     virtual void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) = 0;
     virtual std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) = 0;
     virtual Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) = 0;
+    virtual Result<std::uint64_t> bring_near(const std::string& folder) = 0;
     virtual std::vector<std::string> dead_writes() = 0;
     virtual std::vector<std::string> dead_writes(const std::string& folder) = 0;
     virtual Result<std::vector<std::string>> foreign_names(const std::string& folder) = 0;
@@ -116,6 +119,7 @@ class AnyStore {
     Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) override {
       return load_object(held, key, most);
     }
+    Result<std::uint64_t> bring_near(const std::string& folder) override { return krul::bring_near(held, folder); }
     std::vector<std::string> dead_writes() override { return krul::dead_writes(held); }
     std::vector<std::string> dead_writes(const std::string& folder) override { return krul::dead_writes(held, folder); }
     Result<std::vector<std::string>> foreign_names(const std::string& folder) override {
