@@ -189,7 +189,7 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
       layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
       layer.attend_key_s * 1e6);
   std::printf("embedding and logits: %.2f ms\n", costs.costs.pass_s * 1e3);
-  const auto by_whom = [&](const std::string& coding) {
+  const auto by_whom = [&costs = costs](const std::string& coding) {
     if (costs.costs.on.compute == Resource::cores) return "";
     return costs.decoded_by_cores.contains(coding) ? ", by the cores" : ", by the device";
   };
