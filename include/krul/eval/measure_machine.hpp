@@ -82,7 +82,7 @@ class MachineMeter {
  public:
   /// @param store  where conversations will be kept: some are saved there under ids that begin with "calibration-", and
   ///               erased again
-  MachineMeter(B& model, AnyStore store, CostMeasurement how = {}, C clock = {}, P probe = {})
+  MachineMeter(B& model, AnyStore store, CostMeasurement how = {}, C clock = {}, P probe = P())
       : model_(model),
         team_(model),
         store_(std::move(store)),
