@@ -65,6 +65,8 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   auto links = unwrap(parse_links(options.links));
   std::optional<LinkName> saved_for;
   if (!options.saved_for.empty()) saved_for = unwrap(parse_link(options.saved_for));
+  for (const LinkName& link : links) expect_leads_to(options.model, link);
+  if (saved_for) expect_leads_to(options.model, *saved_for);
   const auto known = unwrap(strategy::all_named(strategy::catalogue(), options.strategies));  // before all is loaded
   const std::size_t baseline = baseline_of(options, known);
   auto model = options.model.load(tool);
@@ -188,7 +190,7 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   options->profile.add_to(*verb);
   add_number(*verb, "--tokens", options->tokens, {1, 1 << 20}, "history");
   add_number(*verb, "--prompt", options->prompt, {1, 1 << 16}, "new tokens");
-  verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory")
+  verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory, on a device also pcie")
       ->capture_default_str();
   verb->add_option("--saved-for", options->saved_for, "the link that saves are planned for, if it is another one");
   verb->add_option("--strategies", options->strategies, "names, separated by commas")->capture_default_str();

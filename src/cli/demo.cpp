@@ -162,7 +162,7 @@ std::string table_of(const Json& results) {
 void demo(const DemoOptions& options, const Tool& tool) {
   if (!options.job.empty()) return restore_job(options, tool);
   const auto patience = options.patience.begin();
-  unwrap(parse_links(options.links));
+  for (const LinkName& link : unwrap(parse_links(options.links))) expect_leads_to(options.model, link);
   auto texts = load_conversations(options.conversations);
   if (texts.size() > options.count) texts.resize(options.count);
   const auto folder = unwrap(TemporaryFolder::make(cache_folder()));

@@ -119,6 +119,7 @@ namespace {
 
 void evaluate(const EvaluateOptions& options, const Tool& tool) {
   const auto link = unwrap(parse_link(options.link));
+  expect_leads_to(options.model, link);
   static_cast<void>(
       unwrap(strategy::all_named(strategy::catalogue(), options.strategies)));  // before anything is loaded
   auto model = options.model.load(tool);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "device_name.hpp"
 #include "krul/eval/disk_costs.hpp"
 #include "krul/strategy/catalogue.hpp"
 
@@ -95,12 +96,21 @@ Json to_json(const MachineCosts& machine) {
                {"measured_s", machine.measured_s},
                {"disturbed", machine.disturbed},
                {"cut_short", machine.cut_short}};
-  if (const CopyCosts& copy = machine.costs.copy; machine.costs.on.compute == Resource::device)
+  if (const CopyCosts& copy = machine.costs.copy; machine.costs.on.compute == Resource::device) {
     json["copy"] = {{"latency_s", copy.latency_s}, {"bytes_per_s", copy.bytes_per_s}, {"row_bytes", copy.row_bytes}};
+    json["decoded_by_cores"] = machine.decoded_by_cores;
+  }
   return json;
 }
 
 }  // namespace
+
+void expect_leads_to(const ModelOptions& model, const LinkName& link) {
+  if (link.to_device && DeviceName::parse(model.device).value().is_processor())
+    throw Failure({ErrorCode::invalid_argument, "the link " + link.text +
+                                                    " leads from memory to a device: add --device cuda, or use the "
+                                                    "link memory"});
+}
 
 std::pair<MachineCosts, std::filesystem::path> measure_anew(LoadedModel& model, const MeasuredPlace& place,
                                                             const Tool& tool, double patience_s) {
@@ -178,8 +188,12 @@ void calibrate_machine(const ModelOptions& which, const StoreOptions& store, con
       layer.call_s * 1e6, layer.project_row_s * 1e6, layer.finish_row_s * 1e6, layer.attend_pair_s * 1e9,
       layer.attend_key_s * 1e6);
   std::printf("embedding and logits: %.2f ms\n", costs.costs.pass_s * 1e3);
+  const auto by_whom = [&costs = costs](const std::string& coding) {
+    if (costs.costs.on.compute == Resource::cores) return "";
+    return costs.decoded_by_cores.contains(coding) ? ", by the cores" : ", by the device";
+  };
   for (const auto& [codec, row_s] : costs.decoding)
-    std::printf("decoding %-5s: %.3f us a row and layer\n", codec.c_str(), row_s * 1e6);
+    std::printf("decoding %-5s: %.3f us a row and layer%s\n", codec.c_str(), row_s * 1e6, by_whom(codec));
   std::printf("disk: %.0f MB/s, %.0f us a request; memory: %.0f MB/s\n", link.bytes_per_s / 1e6, link.latency_s * 1e6,
               costs.memory.bytes_per_s / 1e6);
   if (const CopyCosts& copy = costs.costs.copy; costs.costs.on.compute == Resource::device)

@@ -14,6 +14,9 @@ namespace krul::cli {
 
 using eval::LinkName, eval::MachineCosts, eval::parse_link, eval::parse_links, eval::throttled_latency_s;
 
+/// Ends the program if the link leads to a device and the model is on the processor.
+void expect_leads_to(const ModelOptions& model, const LinkName& link);
+
 /// Those of this model, its kernels and threads that are kept; what is missing of what the catalogue needs is measured
 /// now, however slow the model is, and kept where that is possible.
 /// @param profile  that strategies code by; may be none

@@ -45,7 +45,8 @@ Simulated counted_scene(const SimulateOptions& options) {
   if (link && (link->kind == LinkName::Kind::disk || link->kind == LinkName::Kind::memory))
     throw Failure(
         {ErrorCode::invalid_argument,
-         "--link here is a rate such as 9GB/s, a ratio such as 1.3x, or fitted; disk and memory need --costs"});
+         "--link here is a rate such as 9GB/s, a ratio such as 1.3x, or fitted; disk and memory need --costs, and pcie "
+         "is part of --hardware, such as a100-pcie4"});
   const ModelShape shape = unwrap(shape_named(options.geometry));
   const Scene scene = unwrap(eval::counted_scene(hardware, {shape, options.tokens, options.prompt}, link));
   const double room = options.device_gb > 0 ? options.device_gb * 1e9 : free_bytes(hardware.accelerator, shape);

@@ -8,6 +8,7 @@ namespace krul::eval {
 Result<LinkName> parse_link(const std::string& text) {
   if (text == "disk") return LinkName{text, LinkName::Kind::disk};
   if (text == "memory") return LinkName{text, LinkName::Kind::memory};
+  if (text == "pcie") return LinkName{.text = text, .kind = LinkName::Kind::memory, .to_device = true};
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
   const std::string unit = end;
@@ -15,11 +16,11 @@ Result<LinkName> parse_link(const std::string& text) {
   if (scale > 0 && number > 0 && number * scale >= 1e3 && number * scale <= 1e12)
     return LinkName{text, LinkName::Kind::rate, number * scale};
   if (unit == "x" && number >= 0.01 && number <= 100) return LinkName{text, LinkName::Kind::relative, 0, number};
-  return fail(
-      ErrorCode::invalid_argument,
-      "unknown link \"" + text +
-          "\"; there are disk, memory, rates such as 100MB/s (kB/s, MB/s, GB/s; 1 kB/s to 1000 GB/s), and 1.3x: a "
-          "link at which recomputing takes 1.3 times as long as loading all at two bytes a value");
+  return fail(ErrorCode::invalid_argument,
+              "unknown link \"" + text +
+                  "\"; there are disk, memory, pcie (from memory to a device), rates such as 100MB/s (kB/s, MB/s, "
+                  "GB/s; 1 kB/s to 1000 GB/s), and 1.3x: a "
+                  "link at which recomputing takes 1.3 times as long as loading all at two bytes a value");
 }
 
 Result<std::vector<LinkName>> parse_links(const std::string& text) {

@@ -21,6 +21,10 @@ Result<simulate::Scene> over(simulate::Scene scene, const LinkName& link) {
 }  // namespace
 
 Result<simulate::Scene> measured_scene(const MachineCosts& measured, const SimulatedReturn& of, const LinkName& link) {
+  if (link.to_device && measured.costs.on.compute == Resource::cores)
+    return fail(ErrorCode::invalid_argument, "the link " + link.text +
+                                                 " leads from memory to a device, and these costs are of a model on "
+                                                 "the processor: use the link memory");
   LinkName known = link;
   if (link.kind == LinkName::Kind::relative) known = {link.text, LinkName::Kind::rate, 1e9};  // until it is fitted
   const auto costs_of = [&](const AnyStrategy& strategy) { return measured.of(strategy, of.shape.layers, known); };

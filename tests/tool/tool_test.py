@@ -787,6 +787,15 @@ class Tool(unittest.TestCase):
             self.assertTrue("CUDA" in error["message"] or "--device cpu" in error["message"], error)
         self.assertEqual(krul_json("list", "--store", self.store)["conversations"], [])
 
+    def test_a_link_to_a_device_needs_one(self):
+        model, talks = ["--model", MODEL], self.talks("talks.jsonl", 2)
+        for words in (["bench", "restore", *model, "--link", "disk,pcie"], ["bench", "restore", *model, "--saved-for", "pcie"],
+                      ["evaluate", *model, "--link", "pcie"], ["demo", *model, "--conversations", talks, "--links", "pcie"]):
+            message = self.fails(*words)
+            self.assertIn("add --device cuda", message)
+            self.assertIn("link memory", message)
+        self.assertIn("--hardware", self.fails("simulate", "--link", "pcie"))
+
     def test_what_a_device_cannot_do_is_named(self):
         words = ["generate", "--model", MODEL, "--prompt", "x"]
         for more, option in ((["--device", "cuda", "--precision", "int8"], "--precision"), (["--device", "cuda", "--kernels", "krul"], "--kernels"), (["--precision", "f16"], "--precision")):

@@ -121,8 +121,7 @@ class Conversation {
     return planned ? save(*planned, statistics()) : propagate(planned);
   }
 
-  /// The same, stored as a plan says. Rows that were saved before keep their coding; fronts that the plan leaves out
-  /// are forgotten.
+  /// The same, stored as a plan says. Rows saved before keep their coding; fronts that it leaves out are forgotten.
   /// @param statistics  of the whole conversation, kept with it for its next turn; null: none are
   /// @throws PreconditionError if the plan is not valid for this model, or the conversation was opened read only
   [[nodiscard]] Result<SaveReport> save(const SavePlan& plan, const AttentionStatistics* statistics = nullptr);
@@ -352,6 +351,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
         .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, codings_),
         .control = options_.restoring.from(start),
         .codings = codings_,
+        .decode = detail::RestorePlanner::decode(options_.costs),
         .clock = clock_,
         .observer = detail::observer_of(observer)};
     const auto split = planner_.split(sizes, options_.costs);

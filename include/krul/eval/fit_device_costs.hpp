@@ -51,8 +51,8 @@ namespace krul::eval {
 
 /// fit_costs for a model that computes on a device. A device is asked for its steps and not waited for, so that no step
 /// has a time of its own: what computing takes comes from whole passes, and what cannot be told apart there, such as
-/// the calls of layers, counts once a pass. Whatever decoded longer, the cores or the device, is said to decode.
-/// @param restores   [shapes, repeats], read from memory
+/// the calls of layers, counts once a pass. Who decodes is left as it was in these restores: see MachineCosts::of.
+/// @param restores   [shapes, repeats], read from memory, decoded by the cores so that rows are copied
 /// @param row_bytes  as in fit_copies
 /// @throws           PreconditionError if there are none
 [[nodiscard]] inline Costs fit_device_costs(std::span<const std::vector<TimedRestore>> restores,
@@ -60,19 +60,14 @@ namespace krul::eval {
   expects(!restores.empty(), "fit_device_costs: needs restores");
   std::vector<std::array<double, 4>> passes;  // one, rows, pairs and keys of all layers
   std::vector<double> device_s;
-  double by_cores_s = 0, by_device_s = 0;
   for (const auto& repeats : restores) {
     expects(!repeats.empty(), "fit_device_costs: each shape needs a restore");
     const LayerSample layer = layer_sample(repeats.front());
     const auto layers = static_cast<double>(repeats.front().sizes.layers.size());
     passes.push_back({1, layers * layer.projected_rows, layers * layer.pairs, layers * layer.keys});
     std::vector<double> each_s;
-    for (const auto& [shape, sizes, manifest_bytes, report] : repeats) {
-      const double decoding_s = decoded_s(report, Resource::device);
-      each_s.push_back(report.busy[Resource::device] - decoding_s);
-      by_device_s += decoding_s;
-      by_cores_s += decoded_s(report, Resource::cores);
-    }
+    for (const auto& [shape, sizes, manifest_bytes, report] : repeats)
+      each_s.push_back(report.busy[Resource::device] - decoded_s(report, Resource::device));
     device_s.push_back(std::max(median(each_s), 1e-9));
   }
   const auto [pass_s, row_s, pair_s, key_s] = fit_sum<4>(passes, device_s);
@@ -89,7 +84,7 @@ namespace krul::eval {
           .open_s = opening.constant,
           .open_s_per_byte = opening.slope,
           .copy = fit_copies(restores, row_bytes),
-          .on = {.compute = Resource::device, .decode = by_device_s > by_cores_s ? Resource::device : Resource::cores}};
+          .on = {.compute = Resource::device, .decode = Resource::cores}};
 }
 
 }  // namespace krul::eval

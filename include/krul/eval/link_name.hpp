@@ -7,14 +7,16 @@
 
 namespace krul::eval {
 
-/// Where saved bytes come from: "100MB/s" (a throttled link of 10^6 bytes a second each), "disk", "memory", or "1.3x":
-/// a link at which recomputing takes 1.3 times as long as loading everything at two bytes a value.
+/// Where saved bytes come from: "100MB/s" (a throttled link of 10^6 bytes a second each), "disk", "memory", "pcie" (the
+/// same, to a device that computes), or "1.3x": a link at which recomputing takes 1.3 times as long as loading
+/// everything at two bytes a value.
 struct LinkName {
   enum class Kind { rate, disk, memory, relative };
   std::string text;
   Kind kind = Kind::disk;
   double bytes_per_s = 0;  ///< for a rate
   double factor = 0;       ///< for a relative one: see MachineCosts::resolved
+  bool to_device = false;  ///< means something only where a device computes
 };
 
 /// Latency of the throttled links, stated in every result.

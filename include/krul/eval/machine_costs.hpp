@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <locale>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -36,24 +37,34 @@ struct MachineCosts {
   Costs costs = {};                              ///< but for decoding; its link is the way to the store
   LinkCosts memory = {};                         ///< the way to a store in memory
   DecodingTimes decoding = {};                   ///< of the codings that were measured
+  std::set<std::string> decoded_by_cores = {};   ///< where a device computes: those that they decode sooner
   double measured_s = 0;                         ///< how long all measurements took
   bool disturbed = false;                        ///< rounds in which others kept the machine busy count, somewhere
   bool cut_short = false;                        ///< there were fewer rounds than were asked for, somewhere
   std::vector<double> prediction_errors = {};    ///< |predicted / measured - 1| of the last restores, at most 8
   std::vector<ExplainedRestore> explained = {};  ///< not a part of its text
 
-  /// The costs of a strategy's restores.
+  /// The costs of a strategy's restores. Where a device computes, the cores decode if they are sooner for each of the
+  /// strategy's codings, else the device.
   /// @param layers  L of the model
   [[nodiscard]] Costs of(const AnyStrategy& strategy, std::size_t layers) const {
+    const Needs needs = strategy.needs();
     Costs found = costs;
-    found.layer = with_decoding(costs.layer, decoding, strategy.needs(), layers);
+    found.layer = with_decoding(costs.layer, decoding, needs, layers);
+    const auto codings = codings_to_measure(needs, layers);
+    const bool by_cores = costs.on.compute == Resource::cores ||
+                          (!codings.empty() && std::ranges::all_of(codings, [&](const NamedCoding& coding) {
+                            return decoded_by_cores.contains(coding.name);
+                          }));
+    found.on.decode = by_cores ? Resource::cores : Resource::device;
     return found;
   }
 
   /// The same over a link: "disk" is the store's own.
-  /// @throws PreconditionError if the link is relative: see resolved
+  /// @throws PreconditionError if the link is relative (see resolved), or leads to a device and none computes
   [[nodiscard]] Costs of(const AnyStrategy& strategy, std::size_t layers, const LinkName& link) const {
     expects(link.kind != LinkName::Kind::relative, "MachineCosts: the relative link must be resolved first");
+    expects(!link.to_device || costs.on.compute == Resource::device, "MachineCosts: no device computes");
     Costs found = of(strategy, layers);
     if (link.kind == LinkName::Kind::memory) found.link = memory;
     // The link's bucket fills up while a request waits, so that requests one after another lose no time.
@@ -134,7 +145,7 @@ void for_each_copy_cost(auto& copy, Use&& use) {
   if (machine.costs.on.compute == Resource::device) {
     detail::for_each_copy_cost(machine.costs.copy,
                                [&](const char* name, auto value) { line(name, static_cast<double>(value)); });
-    line("decode_on_device", machine.costs.on.decode == Resource::device ? 1 : 0);
+    for (const std::string& coding : machine.decoded_by_cores) text << "1 decoded_by_cores " << coding << '\n';
   }
   for (const auto& [coding, value] : machine.decoding) text << value << " decoding " << coding << '\n';
   for (const double error : machine.prediction_errors) text << error << " prediction_error\n";
@@ -161,9 +172,11 @@ void for_each_copy_cost(auto& copy, Use&& use) {
     if (read.ec != std::errc() || read.ptr != line.data() + space || !std::isfinite(value) || value < 0)
       return damaged();
     const std::string name = line.substr(space + 1);
-    constexpr std::string_view decoding = "decoding ";
+    constexpr std::string_view decoding = "decoding ", by_cores = "decoded_by_cores ";
     if (name.starts_with(decoding)) {
       machine.decoding[name.substr(decoding.size())] = value;
+    } else if (name.starts_with(by_cores)) {
+      machine.decoded_by_cores.insert(name.substr(by_cores.size()));
     } else if (name == "prediction_error") {
       machine.prediction_errors.push_back(value);
     } else {
@@ -182,8 +195,7 @@ void for_each_copy_cost(auto& copy, Use&& use) {
       if (complete) value = static_cast<std::remove_reference_t<decltype(value)>>(numbers[name]);
     });
     complete = complete && machine.costs.copy.bytes_per_s > 0;
-    machine.costs.on = {.compute = Resource::device,
-                        .decode = numbers["decode_on_device"] != 0 ? Resource::device : Resource::cores};
+    machine.costs.on.compute = Resource::device;
   }
   if (!complete || machine.costs.link.bytes_per_s <= 0 || machine.memory.bytes_per_s <= 0) return damaged();
   machine.disturbed = numbers["disturbed"] != 0;

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "krul/backend/computes_on.hpp"
 #include "krul/backend/forward.hpp"
 #include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/conversation.hpp"
@@ -26,6 +27,7 @@ struct RestoreShape {
   std::size_t history = 0;
   double front = 0;  ///< recomputed share of the history
   std::size_t prompt = 1;
+  Resource decode = Resource::cores;  ///< device, where one computes: what it can decode is decoded there
 };
 
 /// What one such restore took.
@@ -76,7 +78,7 @@ class CostMeter {
 
   /// Opens and restores what save has saved of the shape's history.
   /// @param codings  what it was coded with, beside krul's own
-  /// @throws PreconditionError if that history was not saved
+  /// @throws PreconditionError if that history was not saved, or a device shall decode that does not compute
   template <ConversationStore S>
   [[nodiscard]] Result<TimedRestore> restore(S& store, const RestoreShape& shape,
                                              const CodingSet& codings = CodingSet()) {
@@ -84,7 +86,7 @@ class CostMeter {
     options.strategy = strategy::by_layer("calibration", ExactCodec{}, UniformSplit(shape.front));
     options.codings = codings;
     options.read_only = true;
-    options.costs = Costs{};
+    options.costs = Costs{.link = {}, .layer = {}, .on = {.compute = computes_on(model_), .decode = shape.decode}};
     auto conversation = Conversation<B, S, C>::open(model_, store, id_of(shape.history), options, clock_);
     if (!conversation) return propagate(conversation);
     expects(shape.history > 0 && conversation->manifest().rows == shape.history, "CostMeter: save that history first");

@@ -13,6 +13,8 @@
 
 #include "krul/backend/computes_on.hpp"
 #include "krul/backend/lends_workers.hpp"
+#include "krul/compress/coding_numbers.hpp"
+#include "krul/compress/decodes_chunks.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/eval/fit_device_costs.hpp"
 #include "krul/eval/machine_costs.hpp"
@@ -60,15 +62,27 @@ struct CostMeasurement {
   return missing;
 }
 
+/// Whether a model decodes chunks of a coding itself, where its caches live.
+template <ModelBackend B>
+[[nodiscard]] bool decodes_itself(B& model, const NamedCoding& coding) {
+  if constexpr (DecodesChunks<B>) {
+    const auto number = coding.plan.profile ? joint_coding : krul_coding_number(coding.name);
+    return number && model.make_decoder(coding.plan.profile).takes(*number);
+  } else {
+    return false;
+  }
+}
+
 /// Measures what is missing of a machine's costs: restores of several shapes from memory, then from memory and the
-/// store side by side, then what decoding takes. All run in rounds, so that a slow minute of the machine meets all
-/// alike; rounds in which others were at work are repeated while there is time.
+/// store side by side, then what decoding takes, by the cores and by a device that does it itself. All run in rounds,
+/// so that a slow minute of the machine meets all alike; rounds in which others were at work are repeated while there
+/// is time.
 template <ModelBackend B, Clock C = SteadyClock, LoadProbe P = QuietMachine>
 class MachineMeter {
  public:
   /// @param store  where conversations will be kept: some are saved there under ids that begin with "calibration-", and
   ///               erased again
-  MachineMeter(B& model, AnyStore store, CostMeasurement how = {}, C clock = {}, P probe = {})
+  MachineMeter(B& model, AnyStore store, CostMeasurement how = {}, C clock = {}, P probe = P())
       : model_(model),
         team_(model),
         store_(std::move(store)),
@@ -99,11 +113,15 @@ class MachineMeter {
       machine = std::move(*costs);
     }
     for (std::size_t i = 0; measured && i < missing.size(); ++i) {
-      const auto row_s = measure_decoding(meter, missing[i], missing.size() - i);
-      if (row_s)
-        machine->decoding[missing[i].name] = *row_s;
-      else
-        measured = propagate(row_s);
+      const std::string& name = missing[i].name;
+      const auto soonest = measure_decoding(meter, missing[i], missing.size() - i);
+      if (soonest) {
+        machine->decoding[name] = soonest->row_s;
+        if (computes_on(model_) == Resource::device && soonest->by == Resource::cores)
+          machine->decoded_by_cores.insert(name);
+      } else {
+        measured = propagate(soonest);
+      }
     }
     machine->disturbed = machine->disturbed || disturbed_;
     machine->cut_short = machine->cut_short || cut_short_;
@@ -256,25 +274,49 @@ class MachineMeter {
             predict(report.plan, sizes, costs).first_token_s + predict_opening_s(costs, manifest_bytes)};
   }
 
-  /// Seconds a stored row of one layer takes to become a row of the cache again, with all workers at it.
+  /// How rows of a coding become rows of the cache again.
+  struct Decoding {
+    Resource by = Resource::cores;  ///< who decodes what the device could decode, too
+    double row_s = 0;               ///< to decode a stored row of one layer, with all workers at it
+    double loaded_s = 0;            ///< all decoding and copying of one restore
+  };
+
+  /// By the cores, and where the device decodes such rows itself, also by that.
   /// @param shares  as run
-  [[nodiscard]] Result<double> measure_decoding(Meter& meter, const NamedCoding& coding, std::size_t shares) {
+  /// @return        what brings rows to the cache sooner
+  [[nodiscard]] Result<Decoding> measure_decoding(Meter& meter, const NamedCoding& coding, std::size_t shares) {
     AnyStore memory = MemoryStore();
     const RestoreShape shape{std::max<std::size_t>(meter.longest() / 4, 1), 0, 1};
     if (auto timely = expect_time(); !timely) return propagate(timely);
     if (auto saved = meter.save(memory, shape.history, coding.plan, threads()); !saved) return propagate(saved);
     const CodingSet codings(coding.plan.profile, {coding.plan.coding, coding.plan.pair_coding});
-    const Restore restore = [&] { return meter.restore(memory, shape, codings); };
-    const auto restores = run("how " + coding.name + " is decoded", std::span(&restore, 1), shares);
-    if (!restores) return propagate(restores);
-    std::vector<double> row_s;
-    for (const TimedRestore& restored : restores->front()) {
-      double decoded_s = 0;
-      for (const Event& event : restored.report.timeline.events())
-        if (event.name == "decode") decoded_s += event.end_s - event.begin_s;
-      row_s.push_back(decoded_s / static_cast<double>(shape.history * restored.sizes.layers.size()));
+    std::vector<RestoreShape> ways = {shape};
+    if (decodes_itself(model_, coding)) {
+      ways.push_back(shape);
+      ways.back().decode = Resource::device;
     }
-    return median(row_s);
+    std::vector<Restore> restores;
+    for (const RestoreShape& way : ways)
+      restores.emplace_back([&meter, &memory, &codings, way] { return meter.restore(memory, way, codings); });
+    const auto measured = run("how " + coding.name + " is decoded", restores, shares);
+    if (!measured) return propagate(measured);
+    std::vector<Decoding> found;
+    for (std::size_t i = 0; i < ways.size(); ++i) found.push_back(decoding_of(ways[i].decode, (*measured)[i]));
+    return *std::ranges::min_element(found, {}, &Decoding::loaded_s);
+  }
+
+  /// @param repeats  of one restore that loads all rows
+  [[nodiscard]] static Decoding decoding_of(Resource by, const std::vector<TimedRestore>& repeats) {
+    std::vector<double> decoded_s, loaded_s;
+    for (const TimedRestore& restore : repeats) {
+      const auto& report = restore.report;
+      decoded_s.push_back(0);
+      for (const Event& event : report.timeline.events())
+        if (event.name == "decode") decoded_s.back() += event.end_s - event.begin_s;
+      loaded_s.push_back(decoded_s.back() + report.timeline.busy_s(Resource::copy));
+    }
+    const TimedRestore& any = repeats.front();
+    return {by, median(decoded_s) / static_cast<double>(any.shape.history * any.sizes.layers.size()), median(loaded_s)};
   }
 
   [[nodiscard]] std::size_t threads() const { return team_.workers().threads(); }

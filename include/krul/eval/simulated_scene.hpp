@@ -17,7 +17,7 @@ struct SimulatedReturn {
 
 /// The scene on a machine whose costs were measured, over a link of any kind: see simulate::measured_scene and
 /// LinkName.
-/// @return invalid_argument if the link is relative and no rate stands for it
+/// @return invalid_argument if the link is relative and no rate stands for it, or leads to a device and none computes
 [[nodiscard]] Result<simulate::Scene> measured_scene(const MachineCosts& measured, const SimulatedReturn& of,
                                                      const LinkName& link);
 

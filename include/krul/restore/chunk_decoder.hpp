@@ -45,11 +45,13 @@ class ChunkDecoder {
   using Cache = typename B::Cache;
 
   /// All references must outlive the decoder.
-  ChunkDecoder(B& model, const Manifest& manifest, const RestorePlan& plan, CodingSet codings)
+  /// @param decode  device: the backend decodes what it can, if it decodes chunks at all; cores: it is asked for none
+  ChunkDecoder(B& model, const Manifest& manifest, const RestorePlan& plan, CodingSet codings, Resource decode)
       : model_(model), geometry_(model.geometry()), manifest_(manifest), plan_(plan), codings_(std::move(codings)) {
     if (codings_.profile() && codings_.profile()->data().features > 0)
       features_ = token_features(model, std::span(manifest.tokens).first(manifest.rows));
-    if constexpr (DecodesChunks<B>) own_.emplace(model.make_decoder(codings_.profile()));
+    if constexpr (DecodesChunks<B>)
+      if (decode == Resource::device) own_.emplace(model.make_decoder(codings_.profile()));
   }
 
   /// The wanted tokens of a block; rows behind them are decoded and dropped.
@@ -121,6 +123,7 @@ class ChunkDecoder {
   /// Asks a backend that decodes itself for the chunks that it takes, of which all rows are wanted.
   void ask_backend(std::span<Chunk> chunks, Cache& cache) {
     if constexpr (DecodesChunks<B>) {
+      if (!own_) return;
       for (Chunk& chunk : chunks) {
         const TokenRange stored = stored_tokens(chunk.block);
         const std::uint8_t coding = manifest_.chunk(chunk.layers.front(), chunk.block).codec;
@@ -141,6 +144,7 @@ class ChunkDecoder {
   }
   void finish_backend(std::span<const Chunk> chunks, const Cache& cache, std::vector<BrokenRows>& broken) {
     if constexpr (DecodesChunks<B>) {
+      if (!own_) return;
       own_->finish();
       for (const Chunk& chunk : chunks)
         for (const std::size_t layer : chunk.layers)
@@ -263,7 +267,7 @@ class ChunkDecoder {
   const RestorePlan& plan_;
   CodingSet codings_;
   TokenFeatures features_;                          ///< of the manifest's rows, if the profile asks for them
-  std::optional<typename DecoderOf<B>::Type> own_;  ///< a backend's that decodes itself
+  std::optional<typename DecoderOf<B>::Type> own_;  ///< a backend's that decodes itself, unless the cores shall
 };
 
 /// Whether a model may take over what a manifest describes, decoded with these codings.

@@ -35,9 +35,10 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  LostBlocks lost_blocks = {};  ///< recomputed in every layer
-  RestoreControl control = {};  ///< while it runs
-  CodingSet codings = {};       ///< what rows were coded by; rows of what is not among them are recomputed
+  LostBlocks lost_blocks = {};         ///< recomputed in every layer
+  RestoreControl control = {};         ///< while it runs
+  CodingSet codings = {};              ///< what rows were coded by; rows of what is not among them are recomputed
+  Resource decode = Resource::device;  ///< cores: what the model could decode itself is decoded here all the same
   C clock = {};
   O observer = {};  ///< sees the rows of the pass: the recomputed fronts and the prompt
 };
@@ -90,7 +91,7 @@ class Restoration {
         compute_(computes_on(job.model)),
         plan_(job.plan),
         geometry_(job.model.geometry()),
-        decoder_(job.model, job.manifest, plan_, job.codings),
+        decoder_(job.model, job.manifest, plan_, job.codings, job.decode),
         broken_(geometry_.layers),
         start_(job.clock.now()) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;

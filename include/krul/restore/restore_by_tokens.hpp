@@ -46,7 +46,7 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
 
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
-  ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings);
+  ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings, job.decode);
   LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
                       read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.control);
   auto batch = job.model.make_batch();

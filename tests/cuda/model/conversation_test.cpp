@@ -101,12 +101,14 @@ struct Garden {
   MemoryStore store;
   std::vector<Token> tokens;
   std::vector<float> expected;
+  std::optional<Costs> costs = {};
 
   template <ModelBackend B>
   [[nodiscard]] auto open(B& model) {
     ConversationOptions options{.strategy = strategy};
     options.capacity = 100;
     options.threads = 4;
+    options.costs = costs;
     return open_conversation(model, store, "garden", options);
   }
   explicit Garden(AnyStrategy how = strategy::load(Int8Codec{})) : strategy(std::move(how)) {
@@ -197,18 +199,22 @@ TEST_CASE("a device that fails for good fails restores with its error, and a pro
   }
 }
 
-TEST_CASE("what is stored crosses the link, and is decoded behind it") {
-  const auto copied = [](const AnyStrategy& strategy) {
+TEST_CASE("what is stored crosses the link and is decoded behind it, unless the cores are sooner") {
+  const auto copied = [](const AnyStrategy& strategy, Resource decode = Resource::device) {
     Garden garden(strategy);
+    garden.costs = Costs{.link = {}, .layer = {}, .on = {.compute = Resource::device, .decode = decode}};
     const OrderedDevice& device = garden.on_device.device;
     const std::size_t before = device.copied();
-    REQUIRE(garden.said(garden.on_device.model));
+    const auto said = garden.said(garden.on_device.model);
+    REQUIRE(said);
+    CHECK(*said == garden.expected);  // without costs the device decodes
     return device.copied() - before;
   };
   const Geometry geometry = Garden().on_device.model.geometry();
   const std::size_t rows = 64 * geometry.f16_token_bytes();  // of the one block that is whole
   const std::size_t exact = copied(strategy::load(ExactCodec{})), int8 = copied(strategy::load(Int8Codec{}));
   CHECK(exact - int8 >= rows / 3);
+  CHECK(copied(strategy::load(Int8Codec{}), Resource::cores) >= exact);  // rows of the block, and of the last one
   const Composed<RandomPairs, LayerPairCompressor<SlerpMerge, F16Codec>> all_pairs("pairs", {.kept_share = 0.5});
   CHECK(exact - copied(all_pairs) >= rows / 3);
 }

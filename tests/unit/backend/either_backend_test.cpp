@@ -178,6 +178,14 @@ TEST_CASE("chunks are decoded by the backend that decodes them itself, if that i
     CHECK(second.advance(tokens, logits)->repaired_rows == 0);  // what it does not decode, the cores do
     CHECK(asked == (on_device ? 6 * 4 : 0));                    // blocks and layers
     CHECK((finished > 0) == on_device);
+
+    asked = 0;
+    options.read_only = true;
+    options.costs = Costs{.link = {}, .layer = {}, .on = {.compute = computes_on(model), .decode = Resource::cores}};
+    auto third = open_conversation(model, store, "a talk", options).value();
+    CHECK(third.advance(tokens, logits)->loaded_rows > 0);
+    CHECK(asked == 0);
+
     auto cache = model.make_cache(8);
     auto decoder = model.make_decoder(std::shared_ptr<const Profile>());
     CHECK(decoder.takes(0) == on_device);

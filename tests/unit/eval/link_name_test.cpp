@@ -8,6 +8,10 @@ namespace {
 TEST_CASE("links are named by what they are, by a rate or by what it takes to recompute") {
   CHECK(parse_link("disk")->kind == LinkName::Kind::disk);
   CHECK(parse_link("memory")->kind == LinkName::Kind::memory);
+  CHECK_FALSE(parse_link("memory")->to_device);
+  CHECK(parse_link("pcie")->kind == LinkName::Kind::memory);
+  CHECK(parse_link("pcie")->text == "pcie");
+  CHECK(parse_link("pcie")->to_device);
   CHECK(parse_link("1kB/s")->bytes_per_s == 1e3);
   CHECK(parse_link("2.5MB/s")->bytes_per_s == 2.5e6);
   CHECK(parse_link("1000GB/s")->bytes_per_s == 1e12);

@@ -2,17 +2,20 @@
 #include "krul/compress/float_codec.hpp"
 #include "krul/compress/int8_codec.hpp"
 #include "krul/compress/layer_pair_compressor.hpp"
+#include "krul/compress/slerp_merge.hpp"
 
 #include <doctest/doctest.h>
+
+#include <chrono>
 
 #include "krul/eval/kept_costs.hpp"
 #include "krul/restore/validate.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "krul/strategy/catalogue/all.hpp"
+#include "support/decoding_toy_device.hpp"
 #include "support/foreign_parts.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/ticking_clock.hpp"
-#include "support/toy_device.hpp"
 #include "support/toy_profile.hpp"
 
 namespace krul {
@@ -57,9 +60,6 @@ TEST_CASE("costs of a device have what copies take") {
   CHECK(to_text(*after) == text);
   CHECK(after->costs.on.compute == Resource::device);
   CHECK(after->costs.copy.row_bytes == 1 << 20);
-  CHECK(after->costs.on.decode == Resource::cores);
-  before.costs.on.decode = Resource::device;
-  CHECK(eval::machine_costs_from(to_text(before))->costs.on.decode == Resource::device);
   for (const std::string line : {"0.25 copy.latency_s\n", "1048576 copy.row_bytes\n"}) {
     std::string cut = text;
     CHECK_FALSE(eval::machine_costs_from(cut.erase(cut.find(line), line.size())));
@@ -67,6 +67,37 @@ TEST_CASE("costs of a device have what copies take") {
   // Where recomputing takes so long, a link of its own speed is fast.
   const auto link = after->resolved({"1x", eval::LinkName::Kind::relative, 0, 1}, toy::Backend().geometry(), 100, 5);
   CHECK(link.bytes_per_s > 0);
+}
+
+TEST_CASE("the cores decode for a device where they are sooner for all that a strategy codes by") {
+  MachineCosts machine = some_costs();
+  machine.decoded_by_cores = {"int8"};
+  const auto decodes = [&](const AnyStrategy& strategy) { return machine.of(strategy, 4).on.decode; };
+  const AnyStrategy int8 = strategy::load(Int8Codec{});
+  const Composed<FixedDeepPairs, LayerPairCompressor<SlerpMerge, Int8Codec>> pairs("pairs");
+  CHECK(decodes(int8) == Resource::cores);
+  CHECK(to_text(machine) == to_text(some_costs()));  // no device computes
+  machine.costs.on.compute = Resource::device;
+  machine.costs.copy = {0.25, 5e9, 1 << 20};
+  CHECK(decodes(int8) == Resource::cores);
+  CHECK(decodes(strategy::load(F16Codec{})) == Resource::device);
+  CHECK(decodes(strategy::recompute()) == Resource::device);
+  CHECK(decodes(pairs) == Resource::device);
+  machine.decoded_by_cores.insert("slerp+int8");
+  CHECK(decodes(pairs) == Resource::cores);
+  CHECK_NOTHROW(expects_valid(machine.of(pairs, 4)));
+
+  const std::string text = to_text(machine);
+  CHECK(text.find("\n1 decoded_by_cores int8\n") != std::string::npos);
+  const auto after = eval::machine_costs_from(text);
+  REQUIRE(after.has_value());
+  CHECK(after->decoded_by_cores == machine.decoded_by_cores);
+  CHECK(to_text(*after) == text);
+  // Costs from before anybody measured it: the device decodes.
+  const auto earlier =
+      eval::machine_costs_from(text.substr(0, text.find("1 decoded_by_cores")) + "0 decode_on_device\n");
+  REQUIRE(earlier.has_value());
+  CHECK(earlier->of(int8, 4).on.decode == Resource::device);
 }
 
 TEST_CASE("what is no text of costs is refused") {
@@ -105,6 +136,10 @@ TEST_CASE("costs over a link are those of the store, of memory, or of a stated r
   CHECK(link("disk").bytes_per_s == 2.5e8);
   CHECK(link("memory").bytes_per_s == 2e9);
   CHECK(link("50MB/s").bytes_per_s == 5e7);
+  CHECK_THROWS_AS(static_cast<void>(link("pcie")), PreconditionError);  // no device computes
+  MachineCosts on_device = machine;
+  on_device.costs.on.compute = Resource::device;
+  CHECK(on_device.of(strategy::krul(), 4, eval::parse_link("pcie").value()).link.bytes_per_s == 2e9);
   CHECK(link("50MB/s").core_s_per_byte == machine.memory.core_s_per_byte);
   const LinkName relative = eval::parse_link("1.3x").value();
   CHECK_THROWS_AS(static_cast<void>(machine.of(strategy::krul(), 4, relative)), PreconditionError);
@@ -181,8 +216,43 @@ TEST_CASE("costs are measured where a device computes") {
   CHECK(measured->costs.copy.row_bytes == 2 * model.geometry().kv_row_bytes());
   CHECK(measured->costs.copy.bytes_per_s > 0);
   CHECK(measured->decoding.at("int8") > 0);
+  CHECK(measured->decoded_by_cores.contains("int8"));  // who else
   CHECK_NOTHROW(expects_valid(measured->of(strategy::load(Int8Codec{}), model.geometry().layers)));
   CHECK(store.used() == 0);
+}
+
+/// Moved by a device, and by every look at it.
+struct TickingDeviceClock {
+  ManualClock device;
+
+  [[nodiscard]] TimePoint now() const {
+    device.advance(std::chrono::microseconds(1));
+    return device.now();
+  }
+  void sleep_until(TimePoint) const {}
+};
+static_assert(Clock<TickingDeviceClock>);
+
+TEST_CASE("where a device could decode, both ways are measured and the sooner one is kept") {
+  const AnyStrategy int8 = strategy::load(Int8Codec{}), f16 = strategy::load(F16Codec{});
+  for (const int chunk_s : {1, 20}) {  // a copy of its rows takes 7 seconds
+    CAPTURE(chunk_s);
+    test::DecodingToyDevice model;
+    model.chunk_s = chunk_s;
+    eval::MachineMeter<test::DecodingToyDevice, TickingDeviceClock> meter(
+        model, AnyStore(MemoryStore()), {.seconds = 1e9, .longest = 64, .prompt = 4, .rounds = 1}, {model.clock});
+    std::optional<MachineCosts> measured;
+    const auto status = meter.add_missing(measured, std::vector{int8, f16});
+    REQUIRE_MESSAGE(status.has_value(), status.error().message);
+    const bool by_device = chunk_s == 1;
+    const std::size_t layers = model.geometry().layers;
+    CHECK(measured->decoded_by_cores.contains("int8") == !by_device);
+    CHECK(measured->decoded_by_cores.contains("f16"));  // it has no kernel for these
+    CHECK(measured->of(int8, layers).on.decode == (by_device ? Resource::device : Resource::cores));
+    CHECK(measured->of(f16, layers).on.decode == Resource::cores);
+    CHECK(measured->decoding.at("int8") == doctest::Approx(by_device ? 1.0 / 16 : 0).epsilon(1e-3));  // of 16 tokens
+    CHECK(measured->costs.copy.latency_s > 1);  // learnt from rows, whoever decodes
+  }
 }
 
 TEST_CASE("whenever time runs out, what was measured is enough") {

@@ -128,7 +128,7 @@ TEST_CASE("costs of a device are learnt from whole passes, and those of copies f
   }
   const Costs costs = fit_device_costs(restores, row_bytes);
   CHECK_NOTHROW(expects_valid(costs));
-  CHECK((costs.on.compute == Resource::device && costs.on.decode == Resource::device));
+  CHECK((costs.on.compute == Resource::device && costs.on.decode == Resource::cores));
   CHECK(costs.pass_s == doctest::Approx(pass_s));
   CHECK(costs.layer.project_row_s + costs.layer.finish_row_s == doctest::Approx(row_s));
   CHECK(costs.layer.attend_pair_s == doctest::Approx(pair_s));
@@ -163,4 +163,6 @@ TEST_CASE("costs learnt from restores of a whole model are valid, and nothing is
   costs.link = fit_link(loads);
   CHECK_NOTHROW(expects_valid(costs));
   CHECK_THROWS_AS(static_cast<void>(meter.restore(store, {.history = 3})), PreconditionError);
+  const RestoreShape by_device{.history = meter.longest(), .decode = Resource::device};
+  CHECK_THROWS_AS(static_cast<void>(meter.restore(store, by_device)), PreconditionError);  // none computes
 }

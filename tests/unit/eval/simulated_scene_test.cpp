@@ -29,7 +29,7 @@ TEST_CASE("counted costs over the hardware's own link, a rate and a relative one
   CHECK(own->block == 128);
   CHECK(counted_scene(hardware, of, link("9GB/s"))->costs.link.bytes_per_s == 9e9);
   CHECK(recompute_over_load_of(counted_scene(hardware, of, link("1.3x")).value()) == doctest::Approx(1.3));
-  for (const char* unknown : {"disk", "memory"})
+  for (const char* unknown : {"disk", "memory", "pcie"})
     CHECK(counted_scene(hardware, of, link(unknown)).error().code == ErrorCode::invalid_argument);
   // A prompt that is longer than its history takes most of the time, wherever that comes from.
   CHECK(counted_scene(hardware, {of.shape, 100, 128}, link("100x")).error().code == ErrorCode::invalid_argument);
@@ -55,6 +55,7 @@ TEST_CASE("measured costs over all kinds of links") {
   CHECK(measured_scene(measured, of, link("memory"))->costs.link.bytes_per_s == 8e9);
   CHECK(measured_scene(measured, of, link("50MB/s"))->costs.link.bytes_per_s == 5e7);
   CHECK(recompute_over_load_of(measured_scene(measured, of, link("1.3x")).value()) == doctest::Approx(1.3));
+  CHECK(measured_scene(measured, of, link("pcie")).error().message.find("use the link memory") != std::string::npos);
   CHECK(measured_scene(measured, {of.shape, 100, 128}, link("100x")).error().code == ErrorCode::invalid_argument);
 }
 

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "krul/core/costs.hpp"
 #include "krul/restore/any_policy.hpp"
 #include "krul/restore/full_load.hpp"
 #include "krul/restore/restoration_scheduler.hpp"
@@ -26,6 +27,10 @@ class RestorePlanner {
   /// How to restore token by token, if that is what the policy wants.
   [[nodiscard]] std::optional<TokenSplit> split(const RestoreSizes& sizes, const std::optional<Costs>& costs) const {
     return plans(costs) ? scheduler_.policy().split(sizes, costs.value_or(Costs{})) : std::nullopt;
+  }
+  /// Who decodes what the model could decode itself. Without costs of a device it does.
+  [[nodiscard]] static Resource decode(const std::optional<Costs>& costs) noexcept {
+    return costs && costs->on.compute == Resource::device ? costs->on.decode : Resource::device;
   }
 
  private:
