@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <string_view>
 #include <system_error>
@@ -20,6 +21,9 @@ namespace krul::redis {
 namespace {
 
 constexpr std::size_t bytes_a_read = std::size_t{256} << 10;
+/// Strings from this length on are worth reading past hiredis, which copies them twice; of them so much is read at
+/// first.
+constexpr std::size_t long_string = std::size_t{64} << 10, beginning = std::size_t{8} << 10;
 /// What may lie in the reader beside the string that is awaited: what was read along, and the lengths of an array.
 constexpr std::size_t slack = std::size_t{1} << 20;
 /// Of a status, an error or a length.
@@ -45,8 +49,10 @@ void* limited_string(const redisReadTask* task, char* text, std::size_t length) 
   Expected& expected = expected_of(task);
   if (!expected.into.empty() && task->type == REDIS_REPLY_STRING && !task->parent) {
     if (length > expected.into.size()) return nullptr;
-    std::memcpy(expected.into.data(), text, length);
-    expected.filled = length;
+    if (!expected.is_direct) {
+      std::memcpy(expected.into.data(), text, length);
+      expected.filled = length;
+    }
     length = 0;
   }
   if (length > expected.most_bytes - expected.bytes) return nullptr;
@@ -179,7 +185,9 @@ bool Connection::is_quiet() const {
 }
 
 void Connection::send(Command& command) {
-  command.expected.filled = command.expected.bytes = command.expected.elements = 0;
+  Expected& expected = command.expected;
+  expected.filled = expected.bytes = expected.elements = 0;
+  expected.is_direct = false;
   const auto prefix = [](char type, std::size_t number) { return type + std::to_string(number) + "\r\n"; };
   std::string text = prefix('*', command.words.size() + (command.value.empty() ? 0 : 1));
   for (const std::string& word : command.words) {
@@ -222,17 +230,62 @@ Status Connection::write() {
   return {};
 }
 
-Status Connection::read() {
-  room_.resize(bytes_a_read);
+/// @return bytes that came, 0 if none are there
+Result<std::size_t> Connection::receive(std::span<std::byte> first, std::span<std::byte> second) {
+  std::array<iovec, 2> parts{iovec{.iov_base = first.data(), .iov_len = first.size()},
+                             iovec{.iov_base = second.data(), .iov_len = second.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
   ssize_t count = 0;
-  do count = ::recv(descriptor(), room_.data(), room_.size(), 0);
+  do count = ::recvmsg(descriptor(), &message, 0);
   while (count < 0 && errno == EINTR);
-  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return {};
+  if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::size_t{0};
   if (count < 0) return broken(system_message(errno));
   if (count == 0) return broken("the server closed it");
-  if (redisReaderFeed(context_->reader, room_.data(), static_cast<std::size_t>(count)) != REDIS_OK)
-    return broken(context_->reader->errstr);
-  return {};
+  return static_cast<std::size_t>(count);
+}
+
+Status Connection::feed(std::string_view bytes) {
+  if (bytes.empty() || redisReaderFeed(context_->reader, bytes.data(), bytes.size()) == REDIS_OK) return {};
+  return broken(context_->reader->errstr);
+}
+
+Status Connection::feed_or_begin_string(std::string_view bytes, Expected& awaited) {
+  const std::size_t line = bytes.find("\r\n");
+  std::size_t length = 0;
+  const char* const digits = bytes.data() + 1;
+  const bool is_string = bytes.starts_with('$') && line != std::string_view::npos &&
+                         std::from_chars(digits, bytes.data() + line, length).ptr == bytes.data() + line;
+  const std::string_view begun = is_string ? bytes.substr(line + 2) : std::string_view();
+  if (!is_string || length > awaited.into.size() || length <= begun.size()) return feed(bytes);
+  std::memcpy(awaited.into.data(), begun.data(), begun.size());
+  awaited.is_direct = true;
+  awaited.filled = begun.size();
+  rest_ = length - begun.size();
+  return feed("$0\r\n");  // hiredis sees an empty string, and the end of the long one as its end
+}
+
+Status Connection::read(Expected* awaited) {
+  room_.resize(bytes_a_read);
+  const auto text = [&](std::size_t length) { return std::string_view(reinterpret_cast<char*>(room_.data()), length); };
+  const std::span room(room_);
+  if (awaited && rest_ > 0) {
+    // With its end, and nothing of the next reply: that may be a long one as well.
+    const auto count = receive(awaited->into.subspan(awaited->filled, rest_), room.first(2));
+    if (!count) return propagate(count);
+    const std::size_t taken = std::min(*count, rest_);
+    awaited->filled += taken;
+    rest_ -= taken;
+    return feed(text(*count - taken));
+  }
+  const redisReader& reader = *context_->reader;
+  const bool is_between =
+      reader.len == reader.pos && (reader.ridx < 0 || (reader.ridx == 0 && reader.rstack[0].type < 0));
+  const bool is_long = is_between && awaited && awaited->into.size() >= long_string;
+  const auto count = receive(room.first(is_long ? beginning : room.size()), {});
+  if (!count) return propagate(count);
+  return is_long ? feed_or_begin_string(text(*count), *awaited) : feed(text(*count));
 }
 
 Result<Reply> Connection::next_reply(Expected& expected) {
@@ -272,7 +325,7 @@ Result<std::vector<Reply>> Connection::ask(std::span<Command> commands, Duration
     if ((state.revents & POLLOUT) != 0)
       if (const Status status = write(); !status) return propagate(status);
     if ((state.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
-      if (const Status status = read(); !status) return propagate(status);
+      if (const Status status = read(nullptr); !status) return propagate(status);
   }
   return replies;
 }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "krul/core/clock.hpp"
@@ -38,6 +39,7 @@ struct Expected {
   std::size_t filled = 0;            ///< bytes that went into `into`
   std::size_t bytes = 0;             ///< of other strings
   std::size_t elements = 0;
+  bool is_direct = false;  ///< the string goes from the socket into `into`, past hiredis
 };
 
 struct Command {
@@ -65,8 +67,9 @@ class Connection {
   [[nodiscard]] bool has_to_write() const noexcept { return !unwritten_.empty(); }
   /// Writes what the socket takes.
   [[nodiscard]] Status write();
-  /// Reads what is there, at most some 256 KiB.
-  [[nodiscard]] Status read();
+  /// Reads what is there, or some of it. A long string that `awaited` (of the next reply, if it is known) has room for
+  /// goes there at once.
+  [[nodiscard]] Status read(Expected* awaited);
   /// The next reply, or none if it is not there yet.
   [[nodiscard]] Result<Reply> next_reply(Expected& expected);
 
@@ -87,12 +90,16 @@ class Connection {
   };
   Connection(Address address, std::unique_ptr<redisContext, FreeContext> context);
   [[nodiscard]] tl::unexpected<Error> broken(const std::string& why) const;
+  [[nodiscard]] Result<std::size_t> receive(std::span<std::byte> first, std::span<std::byte> second);
+  [[nodiscard]] Status feed(std::string_view bytes);
+  [[nodiscard]] Status feed_or_begin_string(std::string_view bytes, Expected& awaited);
 
   Address address_;
   std::unique_ptr<redisContext, FreeContext> context_;
   std::deque<Piece> unwritten_;
   std::size_t written_ = 0;  ///< bytes of the first piece
-  std::vector<char> room_;
+  std::vector<std::byte> room_;
+  std::size_t rest_ = 0;  ///< bytes to come of a string that goes to its place at once
 };
 
 /// The error of a server that stayed silent.

@@ -253,7 +253,8 @@ class Exchange {
     }
     if (status && (events & (POLLIN | POLLHUP | POLLERR)) != 0) {
       lane.heard = now;
-      status = connection.read();
+      const std::size_t next = lane.asked.front();  // no connection is waited for that has nothing to do
+      status = connection.read(states_[next].is_asking ? nullptr : &requests_[next].command.expected);
       if (status) status = take_replies(lane);
     }
     if (status && now - lane.heard >= options_.request_timeout)

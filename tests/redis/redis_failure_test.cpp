@@ -37,12 +37,27 @@ TEST_CASE("a server that asks for a password") {
   check_code(RedisStore::open(options), ErrorCode::invalid_argument, "password");
   options.password = "";
   check_code(RedisStore::open(options), ErrorCode::invalid_argument, "password");
-  server.ask({"ACL", "SETUSER", "krul", "on", ">secret", "~krul:*", "+@all"});
+  // The rights that docs/stores.md names.
+  server.ask({"ACL", "SETUSER", "krul", "on", ">secret", "~krul:*"});
+  for (const char* command : {"getrange", "hget", "hkeys", "setex", "unlink", "scan", "eval", "asking", "cluster|slots",
+                              "get", "set", "del", "exists", "persist", "pexpire", "pttl", "hset", "hdel", "hvals"})
+    server.ask({"ACL", "SETUSER", "krul", std::string("+") + command});
   options.user = "krul";
   options.password = "secret";
   auto store = RedisStore::open(options);
   REQUIRE(store);
-  CHECK(store->put(kept_key, some_bytes(10, 1)));
+  {
+    const auto lock = store->lock(folder_a);
+    CHECK(lock);
+    CHECK(store->put(kept_key, some_bytes(10, 1)));
+    CHECK(store->put(kept_key, some_bytes(20, 1)));
+  }
+  options.expiry = std::chrono::hours(1);
+  CHECK(RedisStore::open(options)->put(kept_key, some_bytes(20, 1)));
+  CHECK(store->load(kept_key, 20) == some_bytes(20, 1));
+  CHECK(store->list(folder_a)->size() == 1);
+  CHECK(store->list("")->size() == 1);
+  CHECK(store->erase(kept_key));
   options.user = "nobody";
   check_code(RedisStore::open(options), ErrorCode::invalid_argument, "password");
   options.user = "krul";
