@@ -232,15 +232,11 @@ void kill_at_random(ProbedTalk& probed, std::size_t kills, Act&& act, Check&& ch
   std::uniform_int_distribution<useconds_t> delay(0, 6000);
   for (std::size_t kill = 0; kill < kills; ++kill) {
     probed.reset();
-    std::fflush(nullptr);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) ::_exit(act() ? 0 : 1);
+    const pid_t child = test::start_child([&] { return act() ? 0 : 1; });
     ::usleep(delay(random));
     ::kill(child, SIGKILL);
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR);
-    REQUIRE((WIFSIGNALED(status) || WEXITSTATUS(status) == 0));
+    const int ended = test::status_of(child);
+    REQUIRE((ended == 0 || ended == 128 + SIGKILL));
     check();
   }
 }
