@@ -157,7 +157,7 @@ TEST_CASE("after kill -9 at any moment each conversation is what was acknowledge
       return true;
     };
     while (heard < wanted && hear()) continue;
-    constexpr std::uint64_t of_a_save = 500, of_all = 3000;  // microseconds
+    constexpr std::uint64_t of_a_save = 250, of_all = 3000;  // microseconds
     ::usleep(static_cast<useconds_t>(moment % (begun ? of_a_save : of_all)));
     ::kill(child, SIGKILL);
     REQUIRE(test::status_of(child) == 128 + SIGKILL);
