@@ -172,7 +172,7 @@ TEST_CASE("after kill -9 at any moment each conversation is what was acknowledge
       const auto is_right = [&](std::span<const TalkState> states_now) {
         const FoundTalk found = saved.look(store, talk, states_now);
         REQUIRE_MESSAGE(found.wrong.empty(), found.wrong);
-        REQUIRE((found.is_whole && found.state));
+        REQUIRE((found.state && found.is_whole && found.is_loaded));
         return *found.state;
       };
       const TalkState now = is_right(expected);

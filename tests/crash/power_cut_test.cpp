@@ -87,7 +87,7 @@ Work work(SavedTalks& saved, Durability durability, Random& random) {
       REQUIRE(saved.finish(other, talk));
       const FoundTalk found = saved.look(other, talk, work.moments.back().possible[talk]);
       REQUIRE_MESSAGE(found.wrong.empty(), found.wrong);
-      REQUIRE((found.state && found.is_whole));
+      REQUIRE((found.state && found.is_whole && found.is_loaded));
       states[talk] = *found.state;
     }
     note(test::recorded());
@@ -121,11 +121,11 @@ void cut(SavedTalks& saved, const Work& work, const Promise& promise, std::size_
     const auto& acknowledged = work.acknowledged(talk, done);
     FoundTalk found = saved.look(store, talk, promise.acknowledged ? acknowledged : work.ever(talk, done));
     REQUIRE_MESSAGE(found.wrong.empty(), found.wrong);
-    if (promise.whole) REQUIRE(found.is_whole);
+    if (promise.whole) REQUIRE((found.is_whole && found.is_loaded));
     if (promise.readable) REQUIRE(found.state);
     ++counts.talks;
     counts.lost += found.state ? 0 : 1;
-    counts.recomputed += found.state && !found.is_whole ? 1 : 0;
+    counts.recomputed += found.state && !found.is_loaded ? 1 : 0;
     const bool is_newest =
         found.state && std::find(acknowledged.begin(), acknowledged.end(), *found.state) != acknowledged.end();
     counts.older += found.state && !is_newest ? 1 : 0;
@@ -141,7 +141,7 @@ void cut(SavedTalks& saved, const Work& work, const Promise& promise, std::size_
     REQUIRE_MESSAGE(rows, rows.error().message);
     const FoundTalk mended = saved.look(store, talk, std::span(&next, 1));
     REQUIRE_MESSAGE(mended.wrong.empty(), mended.wrong);
-    REQUIRE(mended.is_whole);
+    REQUIRE((mended.is_whole && mended.is_loaded));
     REQUIRE(store.dead_writes(SavedTalks::folder(talk)).empty());
     REQUIRE(verify_conversation(store, SavedTalks::folder(talk))->leftovers.empty());
   }

@@ -46,6 +46,7 @@ inline std::string as_text(const TalkState& state) {
 struct FoundTalk {
   std::optional<TalkState> state = {};  ///< none if no copy of its manifest is whole
   bool is_whole = true;                 ///< all bytes are as they were written
+  bool is_loaded = true;                ///< no row had to be recomputed
   std::string wrong = {};               ///< what must never be, if anything is
 };
 
@@ -98,7 +99,8 @@ class SavedTalks {
       if (nothing == expected.end()) return {.wrong = "nothing is there"};
       return {.state = *nothing};
     }
-    if (!saved && saved.error().code == ErrorCode::corrupt) return {.state = std::nullopt, .is_whole = false};
+    if (!saved && saved.error().code == ErrorCode::corrupt)
+      return {.state = std::nullopt, .is_whole = false, .is_loaded = false};
     if (!saved) return {.wrong = "it cannot be read: " + saved.error().message};
     const std::vector<Token>& tokens = saved->manifest.tokens;
     const auto state = is_expected([&](const TalkState& of) {
@@ -120,9 +122,8 @@ class SavedTalks {
     if (!restored) return {.wrong = "it cannot be restored: " + restored.error().message};
     if (rows_of(opened->cache(), tokens.size()) != rows(talk, *found.state)) return {.wrong = "rows are wrong"};
     // Its last token is run again, for the logits.
-    const std::size_t all = (tokens.size() - 1) * model_.geometry().layers;
-    if (found.is_whole && restored->loaded_rows != all) return {.wrong = "it is whole, and was not loaded"};
-    if (!found.is_whole && restored->repaired_rows > 0 && restored->reasons.empty())
+    found.is_loaded = restored->loaded_rows == (tokens.size() - 1) * model_.geometry().layers;
+    if ((restored->repaired_rows > 0 || restored->recomputed_all) && restored->reasons.empty())
       return {.wrong = "rows were recomputed, and no reason is given"};
     return found;
   }
