@@ -504,9 +504,8 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
       if (attempt < attempts) continue;
       return fail(ErrorCode::busy, "conversation folder " + folder + " keeps changing hands; try again");
     }
-    // Whoever had it before may have died before names were on the medium: its own, and those in it.
-    if (options_.durability == Durability::full && (sync(*directory_) != 0 || sync(opened->get()) != 0))
-      return refused(action, errno);
+    // Whoever made the folder may have died before its name was on the medium.
+    if (options_.durability == Durability::full && sync(*directory_) != 0) return refused(action, errno);
     sweep(opened->get());
     return Lock(directory_, folder, file.release());
   }

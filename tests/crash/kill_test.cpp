@@ -16,6 +16,7 @@
 
 #include "crash/saved_talks.hpp"
 #include "probes/probe_support.hpp"
+#include "support/system_calls.hpp"
 
 namespace krul {
 namespace {
@@ -199,19 +200,23 @@ TEST_CASE("a sweep takes nothing away that another process is writing, whether o
   const test::ProbeDirectory directory;
   FileStore store = FileStore::open(directory.path, {.durability = Durability::none}).value();
   const std::string folder(32, 'a');
-  REQUIRE(store.put(folder + "/kept", {}));
+  REQUIRE(store.put(folder + "/object", {}));
   Pipe stop;
+  const test::CallFault late{.kind = test::CallFault::Kind::wait, .once = false, .number = 1000};
   const pid_t sweeper = test::start_child([&] {
     stop.close_writer();
+    test::arm(late);
     while (!stop.is_ended())
       if (!store.lock(folder)) return 1;
     return 0;
   });
   const std::vector<std::byte> bytes(5000, std::byte{1});
-  for (std::size_t i = 0; i < test::crash_rounds(200) * 10; ++i) {
-    const Status put = store.put(folder + "/object-" + std::to_string(i % 10), bytes);
+  test::arm(late);
+  for (std::size_t i = 0; i < 10 * test::crash_rounds(200); ++i) {
+    const Status put = store.put(folder + "/object", bytes);
     REQUIRE_MESSAGE(put, put.error().message);
   }
+  test::disarm();
   stop.close_writer();
   REQUIRE(test::status_of(sweeper) == 0);
 }

@@ -55,42 +55,40 @@ Work work(SavedTalks& saved, Durability durability, Random& random) {
   };
   Work work;
   std::vector<TalkState> states(talks);
-  const auto note = [&](std::size_t done) {
-    Work::Moment moment{done, {}};
-    for (const TalkState& state : states) moment.possible.push_back({state});
-    work.moments.push_back(std::move(moment));
-  };
-  note(0);
+  std::vector<std::vector<TalkState>> possible(talks, {TalkState{}});
+  work.moments.push_back({0, possible});
   test::record(directory.path);
   for (std::size_t step = 0; step < 10; ++step) {
     const std::size_t talk = random() % talks;
     TalkState next{states[talk].text, states[talk].tokens + 1 + random() % 24};
     if (next.tokens > SavedTalks::longest || (next.tokens > 20 && random() % 4 == 0)) next = {next.text + 1, 0};
-    note(test::recorded() + 1);
-    work.moments.back().possible[talk].push_back(next);
+    possible[talk].push_back(next);
+    work.moments.push_back({test::recorded() + 1, possible});
 
     const bool dies = random() % 2 == 0;
     FileStore store = open();
-    if (dies) test::arm({.first = random() % 120, .once = false, .number = EIO});
+    if (dies) test::arm({.first = random() % (1 + random() % 30), .once = false, .writing = true, .number = EIO});
     const Status done = [&]() -> Status {
       if (next.tokens == 0) return SavedTalks::erase(store, talk);
       const auto rows = saved.save(store, talk, next);
       return rows ? Status{} : propagate(rows);
     }();
     test::disarm();
-    if (done) {
-      states[talk] = next;
-    } else {
-      // Another process goes on from what it finds.
-      FileStore other = open();
+    states[talk] = next;
+    if (!done) {
+      // Another process goes on from what it finds, and may have told of that before.
       REQUIRE(dies);
-      REQUIRE(saved.finish(other, talk));
-      const FoundTalk found = saved.look(other, talk, work.moments.back().possible[talk]);
+      FileStore other = open();
+      const bool tells = random() % 2 == 0;
+      if (tells) REQUIRE(saved.finish(other, talk));
+      const FoundTalk found = saved.look(other, talk, possible[talk]);
       REQUIRE_MESSAGE(found.wrong.empty(), found.wrong);
       REQUIRE((found.state && found.is_whole && found.is_loaded));
       states[talk] = *found.state;
+      if (!tells) continue;
     }
-    note(test::recorded());
+    possible[talk] = {states[talk]};
+    work.moments.push_back({test::recorded(), possible});
   }
   work.log = test::end_recording();
   return work;
@@ -156,7 +154,10 @@ Counts cut_everywhere(const Promise& promise) {
     Random random(round);
     const Work logged = work(saved, promise.durability, random);
     for (std::size_t i = 0; i < cuts; ++i) {
-      const std::size_t done = random() % (logged.log.operations.size() + 1);
+      // Where something has just been acknowledged, as often as anywhere.
+      const std::size_t all = logged.log.operations.size(),
+                        done = i % 2 == 0 ? random() % (all + 1)
+                                          : std::min(all, logged.moments[random() % logged.moments.size()].done);
       CAPTURE(done);
       cut(saved, logged, promise, done, random, counts);
     }

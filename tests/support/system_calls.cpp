@@ -13,6 +13,7 @@
 #include <cstdarg>
 #include <map>
 #include <optional>
+#include <random>
 #include <string>
 #include <utility>
 
@@ -33,6 +34,11 @@ bool is_spoiled(bool writing) {
   if (index < fault.first || (fault.once && index > fault.first)) return false;
   was_hit = true;
   if (fault.kind == CallFault::Kind::kill) ::kill(::getpid(), SIGKILL);
+  if (fault.kind == CallFault::Kind::wait) {
+    static std::minstd_rand random(static_cast<unsigned>(::getpid()));
+    if (random() % 8 == 0) ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned>(fault.number)));
+    return false;
+  }
   return true;
 }
 

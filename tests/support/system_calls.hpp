@@ -14,6 +14,7 @@ struct CallFault {
     fail,   ///< returns `number` as errno and does nothing, but that a close closes
     halve,  ///< a write or read does half of what was asked for, and says so; other calls are as they were
     kill,   ///< ends the process by SIGKILL before the call
+    wait,   ///< one call of eight is up to `number` microseconds late, so that other processes come in between
   };
   Kind kind = Kind::fail;
   std::uint64_t first = 0;  ///< index of the first call that it hits; of writing ones only, if so asked
