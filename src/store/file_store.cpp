@@ -66,6 +66,14 @@ int try_lock(int file) {
   return uninterrupted([&] { return ::flock(file, LOCK_EX | LOCK_NB); });
 }
 
+int status_of(int file, struct stat& status) {
+  return uninterrupted([&] { return ::fstat(file, &status); });
+}
+
+int status_at(int directory, const char* name, struct stat& status) {
+  return uninterrupted([&] { return ::fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW); });
+}
+
 Descriptor open_folder(int directory, const std::string& folder) {
   return open_at(directory, folder.c_str(), O_RDONLY | O_DIRECTORY);
 }
@@ -99,6 +107,8 @@ tl::unexpected<Error> refused(const std::string& action, int number) {
     case EACCES:
     case EPERM:
       return fail(ErrorCode::io, text + "; give this user the right to do that there, or choose another directory");
+    case ESTALE:
+      return fail(ErrorCode::io, text + "; its server has it no more, or not as it was: open the store again");
     case EROFS:
       return fail(ErrorCode::io, text + "; choose a directory on a file system that can be written");
     case ELOOP:
@@ -151,13 +161,15 @@ template <class Visit>
 int for_each_entry(int directory, Visit&& visit) {
   Descriptor own = open_at(directory, ".", O_RDONLY | O_DIRECTORY);
   if (!own.is_open()) return errno;
-  DIR* const stream = ::fdopendir(own.get());
-  if (!stream) return errno;
+  DIR* stream = nullptr;
+  while ((stream = ::fdopendir(own.get())) == nullptr)
+    if (errno != EINTR) return errno;
   (void)own.release();
   int number = 0;
   while (true) {
     errno = 0;
     const dirent* const entry = ::readdir(stream);
+    if (!entry && errno == EINTR) continue;
     if (!entry) {
       number = errno;
       break;
@@ -168,23 +180,30 @@ int for_each_entry(int directory, Visit&& visit) {
   return number;
 }
 
-// A writer holds a lock on its temporary file as long as it lives: one that can be locked has been left behind.
-std::vector<std::string> dead_temporaries(int folder) {
+// Calls visit(name) for each temporary file that was left behind. A writer holds a lock on its own as long as it lives:
+// one that can be locked is nobody's, and stays so while it is visited.
+template <class Visit>
+void for_each_dead_temporary(int folder, Visit&& visit) {
   std::vector<std::string> names;
   for_each_entry(folder, [&](std::string_view name) {
     if (is_temporary(name)) names.emplace_back(name);
     return true;
   });
-  std::erase_if(names, [&](const std::string& name) {
+  for (const std::string& name : names) {
     const Descriptor file = open_at(folder, name.c_str(), O_RDONLY | O_NONBLOCK);
     const bool dead = file.is_open() ? try_lock(file.get()) == 0 : errno == ELOOP;
-    return !dead;
-  });
+    if (dead) visit(name);
+  }
+}
+
+std::vector<std::string> dead_temporaries(int folder) {
+  std::vector<std::string> names;
+  for_each_dead_temporary(folder, [&](const std::string& name) { names.push_back(name); });
   return names;
 }
 
 void sweep(int folder) {
-  for (const std::string& name : dead_temporaries(folder)) unlink_at(folder, name.c_str());
+  for_each_dead_temporary(folder, [&](const std::string& name) { unlink_at(folder, name.c_str()); });
 }
 
 // A new file under a temporary name; removed again unless renamed.
@@ -200,15 +219,15 @@ class TemporaryFile {
         if (error_ == EEXIST) continue;
         return;
       }
-      // Between the two calls a sweep may have taken it for a leftover.
+      // Before it is locked a sweep may take it for a leftover, and hold its lock or have removed it: then another one.
       struct stat status {};
-      const bool locked = try_lock(file_.get()) == 0 || errno == EWOULDBLOCK;
-      error_ = locked && ::fstat(file_.get(), &status) == 0 ? 0 : errno;
+      const bool is_locked = try_lock(file_.get()) == 0;
+      error_ = is_locked && status_of(file_.get(), status) == 0 ? 0 : errno;
       if (error_ == 0 && status.st_nlink > 0) return;
       unlink_at(folder_, name_.c_str());
       file_ = Descriptor();
-      if (error_ != 0) return;
-      error_ = EAGAIN;
+      if (error_ != 0 && error_ != EWOULDBLOCK) return;
+      error_ = EWOULDBLOCK;
     }
   }
   TemporaryFile(const TemporaryFile&) = delete;
@@ -232,8 +251,11 @@ class TemporaryFile {
   [[nodiscard]] int sync() { return krul::sync(file_.get()) == 0 ? 0 : errno; }
   // Some network file systems say only at a close that there was no room; the duplicate keeps the lock.
   [[nodiscard]] int flush() {
-    const int duplicate = ::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0);
-    return duplicate >= 0 && ::close(duplicate) == 0 ? 0 : errno;
+    const int closed = uninterrupted([&] {
+      const int duplicate = ::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0);
+      return duplicate >= 0 ? ::close(duplicate) : -1;
+    });
+    return closed == 0 ? 0 : errno;
   }
   [[nodiscard]] int rename(const std::string& object) {
     if (uninterrupted([&] { return ::renameat(folder_, name_.c_str(), folder_, object.c_str()); }) != 0) return errno;
@@ -249,16 +271,25 @@ class TemporaryFile {
   bool renamed_ = false;
 };
 
-// Makes the store's own directory unless it is there; 0 or an errno.
-int make_directory(std::filesystem::path path, Durability durability) {
+int open_directory(const std::filesystem::path& path) {
+  return uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+}
+
+// Makes a directory unless it is there, and what it is to lie in; 0 or an errno.
+int make_directory(std::filesystem::path path, mode_t mode, Durability durability) {
   if (!path.has_filename()) path = path.parent_path();
   const std::filesystem::path parent = path.has_parent_path() ? path.parent_path() : ".";
-  std::error_code ignored;  // what is wrong with the parents shows in the next call
-  std::filesystem::create_directories(parent, ignored);
-  if (::mkdir(path.c_str(), 0700) != 0) return errno == EEXIST ? 0 : errno;
-  if (durability != Durability::full) return 0;
-  const Descriptor opened(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return opened.is_open() && sync(opened.get()) == 0 ? 0 : errno;
+  const auto make = [&] { return uninterrupted([&] { return ::mkdir(path.c_str(), mode); }) == 0 ? 0 : errno; };
+  int number = make();
+  if (number == ENOENT && parent != "." && parent != path) {
+    number = make_directory(parent, 0777, durability);
+    if (number == 0) number = make();
+  }
+  if ((number != 0 && number != EEXIST) || durability != Durability::full) return number == EEXIST ? 0 : number;
+  const Descriptor opened(open_directory(parent));
+  const bool synced = opened.is_open() && sync(opened.get()) == 0;
+  // Who made one that is there may have died before its name was on the medium; it may also be of another file system.
+  return synced || number == EEXIST ? 0 : errno;
 }
 
 // The folder, made if it is not there.
@@ -266,7 +297,7 @@ Result<Descriptor> make_folder(int directory, const std::string& folder, Durabil
   Descriptor opened = open_folder(directory, folder);
   if (opened.is_open()) return opened;
   if (errno != ENOENT) return refused("open folder " + folder, errno);
-  if (::mkdirat(directory, folder.c_str(), 0700) != 0 && errno != EEXIST) {
+  if (uninterrupted([&] { return ::mkdirat(directory, folder.c_str(), 0700); }) != 0 && errno != EEXIST) {
     if (errno == ENOENT)
       return fail(ErrorCode::io, "the store's directory was removed while it was open; open the store again");
     return refused("make folder " + folder, errno);
@@ -285,8 +316,7 @@ Result<Descriptor> open_object(int directory, const KeyParts& parts, struct stat
   Descriptor file = open_at(folder.get(), parts.object.c_str(), O_RDONLY | O_NONBLOCK);
   const int number = file.is_open() ? 0 : errno;
   const bool is_known =
-      (file.is_open() ? ::fstat(file.get(), &status)
-                      : ::fstatat(folder.get(), parts.object.c_str(), &status, AT_SYMLINK_NOFOLLOW)) == 0;
+      (file.is_open() ? status_of(file.get(), status) : status_at(folder.get(), parts.object.c_str(), status)) == 0;
   if (is_known && !S_ISREG(status.st_mode)) return not_a_file(action, status.st_mode);
   if (number != 0) return refused(action, number);
   if (!is_known) return refused(action, errno);
@@ -296,8 +326,8 @@ Result<Descriptor> open_object(int directory, const KeyParts& parts, struct stat
 bool same_file(int file, int directory, const char* name) {
   struct stat opened {
   }, named{};
-  return ::fstat(file, &opened) == 0 && ::fstatat(directory, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+  return status_of(file, opened) == 0 && status_at(directory, name, named) == 0 && opened.st_dev == named.st_dev &&
+         opened.st_ino == named.st_ino;
 }
 
 }  // namespace
@@ -305,13 +335,13 @@ bool same_file(int file, int directory, const char* name) {
 Result<FileStore> FileStore::open(const std::filesystem::path& path, FileStoreOptions options) {
   const std::string action = "open the store '" + path.string() + "'";
   if (options.create && !options.read_only)
-    if (const int number = make_directory(path, options.durability)) {
+    if (const int number = make_directory(path, 0700, options.durability)) {
       const std::string making = "make the store's directory '" + path.string() + "'";
       if (number == ENOENT)
         return fail(ErrorCode::io, "cannot " + making + ": " + reason(number) + "; choose another directory");
       return refused(making, number);
     }
-  const int number = uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+  const int number = open_directory(path);
   if (number < 0) {
     if (errno == ENOENT)
       return fail(ErrorCode::not_found, "cannot " + action + ": there is no such directory; check the path");
@@ -324,7 +354,7 @@ Result<FileStore> FileStore::open(const std::filesystem::path& path, FileStoreOp
     delete descriptor;
   });
   const int rights = R_OK | X_OK | (options.read_only ? 0 : W_OK);
-  if (::faccessat(number, ".", rights, AT_EACCESS) != 0)
+  if (uninterrupted([&] { return ::faccessat(number, ".", rights, AT_EACCESS); }) != 0)
     return refused((options.read_only ? "read the store '" : "write to the store '") + path.string() + "'", errno);
   return FileStore(path, options, std::move(directory));
 }

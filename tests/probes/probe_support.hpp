@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "krul/store/file_store.hpp"
@@ -85,16 +87,26 @@ class ProbedTalk {
   ToyTalk<FileStore> talk{store};
 };
 
-/// Runs `body` in a process of its own; how that ended: its result, or 128 and the signal.
+/// Runs `body` in a process of its own, which ends with its result.
 template <class Body>
-int in_a_child(Body&& body) {
-  std::fflush(nullptr);
+pid_t start_child(Body&& body) {
+  std::fflush(nullptr);  // or the child might print it again
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) ::_exit(body());
+  return child;
+}
+
+/// How a process ends: its result, or 128 and the signal.
+inline int status_of(pid_t child) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+template <class Body>
+int in_a_child(Body&& body) {
+  return status_of(start_child(std::forward<Body>(body)));
 }
 
 }  // namespace krul::test
