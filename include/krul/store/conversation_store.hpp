@@ -47,7 +47,8 @@ struct StoreCapabilities {
 
 /// Holds byte objects under keys. Objects are written whole and never changed in place.
 ///
-///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix
+///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix;
+///                             too_large beyond capabilities().largest
 ///   get(key, offset, to)      fills `to` completely, or fails: not_found, truncated, medium, io, deadline
 ///   size(key)                 bytes of the object, or not_found
 ///   erase(key)                succeeds also if it was not there
@@ -58,7 +59,8 @@ struct StoreCapabilities {
 ///
 /// krul publishes data first and the manifest last, with length and XXH3-128 of every chunk in it, so that a store
 /// needs neither transactions nor checksums. Stores over a network do more of it at once: see ranged_reads.hpp,
-/// object_sizes.hpp, whole_object.hpp. All calls may come from several threads at once.
+/// object_sizes.hpp, whole_object.hpp. All calls may come from several threads at once. check_store in conformance.hpp
+/// proves a store.
 /// @throws PreconditionError from every call whose key is not is_store_key, or whose folder is not is_store_folder
 template <class S>
 concept ConversationStore = requires(S& store, const std::string& key, std::span<const std::byte> bytes,

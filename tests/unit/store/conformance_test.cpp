@@ -27,7 +27,8 @@ struct MakesMemory {
   MemoryStore fresh() { return store = MemoryStore(); }
   MemoryStore again() { return store; }
 };
-struct MakesFiles {
+template <Durability durability>
+struct MakesFilesOf {
   test::TemporaryDirectory directory;
   int number = 0;
   FileStore fresh() {
@@ -36,9 +37,10 @@ struct MakesFiles {
   }
   FileStore again() {
     const auto path = directory.path() / std::to_string(number);
-    return FileStore::open(path, {.durability = Durability::none}).value();
+    return FileStore::open(path, {.durability = durability}).value();
   }
 };
+using MakesFiles = MakesFilesOf<Durability::none>;
 template <class Inner>
 struct MakesAny {
   Inner inner;
@@ -218,6 +220,13 @@ std::vector<std::string> found(Flaw flaw) {
       names.push_back(check.name);
     }
   return names;
+}
+
+TEST_CASE("files that are durable pass the suite") {
+  MakesFilesOf<Durability::full> make;
+  const ConformanceReport report = check_store(make, {.largest = 100'000, .objects = 5, .threads = 2, .rounds = 3});
+  INFO(printed(report));
+  CHECK(report.passed());
 }
 
 TEST_CASE("a store with a flaw fails the promise that it breaks") {
