@@ -99,6 +99,7 @@ class TieredStore {
     if (is_segment(key) && state_->near.get(key, offset, to)) return {};
     if (options_.keep_reads && is_segment(key) && !state_->near.size(key)) {
       const auto whole = bring(key, options_.largest_kept);
+      if (!whole && whole.error().code != ErrorCode::too_large) return propagate(whole);
       if (whole && offset <= whole->size() && to.size() <= whole->size() - offset) {
         std::copy_n(whole->begin() + static_cast<std::ptrdiff_t>(offset), to.size(), to.begin());
         return {};
@@ -304,9 +305,16 @@ class TieredStore {
   [[nodiscard]] Result<std::vector<std::byte>> bring(const std::string& key, std::uint64_t most) {
     auto bytes = load_object(state_->far, key, most);
     if (!bytes || bytes->size() > options_.largest_kept) return bytes;
-    const std::lock_guard guard(state_->mutex);
-    if (!state_->waiting.contains(key) && !state_->near.put(key, *bytes) && !is_segment(key))
-      static_cast<void>(state_->near.erase(key));
+    const auto keep = [&] {
+      if (!state_->near.put(key, *bytes) && !is_segment(key)) static_cast<void>(state_->near.erase(key));
+    };
+    if (options_.writes == WriteMode::through) {
+      keep();
+    } else {
+      // What waits must not be replaced by what it will replace.
+      const std::lock_guard guard(state_->mutex);
+      if (!state_->waiting.contains(key)) keep();
+    }
     return bytes;
   }
 
