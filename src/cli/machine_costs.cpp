@@ -67,7 +67,10 @@ Status measure_missing(std::optional<MachineCosts>& costs, LoadedModel& model, s
 }
 
 Json to_json(const LinkCosts& link) {
-  return {{"latency_s", link.latency_s}, {"bytes_per_s", link.bytes_per_s}, {"core_s_per_byte", link.core_s_per_byte}};
+  return {{"latency_s", link.latency_s},
+          {"bytes_per_s", link.bytes_per_s},
+          {"open_s", link.open_s},
+          {"core_s_per_byte", link.core_s_per_byte}};
 }
 
 Json to_json(const MachineCosts& machine) {

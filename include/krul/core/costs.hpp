@@ -8,11 +8,13 @@
 
 namespace krul {
 
-/// What the link takes: seconds = requests * latency_s + bytes / bytes_per_s.
+/// What the link takes: seconds = requests * latency_s + bytes / bytes_per_s. Where requests wait side by side, as
+/// those to a distant store do, latency_s is what one adds to those before it.
 struct LinkCosts {
   double latency_s = 0;        ///< per request, >= 0
   double bytes_per_s = 1e9;    ///< > 0
   double core_s_per_byte = 0;  ///< time a read takes away from the cores (copying, checksums, interruptions)
+  double open_s = 0;           ///< that opening takes longer than from memory: its round trips
 };
 
 /// What copying to a device takes: seconds = copies * latency_s + bytes / bytes_per_s. One copy for each read.

@@ -68,7 +68,11 @@ struct MachineCosts {
     Costs found = of(strategy, layers);
     if (link.kind == LinkName::Kind::memory) found.link = memory;
     // The link's bucket fills up while a request waits, so that requests one after another lose no time.
-    if (link.kind == LinkName::Kind::rate) found.link = {0, link.bytes_per_s, memory.core_s_per_byte};
+    if (link.kind == LinkName::Kind::rate) {
+      // A restore opens with two round trips, for the manifest and the sizes.
+      found.link = {
+          .bytes_per_s = link.bytes_per_s, .core_s_per_byte = memory.core_s_per_byte, .open_s = 2 * link.latency_s};
+    }
     return found;
   }
 
@@ -82,7 +86,10 @@ struct MachineCosts {
     const double recompute_s =
         Predictor(sizes, any)(std::vector<std::size_t>(geometry.layers, history)).busy[costs.on.compute];
     const double rate = static_cast<double>(history * geometry.f16_token_bytes()) * link.factor / recompute_s;
-    return {link.text + " (" + human_bytes(rate) + "/s)", LinkName::Kind::rate, rate, link.factor};
+    return {.text = link.text + " (" + human_bytes(rate) + "/s)",
+            .kind = LinkName::Kind::rate,
+            .bytes_per_s = rate,
+            .factor = link.factor};
   }
 
   /// Learns how well a restore was predicted.
@@ -101,7 +108,7 @@ struct MachineCosts {
 
 namespace detail {
 
-constexpr std::string_view machine_costs_title = "krul costs 2";
+constexpr std::string_view machine_costs_title = "krul costs 3";
 
 /// The numbers of a machine's costs, each with its name.
 template <class Use>
@@ -109,6 +116,7 @@ void for_each_cost(auto& machine, Use&& use) {
   auto& costs = machine.costs;
   use("link.latency_s", costs.link.latency_s);
   use("link.bytes_per_s", costs.link.bytes_per_s);
+  use("link.open_s", costs.link.open_s);
   use("link.core_s_per_byte", costs.link.core_s_per_byte);
   use("layer.call_s", costs.layer.call_s);
   use("layer.project_row_s", costs.layer.project_row_s);

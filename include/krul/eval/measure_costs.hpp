@@ -236,6 +236,21 @@ class CostMeter {
   return {.latency_s = line.constant, .bytes_per_s = 1 / std::max(line.slope, 1e-12), .core_s_per_byte = 0};
 }
 
+/// How much longer opening takes over one link than over another, beyond a request and the manifest's bytes.
+/// @param slow, fast  as extra_core_s_per_byte
+/// @param link        what fit_link gave of the slow one
+[[nodiscard]] inline double extra_opening_s(std::span<const std::vector<TimedRestore>> slow,
+                                            std::span<const std::vector<TimedRestore>> fast, const LinkCosts& link) {
+  expects(!slow.empty() && slow.size() == fast.size(), "extra_opening_s: needs the same restores over both");
+  std::vector<double> extra;
+  for (std::size_t i = 0; i < slow.size(); ++i)
+    for (std::size_t k = 0; k < std::min(slow[i].size(), fast[i].size()); ++k)
+      extra.push_back(slow[i][k].report.opening_s - fast[i][k].report.opening_s - link.latency_s -
+                      static_cast<double>(slow[i][k].manifest_bytes) / link.bytes_per_s);
+  expects(!extra.empty(), "extra_opening_s: needs restores");
+  return std::max(median(extra), 0.0);
+}
+
 /// How much longer the cores work for each byte that comes over one link instead of another.
 /// @param slow, fast  [shapes, repeats] the same restores over both, in the same rounds, so that what else slows the
 ///                    machine meets both

@@ -258,6 +258,7 @@ class MachineMeter {
     for (auto& repeats : *both)
       (from_store.size() == from_memory.size() ? from_store : from_memory).push_back(std::move(repeats));
     machine.costs.link = fit_link(from_store);
+    machine.costs.link.open_s = extra_opening_s(from_store, from_memory, machine.costs.link);
     machine.costs.link.core_s_per_byte =
         machine.memory.core_s_per_byte + extra_core_s_per_byte(from_store, from_memory);
     return {};

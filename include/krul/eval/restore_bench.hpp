@@ -36,7 +36,7 @@ struct BenchedLink {
   if (link.kind != LinkName::Kind::rate)
     return {link.text, std::move(store), link.kind == LinkName::Kind::disk ? std::move(cool) : nullptr};
   ThrottledStore<AnyStore> throttled(std::move(store), {.bytes_per_s = static_cast<std::uint64_t>(link.bytes_per_s),
-                                                        .latency = duration_of(throttled_latency_s)});
+                                                        .latency = duration_of(link.latency_s)});
   return {link.text, throttled, [throttled](const Returning&) mutable { throttled.empty_bucket(); }};
 }
 

@@ -201,7 +201,7 @@ class Predictor {
 /// @throws PreconditionError if a cost is not valid
 [[nodiscard]] inline double predict_opening_s(const Costs& costs, std::uint64_t manifest_bytes) {
   expects_valid(costs);
-  return costs.open_s + costs.link.latency_s +
+  return costs.open_s + costs.link.open_s + costs.link.latency_s +
          static_cast<double>(manifest_bytes) * (costs.open_s_per_byte + 1 / costs.link.bytes_per_s);
 }
 

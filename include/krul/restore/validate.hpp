@@ -20,7 +20,7 @@ inline void expects_valid(const Costs& costs) {
   expects(processes(costs.on.compute) && processes(costs.on.decode), "Costs: cores or a device compute and decode");
   expects(costs.on.decode == Resource::cores || costs.on.compute == Resource::device,
           "Costs: a device decodes into a cache of its own, so it computes too");
-  for (const double cost : {link.latency_s, costs.copy.latency_s, link.core_s_per_byte, layer.call_s,
+  for (const double cost : {link.latency_s, link.open_s, costs.copy.latency_s, link.core_s_per_byte, layer.call_s,
                             layer.project_row_s, layer.finish_row_s, layer.attend_pair_s, layer.attend_key_s,
                             layer.decode_row_s, layer.joint_row_s, costs.pass_s, costs.open_s, costs.open_s_per_byte})
     expects(std::isfinite(cost) && cost >= 0, "Costs: every cost must be finite and not negative");

@@ -15,9 +15,13 @@ TEST_CASE("links are named by what they are, by a rate or by what it takes to re
   CHECK(parse_link("1kB/s")->bytes_per_s == 1e3);
   CHECK(parse_link("2.5MB/s")->bytes_per_s == 2.5e6);
   CHECK(parse_link("1000GB/s")->bytes_per_s == 1e12);
+  CHECK(parse_link("1kB/s")->latency_s == throttled_latency_s);
+  CHECK(parse_link("100MB/s+20ms")->bytes_per_s == 1e8);
+  CHECK(parse_link("100MB/s+20ms")->latency_s == doctest::Approx(0.02));
+  CHECK(parse_link("100MB/s+0ms")->latency_s == 0);
   CHECK(parse_link("1.3x")->factor == 1.3);
-  for (const char* text :
-       {"", "Disk", "100", "MB/s", "-1MB/s", "nanMB/s", "0.5kB/s", "1001GB/s", "0x", "101x", "1x "}) {
+  for (const char* text : {"", "Disk", "100", "MB/s", "-1MB/s", "nanMB/s", "0.5kB/s", "1001GB/s", "0x", "101x", "1x ",
+                           "1MB/s+", "1MB/s+2", "1MB/s+-1ms", "1MB/s+2s", "1MB/s+1001ms", "1MB/s+2ms ", "1.3x+2ms"}) {
     CAPTURE(text);
     const auto refused = parse_link(text);
     REQUIRE_FALSE(refused);

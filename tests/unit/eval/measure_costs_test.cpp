@@ -98,6 +98,18 @@ TEST_CASE("what a link takes away from the cores is the difference of the same r
   CHECK_THROWS_AS(static_cast<void>(extra_core_s_per_byte(slow, fast)), PreconditionError);
 }
 
+TEST_CASE("what opening takes longer over a link is its round trips") {
+  const LinkCosts link{.latency_s = 0.25, .bytes_per_s = 2000};  // of 1,000 bytes of a manifest: half a second
+  const std::vector<std::vector<TimedRestore>> fast(2, std::vector(3, restore_by_hand()));
+  auto slow = fast;
+  for (auto& repeats : slow)
+    for (std::size_t k = 0; k < repeats.size(); ++k) repeats[k].report.opening_s += 0.75 + static_cast<double>(k);
+  CHECK(extra_opening_s(slow, fast, link) == doctest::Approx(1));  // the median of 0, 1, 2
+  CHECK(extra_opening_s(fast, slow, link) == 0);
+  CHECK_THROWS_AS(static_cast<void>(extra_opening_s({}, {}, link)), PreconditionError);
+  CHECK_THROWS_AS(static_cast<void>(extra_opening_s(slow, std::span(fast).first(1), link)), PreconditionError);
+}
+
 TEST_CASE("costs of a device are learnt from whole passes, and those of copies from what was loaded") {
   constexpr std::size_t layers = 4;
   constexpr std::uint64_t row_bytes = 64;

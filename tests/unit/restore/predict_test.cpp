@@ -239,11 +239,11 @@ TEST_CASE("neighbours in one object are one request up to the largest, across ob
 }
 
 TEST_CASE("opening is a request for the manifest, and so much a byte of it") {
-  const Costs costs{.link = {.latency_s = 0.5, .bytes_per_s = 100, .core_s_per_byte = 9},
+  const Costs costs{.link = {.latency_s = 0.5, .bytes_per_s = 100, .core_s_per_byte = 9, .open_s = 8},
                     .layer = {},
                     .open_s = 0.25,
                     .open_s_per_byte = 0.125};
-  CHECK(predict_opening_s(costs, 200) == 0.5 + 2 + 0.25 + 25);
+  CHECK(predict_opening_s(costs, 200) == 0.5 + 8 + 2 + 0.25 + 25);
   CHECK(Prediction{.opening_s = 1, .first_token_s = 2}.total_s() == 3);
   Costs bad = costs;
   bad.open_s = -1;

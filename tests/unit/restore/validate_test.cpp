@@ -15,6 +15,7 @@ TEST_CASE("every cost must be finite and not negative, and the link must move") 
   CHECK_NOTHROW(expects_valid(Costs{}));
   double* (*const fields[])(Costs&) = {[](Costs& c) { return &c.link.latency_s; },
                                        [](Costs& c) { return &c.link.bytes_per_s; },
+                                       [](Costs& c) { return &c.link.open_s; },
                                        [](Costs& c) { return &c.link.core_s_per_byte; },
                                        [](Costs& c) { return &c.layer.call_s; },
                                        [](Costs& c) { return &c.layer.project_row_s; },
