@@ -214,12 +214,23 @@ Result<S3Store::Lock> S3Store::lock(const std::string& folder) {
     const std::lock_guard guard(state_->mutex);
     if (!state_->held.try_emplace(folder, own).second) return s3::held_by_another(folder, "");
   }
-  const Status status = state_->take(folder, *own);
-  if (status) return Lock(state_, folder);
-  own->lost = true;
-  const std::lock_guard guard(state_->mutex);
-  state_->held.erase(folder);
-  return propagate(status);
+  // Also where something is thrown, the folder is free again.
+  struct Untaken {
+    State& state;
+    const std::string& folder;
+    State::Held& lock;
+    bool taken = false;
+    ~Untaken() {
+      if (taken) return;
+      lock.lost = true;
+      const std::lock_guard guard(state.mutex);
+      state.held.erase(folder);
+    }
+  } untaken{*state_, folder, *own};
+  if (const Status status = state_->take(folder, *own); !status) return propagate(status);
+  Lock lock(state_, folder);
+  untaken.taken = true;
+  return lock;
 }
 
 S3Store::Lock::Lock(std::shared_ptr<State> state, std::string folder)

@@ -1,4 +1,4 @@
-#include <optional>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -46,12 +46,24 @@ TEST_CASE("S3Store: what opening a store and taking a lock costs") {
   if (!server) return;
   S3Store store = open_s3(server->options());
   CHECK(server->count()["counts"] == nlohmann::json{{"GET", 1}});
-  auto lock = store.lock(folder_a);
-  REQUIRE(lock);
+  const auto first = store.lock(folder_a);
+  REQUIRE(first);
   CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 3 + 1}, {"HEAD", 2}, {"DELETE", 1}, {"GET", 1}});
-  lock = store.lock(folder_b);
-  REQUIRE(lock);
+  CHECK(store.lock(folder_b));
   CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 1}, {"GET", 1}, {"DELETE", 1}});
+}
+
+TEST_CASE("S3Store: what is thrown while a lock is taken leaves the folder free") {
+  const CalmServer server;
+  if (!server) return;
+  S3StoreOptions options = server->options();
+  bool throws = true;
+  options.sources.random = [&throws] { return throws ? throw std::bad_alloc() : 0.5; };
+  S3Store store = open_s3(options);
+  server->command({{"fault", "error"}, {"times", 1}, {"match", ".locks"}, {"status", 503}});
+  CHECK_THROWS_AS((void)store.lock(folder_a), std::bad_alloc);
+  throws = false;
+  CHECK(store.lock(folder_a));
 }
 
 TEST_CASE("S3Store: a lock runs out by the server's clock, and its holder hears of it") {
