@@ -12,10 +12,6 @@ namespace krul::redis {
 /// How long parts live that are not published.
 constexpr auto unpublished_life = std::chrono::hours(1);
 
-std::string in_ms(Duration duration) {
-  return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
-}
-
 static tl::unexpected<Error> no_object(const std::string& key) {
   return fail(ErrorCode::not_found, "there is no object " + key + "; recompute what it held");
 }

@@ -19,8 +19,6 @@ namespace krul::redis {
 /// How long a lock's key outlives the lock.
 inline constexpr auto lock_memory = std::chrono::hours(24);
 
-/// Whole milliseconds, as the server's commands have them.
-[[nodiscard]] std::string in_ms(Duration duration);
 [[nodiscard]] inline std::string folder_of(const std::string& key) {
   return key.substr(0, 32);
 }

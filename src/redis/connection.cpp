@@ -79,15 +79,18 @@ std::string system_message(int error) {
 
 }  // namespace
 
+std::string in_ms(Duration duration) {
+  return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
 std::string Address::text() const {
   const bool is_v6 = host.find(':') != std::string::npos;
   return (is_v6 ? "[" + escaped(host) + "]" : escaped(host)) + ":" + std::to_string(port);
 }
 
 tl::unexpected<Error> silent(const Address& address, Duration timeout) {
-  return fail(ErrorCode::deadline, "the Redis server at " + address.text() + " was silent for " +
-                                       std::to_string(seconds(timeout)) +
-                                       " s; it is overloaded, stopped or cut off: see to it, or allow more time");
+  return fail(ErrorCode::deadline, "the Redis server at " + address.text() + " was silent for " + in_ms(timeout) +
+                                       " ms; it is overloaded, stopped or cut off: see to it, or allow more time");
 }
 
 tl::unexpected<Error> server_error(const Address& address, std::string_view text) {
@@ -162,7 +165,8 @@ Result<Connection> Connection::open(const Address& address, const RedisStoreOpti
   }
   redisEnableKeepAlive(context.get());
   const int flags = ::fcntl(context->fd, F_GETFL);
-  if (flags < 0 || ::fcntl(context->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+  if (flags < 0 || ::fcntl(context->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+      ::fcntl(context->fd, F_SETFD, FD_CLOEXEC) < 0)
     return fail(ErrorCode::io, "a connection cannot be made non-blocking: " + system_message(errno));
   Connection opened(address, std::move(context));
 

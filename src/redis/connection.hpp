@@ -18,6 +18,9 @@
 
 namespace krul::redis {
 
+/// Whole milliseconds, as the server's commands have them.
+[[nodiscard]] std::string in_ms(Duration duration);
+
 struct Address {
   std::string host;
   int port = 0;

@@ -63,8 +63,8 @@ Result<Taken> Taken::when_free(const std::shared_ptr<Node>& node, const RequestL
       if (const Status status = limits.check(SteadyClock{}.now()); !status) return propagate(status);
       return fail(ErrorCode::deadline, "all " + std::to_string(node->options_.connections) +
                                            " connections to the Redis server at " + node->address_.text() +
-                                           " were in use for " + std::to_string(seconds(patience)) +
-                                           " s; allow more of them, or more time");
+                                           " were in use for " + in_ms(patience) +
+                                           " ms; allow more of them, or more time");
     }
     ++node->used_;
     if (!node->idle_.empty()) {
@@ -101,7 +101,7 @@ std::shared_ptr<Node> Nodes::of_slot(std::uint16_t slot) {
 
 void Nodes::move_slot(std::uint16_t slot, std::shared_ptr<Node> to) {
   const std::lock_guard guard(mutex_);
-  by_slot_.resize(slots);
+  if (by_slot_.empty()) by_slot_.assign(slots, first_);
   by_slot_[slot] = std::move(to);
 }
 

@@ -20,7 +20,9 @@ namespace krul::redis {
 /// The connections to one server: at most so many, and those that nobody uses wait here.
 class Node {
  public:
-  Node(Address address, const RedisStoreOptions& options) : address_(std::move(address)), options_(options) {}
+  Node(Address address, const RedisStoreOptions& options) : address_(std::move(address)), options_(options) {
+    idle_.reserve(options_.connections);  // so that giving one back cannot fail
+  }
 
   [[nodiscard]] const Address& address() const noexcept { return address_; }
 

@@ -38,7 +38,7 @@ struct Cluster {
     for (int i = 1; i < 3; ++i)
       nodes[0]->ask({"CLUSTER", "MEET", "127.0.0.1", std::to_string(nodes[static_cast<std::size_t>(i)]->port()),
                      std::to_string(buses[static_cast<std::size_t>(i)])});
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < 3000; ++i) {
       bool is_ready = true;
       for (const auto& node : nodes) {
         const std::string info = node->ask({"CLUSTER", "INFO"});
@@ -82,7 +82,7 @@ TEST_CASE("a cluster keeps each conversation on one node, and is followed when i
   KRUL_NEEDS_REDIS();
   Cluster cluster;
   RedisStoreOptions options = cluster.nodes[0]->options();
-  options.request_timeout = std::chrono::seconds(5);
+  options.request_timeout = std::chrono::seconds(30);
   auto store = RedisStore::open(options).value();
 
   // Folders on all nodes, whichever was named.
