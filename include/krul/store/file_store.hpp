@@ -16,8 +16,8 @@ namespace krul {
 /// What of an acknowledged put survives a loss of power. A crash of the program alone loses nothing at any level.
 enum class Durability : std::uint8_t {
   none,  ///< nothing is forced to the medium: fastest; an object may be gone or empty afterwards
-  data,  ///< the object's bytes are forced out before it takes its name; the new name may be forgotten, not torn: a save
-         ///< may be lost, and is whole where the file system keeps the order of names
+  data,  ///< the object's bytes are forced out before it takes its name; the new name may be forgotten, not torn: a
+         ///< save may be lost, and is whole where the file system keeps the order of names
   full,  ///< the name as well: what put acknowledged is there
 };
 
