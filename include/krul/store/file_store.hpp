@@ -16,7 +16,8 @@ namespace krul {
 /// What of an acknowledged put survives a loss of power. A crash of the program alone loses nothing at any level.
 enum class Durability : std::uint8_t {
   none,  ///< nothing is forced to the medium: fastest; an object may be gone or empty afterwards
-  data,  ///< the object's bytes are forced out before it takes its name; the new name may be forgotten, not torn
+  data,  ///< the object's bytes are forced out before it takes its name; the new name may be forgotten, not torn: a
+         ///< save may be lost, and is whole where the file system keeps the order of names
   full,  ///< the name as well: what put acknowledged is there
 };
 
@@ -67,7 +68,7 @@ class FileStore {
   /// Also removes what writers that died left behind in the folder.
   [[nodiscard]] Result<Lock> lock(const std::string& folder);
   /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the
-  /// folder's lock removes them.
+  /// folder's lock removes them. One may be among them that a living writer has just made; that takes another one.
   [[nodiscard]] std::vector<std::string> dead_writes();
   /// Names of those of one folder; none if there is no such folder.
   /// @throws PreconditionError if `folder` is not one
