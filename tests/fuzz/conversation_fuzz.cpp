@@ -11,6 +11,7 @@
 #include "krul/conversation/saved_conversations.hpp"
 #include "krul/conversation/verify.hpp"
 #include "krul/store/memory_store.hpp"
+#include "krul/strategy/catalogue/hcache.hpp"
 #include "sealed.hpp"
 #include "support/profile_samples.hpp"
 
@@ -80,7 +81,9 @@ struct SavedTalk {
   std::size_t planned = 0;   ///< rows that are recomputed by plan
   Bytes state;
 
-  [[nodiscard]] Result<Talk> open(MemoryStore& store) const { return Talk::open(small_model(), store, talk_id, options); }
+  [[nodiscard]] Result<Talk> open(MemoryStore& store) const {
+    return Talk::open(small_model(), store, talk_id, options);
+  }
   [[nodiscard]] MemoryStore store_of(const std::map<std::string, Bytes>& held) const {
     MemoryStore store(std::uint64_t{1} << 20);
     for (const auto& [name, bytes] : held) require(store.put(folder + "/" + name, bytes).has_value(), "no put");
@@ -88,18 +91,41 @@ struct SavedTalk {
   }
 };
 
-SavedTalk save_talk(const AnyStrategy& strategy) {
-  SavedTalk saved;
-  saved.options.strategy = strategy;
-  saved.options.block = 4;
-  MemoryStore store;
+/// Two turns, each opened anew.
+void save_turns(const SavedTalk& saved, MemoryStore& store) {
   std::vector<float> logits(small_model().geometry().vocabulary);
   for (const std::size_t count : {first_turn, saved_tokens}) {
     auto talk = saved.open(store).value();
     (void)talk.advance(talk_tokens(count), logits).value();
     (void)talk.save().value();
   }
-  for (const std::string& name : store.list(saved.folder).value()) {
+}
+
+/// All layers as what they project, which no turn can save.
+void save_hidden_states(MemoryStore& store) {
+  toy::Backend& model = small_model();
+  auto cache = model.make_cache(saved_tokens);
+  auto batch = model.make_batch();
+  HiddenStates hidden(model.geometry());
+  forward_keeping_hidden(model, cache, batch, talk_tokens(saved_tokens), hidden);
+  const SaveAs as{.id = talk_id,
+                  .plan = strategy::Hcache().plan({.geometry = model.geometry()}).value(),
+                  .source = &hidden,
+                  .block = 4};
+  (void)save_as(model, store, cache, talk_tokens(saved_tokens), as).value();
+}
+
+SavedTalk save_talk(const AnyStrategy& strategy, bool as_hidden_states) {
+  SavedTalk saved;
+  saved.options.strategy = strategy;
+  saved.options.block = 4;
+  MemoryStore store;
+  if (as_hidden_states)
+    save_hidden_states(store);
+  else
+    save_turns(saved, store);
+  const auto names = store.list(saved.folder).value();
+  for (const std::string& name : names) {
     Bytes bytes(store.size(saved.folder + "/" + name).value());
     require(store.get(saved.folder + "/" + name, 0, bytes).has_value(), "no get");
     saved.objects[name] = std::move(bytes);
@@ -122,8 +148,9 @@ const std::vector<SavedTalk>& saved_talks() {
     std::vector<SavedTalk> all;
     // In an order that never changes: inputs name a talk by its place.
     for (const char* name : {"load-exact", "load-f16", "load-int8", "load-int4", "minicache", "krul-paper", "reuse",
-                             "hcache", "krul-lossless", "krul-codec", "krul", "cake", "recompute"})
-      all.push_back(save_talk(strategy::named(list, name).value()));
+                             "krul-lossless", "krul-codec", "krul", "cake", "recompute"})
+      all.push_back(save_talk(strategy::named(list, name).value(), false));
+    all.push_back(save_talk(strategy::named(list, "load-f16").value(), true));
     require(all[0].is_lossless && all[1].is_lossless, "exact rows are not exact");
     return all;
   }();
@@ -225,7 +252,7 @@ std::vector<Bytes> conversation_seeds() {
   std::vector<Bytes> seeds;
   for (unsigned talk = 0; talk < saved_talks().size(); ++talk) {
     seeds.push_back(joined({talk, 0}, ""));
-    seeds.push_back(joined({talk, 0, 0, 2, 9, 0, 1, 1, 0, 40, 0}, ""));     // a segment's bit, a copy cut off
+    seeds.push_back(joined({talk, 0, 0, 2, 9, 0, 1, 1, 0, 40, 0}, ""));      // a segment's bit, a copy cut off
     seeds.push_back(joined({talk, 1, 0, 0, 200, 0, 1, 6, 1, 0, 0, 0}, ""));  // a forged manifest, twice
     seeds.push_back(joined({talk, 0, 7, 2, 0, 0, 7, 1, 0, 0}, ""));          // a segment and a copy gone
   }

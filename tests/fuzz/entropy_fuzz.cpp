@@ -1,5 +1,5 @@
-// Hostile tables, indices and bytes for the entropy decoders. Every level has to give the same symbols or the same error.
-// What was decoded is coded again and has to come back.
+// Hostile tables, indices and bytes for the entropy decoders. Every level has to give the same symbols or the same
+// error. What was decoded is coded again and has to come back.
 #include <algorithm>
 #include <vector>
 
@@ -94,7 +94,8 @@ std::vector<Bytes> entropy_seeds() {
   for (const unsigned tokens : {1U, 11U, 33U, 66U}) {
     constexpr unsigned columns = 3;
     std::vector<std::int16_t> symbols;
-    for (unsigned i = 0; i < columns * tokens; ++i) symbols.push_back(static_cast<std::int16_t>(i % 5 == 0 ? 40 : i % 3));
+    for (unsigned i = 0; i < columns * tokens; ++i)
+      symbols.push_back(static_cast<std::int16_t>(i / tokens == 1 ? 0 : i % 5 == 0 ? 40 : i % 3));
     // Where no tables are read, those of the input's own kind are taken, and the indices are its first bytes.
     const TableSet tables({SymbolTable::from_counts(std::vector<std::uint64_t>{3, 9, 5, 1}, tokens % 11)});
     const std::vector<std::uint8_t> indices = {1, 0, 1};

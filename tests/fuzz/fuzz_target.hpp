@@ -35,9 +35,9 @@ Target tokenizer_target();
 Target trace_target();
 
 [[nodiscard]] inline std::vector<Target> all_targets() {
-  return {chat_template_target(), chunk_target(),    conversation_target(), costs_target(),
-          entropy_target(),       gguf_target(),     manifest_target(),     profile_target(),
-          statistics_target(),    texts_target(),    tokenizer_target(),    trace_target()};
+  return {chat_template_target(), chunk_target(), conversation_target(), costs_target(),
+          entropy_target(),       gguf_target(),  manifest_target(),     profile_target(),
+          statistics_target(),    texts_target(), tokenizer_target(),    trace_target()};
 }
 
 /// Ends the program unless something holds.

@@ -17,8 +17,7 @@ void check_manifest(std::span<const std::byte> bytes) {
   if (!accepted(manifest)) return;
   const auto again = parse_manifest(serialize(*manifest));
   require(again && *again == *manifest, "a manifest is not read as it was written");
-  const Geometry geometry{
-      .layers = manifest->layers, .kv_heads = 1, .head_dim = 4, .hidden = 8, .vocabulary = 64};
+  const Geometry geometry{.layers = manifest->layers, .kv_heads = 1, .head_dim = 4, .hidden = 8, .vocabulary = 64};
   accepted(fits_model(*manifest, geometry));
   accepted(ManifestOfFolder{"0123456789abcdef0123456789abcdef"}(*manifest));
   accepted(parse_attention_statistics(manifest->statistics));

@@ -25,7 +25,8 @@ Geometry small_profile_geometry() {
 void check_profile(std::span<const std::byte> bytes) {
   auto data = parse_profile(bytes);
   if (!accepted(data)) return;
-  require(parse_profile(serialize(*data)) == *data, "a profile is not read as it was written");
+  const Bytes written = serialize(*data);  // compared as bytes: some numbers are none, and equal to nothing
+  require(serialize(parse_profile(written).value()) == written, "a profile is not read as it was written");
   const Geometry geometry = small_profile_geometry();
   const auto profile = Profile::create(std::move(*data), geometry);
   if (!accepted(profile)) return;

@@ -47,7 +47,8 @@ std::vector<Bytes> tokenizer_seeds() {
   std::vector<Bytes> seeds;
   for (unsigned which = 0; which < 4; ++which) {
     seeds.push_back(joined({which}, "the man's in  there,\r\n\t 1234 <|im_start|>user\n<tool_call>It's"));
-    seeds.push_back(joined({which}, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\xcc\x81\xff\xed\xa0\x80\xf5 \xd9\xa3\xe4\xb8\xad"));
+    seeds.push_back(
+        joined({which}, "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\xcc\x81\xff\xed\xa0\x80\xf5 \xd9\xa3\xe4\xb8\xad"));
   }
   return seeds;
 }

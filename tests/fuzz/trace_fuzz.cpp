@@ -20,8 +20,9 @@ void read_trace(std::span<const std::byte> bytes) {
 }
 
 std::vector<Bytes> trace_seeds() {
-  return {joined({0}, "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.5000000,900,3\n"
-                      "2023-11-17 00:00:01.0000000,100,0\n"),
+  return {joined({0},
+                 "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59.5000000,900,3\n"
+                 "2023-11-17 00:00:01.0000000,100,0\n"),
           joined({1}, R"({"timestamp": 1, "input_length": 600, "output_length": 9, "hash_ids": [0]})"
                       "\n"
                       R"({"timestamp": 60000, "input_length": 1100, "output_length": 9, "hash_ids": [0, 1, 2]})"),

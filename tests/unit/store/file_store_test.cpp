@@ -69,8 +69,18 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE("modes: nobody else may read") {
-  const mode_t before = ::umask(0);
+TEST_CASE("modes: nobody else may read, and the owner may, whatever the umask") {
+  mode_t mask = 0;
+  SUBCASE("that takes nothing away") {
+    mask = 0;
+  }
+  SUBCASE("that is usual") {
+    mask = 022;
+  }
+  SUBCASE("that takes from the owner, too") {
+    mask = 0777;
+  }
+  const mode_t before = ::umask(mask);
   Fixture fixture;
   REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
   const auto lock = fixture.store.lock(folder_a);
@@ -225,6 +235,15 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
     fs::create_symlink(outside / "new", fixture.path / folder_a / ".lock");
     CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
     CHECK(!fs::exists(outside / "new"));
+  }
+  SUBCASE("a link in the place of what a dead writer left goes, and what it leads to stays") {
+    REQUIRE(fixture.store.put(segment_key, bytes));
+    fs::create_symlink(outside / "secret", fixture.path / folder_a / ".new-1-2");
+    fs::create_directory_symlink(outside, fixture.path / folder_a / ".new-3-4");
+    CHECK(fixture.store.dead_writes(folder_a).size() == 2);
+    { const auto lock = fixture.store.lock(folder_a).value(); }
+    CHECK(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", "segment-1-00112233"});
+    CHECK(names_in(outside) == std::vector<std::string>{"secret"});
   }
   SUBCASE("a directory or a pipe in an object's place") {
     fs::create_directories(fixture.path / segment_key);
