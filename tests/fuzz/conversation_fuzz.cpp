@@ -261,6 +261,30 @@ std::vector<Bytes> conversation_seeds() {
 
 }  // namespace
 
+std::size_t saved_talk_count() {
+  return saved_talks().size();
+}
+
+std::vector<Bytes> changes_of_talk(std::size_t talk, std::size_t stride) {
+  std::vector<Bytes> changes;
+  const auto add = [&](unsigned kind, unsigned object, std::size_t at, std::string_view value) {
+    changes.push_back(joined({static_cast<unsigned>(talk), 0, kind, object, static_cast<unsigned>(at & 0xff),
+                              static_cast<unsigned>(at >> 8)},
+                             value));
+  };
+  unsigned object = 0;
+  for (const auto& [name, bytes] : saved_talks().at(talk).objects) {
+    for (std::size_t bit = 0; bit < 8 * bytes.size(); bit += stride) {
+      const char mask = static_cast<char>(1U << bit % 8);
+      add(0, object, bit / 8, {&mask, 1});
+    }
+    for (std::size_t at = 0; at < bytes.size(); at += stride) add(1, object, at, {});
+    add(7, object, 0, {});
+    ++object;
+  }
+  return changes;
+}
+
 Target conversation_target() {
   return {"conversation", read_conversation, conversation_seeds};
 }

@@ -21,6 +21,13 @@ struct Target {
   std::vector<Bytes> (*seeds)();  ///< inputs that a fuzzer would hardly find by itself
 };
 
+/// How many saved talks inputs of the conversation target may change.
+[[nodiscard]] std::size_t saved_talk_count();
+/// Inputs of the conversation target that change one saved talk in one place: each bit of each byte flipped, each
+/// object cut off at each byte, each gone.
+/// @param stride  bits and bytes from one to the next
+[[nodiscard]] std::vector<Bytes> changes_of_talk(std::size_t talk, std::size_t stride);
+
 Target chat_template_target();
 Target chunk_target();
 Target conversation_target();

@@ -70,27 +70,25 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("modes: nobody else may read, and the owner may, whatever the umask") {
-  mode_t mask = 0;
-  SUBCASE("that takes nothing away") {
-    mask = 0;
+  for (const mode_t mask : {mode_t{0}, mode_t{022}, mode_t{0777}}) {  // the last one takes from the owner, too
+    CAPTURE(mask);
+    const test::TemporaryDirectory directory;
+    const fs::path path = directory.path() / "store";
+    const mode_t before = ::umask(mask);
+    auto store = FileStore::open(path);
+    const auto put = store ? store->put(segment_key, some_bytes(10, 1)) : propagate(store);
+    const auto lock = store ? store->lock(folder_a) : propagate(store);
+    ::umask(before);
+    REQUIRE(store);
+    REQUIRE(put);
+    REQUIRE(lock);
+    CHECK(mode_of(path) == 0700);
+    CHECK(mode_of(path / folder_a) == 0700);
+    CHECK(mode_of(path / segment_key) == 0600);
+    CHECK(mode_of(path / folder_a / ".lock") == 0600);
+    CHECK(store->capabilities().durable);
+    CHECK(!FileStore::open(path, {.durability = Durability::data}).value().capabilities().durable);
   }
-  SUBCASE("that is usual") {
-    mask = 022;
-  }
-  SUBCASE("that takes from the owner, too") {
-    mask = 0777;
-  }
-  const mode_t before = ::umask(mask);
-  Fixture fixture;
-  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
-  const auto lock = fixture.store.lock(folder_a);
-  ::umask(before);
-  CHECK(mode_of(fixture.path) == 0700);
-  CHECK(mode_of(fixture.path / folder_a) == 0700);
-  CHECK(mode_of(fixture.path / segment_key) == 0600);
-  CHECK(mode_of(fixture.path / folder_a / ".lock") == 0600);
-  CHECK(fixture.store.capabilities().durable);
-  CHECK(!FileStore::open(fixture.path, {.durability = Durability::data}).value().capabilities().durable);
 }
 
 TEST_CASE("directories that cannot be a store: one clear sentence") {
