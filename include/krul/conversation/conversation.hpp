@@ -87,7 +87,7 @@ class Conversation {
 
   /// The same under the eyes of an observer of attention of the caller's, in the place of the strategy's: it sees every
   /// new row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are
-  /// loaded into it first, if it can load them.
+  /// loaded into it first, if it can load them. One without begin_again() is void after a report of recomputed_all.
   template <TokenwiseObserver O>
   [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
 
