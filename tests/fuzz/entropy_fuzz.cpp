@@ -30,13 +30,19 @@ Outcome decode(std::span<const std::byte> bytes, SymbolBlock block, std::span<co
   return outcome;
 }
 
+/// Tables that depend on a number a little.
+TableSet usual_tables(std::size_t tokens) {
+  return TableSet(
+      {SymbolTable::from_counts(std::vector<std::uint64_t>{3, 9, 5, 1}, static_cast<unsigned>(tokens % 11))});
+}
+
 void check_symbols(std::span<const std::byte> input) {
   if (input.size() < 2) return;
   SymbolBlock block{std::to_integer<std::size_t>(input[0]) % 32, std::to_integer<std::size_t>(input[1]) % 100};
   input = input.subspan(2);
   // Tables out of the input, and where they are none, one that is.
   auto tables = TableSet::parse(input);
-  if (!tables) tables = TableSet({SymbolTable::from_counts(std::vector<std::uint64_t>{3, 9, 5, 1}, block.tokens % 11)});
+  if (!tables) tables = usual_tables(block.tokens);
   std::vector<std::uint8_t> indices(block.columns);
   for (std::size_t i = 0; i < indices.size() && i < input.size(); ++i)
     indices[i] = std::to_integer<std::uint8_t>(input[i]) % 4;
@@ -71,11 +77,6 @@ void check_bytes(std::span<const std::byte> input) {
   require(decode_bytes(encode_bytes(out), again).has_value() && again == out, "bytes do not come back");
 }
 
-const TableSet& usual_tables() {
-  static const TableSet tables({SymbolTable::from_counts(std::vector<std::uint64_t>{3, 9, 5, 1}, 0)});
-  return tables;
-}
-
 void read_entropy(std::span<const std::byte> input) {
   if (input.empty()) return;
   const Bytes exact(input.begin() + 1, input.end());  // whose end sanitizers know
@@ -97,14 +98,14 @@ std::vector<Bytes> entropy_seeds() {
     for (unsigned i = 0; i < columns * tokens; ++i)
       symbols.push_back(static_cast<std::int16_t>(i / tokens == 1 ? 0 : i % 5 == 0 ? 40 : i % 3));
     // Where no tables are read, those of the input's own kind are taken, and the indices are its first bytes.
-    const TableSet tables({SymbolTable::from_counts(std::vector<std::uint64_t>{3, 9, 5, 1}, tokens % 11)});
+    const TableSet tables = usual_tables(tokens);
     const std::vector<std::uint8_t> indices = {1, 0, 1};
     Bytes seed = joined({0, columns, tokens}, std::as_bytes(std::span(indices)));
     const auto coded = SymbolEncoder(tables).encode({columns, tokens}, symbols, indices);
     seed.insert(seed.end(), coded.begin(), coded.end());
     seeds.push_back(std::move(seed));
   }
-  seeds.push_back(joined({0, 3, 7}, usual_tables().serialize()));
+  seeds.push_back(joined({0, 3, 7}, usual_tables(0).serialize()));
   const std::vector<std::uint8_t> indices = {20, 21, 19, 20, 62, 0}, predicted(6, 20);
   seeds.push_back(joined({1, 6}, encode_tables(indices, predicted)));
   Bytes text(40, std::byte{'a'});
