@@ -13,47 +13,6 @@ namespace {
 
 using namespace krul::simulate;
 
-/// {"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": [512-token blocks]} in each line.
-std::vector<simulate::Arrival> read_mooncake(const std::string& file, const std::string& text) {
-  std::vector<HashedRequest> requests;
-  std::stringstream lines(text);
-  std::size_t number = 0;
-  const auto refused = [&] {
-    return Failure({ErrorCode::corrupt, file + ": line " + std::to_string(number) + " is not one of Mooncake's trace"});
-  };
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (line.empty()) continue;
-    try {
-      const Json json = Json::parse(line);
-      requests.push_back({.at_s = json.at("timestamp").get<double>() / 1e3,
-                          .input = json.at("input_length").get<std::size_t>(),
-                          .output = json.at("output_length").get<std::size_t>(),
-                          .hashes = json.at("hash_ids").get<std::vector<std::uint64_t>>()});
-    } catch (const nlohmann::json::exception&) {
-      throw refused();
-    }
-    if (std::max(requests.back().input, requests.back().output) > longest_request) throw refused();
-  }
-  return arrivals_by_hashes(requests, 512);
-}
-
-/// One conversation a file: {"requests": [{"t": s, "in": tokens, "out": tokens, "hash_ids": [64-token blocks]}]}
-std::vector<simulate::Arrival> read_tester(const std::string& file, const std::string& text, std::size_t index) {
-  std::vector<HashedRequest> requests;
-  try {
-    const Json json = Json::parse(text);
-    for (const Json& request : json.at("requests"))
-      requests.push_back({.at_s = request.at("t").get<double>(),
-                          .input = request.at("in").get<std::size_t>(),
-                          .output = request.at("out").get<std::size_t>(),
-                          .hashes = request.at("hash_ids").get<std::vector<std::uint64_t>>()});
-    return arrivals_of_conversation(requests, json.at("block_size").get<std::size_t>(), index);
-  } catch (const nlohmann::json::exception&) {
-    throw Failure({ErrorCode::corrupt, file + " is not a conversation of kv-cache-tester"});
-  }
-}
-
 /// Requests of one or more trace files, by time: Mooncake's .jsonl, Azure's .csv, kv-cache-tester's .json.
 std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files) {
   std::vector<simulate::Arrival> arrivals;
@@ -61,20 +20,19 @@ std::vector<simulate::Arrival> read_traces(const std::vector<std::string>& files
     const std::string& file = files[i];
     const std::string text = unwrap(read_text(file));
     const std::string extension = std::filesystem::path(file).extension();
-    std::vector<simulate::Arrival> more;
+    Result<std::vector<simulate::Arrival>> more;
     if (extension == ".csv") {
-      auto parsed = parse_azure_trace(text, arrivals.size());
-      if (!parsed) throw Failure({parsed.error().code, file + ": " + parsed.error().message});
-      more = std::move(*parsed);
+      more = parse_azure_trace(text, arrivals.size());
     } else if (extension == ".json") {
-      more = read_tester(file, text, i);
+      more = parse_tester_trace(text, i);
     } else if (extension == ".jsonl" && files.size() == 1) {
-      more = read_mooncake(file, text);
+      more = parse_mooncake_trace(text);
     } else {
       throw Failure({ErrorCode::unsupported, file + ": a trace is one .jsonl of Mooncake, one or more .csv of Azure or "
                                                     ".json of kv-cache-tester; unpack .gz files first (gunzip)"});
     }
-    arrivals.insert(arrivals.end(), more.begin(), more.end());
+    if (!more) throw Failure({more.error().code, file + ": " + more.error().message});
+    arrivals.insert(arrivals.end(), more->begin(), more->end());
   }
   if (arrivals.empty()) throw Failure({ErrorCode::invalid_argument, "the trace holds no requests"});
   std::ranges::stable_sort(arrivals, {}, &simulate::Arrival::at_s);

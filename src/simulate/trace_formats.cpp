@@ -1,7 +1,9 @@
 #include "krul/simulate/trace_formats.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -39,6 +41,45 @@ Result<std::vector<Arrival>> parse_azure_trace(std::string_view text, std::size_
                         .saved = true});
   }
   return arrivals;
+}
+
+Result<std::vector<Arrival>> parse_mooncake_trace(std::string_view text) {
+  std::vector<HashedRequest> requests;
+  std::stringstream lines{std::string(text)};
+  std::size_t number = 0;
+  const auto refused = [&] {
+    return fail(ErrorCode::corrupt, "line " + std::to_string(number) + " is not one of Mooncake's trace");
+  };
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.empty()) continue;
+    try {
+      const auto json = nlohmann::json::parse(line);
+      requests.push_back({.at_s = json.at("timestamp").get<double>() / 1e3,
+                          .input = json.at("input_length").get<std::size_t>(),
+                          .output = json.at("output_length").get<std::size_t>(),
+                          .hashes = json.at("hash_ids").get<std::vector<std::uint64_t>>()});
+    } catch (const nlohmann::json::exception&) {
+      return refused();
+    }
+    if (std::max(requests.back().input, requests.back().output) > longest_request) return refused();
+  }
+  return arrivals_by_hashes(requests, 512);
+}
+
+Result<std::vector<Arrival>> parse_tester_trace(std::string_view text, std::size_t index) {
+  std::vector<HashedRequest> requests;
+  try {
+    const auto json = nlohmann::json::parse(text);
+    for (const auto& request : json.at("requests"))
+      requests.push_back({.at_s = request.at("t").get<double>(),
+                          .input = request.at("in").get<std::size_t>(),
+                          .output = request.at("out").get<std::size_t>(),
+                          .hashes = request.at("hash_ids").get<std::vector<std::uint64_t>>()});
+    return arrivals_of_conversation(requests, json.at("block_size").get<std::size_t>(), index);
+  } catch (const nlohmann::json::exception&) {
+    return fail(ErrorCode::corrupt, "it is not a conversation of kv-cache-tester");
+  }
 }
 
 }  // namespace krul::simulate

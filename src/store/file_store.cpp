@@ -54,6 +54,15 @@ Descriptor open_at(int directory, const char* name, int flags) {
   return Descriptor(uninterrupted([&] { return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600); }));
 }
 
+// Whatever the umask takes away, what was made here stays its owner's to use. Where modes cannot be set, that shows
+// when it is used.
+void give_owner(int file) {
+  static_cast<void>(::fchmod(file, 0600));
+}
+void give_owner_folder(int directory, const char* name) {
+  static_cast<void>(::fchmodat(directory, name, 0700, AT_SYMLINK_NOFOLLOW));
+}
+
 int sync(int descriptor) {
   return uninterrupted([&] { return ::fsync(descriptor); });
 }
@@ -219,6 +228,7 @@ class TemporaryFile {
         if (error_ == EEXIST) continue;
         return;
       }
+      give_owner(file_.get());
       // Before it is locked a sweep may take it for a leftover, and hold its lock or have removed it: then another one.
       struct stat status {};
       const bool is_locked = try_lock(file_.get()) == 0;
@@ -285,6 +295,7 @@ int make_directory(std::filesystem::path path, mode_t mode, Durability durabilit
     number = make_directory(parent, 0777, durability);
     if (number == 0) number = make();
   }
+  if (number == 0 && mode == 0700) give_owner_folder(AT_FDCWD, path.c_str());
   if ((number != 0 && number != EEXIST) || durability != Durability::full) return number == EEXIST ? 0 : number;
   const Descriptor opened(open_directory(parent));
   const bool synced = opened.is_open() && sync(opened.get()) == 0;
@@ -297,7 +308,9 @@ Result<Descriptor> make_folder(int directory, const std::string& folder, Durabil
   Descriptor opened = open_folder(directory, folder);
   if (opened.is_open()) return opened;
   if (errno != ENOENT) return refused("open folder " + folder, errno);
-  if (uninterrupted([&] { return ::mkdirat(directory, folder.c_str(), 0700); }) != 0 && errno != EEXIST) {
+  if (uninterrupted([&] { return ::mkdirat(directory, folder.c_str(), 0700); }) == 0) {
+    give_owner_folder(directory, folder.c_str());
+  } else if (errno != EEXIST) {
     if (errno == ENOENT)
       return fail(ErrorCode::io, "the store's directory was removed while it was open; open the store again");
     return refused("make folder " + folder, errno);
@@ -492,6 +505,7 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
       unlink_at(*directory_, folder.c_str(), AT_REMOVEDIR);  // which it only does to an empty one
       return refused(action, number);
     }
+    give_owner(file.get());
     if (try_lock(file.get()) != 0) {
       if (errno == EWOULDBLOCK)
         return fail(ErrorCode::busy,

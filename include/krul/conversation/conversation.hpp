@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -88,7 +87,7 @@ class Conversation {
 
   /// The same under the eyes of an observer of attention of the caller's, in the place of the strategy's: it sees every
   /// new row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are
-  /// loaded into it first, if it can load them.
+  /// loaded into it first, if it can load them. One without begin_again() is void after a report of recomputed_all.
   template <TokenwiseObserver O>
   [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
 
@@ -170,13 +169,9 @@ class Conversation {
   }
 
   [[nodiscard]] Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
-  /// A cache grows with what it holds, whatever context a model declares, in powers of two: such sizes come again.
-  [[nodiscard]] std::size_t room_for(std::size_t tokens) const noexcept {
-    constexpr std::size_t least = 1024, reply = 64;
-    return std::min(options_.capacity, std::bit_ceil(std::max(tokens + reply, least)));
-  }
   void make_room(std::size_t tokens) {
-    if (tokens > cache_->capacity()) cache_.emplace(grown_cache(*model_, *cache_, room_for(tokens)));
+    if (tokens > cache_->capacity())
+      cache_.emplace(grown_cache(*model_, *cache_, room_to_grow(tokens, options_.capacity)));
   }
 
   template <AttentionObserver O>
@@ -288,6 +283,7 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
       lost = "the save of the last turn did not come to its end: " + saved.error().message;
   auto report = guarded(
       [&] { return cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer); });
+  if (!report && watch_) watch_->begin_again();  // it may have seen a part of a pass
   if (!report && cache_) cache_->truncate(common_prefix(tokens, tokens_));
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
@@ -305,8 +301,7 @@ Result<RestoreReport> Conversation<B, S, C>::continue_live(std::span<const Token
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   RestoreReport report;
   report.matched = std::min({common_prefix(tokens, tokens_), cache_->length(), tokens.size() - rows});
-  if (watch_ && report.matched < cache_->length() / 2)
-    watch_.emplace(model_->geometry(), needs_);  // most of what it saw is gone
+  if (watch_ && report.matched < cache_->length() / 2) watch_->begin_again();  // most of what it saw is gone
   cache_->truncate(report.matched);
   unchanged_ = std::min(unchanged_, report.matched);
   background_unchanged_ = std::min(background_unchanged_, report.matched);
@@ -325,7 +320,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
   const std::size_t rows = logits.size() / model_->geometry().vocabulary;
   const std::size_t common = common_prefix(tokens, manifest_.tokens);
   const std::size_t matched = std::min({common, manifest_.rows, tokens.size() - rows});
-  typename B::Cache fresh = model_->make_cache(room_for(tokens.size()));
+  typename B::Cache fresh = model_->make_cache(room_to_grow(tokens.size(), options_.capacity));
   RestoreReport report;
   TimePoint prepared = start;
   detail::begin_observing(observer, {matched, tokens.size()}, model_->geometry(),
@@ -363,7 +358,11 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
       report.predicted = predict(job.plan, sizes, *options_.costs);
       report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
     }
-    if (end < tokens.size()) detail::run_observed(*model_, fresh, tokens.subspan(end), logits, observer);
+    if (report.recomputed_all && detail::observes_again(observer, {matched, tokens.size()}, model_->geometry(),
+                                                        detail::saved_attention(manifest_, matched)))
+      fresh.truncate(matched);
+    if (const std::size_t ran = fresh.length(); ran < tokens.size())
+      detail::run_observed(*model_, fresh, tokens.subspan(ran), logits, observer);
   }
   std::ranges::move(describe_missing(manifest_, matched, codings_), std::back_inserter(report.reasons));
   if (!manifest_repair_.empty()) report.reasons.push_back(std::exchange(manifest_repair_, {}));
@@ -389,6 +388,7 @@ Status Conversation<B, S, C>::append(Token token, std::span<float> logits, O&& o
     forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
     return {};
   });
+  if (!run && watch_) watch_->begin_again();
   if (run) tokens_.push_back(token);
   return run;
 }

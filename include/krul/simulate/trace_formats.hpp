@@ -53,4 +53,15 @@ inline constexpr std::size_t longest_request = 10'000'000;
 /// @source the columns: the trace's README, read; what stands for a history: ours
 [[nodiscard]] Result<std::vector<Arrival>> parse_azure_trace(std::string_view text, std::size_t first = 0);
 
+/// Mooncake's trace: {"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": [blocks of 512
+/// tokens]} a line; empty lines are left out.
+/// @return corrupt, with the line, if one is no request
+[[nodiscard]] Result<std::vector<Arrival>> parse_mooncake_trace(std::string_view text);
+
+/// A file of kv-cache-tester, one conversation: {"block_size": tokens, "requests": [{"t": s, "in": tokens,
+/// "out": tokens, "hash_ids": [blocks]}]}
+/// @param index  as in arrivals_of_conversation
+/// @return corrupt if it is none
+[[nodiscard]] Result<std::vector<Arrival>> parse_tester_trace(std::string_view text, std::size_t index);
+
 }  // namespace krul::simulate

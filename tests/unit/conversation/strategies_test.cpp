@@ -251,5 +251,40 @@ TEST_CASE("a conversation that begins anew forgets what was seen of the tokens t
   CHECK(talk.statistics()->rows == 60);
 }
 
+TEST_CASE("a pass that was given up for damage is seen again: what is saved is of all rows, each once") {
+  toy::Backend model{ElementType::f32};
+  MemoryStore store;
+  const auto tokens = toy_tokens(60);
+  std::vector<float> logits(model.geometry().vocabulary);
+  ConversationOptions options;
+  options.block = 16;
+  const Composed<AttentionSimilarity, LayerPairCompressor<Packed, ExactCodec>> watches("watches");
+  const auto open = [&] { return open_conversation(model, store, "watched", watches, options).value(); };
+  {
+    auto talk = open();
+    REQUIRE(talk.advance(std::span(tokens).first(40), logits));
+    REQUIRE(talk.save(SavePlan::separate(ExactCodec{}), talk.statistics()));
+  }
+  const Manifest saved = load_manifest(store, conversation_folder("watched").value())->manifest;
+  for (std::size_t layer = 1; layer < saved.layers; ++layer)  // the first one's rows are there: its pass begins
+    for (std::size_t block = 0; block < saved.blocks(); ++block) {
+      const ChunkRecord& chunk = saved.chunk(layer, block);
+      test::flip_byte(store, conversation_folder("watched").value() + "/" + saved.objects[chunk.object], chunk.offset);
+    }
+  auto talk = open();
+  const auto report = talk.advance(tokens, logits);
+  REQUIRE(report);
+  CHECK(report->recomputed_all);
+  CHECK(logits == test::run_through(model, tokens).logits);
+  CHECK(talk.statistics()->rows == 60);
+  MemoryStore other;
+  auto uninterrupted = open_conversation(model, other, "watched", watches, options).value();
+  REQUIRE(uninterrupted.advance(tokens, logits));
+  const AttentionStatistics &seen = *talk.statistics(), &whole = *uninterrupted.statistics();
+  for (std::size_t i = 0; i < whole.mass.size(); ++i)
+    CHECK(seen.mass[i] == doctest::Approx(whole.mass[i]).epsilon(1e-5));
+  CHECK(talk.save(SavePlan::separate(ExactCodec{}), talk.statistics()));
+}
+
 }  // namespace
 }  // namespace krul

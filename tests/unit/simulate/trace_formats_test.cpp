@@ -54,3 +54,44 @@ TEST_CASE("Azure's trace: each request stands for one that comes back") {
     CHECK(refused.error().message.find("line 3") != std::string::npos);
   }
 }
+
+TEST_CASE("Mooncake's trace: a JSON object a line") {
+  const std::string first = R"({"timestamp": 500, "input_length": 512, "output_length": 10, "hash_ids": [0]})";
+  const auto arrivals = parse_mooncake_trace(
+      first + "\n\n" + R"({"timestamp": 60500, "input_length": 1024, "output_length": 0, "hash_ids": [0, 1]})");
+  REQUIRE(arrivals);
+  REQUIRE(arrivals->size() == 2);
+  CHECK(arrivals->back().at_s == 60.5);
+  CHECK(arrivals->back().history == 522);
+  CHECK(arrivals->back().output == 1);
+  CHECK(parse_mooncake_trace("")->empty());
+  for (const char* line :
+       {"{}", "[]", "x", R"({"timestamp": 1, "input_length": 10000001, "output_length": 1, "hash_ids": []})",
+        R"({"timestamp": 1, "input_length": -1, "output_length": 1, "hash_ids": []})",
+        R"({"timestamp": 1e999, "input_length": 1, "output_length": 1, "hash_ids": []})",
+        R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": ["a"]})"}) {
+    CAPTURE(line);
+    const auto refused = parse_mooncake_trace(first + "\n" + line + "\n");
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::corrupt);
+    CHECK(refused.error().message.find("line 2") != std::string::npos);
+  }
+}
+
+TEST_CASE("a file of kv-cache-tester is one conversation") {
+  const auto arrivals =
+      parse_tester_trace(R"({"block_size": 64, "requests": [{"t": 0.5, "in": 200, "out": 5, "hash_ids": [1, 2, 3, 4]},)"
+                         R"( {"t": 9.0, "in": 300, "out": 5, "hash_ids": [1, 2, 3, 5, 6]}]})",
+                         1);
+  REQUIRE(arrivals);
+  REQUIRE(arrivals->size() == 2);
+  CHECK(arrivals->front().at_s == 60.5);
+  CHECK(arrivals->back().history == 192);
+  for (const char* text : {"", "[]", "{}", R"({"block_size": 64, "requests": [{}]})",
+                           R"({"block_size": "a", "requests": []})", R"({"block_size": 64, "requests": 3})"}) {
+    CAPTURE(text);
+    const auto refused = parse_tester_trace(text, 0);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::corrupt);
+  }
+}

@@ -69,18 +69,26 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE("modes: nobody else may read") {
-  const mode_t before = ::umask(0);
-  Fixture fixture;
-  REQUIRE(fixture.store.put(segment_key, some_bytes(10, 1)));
-  const auto lock = fixture.store.lock(folder_a);
-  ::umask(before);
-  CHECK(mode_of(fixture.path) == 0700);
-  CHECK(mode_of(fixture.path / folder_a) == 0700);
-  CHECK(mode_of(fixture.path / segment_key) == 0600);
-  CHECK(mode_of(fixture.path / folder_a / ".lock") == 0600);
-  CHECK(fixture.store.capabilities().durable);
-  CHECK(!FileStore::open(fixture.path, {.durability = Durability::data}).value().capabilities().durable);
+TEST_CASE("modes: nobody else may read, and the owner may, whatever the umask") {
+  for (const mode_t mask : {mode_t{0}, mode_t{022}, mode_t{0777}}) {  // the last one takes from the owner, too
+    CAPTURE(mask);
+    const test::TemporaryDirectory directory;
+    const fs::path path = directory.path() / "store";
+    const mode_t before = ::umask(mask);
+    auto store = FileStore::open(path);
+    const auto put = store ? store->put(segment_key, some_bytes(10, 1)) : propagate(store);
+    const auto lock = store ? store->lock(folder_a) : propagate(store);
+    ::umask(before);
+    REQUIRE(store);
+    REQUIRE(put);
+    REQUIRE(lock);
+    CHECK(mode_of(path) == 0700);
+    CHECK(mode_of(path / folder_a) == 0700);
+    CHECK(mode_of(path / segment_key) == 0600);
+    CHECK(mode_of(path / folder_a / ".lock") == 0600);
+    CHECK(store->capabilities().durable);
+    CHECK(!FileStore::open(path, {.durability = Durability::data}).value().capabilities().durable);
+  }
 }
 
 TEST_CASE("directories that cannot be a store: one clear sentence") {
@@ -225,6 +233,15 @@ TEST_CASE("planted symbolic links and other strange things are not followed") {
     fs::create_symlink(outside / "new", fixture.path / folder_a / ".lock");
     CHECK(fixture.store.lock(folder_a).error().code == ErrorCode::io);
     CHECK(!fs::exists(outside / "new"));
+  }
+  SUBCASE("a link in the place of what a dead writer left goes, and what it leads to stays") {
+    REQUIRE(fixture.store.put(segment_key, bytes));
+    fs::create_symlink(outside / "secret", fixture.path / folder_a / ".new-1-2");
+    fs::create_directory_symlink(outside, fixture.path / folder_a / ".new-3-4");
+    CHECK(fixture.store.dead_writes(folder_a).size() == 2);
+    { const auto lock = fixture.store.lock(folder_a).value(); }
+    CHECK(names_in(fixture.path / folder_a) == std::vector<std::string>{".lock", "segment-1-00112233"});
+    CHECK(names_in(outside) == std::vector<std::string>{"secret"});
   }
   SUBCASE("a directory or a pipe in an object's place") {
     fs::create_directories(fixture.path / segment_key);

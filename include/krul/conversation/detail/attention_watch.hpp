@@ -18,9 +18,16 @@ namespace krul::detail {
 /// Watches what a strategy wants to know of attention: how alike layers look, what rows receive, or both.
 class AttentionWatch {
  public:
-  AttentionWatch(const Geometry& geometry, const Needs& needs) {
-    if (needs.attention) layers_.emplace(geometry);
-    if (!needs.row_attention.empty()) rows_.emplace(geometry, needs.row_attention);
+  AttentionWatch(const Geometry& geometry, const Needs& needs)
+      : geometry_(geometry), looks_at_layers_(needs.attention), bands_(needs.row_attention) {
+    begin_again();
+  }
+  /// Forgets all that it saw, a pass that did not come to its end among it.
+  void begin_again() {
+    layers_.reset();
+    rows_.reset();
+    if (looks_at_layers_) layers_.emplace(geometry_);
+    if (!bands_.empty()) rows_.emplace(geometry_, bands_);
   }
   [[nodiscard]] static bool is_needed(const Needs& needs) noexcept {
     return needs.attention || !needs.row_attention.empty();
@@ -70,6 +77,9 @@ class AttentionWatch {
   }
 
  private:
+  Geometry geometry_;
+  bool looks_at_layers_;
+  std::vector<std::size_t> bands_;
   std::optional<TokenwiseSimilarityEstimator<>> layers_;
   std::optional<RowAttentionEstimator> rows_;
 };

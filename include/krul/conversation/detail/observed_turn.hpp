@@ -45,6 +45,20 @@ void begin_observing(O& observer, TokenRange tokens, const Geometry& geometry, c
   }
 }
 
+/// Lets an observer that can begin again forget a pass that was given up, and see the same tokens once more.
+/// @return false if it cannot, or sees nothing
+template <AttentionObserver O>
+[[nodiscard]] bool observes_again(O& observer, TokenRange tokens, const Geometry& geometry,
+                                  const SavedAttention& seen) {
+  if constexpr (requires { observer.begin_again(); }) {
+    observer.begin_again();
+    begin_observing(observer, tokens, geometry, seen);
+    return true;
+  } else {
+    return false;
+  }
+}
+
 /// How many of the new tokens go through the model at once.
 template <AttentionObserver O>
 [[nodiscard]] std::size_t tokens_at_once(const O& observer, std::size_t count, std::size_t rows) {
