@@ -376,7 +376,8 @@ Result<Manifest> parse_manifest(std::span<const std::byte> bytes, const Manifest
   if (bytes.size() < smallest)
     return fail(ErrorCode::truncated, "the manifest is cut off; use its other copy or restore it from a backup");
   Reader reader(bytes.first(bytes.size() - sizeof(Checksum)));
-  if (Reader::string(reader.take(magic.size())) != magic) return corrupt("it does not begin like one");
+  if (Reader::string(reader.take(magic.size())) != magic)
+    return corrupt("it does not begin like one, or it is encrypted and the key was not given");
   const auto major = reader.number<std::uint16_t>();
   const auto minor = reader.number<std::uint16_t>();
   const auto length = reader.number<std::uint64_t>();

@@ -52,8 +52,9 @@ class EncryptedStore {
 
   [[nodiscard]] Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
     expects(is_store_key(key), "EncryptedStore::get: not a store key");
-    std::optional<std::uint64_t> length = to.empty() ? std::nullopt : lengths_->find(key);
-    bool is_known = length.has_value();
+    const auto remembered = to.empty() ? std::nullopt : lengths_->find(key);
+    std::uint64_t length = remembered.value_or(0);
+    bool is_known = remembered.has_value();
     for (int attempt = 0;; ++attempt) {
       if (!is_known) {
         const auto size = this->size(key);
@@ -61,19 +62,19 @@ class EncryptedStore {
         // Read wrongly twice though nobody replaced it meanwhile by one of another length: it is damaged.
         const bool is_same = attempt > 0 && length == *size;
         length = *size;
-        if (offset > *length || to.size() > *length - offset) return beyond_end(key, offset, to.size(), *length);
+        if (offset > length || to.size() > length - offset) return beyond_end(key, offset, to.size(), length);
         if (to.empty()) return {};
         if (is_same) attempt = attempts;
       }
-      const Part part = part_of(offset, to.size(), *length);
-      Status status = part.bytes > 0 ? Status() : Status(beyond_end(key, offset, to.size(), *length));
+      const Part part = part_of(offset, to.size(), length);
+      Status status = part.bytes > 0 ? Status() : Status(beyond_end(key, offset, to.size(), length));
       if (status) {
         std::vector<std::byte> sealed(part.bytes);
         status = store_.get(key, part.offset, sealed);
-        if (status) status = open_part(key, offset, to, *length, sealed);
+        if (status) status = open_part(key, offset, to, length, sealed);
       }
       if (status) {
-        lengths_->remember(key, *length);
+        lengths_->remember(key, length);
         return status;
       }
       lengths_->forget(key);
