@@ -15,7 +15,8 @@ Result<LinkName> parse_link(const std::string& text) {
   const double number = std::strtod(text.c_str(), &end);
   std::string unit = end;
   double latency_s = throttled_latency_s;
-  if (const std::size_t plus = unit.find('+'); plus != std::string::npos) {
+  const std::size_t plus = unit.find('+');
+  if (plus != std::string::npos) {
     const std::string after = unit.substr(plus + 1);
     latency_s = std::strtod(after.c_str(), &end) * 1e-3;
     if (std::string_view(end) != "ms" || !(latency_s >= 0) || latency_s > 1) unit.clear();
@@ -24,7 +25,7 @@ Result<LinkName> parse_link(const std::string& text) {
   const double scale = unit == "kB/s" ? 1e3 : unit == "MB/s" ? 1e6 : unit == "GB/s" ? 1e9 : 0;
   if (scale > 0 && number > 0 && number * scale >= 1e3 && number * scale <= 1e12)
     return LinkName{.text = text, .kind = LinkName::Kind::rate, .bytes_per_s = number * scale, .latency_s = latency_s};
-  if (unit == "x" && number >= 0.01 && number <= 100)
+  if (plus == std::string::npos && unit == "x" && number >= 0.01 && number <= 100)
     return LinkName{.text = text, .kind = LinkName::Kind::relative, .factor = number};
   return fail(ErrorCode::invalid_argument,
               "unknown link \"" + text +

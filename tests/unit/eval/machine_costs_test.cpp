@@ -65,7 +65,7 @@ TEST_CASE("costs of a device have what copies take") {
     CHECK_FALSE(eval::machine_costs_from(cut.erase(cut.find(line), line.size())));
   }
   // Where recomputing takes so long, a link of its own speed is fast.
-  const auto link = after->resolved({"1x", eval::LinkName::Kind::relative, 0, 1}, toy::Backend().geometry(), 100, 5);
+  const auto link = after->resolved(eval::parse_link("1x").value(), toy::Backend().geometry(), 100, 5);
   CHECK(link.bytes_per_s > 0);
 }
 
