@@ -210,8 +210,7 @@ TEST_CASE("a save that fails erases nothing that is lent, though it would write 
     family.go_on("first", family.tokens);
     REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
     REQUIRE(erase_saved(family.store, "first")->status);
-    FaultyStore faulty(family.store,
-                       {{.operation = Fault::Operation::put, .keys = keys, .code = ErrorCode::no_space}});
+    FaultyStore faulty(family.store, {{.operation = Fault::Operation::put, .keys = keys, .code = ErrorCode::no_space}});
     auto again = Conversation<toy::Backend, decltype(faulty)>::open(family.model, faulty, "first", Family::options());
     std::vector<float> logits(family.model.geometry().vocabulary);
     REQUIRE(again->advance(family.tokens, std::span(logits)));
