@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "krul/core/private_folders.hpp"
@@ -53,7 +54,8 @@ std::string shown(const std::string& place) {
 }  // namespace
 
 std::vector<std::string> store_places(const std::string& text) {
-  if (std::filesystem::exists(text)) return {text};  // a folder's name may have commas
+  std::error_code none;                                    // what cannot be looked for is told when it is opened
+  if (std::filesystem::exists(text, none)) return {text};  // a folder's name may have commas
   std::vector<std::string> places;
   std::stringstream list(text);
   for (std::string place; std::getline(list, place, ',');) places.push_back(place);

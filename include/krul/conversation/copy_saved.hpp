@@ -46,6 +46,8 @@ class ConversationCopier {
     const auto lock = to_.lock(folder);
     if (!lock) return propagate(lock);
     auto there = load_manifest(to_, folder, ManifestCopies::both, ManifestOfFolder{folder});
+    if (!there && there.error().code != ErrorCode::not_found && there.error().code != ErrorCode::corrupt)
+      return propagate(there);  // it may be newer
     report.is_newer_there = there && there->manifest.generation >= manifest.generation;
     if (report.is_newer_there) return report;
 

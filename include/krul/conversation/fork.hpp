@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,7 +20,8 @@ namespace krul {
 struct Fork {
   std::string to;                 ///< its id; nothing may be saved there
   std::size_t tokens = SIZE_MAX;  ///< it begins with so many tokens of the other's, or all
-  bool holds_lock = false;        ///< the caller has the right to write the other one, as an open Conversation has
+  /// The caller has the right to write the other one, as an open Conversation has, and does not save it meanwhile.
+  bool holds_lock = false;
 };
 
 /// What a fork begins with.
@@ -28,14 +30,19 @@ struct ForkReport {
   std::size_t rows = 0;  ///< tokens of them whose K and V are stored: whole blocks, or all that there are
 };
 
-/// The manifest of a fork: it borrows all of its segments.
+/// The manifest of a fork: it borrows all of its segments, but those that lie in its own folder, as where it comes back
+/// from a fork of its own.
 /// @param folder  of the conversation that is forked
 [[nodiscard]] inline Manifest forked_manifest(const Manifest& from, const std::string& folder, const Fork& fork) {
   Manifest manifest = from;
   manifest.conversation = fork.to;
   manifest.generation = 1;
   manifest.writer = krul_version;
-  for (std::string& object : manifest.objects) object = object_key(folder, object);
+  const std::string own = conversation_folder(fork.to).value_or("") + "/";
+  for (std::string& object : manifest.objects) {
+    object = object_key(folder, object);
+    if (object.starts_with(own)) object.erase(0, own.size());
+  }
   if (fork.tokens < from.tokens.size()) {
     manifest.tokens.resize(fork.tokens);
     manifest.texts.clear();
@@ -72,13 +79,14 @@ template <ConversationStore S>
 /// @return not_found if nothing is saved under `from`; busy if somebody else writes it, or one that it borrows from;
 ///         invalid_argument if something is saved under `to`, or both are one; as load_manifest and
 ///         conversation_folder, and what the store says if it cannot write
-/// @post   on failure nothing is saved under `to`
+/// @post   on failure nothing is saved under `to` that was not there, unless the store cannot erase it either
 template <ConversationStore S>
 [[nodiscard]] Result<ForkReport> fork_saved(S& store, std::string_view from, const Fork& fork) {
   const auto folder = conversation_folder(from), to = conversation_folder(fork.to);
   if (!folder) return propagate(folder);
   if (!to) return propagate(to);
   if (*folder == *to) return fail(ErrorCode::invalid_argument, "a fork needs an id of its own; choose another one");
+  std::optional<typename S::Lock> own;  // dies after the lenders': a store that writes late writes the manifest last
   std::vector<typename S::Lock> locks;
   const auto lock = [&](const std::string& each) -> Status {
     auto taken = store.lock(each);
@@ -88,10 +96,13 @@ template <ConversationStore S>
   };
   if (!fork.holds_lock)
     if (auto status = lock(*folder); !status) return propagate(status);
-  if (auto status = lock(*to); !status) return propagate(status);
+  auto taken = store.lock(*to);
+  if (!taken) return propagate(taken);
+  own.emplace(std::move(*taken));
   const auto there = load_saved(store, fork.to);
-  if (there || there.error().code != ErrorCode::not_found)
+  if (there || there.error().code == ErrorCode::corrupt || there.error().code == ErrorCode::unsupported_version)
     return fail(ErrorCode::invalid_argument, "a conversation is saved under the fork's id; erase it or choose another");
+  if (there.error().code != ErrorCode::not_found) return propagate(there);
   const auto loaded = load_saved(store, from);
   if (!loaded) return propagate(loaded);
 

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "krul/conversation/manifest_check.hpp"
@@ -15,20 +16,48 @@ namespace krul {
 /// What was erased that nobody needed.
 struct Garbage {
   std::size_t segments = 0;
-  std::size_t loans = 0;  ///< to forks that are no more, or need nothing of it now
+  std::size_t loans = 0;  ///< to forks that are no more, or need less than was lent
 
   [[nodiscard]] std::size_t objects() const noexcept { return segments + loans; }
 };
 
 namespace detail {
 
-/// Whether a fork's manifest names something in the lender's folder; true where that cannot be told.
+/// The segments of a lender's folder that a fork's manifest names, sorted; none if it cannot be told what that names,
+/// as after a save that was cut off, where an older copy may yet be needed.
 template <ConversationStore S>
-[[nodiscard]] bool may_borrow(S& store, const std::string& fork, const std::string& lender) {
+[[nodiscard]] std::optional<std::vector<std::string>> needed_segments(S& store, const std::string& fork,
+                                                                      const std::string& lender) {
   const auto loaded = load_manifest(store, fork, ManifestCopies::both, ManifestOfFolder{fork});
-  if (!loaded) return loaded.error().code != ErrorCode::not_found;
-  return std::ranges::any_of(borrowed_segments(loaded->manifest),
-                             [&](const Borrowed& borrowed) { return borrowed.folder == lender; });
+  if (!loaded && loaded.error().code == ErrorCode::not_found) return std::vector<std::string>{};
+  if (!loaded || !loaded->repaired.empty()) return std::nullopt;
+  auto borrowed = borrowed_segments(loaded->manifest);
+  const auto found = std::ranges::find(borrowed, lender, &Borrowed::folder);
+  return found == borrowed.end() ? std::vector<std::string>{} : std::move(found->segments);
+}
+
+/// Ends the loans to a fork for what it does not need; what it needs is lent at any moment. Call it under the lender's
+/// lock, and the fork's.
+/// @param names  all objects of the lender's folder
+/// @return       how many were ended
+template <ConversationStore S>
+[[nodiscard]] Result<std::size_t> end_unneeded_loans(S& store, const std::string& lender, const std::string& fork,
+                                                     const std::vector<std::string>& names) {
+  const auto needed = needed_segments(store, fork, lender);
+  if (!needed) return 0;
+  const auto content = loan_content(*needed);
+  const std::string wanted = needed->empty() ? std::string() : loan_name(fork, content);
+  bool is_lent = needed->empty() || std::ranges::find(names, wanted) != names.end();
+  std::size_t ended = 0;
+  for (const std::string& name : names) {
+    if (fork_of_loan(name) != fork || name == wanted) continue;
+    if (!is_lent)
+      if (auto status = store.put(lender + "/" + wanted, content); !status) return propagate(status);
+    is_lent = true;
+    if (auto status = store.erase(lender + "/" + name); !status) return propagate(status);
+    ++ended;
+  }
+  return ended;
 }
 
 /// Erases what nobody needs of a folder; nothing if its manifest is damaged or cannot be read now.
@@ -36,24 +65,30 @@ template <ConversationStore S>
 [[nodiscard]] Result<std::size_t> collect_segments(S& store, const std::string& folder) {
   const auto loaded = load_manifest(store, folder, ManifestCopies::both, ManifestOfFolder{folder});
   if (!loaded && loaded.error().code != ErrorCode::not_found) return propagate(loaded);
-  if (loaded && (loaded->damaged || loaded->unread)) return 0;
-  return collect_garbage(store, folder, loaded ? loaded->manifest : Manifest{});
+  if (!loaded) return collect_garbage(store, folder, Manifest{});
+  if (loaded->damaged || loaded->unread) return 0;
+  if (!loaded->repaired.empty())  // the older copy names what will be erased
+    if (const auto published = publish_manifest(store, folder, loaded->manifest); !published)
+      return propagate(published);
+  return collect_garbage(store, folder, loaded->manifest);
 }
 
 }  // namespace detail
 
-/// Ends the loans that a folder made to a fork, and erases what nobody needs there any more. What cannot be done now is
-/// left to collect_folder. Call it under the lender's lock, once the fork's manifest is gone.
+/// Ends the loans that a folder made to a fork, but for what the fork needs, and erases what nobody needs there any
+/// more. What cannot be done now is left to collect_folder. Call it under the lender's lock, and the fork's.
 template <ConversationStore S>
-void end_loans(S& store, const std::string& lender, std::string_view fork) {
-  for (const std::string& name : store.list(lender).value_or(std::vector<std::string>()))
-    if (fork_of_loan(name) == fork) static_cast<void>(store.erase(lender + "/" + name));
-  static_cast<void>(detail::collect_segments(store, lender));
+void end_loans(S& store, const std::string& lender, const std::string& fork) {
+  const auto names = store.list(lender);
+  if (names && detail::end_unneeded_loans(store, lender, fork, *names))
+    static_cast<void>(detail::collect_segments(store, lender));
 }
 
 /// Erases what nobody needs of one folder: what saves and erases left that were cut off, and loans to forks that are
-/// no more, with what was lent. A conversation of which a copy of the manifest is damaged is left as it is.
-/// @return busy if somebody writes the conversation; as load_manifest but for not_found, and what the store says
+/// no more or need less now, with what was lent. A conversation of which a copy of the manifest is damaged is left as
+/// it is, and so are loans to forks that somebody writes.
+/// @return busy if somebody writes the conversation; as load_manifest but for not_found, as lent_segments, and what the
+///         store says
 template <ConversationStore S>
 [[nodiscard]] Result<Garbage> collect_folder(S& store, const std::string& folder) {
   const auto lock = store.lock(folder);
@@ -61,11 +96,18 @@ template <ConversationStore S>
   const auto names = store.list(folder);
   if (!names) return propagate(names);
   Garbage garbage;
+  std::string last;
   for (const std::string& name : *names) {
     const std::string fork(fork_of_loan(name));
-    if (fork.empty() || detail::may_borrow(store, fork, folder)) continue;
-    if (auto status = store.erase(folder + "/" + name); !status) return propagate(status);
-    ++garbage.loans;
+    if (fork.empty() || fork == last) continue;
+    last = fork;
+    // Who makes a fork has its lock from before the loan until its manifest is there.
+    const auto writer = store.lock(fork);
+    if (!writer && writer.error().code == ErrorCode::busy) continue;
+    if (!writer) return propagate(writer);
+    const auto ended = detail::end_unneeded_loans(store, folder, fork, *names);
+    if (!ended) return propagate(ended);
+    garbage.loans += *ended;
   }
   const auto segments = detail::collect_segments(store, folder);
   if (!segments) return propagate(segments);

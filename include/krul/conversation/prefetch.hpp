@@ -20,11 +20,12 @@ struct PrefetchReport {
   std::uint64_t bytes = 0;
 };
 
-/// Brings all that is saved of a conversation that will soon be restored near: into a tiered store's near tier; from
-/// any other store it is read once, so that a file store has it in the system's memory. Checks and changes nothing.
+/// Brings all that is saved of a conversation that will soon be restored near, what it borrows as a fork among it: into
+/// a tiered store's near tier, by folders; from any other store it is read once, so that a file store has it in the
+/// system's memory. Checks and changes nothing.
 /// @return as load_saved; deadline or cancelled once the limits are reached; the store's error if it cannot be read.
 ///         What was read until then is where it should be
-/// @complexity  one read of everything; holds at most 16 MiB
+/// @complexity  one read of everything; holds at most 16 MiB, or one object that a tiered store copies
 template <ConversationStore S, Clock C = SteadyClock>
 [[nodiscard]] Result<PrefetchReport> prefetch_saved(S& store, std::string_view id, const RequestLimits& limits = {},
                                                     const C& clock = {}) {
@@ -33,9 +34,16 @@ template <ConversationStore S, Clock C = SteadyClock>
   const auto loaded = load_saved(store, id);
   if (!loaded) return propagate(loaded);
   const std::string folder = conversation_folder(id).value();
-  const auto brought = bring_near(store, folder);
-  if (!brought) return propagate(brought);
-  if (*brought > 0) return PrefetchReport{loaded->manifest.objects.size(), *brought};
+  std::vector<std::string> folders{folder};
+  for (const Borrowed& borrowed : borrowed_segments(loaded->manifest)) folders.push_back(borrowed.folder);
+  std::uint64_t copied = 0;
+  for (const std::string& each : folders) {
+    if (auto status = limits.check(clock.now()); !status) return propagate(status);
+    const auto brought = bring_near(store, each);
+    if (!brought) return propagate(brought);
+    copied += *brought;
+  }
+  if (copied > 0) return PrefetchReport{loaded->manifest.objects.size(), copied};
   std::vector<std::string> keys;
   for (const std::string& object : loaded->manifest.objects) keys.push_back(object_key(folder, object));
   const auto sizes = object_sizes(store, keys);

@@ -269,6 +269,18 @@ Status may_replace(S& store, const std::string& folder, const Manifest& before, 
   }
 }
 
+/// Erases segments that a failed save wrote, but those that are lent: a conversation that begins again as one that was
+/// erased gives them the same names. None if that cannot be told.
+template <ConversationStore S>
+void erase_unlent(S& store, const std::string& folder, const std::vector<std::string>& segments) {
+  const auto names = store.list(folder);
+  if (!names) return;
+  const auto lent = lent_segments(store, folder, *names);
+  if (!lent) return;
+  for (const std::string& segment : segments)
+    if (!std::ranges::binary_search(*lent, segment)) static_cast<void>(store.erase(folder + "/" + segment));
+}
+
 /// Erases the objects that only a manifest names which was not published.
 /// @param in_force  what is there instead, unless that is `before`
 template <ConversationStore S>
@@ -277,9 +289,10 @@ void erase_unpublished(S& store, const std::string& folder, const Manifest& next
   const auto names = [](const Manifest& manifest, const std::string& object) {
     return std::find(manifest.objects.begin(), manifest.objects.end(), object) != manifest.objects.end();
   };
+  std::vector<std::string> unpublished;
   for (const std::string& object : next.objects)
-    if (!is_borrowed(object) && !names(before, object) && !names(in_force, object))
-      static_cast<void>(store.erase(folder + "/" + object));
+    if (!is_borrowed(object) && !names(before, object) && !names(in_force, object)) unpublished.push_back(object);
+  erase_unlent(store, folder, unpublished);
 }
 
 /// What is in force after the new manifest could not be published whole, and what to say of it. If it is the old one,
@@ -379,7 +392,7 @@ template <KvSource Cache, ConversationStore S, Clock C>
     std::string object = segment->name(next.generation);
     if (!segment->bytes().empty())
       if (const auto put = job.store.put(job.folder + "/" + object, segment->bytes()); !put) {
-        static_cast<void>(job.store.erase(job.folder + "/" + object));
+        detail::erase_unlent(job.store, job.folder, {object});
         return propagate(put);
       }
     report.new_rows = rows - first_block * next.block + segment->shape().damaged.size() * next.block;

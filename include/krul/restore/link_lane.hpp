@@ -13,6 +13,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -61,7 +62,7 @@ template <ConversationStore S, Clock C>
 class LinkLane {
  public:
   /// Starts reading at once. All references must outlive the lane.
-  /// @throws PreconditionError if there are to be no readers
+  /// @throws PreconditionError if there are to be no readers; std::system_error if the system gives no thread at all
   LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests,
            const RestoreControl& control = {})
       : store_(store),
@@ -77,7 +78,12 @@ class LinkLane {
     expects(control.readers > 0, "LinkLane: at least one reader");
     limits_.stop = unwanted_.get_token();
     const std::size_t readers = control.readers + (is_distant_ ? 1 : 0);
-    for (std::size_t i = 0; i < readers; ++i) readers_.emplace_back([this] { read_all(); });
+    readers_.reserve(readers);
+    try {
+      while (readers_.size() < readers) readers_.emplace_back([this] { read_all(); });
+    } catch (const std::system_error&) {  // the system gives no more threads: fewer will do
+      if (readers_.empty()) throw;
+    }
   }
 
   LinkLane(const LinkLane&) = delete;
@@ -220,6 +226,8 @@ class LinkLane {
       end_all(fail(ErrorCode::too_large, "there is no memory to read what is stored"));
     } catch (const std::exception& error) {
       end_all(fail(ErrorCode::io, std::string("the store failed: ") + error.what()));
+    } catch (...) {
+      end_all(fail(ErrorCode::io, "the store failed and did not say why"));
     }
     end_all(fail(ErrorCode::io, "the store did not tell how a read ended"));
   }

@@ -116,7 +116,7 @@ class Restoration {
                         read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.control);
     const bool passed = pass(link);
     link.stop();
-    if (given_up_) {
+    if (!passed && job_.control.limits.stop.stop_requested()) {
       job_.cache.truncate(0);
       return given_up();
     }
@@ -189,7 +189,7 @@ class Restoration {
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
       note(compute_, "project", layer, begin, job_.clock.now());
       load_layer(link, layer);
-      if ((given_up_ = job_.control.limits.stop.stop_requested())) return false;
+      if (job_.control.limits.stop.stop_requested()) return false;
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
       job_.model.attend(layer, batch, job_.cache, job_.observer);
@@ -286,6 +286,7 @@ class Restoration {
     report_.reasons.push_back("so much could not be used that the whole history was recomputed");
     auto batch = job_.model.make_batch();
     prefill(job_.model, job_.cache, batch, job_.tokens, job_.logits);
+    if (job_.control.progress) job_.control.progress(1);
   }
 
   void note(Resource resource, std::string name, std::optional<std::size_t> layer, TimePoint begin, TimePoint end) {
@@ -326,7 +327,6 @@ class Restoration {
   std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   double waited_s_ = 0;
-  bool given_up_ = false;
   std::size_t repair_work_ = 0;
   std::set<std::size_t> damaged_;  ///< blocks of which something stored is not what was written
   RestoreReport report_;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -193,12 +194,13 @@ Result<std::vector<std::string>> conversation_objects(Store& store, const std::s
 }
 
 /// Erases everything that krul wrote in a folder, the manifest first, so that what is left after an interruption is no
-/// conversation; the same call erases that as well. Call it under the folder's lock.
+/// conversation, or the one that was there; the same call erases that as well. Call it under the folder's lock.
 /// @return the first error; then all that could be erased is, unless a manifest is left
 template <ConversationStore Store>
 [[nodiscard]] Status erase_conversation(Store& store, const std::string& folder) {
   Status first;
-  for (const std::string_view name : manifest_names) {
+  // The first copy last: the other one may be of an older save.
+  for (const std::string_view name : std::views::reverse(manifest_names)) {
     const std::string key = folder + "/" + std::string(name);
     Status status = store.erase(key);
     if (status) continue;

@@ -44,7 +44,8 @@ struct TierOptions {
 ///
 /// Segments never change under their name, so a near copy is as good as the far one, and is read alone. All other
 /// objects (manifests, loans) are read far; their near copies stand in only while the far store cannot be asked (io,
-/// deadline), and may then be older. A near copy whose bytes were damaged unnoticed is found by the chunks' checksums
+/// deadline), and may then be older: for readers, not in a folder that is locked here, as who writes must not erase by
+/// what was once so. A near copy whose bytes were damaged unnoticed is found by the chunks' checksums
 /// and recomputed; the next save writes the chunk anew.
 ///
 /// get and load copy an object near when they read it, whole. Reads together copy nothing, so that they are as fast as
@@ -63,6 +64,7 @@ class TieredStore {
     Lock& operator=(Lock&&) = delete;
     ~Lock() {
       if (!state_) return;
+      state_->set_locked(folder_, false);
       try {
         static_cast<void>(state_->flush(folder_));
       } catch (const std::bad_alloc&) {
@@ -106,14 +108,14 @@ class TieredStore {
       }
     }
     Status status = state_->far.get(key, offset, to);
-    if (!status && is_out_of_reach(status.error().code) && state_->near.get(key, offset, to)) return {};
+    if (!status && may_stand_in(key, status.error().code) && state_->near.get(key, offset, to)) return {};
     return status;
   }
 
   [[nodiscard]] Result<std::uint64_t> size(const std::string& key) {
     if (state_->is_waiting(key)) return state_->near.size(key);
     auto size = state_->far.size(key);
-    if (!size && is_out_of_reach(size.error().code))
+    if (!size && may_stand_in(key, size.error().code))
       if (auto near = state_->near.size(key)) return near;
     return size;
   }
@@ -131,7 +133,7 @@ class TieredStore {
   /// The far store's objects, and those that wait for it; the near store's while the far one cannot be asked.
   [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) {
     auto names = state_->far.list(folder);
-    if (!names && is_out_of_reach(names.error().code))
+    if (!names && is_out_of_reach(names.error().code) && !state_->is_locked(folder))
       if (auto near = state_->near.list(folder)) return near;
     if (!names) return names;
     {
@@ -153,6 +155,7 @@ class TieredStore {
     std::optional<typename Near::Lock> near;
     if (auto held = state_->near.lock(folder)) near.emplace(std::move(*held));
     sweep(folder);
+    state_->set_locked(folder, true);
     return Lock(state_, folder, std::move(*far), std::move(near));
   }
 
@@ -186,6 +189,7 @@ class TieredStore {
         [&](std::size_t i, const Status& status) {
           const RangedRead& read = far[i];
           const bool stands_in = !status && status.error().code == ErrorCode::io &&
+                                 may_stand_in(read.key, status.error().code) &&
                                  state_->near.get(read.key, read.offset, read.to).has_value();
           ended(rest[i], stands_in ? Status() : status);
         },
@@ -195,7 +199,7 @@ class TieredStore {
   [[nodiscard]] std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) {
     auto found = object_sizes(state_->far, keys);
     for (std::size_t i = 0; i < keys.size(); ++i)
-      if (state_->is_waiting(keys[i]) || (!found[i] && is_out_of_reach(found[i].error().code)))
+      if (state_->is_waiting(keys[i]) || (!found[i] && may_stand_in(keys[i], found[i].error().code)))
         if (auto near = state_->near.size(keys[i])) found[i] = near;
     return found;
   }
@@ -208,7 +212,7 @@ class TieredStore {
       if (bytes || bytes.error().code == ErrorCode::too_large) return bytes;
     }
     auto bytes = options_.keep_reads ? bring(key, most) : load_object(state_->far, key, most);
-    if (!bytes && is_out_of_reach(bytes.error().code))
+    if (!bytes && may_stand_in(key, bytes.error().code))
       if (auto near = load_object(state_->near, key, most)) return near;
     return bytes;
   }
@@ -259,10 +263,22 @@ class TieredStore {
     Far far;
     mutable std::mutex mutex;       // of what follows; held while it is decided which copy of an object counts
     std::set<std::string> waiting;  // in the near store alone
+    std::set<std::string> locked;   // folders that are written through this store
 
     [[nodiscard]] bool is_waiting(const std::string& key) const {
       const std::lock_guard guard(mutex);
       return waiting.contains(key);
+    }
+    [[nodiscard]] bool is_locked(const std::string& folder) const {
+      const std::lock_guard guard(mutex);
+      return locked.contains(folder);
+    }
+    void set_locked(const std::string& folder, bool is) {
+      const std::lock_guard guard(mutex);
+      if (is)
+        locked.insert(folder);
+      else
+        locked.erase(folder);
     }
     [[nodiscard]] Status flush(const std::string& folder) {
       const std::lock_guard guard(mutex);
@@ -287,6 +303,10 @@ class TieredStore {
   }
   [[nodiscard]] static bool is_out_of_reach(ErrorCode code) noexcept {
     return code == ErrorCode::io || code == ErrorCode::deadline;
+  }
+  /// Whether a near copy is as good, now that the far store failed so.
+  [[nodiscard]] bool may_stand_in(const std::string& key, ErrorCode code) const {
+    return is_out_of_reach(code) && (is_segment(key) || !state_->is_locked(key.substr(0, 32)));
   }
   [[nodiscard]] Status put_back(const std::string& key, std::span<const std::byte> bytes) {
     const std::lock_guard guard(state_->mutex);

@@ -93,6 +93,29 @@ TEST_CASE("a copy that fails leaves what was there, and goes on where it was") {
   CHECK(ConversationCopier(empty, to).copy(source.folder).error().code == ErrorCode::not_found);
 }
 
+TEST_CASE("what cannot be read there now may be newer, and is not replaced") {
+  Source source;
+  MemoryStore to;
+  source.go_on(to, "copied", toy_tokens(20, 5));
+  source.go_on(source.store, "copied", source.tokens);
+  FaultyStore unread(to, {{.operation = Fault::Operation::get, .keys = "*/manifest-*", .code = ErrorCode::deadline}});
+  CHECK(ConversationCopier(source.store, unread).copy(source.folder).error().code == ErrorCode::deadline);
+  CHECK(load_saved(to, "copied")->manifest.tokens == toy_tokens(20, 5));
+  // What nobody can read any more is.
+  for (const char* copy : {"/manifest-a", "/manifest-b"}) test::flip_byte(to, source.folder + copy, 40);
+  REQUIRE(ConversationCopier(source.store, to).copy(source.folder));
+  CHECK(load_saved(to, "copied")->manifest.tokens == source.tokens);
+}
+
+TEST_CASE("a lender that somebody writes there is waited for") {
+  Source source(100);
+  REQUIRE(fork_saved(source.store, "copied", {.to = "fork"}));
+  MemoryStore to;
+  const auto lock = to.lock(source.folder);
+  CHECK(ConversationCopier(source.store, to).copy(conversation_folder("fork").value()).error().code == ErrorCode::busy);
+  CHECK(to.used() == 0);
+}
+
 TEST_CASE("what is damaged is told, copied as far as it is of use, and recomputed") {
   Source source;
   const std::string segment = source.folder + "/" + load_saved(source.store, "copied")->manifest.objects[0];

@@ -6,10 +6,12 @@
 #include <stdexcept>
 
 #include "krul/compress/exact_codec.hpp"
+#include "krul/conversation/fork.hpp"
 #include "krul/conversation/prefetch.hpp"
 #include "krul/restore/token_split.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/store/throttled_store.hpp"
+#include "krul/store/tiered_store.hpp"
 #include "krul/strategy/catalogue/load.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -177,6 +179,42 @@ TEST_CASE("progress ends at 1") {
     CHECK(std::ranges::is_sorted(shares));
     CHECK(shares.back() == 1);
   }
+}
+
+TEST_CASE("a restore that has to recompute everything can be stopped before, and tells when it is done") {
+  for (const bool stops : {false, true}) {
+    Far far(100, loading());
+    const std::string object = load_saved(far.memory, "far")->manifest.objects[0];
+    std::stop_source stop;
+    std::vector<double> shares;
+    far.options.restoring.stop = stop.get_token();
+    far.options.restoring.progress = [&](double share) { shares.push_back(share); };
+    // The object is as long as it should be, and everything in it is damaged.
+    const std::string key = conversation_folder("far").value() + "/" + object;
+    REQUIRE(far.memory.put(key, std::vector<std::byte>(far.memory.size(key).value())));
+    if (stops) stop.request_stop();
+    const auto report = far.restored(far.memory);
+    if (stops) {
+      CHECK(report.error().code == ErrorCode::cancelled);
+    } else {
+      CHECK(report->recomputed_all);
+      CHECK(shares.back() == 1);
+    }
+  }
+}
+
+TEST_CASE("a prefetch brings near what a fork borrows") {
+  Far far(100, loading());
+  REQUIRE(fork_saved(far.memory, "far", {.to = "near"}));
+  const MemoryStore tier;
+  TieredStore store(tier, far.memory, {.keep_reads = false});
+  const PrefetchReport report = prefetch_saved(store, "near").value();
+  CHECK(report.objects == 1);
+  CHECK(report.bytes > 0);
+  CHECK(tier.used() == report.bytes);
+  std::stop_source stop;
+  stop.request_stop();
+  CHECK(prefetch_saved(store, "near", {.stop = stop.get_token()}).error().code == ErrorCode::cancelled);
 }
 
 TEST_CASE("a store that does not tell how a read ended, or throws, costs a recompute") {

@@ -188,6 +188,113 @@ TEST_CASE("names of loans") {
   CHECK(fork_of_loan(name.substr(0, name.size() - 1) + "x").empty());
 }
 
+TEST_CASE("a fork comes back to the id of the conversation that it borrows from") {
+  Family family;
+  family.go_on("first", family.tokens);
+  REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
+  REQUIRE(erase_saved(family.store, "first")->status);
+  REQUIRE(fork_saved(family.store, "second", {.to = "first"}));
+  CHECK(borrowed_segments(load_saved(family.store, "first")->manifest).empty());
+  CHECK(family.go_on("first", with_tail(family.tokens, 90, 2)).loaded_rows == 360);
+  CHECK(family.is_sound("first"));
+  CHECK(family.is_sound("second"));
+  REQUIRE(erase_saved(family.store, "first")->status);
+  CHECK(family.go_on("second", with_tail(family.tokens, 100, 3), false).loaded_rows == 400);
+  REQUIRE(erase_saved(family.store, "second")->status);
+  CHECK(family.is_empty());
+}
+
+TEST_CASE("a save that fails erases nothing that is lent, though it would write the same") {
+  for (const char* keys : {"*/segment-*", "*/manifest-a"}) {
+    Family family;
+    family.go_on("first", family.tokens);
+    REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
+    REQUIRE(erase_saved(family.store, "first")->status);
+    FaultyStore faulty(family.store, {{.operation = Fault::Operation::put, .keys = keys, .code = ErrorCode::no_space}});
+    auto again = Conversation<toy::Backend, decltype(faulty)>::open(family.model, faulty, "first", Family::options());
+    std::vector<float> logits(family.model.geometry().vocabulary);
+    REQUIRE(again->advance(family.tokens, std::span(logits)));
+    CHECK(again->save().error().code == ErrorCode::no_space);
+    CHECK(family.go_on("second", with_tail(family.tokens, 100, 2), false).loaded_rows == 400);
+  }
+}
+
+TEST_CASE("a fork that needs less keeps no more") {
+  Family family;
+  family.go_on("first", with_tail(family.tokens, 32, 1, 0));
+  family.go_on("first", family.tokens);  // a segment of its own for what is behind
+  REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
+  REQUIRE(erase_saved(family.store, "first")->status);
+  family.go_on("second", with_tail(family.tokens, 20, 2));
+  const auto segments = [&] {
+    auto names = family.store.list(family.folder("first")).value();
+    std::erase_if(names, [](const std::string& name) { return !is_segment_name(name); });
+    return names;
+  };
+  CHECK(segments().size() == 2);
+  {
+    const auto writing = family.store.lock(family.folder("second"));
+    CHECK(collect_folder(family.store, family.folder("first"))->objects() == 0);
+  }
+  const Garbage garbage = collect_folder(family.store, family.folder("first")).value();
+  CHECK(garbage.loans == 1);
+  CHECK(garbage.segments == 1);
+  CHECK(segments().size() == 1);
+  CHECK(family.is_sound("second"));
+  CHECK(collect_folder(family.store, family.folder("first"))->objects() == 0);
+  REQUIRE(erase_saved(family.store, "second")->status);
+  CHECK(family.is_empty());
+}
+
+TEST_CASE("an erase that is cut off leaves the conversation, not an older save of it") {
+  Family family;
+  family.go_on("first", with_tail(family.tokens, 32, 1, 0));
+  const auto old = load_saved(family.store, "first")->manifest;
+  family.go_on("first", family.tokens);
+  REQUIRE(family.store.put(family.folder("first") + "/manifest-b", serialize(old)));  // as a save that was cut off
+  MemoryStore& store = family.store;
+  struct OneErase {
+    using Lock = MemoryStore::Lock;
+    MemoryStore& store;
+    int left = 1;
+    Status put(const std::string& key, std::span<const std::byte> bytes) { return store.put(key, bytes); }
+    Status get(const std::string& key, std::uint64_t at, std::span<std::byte> to) { return store.get(key, at, to); }
+    Result<std::uint64_t> size(const std::string& key) { return store.size(key); }
+    Status erase(const std::string& key) {
+      return left-- > 0 ? store.erase(key) : Status(fail(ErrorCode::io, "the process was killed"));
+    }
+    Result<std::vector<std::string>> list(const std::string& folder) { return store.list(folder); }
+    Result<Lock> lock(const std::string& folder) { return store.lock(folder); }
+    StoreCapabilities capabilities() { return {}; }
+  } one{store};
+  CHECK(erase_saved(one, "first")->status.error().code == ErrorCode::io);
+  CHECK(load_saved(store, "first")->manifest.tokens == family.tokens);
+}
+
+TEST_CASE("what cannot be told of the fork's id now is no conversation") {
+  Family family;
+  family.go_on("first", family.tokens);
+  family.go_on("second", family.tokens);
+  FaultyStore unread(family.store, {{.operation = Fault::Operation::get, .keys = family.folder("second") + "/*"}});
+  CHECK(fork_saved(unread, "first", {.to = "second"}).error().code == ErrorCode::io);
+  for (const char* copy : {"/manifest-a", "/manifest-b"})
+    test::flip_byte(family.store, family.folder("second") + copy, 40);
+  CHECK(fork_saved(family.store, "first", {.to = "second"}).error().code == ErrorCode::invalid_argument);
+  // It borrows from a conversation that somebody writes.
+  REQUIRE(fork_saved(family.store, "first", {.to = "third"}));
+  const auto writing = family.store.lock(family.folder("first"));
+  CHECK(fork_saved(family.store, "third", {.to = "fourth"}).error().code == ErrorCode::busy);
+}
+
+TEST_CASE("a fork of no tokens") {
+  Family family;
+  family.go_on("first", family.tokens);
+  const ForkReport report = fork_saved(family.store, "first", {.to = "second", .tokens = 0}).value();
+  CHECK(report.tokens == 0);
+  CHECK(report.rows == 0);
+  family.go_on("second", family.tokens);
+}
+
 TEST_CASE("a chunk that was lent and is gone is recomputed, and saved by the fork") {
   Family family;
   family.go_on("first", family.tokens);

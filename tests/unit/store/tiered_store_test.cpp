@@ -202,6 +202,19 @@ TEST_CASE("while the far store cannot be asked, near copies stand in") {
   CHECK(alone.size(segment) == 1000);
   CHECK(alone.sizes(std::vector{manifest, manifest + "-none"})[0] == 1000);
   CHECK_FALSE(alone.size(manifest + "-none"));
+  {
+    const auto lock = alone.lock(test::folder_a);  // who writes has to know what is so
+    CHECK(alone.list(test::folder_a).error().code == ErrorCode::io);
+    CHECK(alone.size(manifest).error().code == ErrorCode::io);
+    CHECK(alone.size(segment) == 1000);
+    const auto other = f.store.lock(test::folder_a);
+    f.cut_off();
+    CHECK_FALSE(reads(f.store, manifest, bytes));
+    CHECK(f.store.load(manifest, 1000).error().code == ErrorCode::io);
+    CHECK(reads(f.store, segment, bytes));
+  }
+  CHECK(reads(f.store, manifest, bytes));
+  CHECK(alone.size(manifest) == 1000);
 }
 
 TEST_CASE("a slow far store keeps to the limits, and what is near is there before them") {
