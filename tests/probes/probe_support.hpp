@@ -84,7 +84,7 @@ class ProbedTalk {
 
  public:
   FileStore store = FileStore::open(directory_.path / "store").value();
-  ToyTalk<FileStore> talk{store};
+  ToyTalk talk{store};
 };
 
 /// Runs `body` in a process of its own, which ends with its result.

@@ -19,7 +19,7 @@ using test::ToyTalk;
 struct RedisTalk {
   RedisServer server;
   RedisStore store;
-  ToyTalk<RedisStore> talk;
+  ToyTalk talk;
 
   RedisTalk() : store(RedisStore::open(options()).value()), talk(store) {}
   /// Values so small that each object lies in several.
@@ -36,7 +36,7 @@ TEST_CASE("a conversation on a Redis server goes on where it was, for others too
   for (const std::size_t count : {60, 100, 140}) REQUIRE(f.talk.turn(count));
   CHECK(f.talk.is_clean());
   auto elsewhere = RedisStore::open(f.options()).value();
-  ToyTalk<RedisStore> other(elsewhere);
+  ToyTalk other(elsewhere);
   auto opened = other.open();
   const auto report = opened.advance(std::span(other.tokens).first(160), other.logits);
   REQUIRE(report);
@@ -51,7 +51,7 @@ TEST_CASE("a conversation that somebody has open is busy on every machine") {
   REQUIRE(f.talk.turn(60));
   const auto open = f.talk.open();
   auto elsewhere = RedisStore::open(f.options()).value();
-  ToyTalk<RedisStore> other(elsewhere);
+  ToyTalk other(elsewhere);
   const auto refused = other.turn(80);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::busy);
@@ -110,7 +110,7 @@ TEST_CASE("a conversation whose lock is lost is not saved over another one's") {
   f.server.ask({"EVAL", "redis.call('pexpire', KEYS[1], redis.call('pttl', KEYS[1]) - 3600000)", "1",
                 "krul:{" + f.talk.folder + "}:lock"});
   auto elsewhere = RedisStore::open(f.options()).value();
-  ToyTalk<RedisStore> other(elsewhere);
+  ToyTalk other(elsewhere);
   REQUIRE(other.turn(70));
   const auto saved = opened.save();
   REQUIRE_FALSE(saved);

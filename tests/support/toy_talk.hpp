@@ -6,6 +6,7 @@
 #include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/conversation.hpp"
 #include "krul/conversation/verify.hpp"
+#include "krul/store/any_store.hpp"
 #include "krul/strategy/catalogue/load.hpp"
 #include "support/toy_conversation.hpp"
 
@@ -16,11 +17,14 @@ inline std::vector<std::byte> toy_bytes(std::size_t count) {
 }
 
 /// A conversation of the toy model that is kept in some store: exact rows, in blocks of 16 tokens.
-template <ConversationStore S>
+/// The store is any, so that conversations are compiled once for all of them.
 struct ToyTalk {
-  using Talk = Conversation<toy::Backend, S>;
+  using Talk = Conversation<toy::Backend, AnyStore>;
 
-  explicit ToyTalk(S& in) : store(in) { options.block = 16; }
+  template <ConversationStore S>
+  explicit ToyTalk(S& in) : store(AnyStore::borrowed(in)) {
+    options.block = 16;
+  }
 
   Talk open(AnyPolicy policy = FullLoad{}) {
     options.strategy = strategy::by_layer("exact", ExactCodec{}, std::move(policy));
@@ -45,7 +49,7 @@ struct ToyTalk {
     return report && report->problems.empty() && report->leftovers.empty();
   }
 
-  S& store;
+  AnyStore store;
   toy::Backend model{ElementType::f32};
   AnyStrategy turns_by = strategy::by_layer("exact", ExactCodec{});
   ConversationOptions options;

@@ -58,7 +58,7 @@ TEST_CASE("what a manifest claims is checked against what is possible before any
   REQUIRE(publish_manifest(store, talk.folder, forged));
   for (const bool read_only : {false, true}) {
     talk.options.read_only = read_only;
-    const auto opened = ToyTalk<MemoryStore>::Talk::open(talk.model, store, "a talk", talk.options);
+    const auto opened = ToyTalk::Talk::open(talk.model, talk.store, "a talk", talk.options);
     REQUIRE_FALSE(opened);
     CHECK(opened.error().code == ErrorCode::corrupt);
     CHECK(opened.error().message.find(said) != std::string::npos);

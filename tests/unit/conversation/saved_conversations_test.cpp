@@ -18,7 +18,7 @@ static_assert(TellsOtherNames<FileStore> && !TellsOtherNames<MemoryStore>);
 struct SavedTalk {
   test::TemporaryDirectory directory;
   FileStore store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
-  ToyTalk<FileStore> talk{store};
+  ToyTalk talk{store};
 
   SavedTalk() { REQUIRE(talk.turn(30)); }
 };

@@ -94,7 +94,7 @@ TEST_CASE("conversations come and go under a bound, and one that was evicted sta
   talk.options.strategy = talk.turns_by;
   const auto save = [&](const std::string& id) {
     clock.advance(std::chrono::hours(1));
-    auto opened = decltype(talk)::Talk::open(talk.model, *store, id, talk.options);
+    auto opened = decltype(talk)::Talk::open(talk.model, talk.store, id, talk.options);
     REQUIRE(opened);
     talk.last = opened->advance(std::span(talk.tokens).first(100), talk.logits).value();
     REQUIRE(opened->save());

@@ -17,7 +17,7 @@ using test::ToyTalk;
 struct SavedInFiles {
   test::TemporaryDirectory directory;
   FileStore store = FileStore::open(directory.path(), {.durability = Durability::none}).value();
-  ToyTalk<FileStore> talk{store};
+  ToyTalk talk{store};
   SavedInFiles() { REQUIRE(talk.turn(30)); }
 
   [[nodiscard]] std::string state() { return verify_folder(store, talk.folder).state(); }
