@@ -154,7 +154,7 @@ class World {
 
   void step() {
     const Deed deed = any_deed();
-    Mishap mishap{static_cast<Mishap::Kind>(below(6)), below(40)};
+    Mishap mishap{static_cast<Mishap::Kind>(below(6)), below(below(2) == 0 ? 12 : 40)};
     std::vector<Deed> all{deed};
     if (mishap.kind >= Mishap::Kind::one_lost) {
       for (std::size_t i = below(2); i < 2; ++i) all.push_back(below(2) == 0 ? near(deed) : any_deed());
@@ -223,7 +223,8 @@ class World {
   }
 
   [[nodiscard]] Deed any_deed() {
-    Deed deed{.id = below(ids), .other = below(ids), .at = below(longest + 20) + 1};
+    const std::size_t among = below(3) == 0 ? ids : 3;  // few who often get in each other's way
+    Deed deed{.id = below(among), .other = below(among), .at = below(longest + 20) + 1};
     const std::size_t kind = below(10);
     deed.kind = kind < 4   ? Deed::Kind::save
                 : kind < 7 ? Deed::Kind::fork
@@ -233,6 +234,10 @@ class World {
     // Few beginnings, so that conversations that were erased come again as they were.
     Saved from = now(deed.id);
     if (!from || below(6) == 0) from = test::toy_tokens(10 + 10 * below(4), static_cast<unsigned>(below(2)));
+    if (from->size() % 10 == 0 && below(3) == 0) {
+      deed.tokens = std::move(*from);
+      return deed;
+    }
     from->resize(from->size() - (below(2) == 0 ? below(from->size()) : 0));
     const auto more = test::toy_tokens(1 + below(20), static_cast<unsigned>(below(1000)));
     if (from->size() < longest && below(3) > 0) from->insert(from->end(), more.begin(), more.end());

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -200,8 +199,8 @@ template <ConversationStore Store>
 [[nodiscard]] Status erase_conversation(Store& store, const std::string& folder) {
   Status first;
   // The first copy last: the other one may be of an older save.
-  for (const std::string_view name : std::views::reverse(manifest_names)) {
-    const std::string key = folder + "/" + std::string(name);
+  for (auto name = manifest_names.rbegin(); name != manifest_names.rend(); ++name) {
+    const std::string key = folder + "/" + std::string(*name);
     Status status = store.erase(key);
     if (status) continue;
     if (store.size(key)) return status;  // else something that is no object stands in its place
