@@ -35,7 +35,7 @@ struct CopyOptions {
 
 void copy(const CopyOptions& options, const Tool& tool) {
   auto from = options.from.open(StoreUse::read).store;
-  auto to = options.to.open(StoreUse::change).store;
+  auto to = options.to.open(StoreUse::begin).store;
   const auto folders =
       options.id.empty() ? unwrap(from.list("")) : std::vector<std::string>{unwrap(conversation_folder(options.id))};
   ConversationCopier copier(from, to);

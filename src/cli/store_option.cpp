@@ -26,12 +26,10 @@ std::filesystem::path default_folder() {
   return cache_folder() / "conversations";
 }
 
-AnyStore open_folder(const std::filesystem::path& folder, bool is_default, StoreUse use) {
-  if (use == StoreUse::begin && is_default && folder.has_parent_path())
+AnyStore open_folder(const std::filesystem::path& folder, StoreUse use) {
+  if (use == StoreUse::begin && folder.has_parent_path())
     static_cast<void>(make_private_folders(folder.parent_path()));  // what is wrong is told when the store is opened
-  // A name that was mistyped is no new store.
-  return unwrap(
-      FileStore::open(folder, {.create = use == StoreUse::begin && is_default, .read_only = use == StoreUse::read}));
+  return unwrap(FileStore::open(folder, {.create = use == StoreUse::begin, .read_only = use == StoreUse::read}));
 }
 
 AnyStore open_place(const std::string& place, StoreUse use) {
@@ -41,7 +39,7 @@ AnyStore open_place(const std::string& place, StoreUse use) {
   if (!is_folder_place(place))
     throw Failure({ErrorCode::invalid_argument, "there are no stores like " + place.substr(0, place.find(':')) +
                                                     "://; there are folders, memory, redis:// and s3://"});
-  return open_folder(place, false, use);
+  return open_folder(place, use);
 }
 
 /// A place without its password, for people.
@@ -115,7 +113,7 @@ OpenedStore StoreOptions::open(StoreUse use) const {
     if (bytes_.empty() || use == StoreUse::read) return store;
     return AnyStore(unwrap(BoundedStore<AnyStore>::open(std::move(store), {.bytes = *parse_bytes(bytes_)})));
   };
-  if (list.empty()) return {bounded(guarded(open_folder(default_folder(), true, use))), default_folder().string()};
+  if (list.empty()) return {bounded(guarded(open_folder(default_folder(), use))), default_folder().string()};
   std::optional<AnyStore> store;
   std::string name;
   for (std::size_t i = list.size(); i-- > 0;) {

@@ -16,7 +16,7 @@ namespace krul::cli {
 enum class StoreUse : std::uint8_t {
   read,    ///< needs no right to write
   change,  ///< writes to one that is there
-  begin,   ///< writes; the folder that is used without --store is made if it is not there
+  begin,   ///< writes; a folder is made if it is not there
 };
 
 /// A store, and what people call it.
