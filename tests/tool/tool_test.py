@@ -76,6 +76,59 @@ class Tool(unittest.TestCase):
         krul("erase", "a talk", "--store", self.store)
         self.assertEqual(krul_json("list", "--store", self.store)["conversations"], [])
 
+    def test_forks_copies_and_what_they_leave(self):
+        self.say("The first message of a talk that goes on for a while.")
+        forked = krul_json("fork", "a talk", "a branch", "--store", self.store)
+        self.assertGreater(forked["rows"], 0)
+        branch = krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "a branch", "--max-tokens", 12,
+                           "--message", "And the second.")
+        self.assertEqual(branch["report"]["matched_tokens"], forked["rows"])
+        self.assertEqual(branch["report"]["reasons"], [])
+        # Elsewhere, encrypted, and near before far.
+        key, elsewhere = self.store / "key", self.store / "elsewhere"
+        key.write_bytes(os.urandom(32))
+        key.chmod(0o600)
+        words = ["copy", self.store, elsewhere, "--to-key", key]
+        self.assertEqual([each["was_there"] for each in krul_json(*words)["conversations"]], [False, False])
+        self.assertEqual([each["was_there"] for each in krul_json(*words)["conversations"]], [True, True])
+        self.assertIn("encrypted", krul("list", "--store", elsewhere)[0])
+        (self.store / "near").mkdir()
+        far = ["--store", f"{self.store / 'near'},{elsewhere}", "--store-key", key]
+        again = krul_json("chat", "--model", MODEL, *far, "--conversation", "a branch", "--max-tokens", 12, "--message", "A third.")
+        self.assertGreater(again["report"]["matched_tokens"], branch["report"]["matched_tokens"])
+        self.assertTrue(krul_json("verify", *far)["ok"])
+        # What is lent stays until the last one goes.
+        self.assertTrue(krul_json("erase", "a talk", "--store", self.store)["is_lent"])
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+        krul("erase", "a branch", "--store", self.store)
+        self.assertEqual(krul_json("gc", "--store", self.store)["segments"], 0)
+        self.assertEqual([each for each in self.store.iterdir() if len(each.name) == 32], [])
+
+    def test_verify_goes_on_where_it_was_stopped(self):
+        self.say("A message.")
+        krul("fork", "a talk", "a branch", "--store", self.store)
+        folders = [each["folder"] for each in krul_json("verify", "--store", self.store)["conversations"]]
+        self.assertEqual(len(folders), 2)
+        left = krul_json("verify", "--store", self.store, "--after", folders[0])["conversations"]
+        self.assertEqual([each["folder"] for each in left], folders[1:])
+
+    def test_a_store_with_a_bound_says_so_and_keeps_what_it_has(self):
+        self.say("A message.")
+        self.assertIn("no room", krul("chat", "--model", MODEL, "--store", self.store, "--store-bytes", 900, "--conversation", "b",
+                                      "--max-tokens", 4, "--message", "Hello.", expect=1)[1])
+        self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+        for text in ["0", "many", "5XB", "-1GB"]:
+            self.assertIn("no number of bytes", krul("list", "--store", self.store, f"--store-bytes={text}", expect=1)[1])
+
+    def test_stores_that_cannot_be_opened(self):
+        for store, said in [("ftp://host/x", "there are no stores like ftp://"), ("redis://127.0.0.1:1", "127.0.0.1:1"),
+                            ("s3://b/x", "bucket"), (f"memory,{self.store / 'typo'}", "there is no such directory")]:
+            self.assertIn(said, self.fails("list", "--store", store))
+        missing = self.store / "no key"
+        self.assertIn("no key", self.fails("list", "--store", self.store, "--store-key", missing))
+        for words in [["fork", "nothing", "x"], ["copy", self.store / "typo", self.store]]:
+            self.fails(*words, *(["--store", self.store] if words[0] == "fork" else []))
+
     def test_exact_rows_give_the_same_text_as_a_talk_that_never_stopped(self):
         lines = ["Tell me about the garden.", "Which bed was it?", "And the beans?"]
         told = subprocess.run([KRUL, "chat", "--model", MODEL, "--store", self.store, "--conversation", "live", "--max-tokens", "12"],
@@ -1210,7 +1263,7 @@ class Tool(unittest.TestCase):
         self.assertIn("proc", self.fails("chat", "--model", MODEL, "--store", "/proc/krul", "--conversation", "a", "--message", "x"))
 
     def test_a_store_that_is_not_there_is_an_error_and_is_not_made(self):
-        for words in [["list"], ["inspect", "a talk"], ["verify"], ["verify", "a talk"], ["erase", "a talk"]]:
+        for words in [["list"], ["inspect", "a talk"], ["verify"], ["verify", "a talk"], ["erase", "a talk"], ["fork", "a talk", "b"], ["gc"]]:
             missing = self.store / "typo" / "deep"
             self.assertIn("there is no such directory", self.fails(*words, "--store", missing))
             self.assertFalse((self.store / "typo").exists())
