@@ -118,7 +118,7 @@ TEST_CASE("whichever call of a restore fails, the rows are right or it says why,
     const auto tokens = std::span(probed.talk.tokens).first(ProbedTalk::next);
     std::fill(logits.begin(), logits.end(), 0.0F);
     arm(fault);
-    auto opened = ToyTalk::Talk::open(probed.talk.model, probed.talk.store, "a talk", options);
+    auto opened = test::ToyTalk::Talk::open(probed.talk.model, probed.talk.store, "a talk", options);
     const auto restored = opened ? opened->advance(tokens, logits) : propagate(opened);
     const auto count = disarm();
     if (restored) {
