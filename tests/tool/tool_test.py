@@ -91,7 +91,7 @@ class Tool(unittest.TestCase):
         words = ["copy", self.store, elsewhere, "--to-key", key]
         self.assertEqual([each["was_there"] for each in krul_json(*words)["conversations"]], [False, False])
         self.assertEqual([each["was_there"] for each in krul_json(*words)["conversations"]], [True, True])
-        self.assertIn("encrypted", krul("list", "--store", elsewhere)[0])
+        self.assertIn("encrypted", krul("list", "--store", elsewhere, expect=1)[0])
         (self.store / "near").mkdir()
         far = ["--store", f"{self.store / 'near'},{elsewhere}", "--store-key", key]
         again = krul_json("chat", "--model", MODEL, *far, "--conversation", "a branch", "--max-tokens", 12, "--message", "A third.")
@@ -101,7 +101,8 @@ class Tool(unittest.TestCase):
         self.assertTrue(krul_json("erase", "a talk", "--store", self.store)["is_lent"])
         self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
         krul("erase", "a branch", "--store", self.store)
-        self.assertEqual(krul_json("gc", "--store", self.store)["segments"], 0)
+        # The branch had written its short rows anew by then, so that only gc knows what its loan was for.
+        self.assertEqual(krul_json("gc", "--store", self.store)["failed"], [])
         self.assertEqual([each for each in self.store.iterdir() if len(each.name) == 32], [])
 
     def test_verify_goes_on_where_it_was_stopped(self):
