@@ -166,7 +166,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
         "%s%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links "
         "of "
         "a stated\n"
-        "rate have %.1f ms latency a request; files %s\n",
+        "rate have %.1f ms latency, if they name none; files %s\n",
         table.c_str(), note.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
         options.warm ? "in the page cache" : "dropped from the page cache before each restore");
     if (!summary.prediction_errors.empty())
