@@ -29,6 +29,13 @@ function(krul_own_target name)
   endif()
 endfunction()
 
+# krul_published_library(redis krul::state): krul_redis as krul::redis, here and where it is installed, linked to the rest.
+function(krul_published_library name)
+  add_library(krul::${name} ALIAS krul_${name})
+  set_target_properties(krul_${name} PROPERTIES EXPORT_NAME ${name})
+  target_link_libraries(krul_${name} PUBLIC ${ARGN})
+endfunction()
+
 # What mostly puts templates together and leaves loops to the libraries: it is compiled in half the time this way, and
 # runs as fast.
 function(krul_compile_quickly name)

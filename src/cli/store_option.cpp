@@ -105,9 +105,11 @@ std::filesystem::path StoreOptions::folder() const {
 
 OpenedStore StoreOptions::open(StoreUse use) const {
   const auto list = store_places(places);
+  std::optional<EncryptionKeys> keys;
+  if (!key_file_.empty()) keys.emplace(EncryptionKeys{unwrap(read_encryption_key(key_file_))});
   const auto guarded = [&](AnyStore store) {
-    if (key_file_.empty()) return store;
-    return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), {unwrap(read_encryption_key(key_file_))})));
+    if (!keys) return store;
+    return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), *keys)));
   };
   const auto bounded = [&](AnyStore store) {
     if (bytes_.empty() || use == StoreUse::read) return store;

@@ -5,6 +5,8 @@
 #include <limits>
 #include <system_error>
 
+#include "krul/core/url_text.hpp"
+
 namespace krul {
 namespace redis {
 
@@ -29,38 +31,18 @@ Result<Duration> seconds_of(std::string_view text, std::string_view what) {
   return duration_of(*number);
 }
 
-Result<std::string> percent_decoded(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    std::uint8_t byte = 0;
-    const std::string_view digits = text.substr(i + 1, 2);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
-    if (digits.size() != 2 || error != std::errc{} || end != digits.data() + 2)
-      return wrong_option(
-          "a percent sign of the Redis address does not stand before two hexadecimal digits; write %25");
-    decoded += static_cast<char>(byte);
-    i += 2;
-  }
-  return decoded;
-}
-
-/// What stands before the separator, which goes with it; all of the text if there is none.
-std::string_view cut_off(std::string_view& text, char separator) {
-  const std::size_t at = text.find(separator);
-  const std::string_view before = text.substr(0, at);
-  text = at == std::string_view::npos ? std::string_view{} : text.substr(at + 1);
-  return before;
+Result<std::string> decoded_part(std::string_view text) {
+  auto decoded = percent_decoded(text);
+  if (!decoded)
+    return wrong_option("a percent sign of the Redis address does not stand before two hexadecimal digits; write %25");
+  return std::move(*decoded);
 }
 
 Status read_login(std::string_view login, RedisStoreOptions& options) {
   if (login.find(':') == std::string_view::npos)
     return wrong_option("the Redis address names a user without a password; write user:password@ or :password@");
-  const auto user = percent_decoded(cut_off(login, ':'));
-  const auto password = percent_decoded(login);
+  const auto user = decoded_part(cut_off(login, ':'));
+  const auto password = decoded_part(login);
   if (!user) return propagate(user);
   if (!password) return propagate(password);
   options.user = *user;
@@ -146,22 +128,22 @@ Result<RedisStoreOptions> parse_redis_url(std::string_view url) {
   url.remove_prefix(scheme.size());
   RedisStoreOptions options;
   std::string_view settings = url;
-  std::string_view place = redis::cut_off(settings, '?');
+  std::string_view place = cut_off(settings, '?');
   if (const std::size_t at = place.rfind('@'); at != std::string_view::npos) {
     if (const Status status = redis::read_login(place.substr(0, at), options); !status) return propagate(status);
     place.remove_prefix(at + 1);
   }
   std::string_view database = place;
-  if (const Status status = redis::read_host(redis::cut_off(database, '/'), options); !status) return propagate(status);
+  if (const Status status = redis::read_host(cut_off(database, '/'), options); !status) return propagate(status);
   if (!database.empty()) {
     const auto number = redis::number_of<int>(database, "database", 0, std::numeric_limits<int>::max());
     if (!number) return propagate(number);
     options.database = *number;
   }
   while (!settings.empty()) {
-    std::string_view value = redis::cut_off(settings, '&');
-    const std::string_view name = redis::cut_off(value, '=');
-    const auto decoded = redis::percent_decoded(value);
+    std::string_view value = cut_off(settings, '&');
+    const std::string_view name = cut_off(value, '=');
+    const auto decoded = redis::decoded_part(value);
     if (!decoded) return propagate(decoded);
     if (const Status status = redis::read_setting(name, *decoded, options); !status) return propagate(status);
   }

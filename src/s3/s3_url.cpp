@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "krul/core/url_text.hpp"
+
 namespace krul {
 namespace s3 {
 namespace {
@@ -49,22 +51,10 @@ bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
-Result<std::string> percent_decoded(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    unsigned value = 0;
-    const std::string_view digits = text.substr(i + 1, 2);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-    if (digits.size() != 2 || error != std::errc() || end != digits.data() + 2)
-      return meant_otherwise("in the S3 URL, % is not followed by two hexadecimal digits; write %25 for %");
-    decoded += static_cast<char>(value);
-    i += 2;
-  }
-  return decoded;
+Result<std::string> decoded_part(std::string_view text) {
+  auto decoded = percent_decoded(text);
+  if (!decoded) return meant_otherwise("in the S3 URL, % is not followed by two hexadecimal digits; write %25 for %");
+  return std::move(*decoded);
 }
 
 Status take_parameter(S3StoreOptions& options, std::string_view name, const std::string& value,
@@ -143,26 +133,21 @@ Result<S3StoreOptions> parse_s3_url(std::string_view url, const Environment& env
   from("AWS_SESSION_TOKEN", options.session_token);
   from("AWS_CA_BUNDLE", options.ca_file);
 
-  const std::size_t question = std::min(url.find('?'), url.size());
-  std::string_view parameters = url.substr(std::min(question + 1, url.size()));
-  url = url.substr(0, question);
-  const std::size_t slash = std::min(url.find('/'), url.size());
-  options.bucket = url.substr(0, slash);
-  auto prefix = s3::percent_decoded(url.substr(std::min(slash + 1, url.size())));
+  std::string_view parameters = url;
+  std::string_view path = cut_off(parameters, '?');
+  options.bucket = cut_off(path, '/');
+  auto prefix = s3::decoded_part(path);
   if (!prefix) return propagate(prefix);
   options.prefix = std::move(*prefix);
   if (options.prefix.ends_with('/')) options.prefix.pop_back();
 
   std::optional<bool> path_style;
   while (!parameters.empty()) {
-    const std::size_t end = std::min(parameters.find('&'), parameters.size());
-    const std::string_view parameter = parameters.substr(0, end);
-    const std::size_t equals = std::min(parameter.find('='), parameter.size());
-    const auto value = s3::percent_decoded(parameter.substr(std::min(equals + 1, parameter.size())));
+    std::string_view text = cut_off(parameters, '&');
+    const std::string_view name = cut_off(text, '=');
+    const auto value = s3::decoded_part(text);
     if (!value) return propagate(value);
-    if (const Status status = s3::take_parameter(options, parameter.substr(0, equals), *value, path_style); !status)
-      return propagate(status);
-    parameters.remove_prefix(std::min(end + 1, parameters.size()));
+    if (const Status status = s3::take_parameter(options, name, *value, path_style); !status) return propagate(status);
   }
   while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
   options.path_style = path_style.value_or(!options.endpoint.empty());

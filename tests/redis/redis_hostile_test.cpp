@@ -187,68 +187,73 @@ TEST_CASE("keys of a server without end are not read without end") {
   }
 }
 
-TEST_CASE("a value that is longer than what was asked for ends the connection") {
-  KRUL_NEEDS_REDIS();
-  const std::string entry = "200 4096 " + std::string(32, 'a');
-  std::mutex mutex;
-  std::string value;
-  const auto set_value = [&](std::string text) {
-    const std::lock_guard guard(mutex);
-    value = std::move(text);
-  };
-  HostileServer server([&](std::string_view request) -> std::string {
+/// A server of one object, which answers each read of it as it is told.
+class AnswersReads {
+ public:
+  /// @param entry  what the index says of the object
+  explicit AnswersReads(std::string entry)
+      : entry_(std::move(entry)), server_([this](std::string_view request) { return answer(request); }) {}
+
+  void answer_with(std::string reply) {
+    const std::lock_guard guard(mutex_);
+    reply_ = std::move(reply);
+  }
+  [[nodiscard]] RedisStoreOptions options() const { return server_.options(std::chrono::seconds(20)); }
+  [[nodiscard]] std::size_t flooded() const { return server_.flooded(); }
+
+ private:
+  [[nodiscard]] std::string answer(std::string_view request) {
     if (request.find("CLUSTER") != std::string_view::npos) return "-ERR no cluster\r\n";
     if (request.find("HGET") != std::string_view::npos)
-      return "$" + std::to_string(entry.size()) + "\r\n" + entry + "\r\n";
-    const std::lock_guard guard(mutex);
-    return value;
-  });
-  auto store = RedisStore::open(server.options(std::chrono::seconds(20))).value();
+      return "$" + std::to_string(entry_.size()) + "\r\n" + entry_ + "\r\n";
+    const std::lock_guard guard(mutex_);
+    return reply_;
+  }
+
+  std::string entry_;
+  std::mutex mutex_;
+  std::string reply_;
+  HostileServer server_;
+};
+
+TEST_CASE("a value that is longer than what was asked for ends the connection") {
+  KRUL_NEEDS_REDIS();
+  AnswersReads server("200 4096 " + std::string(32, 'a'));
+  auto store = RedisStore::open(server.options()).value();
   std::vector<std::byte> to(101, std::byte{9});
   const auto room = std::span(to).first(100);
-  set_value("$101\r\n" + std::string(101, 'b') + "\r\n");
+  server.answer_with("$101\r\n" + std::string(101, 'b') + "\r\n");
   const Status too_long = store.get(asked_key, 0, room);
   REQUIRE_FALSE(too_long);
   CHECK(too_long.error().code == ErrorCode::io);
   CHECK(too_long.error().message.find("larger") != std::string::npos);
   CHECK(to.back() == std::byte{9});
-  set_value("$100\r\n" + std::string(100, 'b') + "\r\n");
+  server.answer_with("$100\r\n" + std::string(100, 'b') + "\r\n");
   REQUIRE(store.get(asked_key, 0, room));
   CHECK(to.front() == std::byte{'b'});
-  set_value("$99\r\n" + std::string(99, 'b') + "\r\n");
+  server.answer_with("$99\r\n" + std::string(99, 'b') + "\r\n");
   CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::truncated);
-  value = "$100\r\n" + std::string(100, 'b') + "\r\n:1\r\n";  // and something that nobody asked for
+  server.answer_with("$100\r\n" + std::string(100, 'b') + "\r\n:1\r\n");  // and something that nobody asked for
   REQUIRE(store.get(asked_key, 0, room));
-  set_value("$100\r\n" + std::string(100, 'c') + "\r\n");
+  server.answer_with("$100\r\n" + std::string(100, 'c') + "\r\n");
   REQUIRE(store.get(asked_key, 0, room));
   CHECK(to.front() == std::byte{'c'});
-  set_value("$1000000000\r\nFLOOD");
+  server.answer_with("$1000000000\r\nFLOOD");
   const std::size_t before = server.flooded();
   CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::io);
   CHECK(server.flooded() - before < std::size_t{64} << 20);
-  set_value(":100\r\n");
+  server.answer_with(":100\r\n");
   CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::corrupt);
 }
 
 TEST_CASE("a long value that comes in pieces, or not at all, is taken for what it is") {
   KRUL_NEEDS_REDIS();
   const std::size_t size = 200'000;
-  const std::string entry = std::to_string(size) + " 524288 " + std::string(32, 'a'), bytes(size, 'b');
-  std::mutex mutex;
-  std::string value;
-  HostileServer server([&](std::string_view request) -> std::string {
-    if (request.find("CLUSTER") != std::string_view::npos) return "-ERR no cluster\r\n";
-    if (request.find("HGET") != std::string_view::npos)
-      return "$" + std::to_string(entry.size()) + "\r\n" + entry + "\r\n";
-    const std::lock_guard guard(mutex);
-    return value;
-  });
-  auto store = RedisStore::open(server.options(std::chrono::seconds(20))).value();
+  const std::string bytes(size, 'b');
+  AnswersReads server(std::to_string(size) + " 524288 " + std::string(32, 'a'));
+  auto store = RedisStore::open(server.options()).value();
   const auto ends_with = [&](const std::string& reply) {
-    {
-      const std::lock_guard guard(mutex);
-      value = reply;
-    }
+    server.answer_with(reply);
     std::vector<std::byte> to(size);
     const Status status = store.get(asked_key, 0, to);
     if (status) CHECK(std::all_of(to.begin(), to.end(), [](std::byte byte) { return byte == std::byte{'b'}; }));

@@ -4,20 +4,15 @@
 #include <string>
 
 #include "krul/store/encrypted_store.hpp"
+#include "support/encryption_key.hpp"
 #include "support/toy_talk.hpp"
 
 namespace krul {
 namespace {
 
-EncryptionKey some_key(std::uint8_t value) {
-  std::array<std::byte, EncryptionKey::size> bytes{};
-  bytes.fill(std::byte{value});
-  return EncryptionKey(bytes);
-}
-
 TEST_CASE("an encrypted conversation comes back; a tag that was damaged is computed again and reported") {
   MemoryStore behind;
-  auto store = EncryptedStore<MemoryStore>::make(behind, {some_key(1)});
+  auto store = EncryptedStore<MemoryStore>::make(behind, {test::key_of_all(1)});
   if (!store) {
     MESSAGE("skipped: " << store.error().message);
     return;
@@ -41,13 +36,13 @@ TEST_CASE("an encrypted conversation comes back; a tag that was damaged is compu
   CHECK(talk.last.reasons.empty());  // the save after the damage wrote it again
 
   // With another key there is no conversation to be read, and none is made up.
-  auto other = EncryptedStore<MemoryStore>::make(behind, {some_key(2)}).value();
+  auto other = EncryptedStore<MemoryStore>::make(behind, {test::key_of_all(2)}).value();
   test::ToyTalk stranger(other);
   const auto refused = stranger.turn(160);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == ErrorCode::corrupt);
   // With the old one among the older ones it goes on under the new one.
-  auto rotated = EncryptedStore<MemoryStore>::make(behind, {some_key(2), {some_key(1)}}).value();
+  auto rotated = EncryptedStore<MemoryStore>::make(behind, {test::key_of_all(2), {test::key_of_all(1)}}).value();
   test::ToyTalk heir(rotated);
   REQUIRE(heir.turn(160));
   CHECK(heir.is_right(160));

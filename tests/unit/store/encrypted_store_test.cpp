@@ -13,16 +13,13 @@
 #include "krul/store/faulty_store.hpp"
 #include "store_makers.hpp"
 #include "store_test_support.hpp"
+#include "support/encryption_key.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace krul {
 namespace {
 
-EncryptionKey key_of_all(std::uint8_t value) {
-  std::array<std::byte, EncryptionKey::size> bytes{};
-  bytes.fill(std::byte{value});
-  return EncryptionKey(bytes);
-}
+using test::key_of_all;
 
 // False, with a message, where this build has no libsodium.
 bool can_encrypt() {
