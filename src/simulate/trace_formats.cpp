@@ -9,6 +9,23 @@
 #include <string>
 
 namespace krul::simulate {
+namespace {
+
+using Json = nlohmann::json;
+
+// Not get<>(): it converts any number, and one that is too large has no defined result.
+// @throws Json::type_error if it is no whole number of 64 bits
+std::uint64_t whole_number(const Json& value) {
+  return value.get_ref<const Json::number_unsigned_t&>();
+}
+
+HashedRequest hashed_request(double at_s, const Json& input, const Json& output, const Json& hashes) {
+  HashedRequest request{.at_s = at_s, .input = whole_number(input), .output = whole_number(output), .hashes = {}};
+  for (const Json& hash : hashes.get_ref<const Json::array_t&>()) request.hashes.push_back(whole_number(hash));
+  return request;
+}
+
+}  // namespace
 
 Result<std::vector<Arrival>> parse_azure_trace(std::string_view text, std::size_t first) {
   std::vector<Arrival> arrivals;
@@ -54,12 +71,10 @@ Result<std::vector<Arrival>> parse_mooncake_trace(std::string_view text) {
     ++number;
     if (line.empty()) continue;
     try {
-      const auto json = nlohmann::json::parse(line);
-      requests.push_back({.at_s = json.at("timestamp").get<double>() / 1e3,
-                          .input = json.at("input_length").get<std::size_t>(),
-                          .output = json.at("output_length").get<std::size_t>(),
-                          .hashes = json.at("hash_ids").get<std::vector<std::uint64_t>>()});
-    } catch (const nlohmann::json::exception&) {
+      const auto json = Json::parse(line);
+      requests.push_back(hashed_request(json.at("timestamp").get<double>() / 1e3, json.at("input_length"),
+                                        json.at("output_length"), json.at("hash_ids")));
+    } catch (const Json::exception&) {
       return refused();
     }
     if (std::max(requests.back().input, requests.back().output) > longest_request) return refused();
@@ -70,14 +85,12 @@ Result<std::vector<Arrival>> parse_mooncake_trace(std::string_view text) {
 Result<std::vector<Arrival>> parse_tester_trace(std::string_view text, std::size_t index) {
   std::vector<HashedRequest> requests;
   try {
-    const auto json = nlohmann::json::parse(text);
+    const auto json = Json::parse(text);
     for (const auto& request : json.at("requests"))
-      requests.push_back({.at_s = request.at("t").get<double>(),
-                          .input = request.at("in").get<std::size_t>(),
-                          .output = request.at("out").get<std::size_t>(),
-                          .hashes = request.at("hash_ids").get<std::vector<std::uint64_t>>()});
-    return arrivals_of_conversation(requests, json.at("block_size").get<std::size_t>(), index);
-  } catch (const nlohmann::json::exception&) {
+      requests.push_back(
+          hashed_request(request.at("t").get<double>(), request.at("in"), request.at("out"), request.at("hash_ids")));
+    return arrivals_of_conversation(requests, whole_number(json.at("block_size")), index);
+  } catch (const Json::exception&) {
     return fail(ErrorCode::corrupt, "it is not a conversation of kv-cache-tester");
   }
 }

@@ -68,6 +68,9 @@ TEST_CASE("Mooncake's trace: a JSON object a line") {
   for (const char* line :
        {"{}", "[]", "x", R"({"timestamp": 1, "input_length": 10000001, "output_length": 1, "hash_ids": []})",
         R"({"timestamp": 1, "input_length": -1, "output_length": 1, "hash_ids": []})",
+        R"({"timestamp": 1, "input_length": 1e60, "output_length": 1, "hash_ids": []})",
+        R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": [1e60]})",
+        R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": 3})",
         R"({"timestamp": 1e999, "input_length": 1, "output_length": 1, "hash_ids": []})",
         R"({"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": ["a"]})"}) {
     CAPTURE(line);
@@ -87,8 +90,9 @@ TEST_CASE("a file of kv-cache-tester is one conversation") {
   REQUIRE(arrivals->size() == 2);
   CHECK(arrivals->front().at_s == 60.5);
   CHECK(arrivals->back().history == 192);
-  for (const char* text : {"", "[]", "{}", R"({"block_size": 64, "requests": [{}]})",
-                           R"({"block_size": "a", "requests": []})", R"({"block_size": 64, "requests": 3})"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"block_size": 64, "requests": [{}]})", R"({"block_size": "a", "requests": []})",
+        R"({"block_size": 1e60, "requests": []})", R"({"block_size": 64, "requests": 3})"}) {
     CAPTURE(text);
     const auto refused = parse_tester_trace(text, 0);
     REQUIRE_FALSE(refused);
