@@ -333,22 +333,20 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
     const std::size_t prompt = detail::tokens_at_once(observer, tokens.size() - matched, rows), end = matched + prompt;
     const std::span<float> unwanted = end == tokens.size() ? logits : logits.first(model_->geometry().vocabulary);
     const RestoreSizes sizes = restore_sizes(manifest_, matched, prompt);
-    const RestoreJob<B, S, C, detail::ObserverOf<O>> job{
-        .model = *model_,
-        .store = *store_,
-        .cache = fresh,
-        .workers = team_.workers(),
-        .manifest = manifest_,
-        .folder = folder_,
-        .plan = planner_.plan(sizes, options_.costs),
-        .tokens = tokens.first(end),
-        .logits = unwanted,
-        .lost_blocks = lost_blocks(*store_, folder_, manifest_, matched, codings_),
-        .control = options_.restoring.from(start),
-        .codings = codings_,
-        .decode = detail::RestorePlanner::decode(options_.costs),
-        .clock = clock_,
-        .observer = detail::observer_of(observer)};
+    const RestoreJob<B, S, C, detail::ObserverOf<O>> job{.model = *model_,
+                                                         .store = *store_,
+                                                         .cache = fresh,
+                                                         .workers = team_.workers(),
+                                                         .manifest = manifest_,
+                                                         .folder = folder_,
+                                                         .plan = planner_.plan(sizes, options_.costs),
+                                                         .tokens = tokens.first(end),
+                                                         .logits = unwanted,
+                                                         .control = options_.restoring.from(start),
+                                                         .codings = codings_,
+                                                         .decode = detail::RestorePlanner::decode(options_.costs),
+                                                         .clock = clock_,
+                                                         .observer = detail::observer_of(observer)};
     const auto split = planner_.split(sizes, options_.costs);
     prepared = clock_.now();
     auto restored = split ? restore_by_tokens(job, *split) : restore(job);

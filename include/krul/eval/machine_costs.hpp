@@ -69,7 +69,7 @@ struct MachineCosts {
     if (link.kind == LinkName::Kind::memory) found.link = memory;
     // The link's bucket fills up while a request waits, so that requests one after another lose no time.
     if (link.kind == LinkName::Kind::rate) {
-      // A restore opens with two round trips, for the manifest and the sizes.
+      // A restore waits for two round trips: the manifest, and the first rows.
       found.link = {
           .bytes_per_s = link.bytes_per_s, .core_s_per_byte = memory.core_s_per_byte, .open_s = 2 * link.latency_s};
     }

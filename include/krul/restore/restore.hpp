@@ -18,6 +18,7 @@
 #include "krul/core/workers.hpp"
 #include "krul/restore/chunk_decoder.hpp"
 #include "krul/restore/link_lane.hpp"
+#include "krul/restore/presence_check.hpp"
 #include "krul/restore/restore_report.hpp"
 #include "krul/restore/stored_state.hpp"
 
@@ -35,7 +36,6 @@ struct RestoreJob {
   RestorePlan plan;               ///< what to do
   std::span<const Token> tokens;  ///< [N + M] history, then prompt
   std::span<float> logits;  ///< [rows, vocabulary], next-token logits of the last rows of the prompt; 1 <= rows <= M
-  LostBlocks lost_blocks = {};         ///< recomputed in every layer
   RestoreControl control = {};         ///< while it runs
   CodingSet codings = {};              ///< what rows were coded by; rows of what is not among them are recomputed
   Resource decode = Resource::device;  ///< cores: what the model could decode itself is decoded here all the same
@@ -46,6 +46,9 @@ struct RestoreJob {
 /// Executes a plan: a thread of its own reads in plan order, while the calling thread and the model recompute the
 /// front, decode what arrived, and run the prompt in the same pass, layer by layer. The report's timeline says which
 /// resource did what.
+///
+/// What the store does not have, or nothing at hand decodes, is recomputed in every layer. A distant store is asked for
+/// that while the first rows are on their way; what was begun is begun again if something is gone.
 ///
 /// A chunk that cannot be read or is not what was written is repaired on the spot: its rows are run through the layers
 /// below, over the rows that are there, and no good row is overwritten. When repairs would cost more than a full
@@ -93,7 +96,8 @@ class Restoration {
         geometry_(job.model.geometry()),
         decoder_(job.model, job.manifest, plan_, job.codings, job.decode),
         broken_(geometry_.layers),
-        start_(job.clock.now()) {
+        start_(job.clock.now()),
+        presence_(job.store, job.manifest, job.folder, plan_.history, job.codings) {
     const std::size_t rows = job.logits.size() / geometry_.vocabulary;
     expects(plan_.prefix.size() == geometry_.layers && job.tokens.size() == plan_.history + plan_.prompt,
             "restore: the plan is for another model or conversation");
@@ -112,10 +116,9 @@ class Restoration {
   }
 
   [[nodiscard]] Result<RestoreReport> run() {
-    LinkLane<S, C> link(job_.store, job_.clock, job_.manifest, job_.folder,
-                        read_requests(plan_, job_.manifest, job_.lost_blocks.all), job_.control);
-    const bool passed = pass(link);
-    link.stop();
+    begin_reading();
+    const bool passed = pass();
+    end_reading();
     if (!passed && job_.control.limits.stop.stop_requested()) {
       job_.cache.truncate(0);
       return given_up();
@@ -125,11 +128,36 @@ class Restoration {
     } else {
       recompute_all();
     }
-    finish_report(link);
+    finish_report();
     return std::move(report_);
   }
 
  private:
+  void begin_reading() {
+    link_.emplace(job_.store, job_.clock, job_.manifest, job_.folder,
+                  read_requests(plan_, job_.manifest, presence_.lost().all), job_.control);
+  }
+
+  void end_reading() {
+    link_->stop();
+    report_.bytes += link_->bytes();
+    link_s_ += link_->busy_s();
+    for (std::size_t i = 0; i < link_->spans().size(); ++i)
+      note(Resource::link, "read", link_->requests()[i].chunks.front().layer, link_->spans()[i].first,
+           link_->spans()[i].second);
+  }
+
+  /// Hears what the store says of what it has, and begins to read anew if something is gone.
+  bool begun_in_vain() {
+    const TimePoint asked = job_.clock.now();
+    const bool in_vain = presence_.hears_of_more();
+    waited_s_ += seconds(job_.clock.now() - asked);
+    if (!in_vain) return false;
+    end_reading();
+    begin_reading();
+    return true;
+  }
+
   static void append(std::vector<Position>& rows, TokenRange range) {
     for (std::size_t t = range.begin; t < range.end; ++t) rows.push_back(static_cast<Position>(t));
   }
@@ -138,7 +166,7 @@ class Restoration {
   std::vector<Position> positions(std::size_t front) const {
     std::vector<Position> rows;
     append(rows, {0, front});
-    for (const std::size_t block : job_.lost_blocks.all) {
+    for (const std::size_t block : presence_.lost().all) {
       TokenRange range = decoder_.tokens_of(block);
       range.begin = std::max(range.begin, front);
       append(rows, range);
@@ -171,7 +199,7 @@ class Restoration {
 
   /// @return false if repairs would cost more than recomputing everything, the logits are not finite, or the caller
   ///         gave up; the cache is half filled then
-  bool pass(LinkLane<S, C>& link) {
+  bool pass() {
     const std::size_t last = geometry_.layers - 1, rows = job_.logits.size() / geometry_.vocabulary;
     auto batch = job_.model.make_batch();
     const auto first_rows = positions(plan_.prefix[0]);
@@ -188,7 +216,8 @@ class Restoration {
       job_.model.project(layer, batch, job_.cache, KvWrite::all);
       keep_rows(batch, layer == last ? final_rows : positions(plan_.carried(layer)));
       note(compute_, "project", layer, begin, job_.clock.now());
-      load_layer(link, layer);
+      if (layer == 0 && begun_in_vain()) return pass();
+      load_layer(*link_, layer);
       if (job_.control.limits.stop.stop_requested()) return false;
       if (!broken_[layer].empty() && !repair(layer, broken_[layer])) return false;
       const TimePoint loaded = job_.clock.now();
@@ -293,18 +322,14 @@ class Restoration {
     report_.timeline.add({resource, std::move(name), layer, seconds(begin - start_), seconds(end - start_)});
   }
 
-  void finish_report(const LinkLane<S, C>& link) {
+  void finish_report() {
     report_.first_token_s = seconds(job_.clock.now() - start_);
-    report_.bytes = link.bytes();
-    for (std::size_t i = 0; i < link.spans().size(); ++i)
-      note(Resource::link, "read", link.requests()[i].chunks.front().layer, link.spans()[i].first,
-           link.spans()[i].second);
-    report_.busy = busy_times(compute_, report_, link.busy_s(), waited_s_);
-    for (const std::size_t block : job_.lost_blocks.gone) damaged_.insert(block);
+    report_.busy = busy_times(compute_, report_, link_s_, waited_s_);
+    for (const std::size_t block : presence_.lost().gone) damaged_.insert(block);
     if (report_.recomputed_all && !damaged_.empty())
       for (std::size_t block = 0; block * plan_.block < plan_.history; ++block) damaged_.insert(block);
     report_.damaged_blocks.assign(damaged_.begin(), damaged_.end());
-    if (!job_.lost_blocks.gone.empty()) report_.reasons.push_back(describe_gone(job_.lost_blocks.gone, plan_));
+    if (!presence_.lost().gone.empty()) report_.reasons.push_back(describe_gone(presence_.lost().gone, plan_));
     if (report_.recomputed_all) {
       report_.repaired_rows = plan_.history * geometry_.layers;
       return;
@@ -326,7 +351,9 @@ class Restoration {
   ChunkDecoder<B> decoder_;
   std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
-  double waited_s_ = 0;
+  PresenceCheck presence_;
+  std::optional<LinkLane<S, C>> link_;
+  double link_s_ = 0, waited_s_ = 0;
   std::size_t repair_work_ = 0;
   std::set<std::size_t> damaged_;  ///< blocks of which something stored is not what was written
   RestoreReport report_;

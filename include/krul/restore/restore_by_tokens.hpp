@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "krul/restore/presence_check.hpp"
 #include "krul/restore/restore.hpp"
 #include "krul/restore/token_split.hpp"
 
@@ -38,17 +40,30 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   report.plan = job.plan;
   const auto since_start = [&] { return seconds(job.clock.now() - start); };
 
-  // Unstored fronts and lost blocks bound how far back the reading goes.
-  std::size_t lowest = job.lost_blocks.all.empty() ? 0 : job.lost_blocks.all.back() + 1;
-  for (std::size_t layer = 0; layer < geometry.layers; ++layer)
-    lowest = std::max(lowest, (unstored_front(job.manifest, layer, history) + block - 1) / block);
-  if (split.front) lowest = std::max(lowest, (std::min(*split.front, history) + block - 1) / block);
-
   RestorePlan all_loaded = job.plan;
   all_loaded.prefix.assign(geometry.layers, 0);
   ChunkDecoder<B> decoder(job.model, job.manifest, all_loaded, job.codings, job.decode);
-  LinkLane<S, C> link(job.store, job.clock, job.manifest, job.folder,
-                      read_requests_backwards(job.manifest, lowest, blocks, job.lost_blocks.all), job.control);
+  PresenceCheck presence(job.store, job.manifest, job.folder, history, job.codings);
+  std::optional<LinkLane<S, C>> link;
+  std::size_t lowest = 0;  // the first block that is read: unstored fronts and lost blocks bound it
+  const auto begin_reading = [&] {
+    const auto& lost = presence.lost().all;
+    lowest = lost.empty() ? 0 : lost.back() + 1;
+    for (std::size_t layer = 0; layer < geometry.layers; ++layer)
+      lowest = std::max(lowest, (unstored_front(job.manifest, layer, history) + block - 1) / block);
+    if (split.front) lowest = std::max(lowest, (std::min(*split.front, history) + block - 1) / block);
+    link.emplace(job.store, job.clock, job.manifest, job.folder,
+                 read_requests_backwards(job.manifest, lowest, blocks, lost), job.control);
+  };
+  double link_s = 0;
+  const auto end_reading = [&] {
+    link->stop();
+    report.bytes += link->bytes();
+    link_s += link->busy_s();
+    for (const auto& [begin, end] : link->spans())
+      report.timeline.add({Resource::link, "read", std::nullopt, seconds(begin - start), seconds(end - start)});
+  };
+  begin_reading();
   auto batch = job.model.make_batch();
   std::size_t front = 0, back = blocks;  // tokens computed; first block that is there
   double waited_s = 0;
@@ -58,19 +73,24 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       job.control.progress(static_cast<double>(history - open) / static_cast<double>(job.tokens.size()));
   };
   const auto take = [&] {
+    if (presence.hears_of_more()) {
+      end_reading();
+      begin_reading();
+      return link->more();
+    }
     const double asked_s = since_start();
-    Arrival arrival = link.next();
+    Arrival arrival = link->next();
     double ready_s = since_start();
     waited_s += ready_s - asked_s;
     const std::size_t arrived = arrival.request.chunks.front().block;
-    const bool is_last_of_block = !link.more() || link.next_block() != arrived;
+    const bool is_last_of_block = !link->more() || link->next_block() != arrived;
     std::vector<BrokenRows> broken;
     decoder.decode(std::span(&arrival, 1), job.cache, job.workers, broken, [&](Resource resource, const char* name) {
       if (compute == Resource::cores) return;
       const double begin_s = std::exchange(ready_s, since_start());
       report.timeline.add({resource, name, std::nullopt, begin_s, ready_s});
     });
-    link.recycle(std::move(arrival.buffer));
+    link->recycle(std::move(arrival.buffer));
     if (!broken.empty()) {
       report.reasons.push_back("block " + std::to_string(arrived) + ": recomputed with all before it, because it " +
                                (!arrival.status ? "could not be read: " + arrival.status.error().message
@@ -88,13 +108,13 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
     return true;
   };
 
-  bool reading = link.more();
+  bool reading = link->more();
   const auto loaded_from = [&] { return std::min(back * block, history); };
   // Without a given front reading and computing race: what has arrived is taken between pieces, and the next piece ends
   // where the loaded part begins. With one, the front goes first and then everything is waited for.
   const auto is_stopped = [&] { return job.control.limits.stop.stop_requested(); };
   while (front < loaded_from() && !is_stopped()) {
-    while (reading && !is_stopped() && link.more() && link.ready()) reading = take();
+    while (reading && !is_stopped() && link->more() && link->ready()) reading = take();
     const std::size_t limit = split.front && reading ? std::min(lowest * block, history) : loaded_from();
     if (front < limit) {
       const std::size_t next = std::min(split.chunk, limit - front);
@@ -103,13 +123,13 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
       report.timeline.add({compute, "front", std::nullopt, begin_s, since_start()});
       front += next;
       tell_progress();
-    } else if (reading && link.more()) {
+    } else if (reading && link->more()) {
       reading = take();
     } else {
       reading = false;
     }
   }
-  link.stop();
+  end_reading();
   if (is_stopped()) {
     job.cache.truncate(0);
     return given_up();
@@ -130,13 +150,11 @@ template <ModelBackend B, ConversationStore S, Clock C, AttentionObserver O>
   if (job.control.progress) job.control.progress(1);
 
   report.first_token_s = since_start();
-  report.bytes = link.bytes();
-  for (std::size_t i = 0; i < link.spans().size(); ++i)
-    report.timeline.add({Resource::link, "read", std::nullopt, seconds(link.spans()[i].first - start),
-                         seconds(link.spans()[i].second - start)});
-  report.busy = detail::busy_times(compute, report, link.busy_s(), waited_s);
-  if (report.damaged_blocks.empty()) report.damaged_blocks = job.lost_blocks.gone;
-  if (!job.lost_blocks.gone.empty()) report.reasons.push_back(describe_gone(job.lost_blocks.gone, job.plan));
+  report.busy = detail::busy_times(compute, report, link_s, waited_s);
+  static_cast<void>(presence.hears_of_more());  // where nothing was to be read
+  const auto& gone = presence.lost().gone;
+  if (report.damaged_blocks.empty()) report.damaged_blocks = gone;
+  if (!gone.empty()) report.reasons.push_back(describe_gone(gone, job.plan));
   report.plan.prefix.assign(geometry.layers, std::min(front, history));
   report.recomputed_rows = front * geometry.layers - report.repaired_rows;
   report.loaded_rows = (history - front) * geometry.layers;

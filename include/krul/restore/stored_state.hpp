@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -106,23 +107,17 @@ namespace krul {
 
 /// Blocks that are known not to be loaded before anything is read, ascending.
 struct LostBlocks {
-  std::vector<std::size_t> all;   ///< recomputed in every layer
-  std::vector<std::size_t> gone;  ///< those of them that are damaged; the others only want a profile or a coder
+  std::vector<std::size_t> all = {};   ///< recomputed in every layer
+  std::vector<std::size_t> gone = {};  ///< those of them that are damaged; the others only want a profile or a coder
+  friend bool operator==(const LostBlocks&, const LostBlocks&) = default;
 };
 
 /// Blocks within the first `history` tokens of which some layer has no chunk behind its unstored front, one in an
-/// object that is gone or too short, or one that nothing at hand decodes. Asks the store for all sizes together; one
-/// whose size it cannot tell now is taken to be there.
-template <ConversationStore S>
-[[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
-                                     const CodingSet& codings = CodingSet()) {
-  std::vector<std::string> keys;
-  for (const auto& object : manifest.objects) keys.push_back(object_key(folder, object));
-  std::vector<std::uint64_t> there;
-  for (const auto& size : object_sizes(store, keys)) {
-    const bool is_gone = !size && size.error().code == ErrorCode::not_found;
-    there.push_back(is_gone ? 0 : size.value_or(UINT64_MAX));
-  }
+/// object that is gone or too short, or one that nothing at hand decodes.
+/// @param there  [objects] bytes of each that there are; or nothing, and all are taken to be there
+[[nodiscard]] inline LostBlocks lost_blocks(const Manifest& manifest, std::span<const std::uint64_t> there,
+                                            std::size_t history, const CodingSet& codings) {
+  expects(there.empty() || there.size() == manifest.objects.size(), "lost_blocks: a size for each object");
   LostBlocks lost;
   const std::size_t blocks = (history + manifest.block - 1) / manifest.block;
   std::vector<std::size_t> fronts;
@@ -133,13 +128,28 @@ template <ConversationStore S>
     for (std::size_t layer = 0; layer < manifest.layers && !gone; ++layer) {
       const ChunkRecord& chunk = manifest.chunk(layer, block);
       if (block * manifest.block < fronts[layer]) continue;
-      gone = !chunk.is_stored() || chunk.offset + chunk.bytes > there[chunk.object];
+      gone = !chunk.is_stored() || (!there.empty() && chunk.offset + chunk.bytes > there[chunk.object]);
       wants_coding = wants_coding || (!gone && !missing_coding(manifest, chunk, codings).empty());
     }
     if (gone) lost.gone.push_back(block);
     if (gone || wants_coding) lost.all.push_back(block);
   }
   return lost;
+}
+
+/// The same with what a store says. It is asked for all sizes together; an object whose size it cannot tell now is
+/// taken to be there.
+template <ConversationStore S>
+[[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
+                                     const CodingSet& codings = CodingSet()) {
+  std::vector<std::string> keys;
+  for (const auto& object : manifest.objects) keys.push_back(object_key(folder, object));
+  std::vector<std::uint64_t> there;
+  for (const auto& size : object_sizes(store, keys)) {
+    const bool is_gone = !size && size.error().code == ErrorCode::not_found;
+    there.push_back(is_gone ? 0 : size.value_or(UINT64_MAX));
+  }
+  return lost_blocks(manifest, there, history, codings);
 }
 
 }  // namespace krul

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <latch>
 #include <stdexcept>
 
 #include "krul/compress/exact_codec.hpp"
@@ -28,6 +29,7 @@ struct CountingStore {
   MemoryStore store;
   std::shared_ptr<std::atomic<int>> trips = std::make_shared<std::atomic<int>>(0);
   enum class Fault { none, silent, throwing } fault = Fault::none;
+  std::shared_ptr<std::latch> reads_before_sizes = {};  // if set: sizes are not told before rows are asked for
 
   Status put(const std::string& key, std::span<const std::byte> bytes) { return counted().put(key, bytes); }
   Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
@@ -40,13 +42,17 @@ struct CountingStore {
   StoreCapabilities capabilities() const { return {.distant = true}; }
   void get_together(std::span<const RangedRead> reads, const RequestLimits& limits, const ReadEnd& ended) {
     ++*trips;
+    if (reads_before_sizes && !reads_before_sizes->try_wait()) reads_before_sizes->count_down();
     if (fault == Fault::none) return krul::get_together(store, reads, limits, ended);
     const auto half = reads.first(reads.size() / 2);
     krul::get_together(store, half, limits, ended);
     krul::get_together(store, half, limits, ended);  // told twice, of which the second counts nothing
     if (fault == Fault::throwing) throw std::runtime_error("the line is cut");
   }
-  std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) { return object_sizes(counted(), keys); }
+  std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) {
+    if (reads_before_sizes) reads_before_sizes->wait();
+    return object_sizes(counted(), keys);
+  }
   Result<std::vector<std::byte>> load(const std::string& key, std::uint64_t most) {
     return load_object(counted(), key, most);
   }
@@ -69,6 +75,16 @@ struct Far {
     std::vector<float> logits(model.geometry().vocabulary);
     REQUIRE(conversation.advance(std::span(tokens).first(history), std::span(logits)));
     REQUIRE(conversation.save());
+  }
+
+  /// Adds tokens to what is saved, in a segment of their own.
+  void save_more(std::size_t count) {
+    auto conversation = Conversation<toy::Backend, MemoryStore>::open(model, memory, "far", options).value();
+    std::vector<float> logits(model.geometry().vocabulary);
+    tokens = toy_tokens(tokens.size() + count);
+    REQUIRE(conversation.advance(std::span(tokens).first(tokens.size() - 5), std::span(logits)));
+    REQUIRE(conversation.save());
+    whole.emplace(run_through(model, tokens));
   }
 
   template <class S, class C = SteadyClock>
@@ -115,7 +131,36 @@ TEST_CASE("a restore makes as many round trips for a long history as for a short
     CHECK(report.reasons.empty());
     trips.push_back(*store.trips);
   }
-  for (const int each : trips) CHECK(each == 3);  // the manifest, the sizes, the rows
+  // The manifest, the sizes, the rows; the last two are asked for at the same time.
+  for (const int each : trips) CHECK(each == 3);
+}
+
+TEST_CASE("rows are asked for before a distant store has said what it has") {
+  for (const ConversationOptions& options : both_orders()) {
+    Far far(100, options);
+    CountingStore store{far.memory};
+    store.reads_before_sizes = std::make_shared<std::latch>(1);
+    CHECK(far.restored(store).value().reasons.empty());
+  }
+}
+
+TEST_CASE("a restore that began as if all were there begins again without what is gone") {
+  for (ConversationOptions options : both_orders()) {
+    Far far(100, options);
+    // A second save's segment goes: what it held is recomputed, and what the first one held is loaded.
+    far.save_more(40);
+    const Manifest manifest = load_saved(far.memory, "far")->manifest;
+    REQUIRE(manifest.objects.size() == 2);
+    REQUIRE(far.memory.erase(conversation_folder("far").value() + "/" + manifest.objects[1]));
+    CountingStore store{far.memory};
+    store.reads_before_sizes = std::make_shared<std::latch>(1);
+    const RestoreReport report = far.restored(store).value();
+    CHECK(!report.recomputed_all);
+    CHECK(report.recomputed_rows + report.repaired_rows > 0);
+    CHECK(!report.damaged_blocks.empty());
+    REQUIRE(report.reasons.size() == 1);
+    CHECK(report.reasons[0].find("not stored whole") != std::string::npos);
+  }
 }
 
 TEST_CASE("over a link with latency a restore waits for a few round trips, and else as long as without") {

@@ -63,7 +63,6 @@ struct Saved {
                                              .plan = {history, tokens.size() - history, block, std::move(prefix)},
                                              .tokens = tokens,
                                              .logits = outcome.logits,
-                                             .lost_blocks = lost_blocks(from, folder, manifest, history),
                                              .clock = clock};
     outcome.report = restore(job).value();
     return outcome;

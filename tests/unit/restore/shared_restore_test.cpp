@@ -72,8 +72,7 @@ struct SharedSaved {
         .folder = folder,
         .plan = {history_tokens, tokens.size() - history_tokens, block_tokens, *prefix},
         .tokens = tokens,
-        .logits = outcome.logits,
-        .lost_blocks = lost_blocks(store, folder, manifest, history_tokens)};
+        .logits = outcome.logits};
     outcome.report = split ? restore_by_tokens(job, *split).value() : restore(job).value();
     return outcome;
   }
