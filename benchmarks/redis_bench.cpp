@@ -1,16 +1,29 @@
 // Reads and writes of a RedisStore on the server that KRUL_REDIS names, as in
 //   redis-server --port 7777 --save '' &
 //   KRUL_REDIS=redis://127.0.0.1:7777 build/release/benchmarks/krul_redis_bench
-// beside redis-benchmark -p 7777 -t set,get -d BYTES -c CLIENTS. Counters: bytes/s, and objects/s.
+// beside redis-benchmark -p 7777 -t set,get -d BYTES -c CLIENTS. Counters: bytes/s, and objects (or conversations)/s.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "../examples/02_your_own_backend/toy_backend.hpp"
+#include "krul/compress/int8_codec.hpp"
+#include "krul/conversation/save.hpp"
+#include "krul/conversation/saved_conversations.hpp"
 #include "krul/redis/redis_store.hpp"
+#include "krul/restore/link_lane.hpp"
+#include "krul/restore/presence_check.hpp"
+#include "krul/restore/read_requests.hpp"
+#include "krul/store/manifest_store.hpp"
 
 namespace {
 
@@ -86,6 +99,66 @@ void put(benchmark::State& state) {
   count(state, 1);
 }
 BENCHMARK(put)->Arg(64 << 10)->Arg(1 << 20)->Arg(4 << 20)->Threads(1)->Threads(4)->Threads(16)->UseRealTime();
+
+/// A conversation as long as the model of the README keeps it: 30 layers of 3 heads of 64 values, int8.
+constexpr std::size_t saved_tokens = 1024;
+const std::string saved_folder = conversation_folder("krul-redis-bench").value();
+
+bool save_conversation(RedisStore& store) {
+  const Geometry geometry{.layers = 30,
+                          .query_heads = 3,
+                          .kv_heads = 3,
+                          .head_dim = 64,
+                          .hidden = 192,
+                          .vocabulary = 64,
+                          .context = saved_tokens,
+                          .cache_type = ElementType::f32,
+                          .rotary = {.pairs = RotaryPairs::halves, .dimensions = 64, .base = 10000.0}};
+  toy::Backend model(geometry);
+  HostKvCache cache(geometry, saved_tokens);
+  std::vector<float> rows(saved_tokens * geometry.kv_values());
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = std::sin(static_cast<float>(i));
+  const auto bytes = std::as_bytes(std::span(rows));
+  for (std::size_t layer = 0; layer < geometry.layers; ++layer)
+    cache.write_kv(layer, {0, saved_tokens}, {.keys = bytes, .values = bytes});
+  cache.commit(saved_tokens);
+  return save_as(model, store, cache, std::vector<Token>(saved_tokens, 1),
+                 {.id = "krul-redis-bench", .plan = SavePlan::separate(Int8Codec{})})
+      .has_value();
+}
+
+/// Each thread reads the conversation as a restore does: the manifest, what is there of it, and all rows, each checked.
+/// What a restore does besides, decoding and computing, is the model's.
+void read_conversation(benchmark::State& state) {
+  std::optional<RedisStore> store = shared_store();
+  if (state.thread_index() == 0 && store && !save_conversation(*store)) store.reset();
+  if (!store) state.SkipWithError("no server: set KRUL_REDIS to its redis:// address");
+  std::uint64_t bytes = 0;
+  for (auto _ : state) {
+    const auto saved = load_manifest(*store, saved_folder);
+    if (!saved) return state.SkipWithError("the manifest could not be read");
+    const Manifest& manifest = saved->manifest;
+    PresenceCheck presence(*store, manifest, saved_folder, saved_tokens, CodingSet());
+    const RestorePlan plan{.history = saved_tokens,
+                           .prompt = 1,
+                           .block = manifest.block,
+                           .prefix = std::vector<std::size_t>(manifest.layers, 0)};
+    LinkLane<RedisStore, SteadyClock> link(*store, {}, manifest, saved_folder, read_requests(plan, manifest, {}));
+    bool is_whole = !presence.hears_of_more();
+    while (link.more()) {
+      Arrival arrival = link.next();
+      is_whole = is_whole && arrival.status && std::ranges::all_of(arrival.good, std::identity{});
+      link.recycle(std::move(arrival.buffer));
+    }
+    link.stop();
+    if (!is_whole) return state.SkipWithError("a read failed");
+    bytes += link.bytes();
+  }
+  state.SetItemsProcessed(state.iterations());
+  state.SetBytesProcessed(static_cast<std::int64_t>(bytes));
+  if (state.thread_index() == 0) static_cast<void>(erase_saved(*store, "krul-redis-bench"));
+}
+BENCHMARK(read_conversation)->Threads(1)->Threads(4)->Threads(16)->UseRealTime();
 
 }  // namespace
 

@@ -4,14 +4,18 @@
 
 #include "bench.hpp"
 #include "json_table.hpp"
+#include "krul/conversation/saved_conversations.hpp"
+#include "krul/core/unique_name.hpp"
 #include "krul/eval/restore_bench.hpp"
 #include "krul/eval/scratch_disk.hpp"
+#include "krul/store/page_cache.hpp"
 #include "krul/strategy/catalogue.hpp"
 #include "machine_costs.hpp"
 #include "number_option.hpp"
 #include "output_file.hpp"
 #include "profile_option.hpp"
 #include "restore_json.hpp"
+#include "store_option.hpp"
 #include "verbs.hpp"
 #include "without_effect.hpp"
 
@@ -21,6 +25,7 @@ namespace {
 struct RestoreBenchOptions {
   ModelOptions model;
   ProfileOption profile;
+  StoreOptions store;  ///< takes the links' place
   std::size_t tokens = 1024;
   std::size_t prompt = 32;
   std::string links = "25MB/s,50MB/s,117MB/s,disk";
@@ -61,8 +66,26 @@ Json line_of(const Json& result, const eval::RestoreRow& row) {
   return line;
 }
 
+/// What a measurement saved in a store that is not its own.
+class Guests {
+ public:
+  Guests(AnyStore store, std::vector<std::string> ids) : store_(std::move(store)), ids_(std::move(ids)) {}
+  Guests(const Guests&) = delete;
+  Guests& operator=(const Guests&) = delete;
+  ~Guests() {
+    for (const std::string& id : ids_) static_cast<void>(erase_saved(store_, id));  // it may not have come to be there
+  }
+
+ private:
+  AnyStore store_;
+  std::vector<std::string> ids_;
+};
+
 void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
-  auto links = unwrap(parse_links(options.links));
+  std::optional<OpenedStore> place;
+  if (!options.store.places.empty()) place = options.store.open(StoreUse::change);
+  auto links = unwrap(parse_links(place ? "disk" : options.links));
+  if (place) links.front().text = place->name;
   std::optional<LinkName> saved_for;
   if (!options.saved_for.empty()) saved_for = unwrap(parse_link(options.saved_for));
   for (const LinkName& link : links) expect_leads_to(options.model, link);
@@ -76,8 +99,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   say_if_missing(chosen, tool);
   const auto patience = options.rounds.patience.begin();
   const double for_costs = patience.share_s(links.size() + 1);
-  if (options.calibrate) measure_anew(model, {cache_folder()}, tool, for_costs);
-  auto costs = machine_costs(model, tool, profile, for_costs);
+  const MeasuredPlace measured = place ? options.store.measured(*place) : MeasuredPlace{cache_folder()};
+  if (options.calibrate) measure_anew(model, measured, tool, for_costs);
+  auto costs = machine_costs(model, tool, profile, for_costs, measured);
   const auto resolve = [&](LinkName& link) {
     link = costs.resolved(link, model.backend.geometry(), options.tokens, options.prompt);
   };
@@ -89,6 +113,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   eval::SharedHistory shared(model.backend, std::move(chosen), std::move(costs),
                              sample_tokens(model, options.tokens + options.prompt), options.tokens);
 
+  const std::string prefix = "bench-" + unique_name() + "-";  // no conversation of anybody's has such an id
   Json results = Json::array(), lines = Json::array();
   std::vector<std::pair<std::string, std::string>> traces;  // file, content
   RoundsNote note;
@@ -96,12 +121,18 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   const std::string against = shared.strategies()[baseline].name();
   for (std::size_t number = 0; number < links.size(); ++number) {
     const LinkName& link = links[number];
-    AnyStore& store = stores.behind(link);
-    const auto saved = unwrap(shared.save(store, saved_for.value_or(link), link, [&](const AnyStrategy& strategy) {
-      tool.progress("saving with " + strategy.name() + " for " + link.text);
-    }));
+    AnyStore& store = place ? place->store : stores.behind(link);
+    std::vector<std::string> ids;
+    for (const AnyStrategy& strategy : shared.strategies()) ids.push_back(eval::saved_id(prefix, strategy, link));
+    const Guests guests(store, std::move(ids));
+    const auto saved =
+        unwrap(shared.save(store, prefix, saved_for.value_or(link), link, [&](const AnyStrategy& strategy) {
+          tool.progress("saving with " + strategy.name() + " for " + link.text);
+        }));
     const auto cool = [&](const auto&) {
-      if (!options.warm) stores.disk.cool();
+      if (options.warm || measured.far) return;
+      if (place) drop_from_page_cache(measured.folder);
+      if (!place) stores.disk.cool();
     };
     auto over = announced(eval::benched_link(link, store, cool), "restoring over " + link.text, tool);
     auto rounds = rounds_here(options.rounds.with(patience.share_s(links.size() - number)));
@@ -135,8 +166,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
   tool.progress("");
   if (tool.json) {
     Json run = note.run(model);
-    run["throttled_latency_ms"] = throttled_latency_s * 1e3;
-    run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
+    if (place) run["store"] = place->name;
+    if (!place) run["throttled_latency_ms"] = throttled_latency_s * 1e3;
+    if (!measured.far) run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
     run["costs"] = options.calibrate ? "measured at the start of this run" : "kept from an earlier one";
     run["costs_disturbed"] = shared.costs().disturbed;
     tool.print({{"tokens", options.tokens},
@@ -163,12 +195,12 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                                            .unit = "median [95 %]",
                                            .align = JsonColumn::Align::left}});
     std::printf(
-        "%s%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits; links "
-        "of "
-        "a stated\n"
-        "rate have %.1f ms latency, if they name none; files %s\n",
-        table.c_str(), note.text().c_str(), options.tokens, options.prompt, throttled_latency_s * 1e3,
-        options.warm ? "in the page cache" : "dropped from the page cache before each restore");
+        "%s%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits\n",
+        table.c_str(), note.text().c_str(), options.tokens, options.prompt);
+    if (!place)
+      std::printf("links of a stated rate have %.1f ms latency, if they name none\n", throttled_latency_s * 1e3);
+    if (!measured.far)
+      std::printf("files %s\n", options.warm ? "in the page cache" : "dropped from the page cache before each restore");
     if (!summary.prediction_errors.empty())
       std::printf("%zu predictions are off by %s\n", summary.prediction_errors.size(),
                   spread_text(summary.prediction_errors, 100, " %").c_str());
@@ -188,6 +220,12 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   auto* verb = bench.add_subcommand("restore", "time to first token of a returning conversation");
   options->model.add_to(*verb);
   options->profile.add_to(*verb);
+  options->store.add_to(*verb);
+  verb->get_option("--store")
+      ->description(
+          "save in a store that is there and restore from it, in the place of --link: a folder, "
+          "redis://host:port, s3://bucket/prefix, or several with commas between them, near before far")
+      ->default_str("");
   add_number(*verb, "--tokens", options->tokens, {1, 1 << 20}, "history");
   add_number(*verb, "--prompt", options->prompt, {1, 1 << 16}, "new tokens");
   verb->add_option("--link", options->links, "links, separated by commas: 100MB/s, disk, memory, on a device also pcie")
@@ -203,6 +241,8 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   verb->add_option("--trace", options->trace,
                    "write timelines (Chrome trace events, for Perfetto) to files that begin so");
   verb->callback([verb, options, &tool] {
+    if (verb->count("--store") > 0) refuse_without_effect(*verb, "--link", "where --store says what is restored from");
+    refuse_without_effect(*verb, "--store-bytes", "here, where nothing makes room for what is measured");
     if (options->links.find("disk") == std::string::npos)
       refuse_without_effect(*verb, "--warm", "where no --link is disk");
     bench_restore(*options, tool);

@@ -154,6 +154,7 @@ Result<Connection> Connection::open(const Address& address, const RedisStoreOpti
   if (!usual_functions().createString) return fail(ErrorCode::io, "no memory for a connection to the Redis server");
   // At least a moment: none would mean for ever.
   const auto left = [&] { return std::max<Duration>(until - SteadyClock{}.now(), std::chrono::milliseconds(1)); };
+  const TimePoint start = SteadyClock{}.now();
   std::unique_ptr<redisContext, FreeContext> context(redisConnectWithTimeout(
       address.host.c_str(), address.port, timeval_of(std::min(options.connect_timeout, left()))));
   if (!context || context->err != 0) {
@@ -169,6 +170,7 @@ Result<Connection> Connection::open(const Address& address, const RedisStoreOpti
       ::fcntl(context->fd, F_SETFD, FD_CLOEXEC) < 0)
     return fail(ErrorCode::io, "a connection cannot be made non-blocking: " + system_message(errno));
   Connection opened(address, std::move(context));
+  opened.connected_in_ = SteadyClock{}.now() - start;
 
   std::vector<Command> login;
   if (!options.user.empty())

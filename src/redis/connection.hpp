@@ -62,6 +62,8 @@ class Connection {
 
   [[nodiscard]] int descriptor() const { return context_->fd; }
   [[nodiscard]] const Address& address() const noexcept { return address_; }
+  /// How long it took to connect: a round trip, or longer.
+  [[nodiscard]] Duration connected_in() const noexcept { return connected_in_; }
   /// Whether it is still open and nothing comes that nobody asked for.
   [[nodiscard]] bool is_quiet() const;
 
@@ -99,6 +101,7 @@ class Connection {
 
   Address address_;
   std::unique_ptr<redisContext, FreeContext> context_;
+  Duration connected_in_{};
   std::deque<Piece> unwritten_;
   std::size_t written_ = 0;  ///< bytes of the first piece
   std::vector<std::byte> room_;

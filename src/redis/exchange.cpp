@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <deque>
 #include <list>
 #include <map>
@@ -18,8 +19,7 @@
 namespace krul::redis {
 namespace {
 
-/// What may be under way on one connection: enough that it never idles, little enough that a lost one costs little.
-constexpr std::size_t window_bytes = std::size_t{8} << 20, window_requests = 128;
+constexpr std::size_t most_requests = 128;  ///< under way on one connection
 constexpr int most_redirections = 16;
 /// Between two attempts to reach a slot that is on its way to another node.
 constexpr Duration pause = std::chrono::milliseconds(20);
@@ -57,8 +57,16 @@ struct Lane {
   std::size_t bytes = 0;               ///< of them
   TimePoint heard = {};                ///< when something last moved
   Command asking = {.words = {"ASKING"}};
+  std::size_t window = window_of(taken.connection().connected_in());
 
-  [[nodiscard]] bool has_room() const noexcept { return asked.size() < window_requests && bytes < window_bytes; }
+  [[nodiscard]] bool has_room() const noexcept { return asked.size() < most_requests && bytes < window; }
+
+  /// What may be under way: so much that the connection does not idle for a round trip at 400 MB/s, and no more, as
+  /// replies that wait leave the caches of server and client.
+  [[nodiscard]] static std::size_t window_of(Duration round_trip) {
+    constexpr double least = 1 << 20, most = 8 << 20, bytes_per_s = 4e8;
+    return static_cast<std::size_t>(std::min(least + seconds(round_trip) * bytes_per_s, most));
+  }
 };
 
 std::size_t bytes_of(const Command& command) {
@@ -141,13 +149,16 @@ class Exchange {
       std::vector<Lane*> lanes;
       for (Lane& lane : lanes_)
         if (lane.taken.node() == node) lanes.push_back(&lane);
-      if (lanes.empty()) continue;
-      const std::size_t share = (queue.size() + lanes.size() - 1) / lanes.size();
-      for (Lane* lane : lanes)
-        for (std::size_t given = 0; given < share && !queue.empty() && lane->has_room(); ++given) {
-          give(*lane, queue.front());
-          queue.pop_front();
-        }
+      // Dealt out one by one, so that they end in about the order in which they were asked: a restore wants its first
+      // layers first.
+      while (!lanes.empty() && !queue.empty()) {
+        Lane& least = **std::ranges::min_element(lanes, {}, [](const Lane* lane) {
+          return std::pair(lane->has_room() ? lane->bytes : SIZE_MAX, lane->asked.size());
+        });
+        if (!least.has_room()) break;
+        give(least, queue.front());
+        queue.pop_front();
+      }
     }
     // A connection that has nothing to do is somebody else's.
     std::erase_if(lanes_, [](const Lane& lane) { return lane.asked.empty(); });

@@ -1,7 +1,6 @@
 #include "folder_keys.hpp"
 
 #include <charconv>
-#include <random>
 #include <system_error>
 
 #include "krul/store/conversation_store.hpp"
@@ -24,16 +23,6 @@ std::optional<Version> parse_version(std::string_view entry) {
   const bool is_possible = is_store_folder(entry) && version.part >= least && version.part <= most &&
                            version.size <= version.part * most_parts;
   return is_possible ? std::optional(std::move(version)) : std::nullopt;
-}
-
-std::string new_name() {
-  std::random_device system;
-  std::string name;
-  while (name.size() < 32) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    for (unsigned bits = system(), digit = 0; digit < 8; ++digit, bits >>= 4) name += digits[bits & 15U];
-  }
-  return name;
 }
 
 FolderKeys::FolderKeys(std::string_view prefix, std::string_view folder)

@@ -24,9 +24,6 @@ struct Version {
 /// @return none if it is not what Version::entry writes, or claims what cannot be
 [[nodiscard]] std::optional<Version> parse_version(std::string_view entry);
 
-/// 32 hexadecimal digits that nobody has had before.
-[[nodiscard]] std::string new_name();
-
 /// The names of a folder's keys.
 struct FolderKeys {
   std::string start;  ///< PREFIX:{FOLDER}:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client.hpp"
+#include "krul/core/unique_name.hpp"
 #include "reading.hpp"
 #include "scripts.hpp"
 
@@ -70,7 +71,7 @@ Status RedisStore::put(const std::string& key, std::span<const std::byte> bytes)
   const std::string folder = redis::folder_of(key);
   // A lock that is known to be lost costs no transfer.
   if (const auto token = state_->locks.token(folder); !token) return propagate(token);
-  const redis::Version version{bytes.size(), state_->options.largest_value, redis::new_name()};
+  const redis::Version version{bytes.size(), state_->options.largest_value, unique_name()};
   Status status = state_->write_parts(folder, version, bytes);
   if (status) {
     const std::string life = state_->options.expiry ? redis::in_ms(*state_->options.expiry) : "0";
@@ -180,7 +181,7 @@ Result<RedisStore::Lock> RedisStore::lock(const std::string& folder) {
                     "; try again when it is done; where it is a Conversation of this process, destroy that first");
   };
   if (state_->locks.is_held(folder)) return busy("");
-  std::string token = redis::new_name();
+  std::string token = unique_name();
   const auto left = state_->run_script(
       folder, {"EVAL", redis::lock_script, "1", state_->keys(folder).lock(), token,
                redis::in_ms(state_->options.lock_time + redis::lock_memory), redis::in_ms(redis::lock_memory)});

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <random>
 #include <utility>
 
+#include "krul/core/unique_name.hpp"
 #include "xml.hpp"
 
 namespace krul::s3 {
@@ -109,7 +109,7 @@ Result<std::string> begin_upload(Client& client, const std::string& key, const s
 
 Result<std::string> put_in_parts(Client& client, const std::string& key, std::span<const std::byte> bytes,
                                  const std::string& condition, const std::string& action) {
-  const std::string mark = unique_token();
+  const std::string mark = unique_name();
   auto id = begin_upload(client, key, mark, action);
   if (!id) return id;
   Upload upload(client, key, std::move(*id));
@@ -168,20 +168,10 @@ Result<std::string> put_in_parts(Client& client, const std::string& key, std::sp
 
 }  // namespace
 
-std::string unique_token() {
-  std::random_device random;
-  std::string token;
-  while (token.size() < 32) {
-    const unsigned bits = random();
-    for (unsigned shift = 0; shift < 32; shift += 4) token += "0123456789abcdef"[bits >> shift & 15];
-  }
-  return token;
-}
-
 Result<std::string> put_object(Client& client, const std::string& key, std::span<const std::byte> bytes,
                                const std::string& condition, const std::string& action) {
   if (bytes.size() > client.options().multipart_above) return put_in_parts(client, key, bytes, condition, action);
-  const std::string mark = condition.empty() ? "" : unique_token();
+  const std::string mark = condition.empty() ? "" : unique_name();
   Transfer put{.action = action, .request = [&] {
                  Request request{.method = "PUT", .key = key, .headers = headers_of(condition), .body = bytes};
                  if (!mark.empty()) request.headers.push_back(mark_header(mark));

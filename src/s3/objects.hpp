@@ -17,9 +17,6 @@ struct Listed {
   std::uint64_t bytes = 0;
 };
 
-/// 32 hexadecimal digits that nobody else has.
-[[nodiscard]] std::string unique_token();
-
 /// Uploads an object, in parts if it is large.
 /// @param condition  a header that has to hold for the object that is replaced: "If-None-Match: *", "If-Match: ..." or
 ///                   nothing

@@ -2,6 +2,7 @@
 #include <optional>
 #include <utility>
 
+#include "krul/core/unique_name.hpp"
 #include "objects.hpp"
 #include "state.hpp"
 
@@ -122,7 +123,7 @@ Result<std::shared_ptr<S3Store::State::Held>> S3Store::State::hold(const std::st
 Status S3Store::State::probe_conditions() {
   const std::lock_guard guard(probing_);
   if (heeds_conditions_) return {};
-  const std::string probe = path(".probe-" + s3::unique_token());
+  const std::string probe = path(".probe-" + unique_name());
   const std::string action = "ask whether the server heeds conditions";
   const auto put = [&](const std::string& condition) { return s3::put_object(client, probe, {}, condition, action); };
   const auto holds = put(s3::if_absent);
@@ -144,7 +145,7 @@ Status S3Store::State::probe_conditions() {
 Status S3Store::State::take(const std::string& folder, Held& lock) {
   const std::string action = "lock folder " + folder;
   const bool conditional = client.options().conditional_writes;
-  lock.token = s3::unique_token();
+  lock.token = unique_name();
   if (conditional)
     if (const Status status = probe_conditions(); !status) return status;
   bool taken = false, taken_over = false;

@@ -907,6 +907,17 @@ class Tool(unittest.TestCase):
         self.assertIn("time against recompute", krul(*words)[0])
         self.assertEqual({row["against"] for row in krul_json(*words, "--against", "load-int8")["results"]}, {"load-int8"})
 
+    def test_restores_from_a_store_of_ones_own_are_measured_and_leave_nothing_there(self):
+        words = ["bench", "restore", "--model", MODEL, "--tokens", 64, "--prompt", 4, "--rounds", 1, "--patience", 0, "--strategies", "load-int8", "--store", self.store]
+        self.assertIn("no such directory", self.fails(*words))
+        krul("chat", "--model", MODEL, "--store", self.store, "--conversation", "mine", "--max-tokens", 3, "--message", "hello")
+        run = krul_json(*words)
+        self.assertEqual(run["run"]["store"], str(self.store))
+        self.assertEqual([row["link"] for row in run["results"]], [str(self.store)])
+        self.assertEqual([row["id"] for row in krul_json("list", "--store", self.store)["conversations"]], ["mine"])
+        self.assertIn("--link", self.fails(*words, "--link", "memory"))
+        self.assertIn("--store-bytes", self.fails(*words, "--store-bytes", "1GB"))
+
     def test_names_and_texts_cannot_command_the_terminal(self):
         name = "one\ntwo\x1b[2J\u202e"
         shown = "one\\ntwo\\x1b[2J\\u202e"

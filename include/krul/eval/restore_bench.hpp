@@ -80,20 +80,21 @@ class SharedHistory {
   [[nodiscard]] const std::vector<AnyStrategy>& strategies() const noexcept { return strategies_; }
   [[nodiscard]] const MachineCosts& costs() const noexcept { return costs_; }
 
-  /// Saves it under every strategy.
+  /// Saves it under every strategy, with ids that are saved_id(prefix, strategy, link).
   /// @param saved_for  the link that saves are planned for
   /// @param link       the one that they come back over; neither is relative
   /// @param progress   (strategy): called before each save
   /// @return           [strategies], with what the user comes back with; the first error of a save
   template <class Progress>
-  [[nodiscard]] Result<std::vector<Returning>> save(AnyStore& store, const LinkName& saved_for, const LinkName& link,
+  [[nodiscard]] Result<std::vector<Returning>> save(AnyStore& store, const std::string& prefix,
+                                                    const LinkName& saved_for, const LinkName& link,
                                                     Progress&& progress) {
     std::vector<Returning> saved;
     for (const AnyStrategy& strategy : strategies_) {
       progress(strategy);
       const auto costs_over = [&](const LinkName& way) { return costs_.of(strategy, model_.geometry().layers, way); };
       auto returning = save_returning(model_, store, exact_, std::span<const Token>(tokens_).first(history_),
-                                      {strategy, saved_id("bench-", strategy, link), costs_over(saved_for)});
+                                      {strategy, saved_id(prefix, strategy, link), costs_over(saved_for)});
       if (!returning) return propagate(returning);
       returning->costs = costs_over(link);
       returning->tokens.insert(returning->tokens.end(), tokens_.begin() + static_cast<std::ptrdiff_t>(history_),

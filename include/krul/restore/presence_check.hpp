@@ -16,17 +16,18 @@ namespace krul {
 /// a restore can begin as if all were there, and begin again if it is not; any other one is asked at once.
 class PresenceCheck {
  public:
-  /// All references must outlive the check.
+  /// The store and the manifest must outlive the check.
   template <ConversationStore S>
-  PresenceCheck(S& store, const Manifest& manifest, std::string folder, std::size_t history, const CodingSet& codings) {
-    const auto ask = [&store, &manifest, folder = std::move(folder), history, &codings] {
+  PresenceCheck(S& store, const Manifest& manifest, std::string folder, std::size_t history, CodingSet codings) {
+    const bool is_distant = store.capabilities().distant;
+    if (is_distant) lost_ = lost_blocks(manifest, {}, history, codings);
+    const auto ask = [&store, &manifest, folder = std::move(folder), history, codings = std::move(codings)] {
       return lost_blocks(store, folder, manifest, history, codings);
     };
-    if (!store.capabilities().distant) {
+    if (!is_distant) {
       lost_ = ask();
       return;
     }
-    lost_ = lost_blocks(manifest, {}, history, codings);
     // Where the system gives no thread the store is asked when the answer is wanted.
     answer_ = std::async(std::launch::async | std::launch::deferred, ask);
   }
@@ -40,7 +41,9 @@ class PresenceCheck {
   [[nodiscard]] bool hears_of_more() {
     if (!answer_.valid()) return false;
     LostBlocks lost = answer_.get();
-    return std::exchange(lost_, std::move(lost)) != lost_;
+    const bool is_news = lost != lost_;
+    lost_ = std::move(lost);
+    return is_news;
   }
 
  private:

@@ -113,7 +113,7 @@ TEST_CASE("a history saved under several strategies, each under an id of its own
   CHECK(shared.costs().memory.bytes_per_s == 1e9);
   const auto disk = eval::parse_link("disk").value(), rate = eval::parse_link("50MB/s").value();
   std::vector<std::string> begun;
-  const auto saved = shared.save(store, disk, rate, [&](const auto& each) { begun.push_back(each.name()); });
+  const auto saved = shared.save(store, "bench-", disk, rate, [&](const auto& each) { begun.push_back(each.name()); });
   REQUIRE(saved);
   CHECK(begun == std::vector<std::string>{"load-int8", "krul"});
   REQUIRE(saved->size() == 2);
@@ -126,7 +126,7 @@ TEST_CASE("a history saved under several strategies, each under an id of its own
     CHECK(eval::restore_once(model, store, each)->figure.report.matched == 100);
   }
   AnyStore full = MemoryStore(10);
-  CHECK(shared.save(full, disk, rate, [](const auto&) {}).error().code == ErrorCode::no_space);
+  CHECK(shared.save(full, "bench-", disk, rate, [](const auto&) {}).error().code == ErrorCode::no_space);
 }
 
 TEST_CASE("the baseline is the one that is named, load-f16, or the first") {
