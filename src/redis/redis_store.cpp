@@ -181,14 +181,16 @@ Result<RedisStore::Lock> RedisStore::lock(const std::string& folder) {
                     "; try again when it is done; where it is a Conversation of this process, destroy that first");
   };
   if (state_->locks.is_held(folder)) return busy("");
-  std::string token = unique_name();
+  // All that may throw comes before the lock is taken, or when there is somebody to give it back.
+  std::string name = folder, token = unique_name(), own_token = token;
   const auto left = state_->run_script(
       folder, {"EVAL", redis::lock_script, "1", state_->keys(folder).lock(), token,
                redis::in_ms(state_->options.lock_time + redis::lock_memory), redis::in_ms(redis::lock_memory)});
   if (!left) return propagate(left);
   if (*left > 0) return busy(" for " + std::to_string((*left + 999) / 1000) + " s more, or longer if it writes");
+  Lock lock(state_, std::move(name), std::move(own_token));
   state_->locks.enter(folder, token);
-  return Lock(state_, folder, std::move(token));
+  return lock;
 }
 
 StoreCapabilities RedisStore::capabilities() const {

@@ -521,7 +521,8 @@ Result<FileStore::Lock> FileStore::lock(const std::string& folder) {
     // Whoever made the folder may have died before its name was on the medium.
     if (options_.durability == Durability::full && sync(*directory_) != 0) return refused(action, errno);
     sweep(opened->get());
-    return Lock(directory_, folder, file.release());
+    std::string name = folder;  // before the lock is nobody's for a moment
+    return Lock(directory_, std::move(name), file.release());
   }
 }
 

@@ -57,12 +57,14 @@ struct Arrival {
 /// The link's side of a restore: threads that read in plan order, check, and hand over in plan order, never holding
 /// more than `staging` bytes (or one request, if that is more) that the cores have not taken yet. From a distant store
 /// neighbours in the plan are asked for together, and the next ones before the first have come, so that the link is
-/// never idle. Reads may end in any order then, and with several readers.
+/// never idle. Reads may end in any order then, and with several readers. A lane that gets no memory reads no more:
+/// whatever has not come then is handed over as unread.
 template <ConversationStore S, Clock C>
 class LinkLane {
  public:
   /// Starts reading at once. All references must outlive the lane.
-  /// @throws PreconditionError if there are to be no readers; std::system_error if the system gives no thread at all
+  /// @throws PreconditionError if there are to be no readers; std::system_error if the system gives no thread at all;
+  ///         std::bad_alloc
   LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests,
            const RestoreControl& control = {})
       : store_(store),
@@ -80,9 +82,12 @@ class LinkLane {
     const std::size_t readers = control.readers + (is_distant_ ? 1 : 0);
     readers_.reserve(readers);
     try {
-      while (readers_.size() < readers) readers_.emplace_back([this] { read_all(); });
+      while (readers_.size() < readers) readers_.emplace_back([this] { read_until_the_end(); });
     } catch (const std::system_error&) {  // the system gives no more threads: fewer will do
       if (readers_.empty()) throw;
+    } catch (...) {
+      stop();
+      throw;
     }
   }
 
@@ -95,7 +100,13 @@ class LinkLane {
   [[nodiscard]] Arrival next() {
     expects(more(), "LinkLane: nothing more is to come");
     std::unique_lock lock(mutex_);
-    arrived_.wait(lock, [&] { return arrivals_[taken_].has_value(); });
+    arrived_.wait(lock, [&] { return is_here(); });
+    if (!arrivals_[taken_]) {
+      const ReadRequest& request = requests_[taken_];
+      Arrival unread{request, {}, no_memory(), std::vector<bool>(request.chunks.size(), false)};
+      ++taken_;
+      return unread;
+    }
     Arrival arrival = std::move(*arrivals_[taken_]);
     arrivals_[taken_].reset();
     staged_ -= arrival.request.bytes;
@@ -110,7 +121,7 @@ class LinkLane {
   /// Whether next() would not block.
   [[nodiscard]] bool ready() {
     const std::lock_guard lock(mutex_);
-    return more() && arrivals_[taken_].has_value();
+    return more() && is_here();
   }
   /// The layer that the next arrival belongs to, or the number of layers after the last one.
   [[nodiscard]] std::size_t next_layer() const noexcept {
@@ -162,6 +173,27 @@ class LinkLane {
   static constexpr std::size_t staging = 64U << 20;
   static constexpr std::uint64_t most_together = 32U << 20, little = 8U << 20;  ///< bytes asked for, still to come
 
+  [[nodiscard]] static tl::unexpected<Error> no_memory() {
+    return fail(ErrorCode::too_large, "there is no memory to read what is stored");
+  }
+  /// Whether next() has something to say.
+  [[nodiscard]] bool is_here() const { return arrivals_[taken_].has_value() || has_no_memory_; }
+
+  /// Nothing that is thrown may leave the thread: it would end the process. Without memory there is none for an error
+  /// either.
+  void read_until_the_end() noexcept {
+    try {
+      read_all();
+    } catch (const std::bad_alloc&) {
+      ended_.request_stop();
+      {
+        const std::lock_guard lock(mutex_);
+        has_no_memory_ = true;
+      }
+      arrived_.notify_all();
+    }
+  }
+
   void read_all() {
     for (;;) {
       std::vector<std::size_t> indices;
@@ -197,9 +229,9 @@ class LinkLane {
     return buffer;
   }
 
-  /// Hands each arrival over as soon as it is there. Nothing that is thrown may leave the thread: it would end the
-  /// process.
-  void read(std::span<const std::size_t> indices, std::span<Arrival> arrivals) noexcept {
+  /// Hands each arrival over as soon as it is there.
+  /// @throws std::bad_alloc
+  void read(std::span<const std::size_t> indices, std::span<Arrival> arrivals) {
     TimePoint begin = clock_.now();
     std::vector<bool> told(arrivals.size(), false);
     const auto end = [&](std::size_t i, const Status& status) {
@@ -223,7 +255,7 @@ class LinkLane {
       }
       get_together(store_, reads, limits_, end, clock_);
     } catch (const std::bad_alloc&) {
-      end_all(fail(ErrorCode::too_large, "there is no memory to read what is stored"));
+      end_all(no_memory());
     } catch (const std::exception& error) {
       end_all(fail(ErrorCode::io, std::string("the store failed: ") + error.what()));
     } catch (...) {
@@ -272,6 +304,7 @@ class LinkLane {
   std::size_t begun_ = 0;
   std::size_t taken_ = 0;
   std::uint64_t bytes_ = 0;
+  bool has_no_memory_ = false;
   std::vector<std::pair<TimePoint, TimePoint>> spans_;  ///< [requests]
   std::stop_source ended_, unwanted_;
   std::stop_callback<std::function<void()>> given_up_;
