@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "krul/conversation/manifest_check.hpp"
 #include "krul/store/lending.hpp"
 #include "krul/store/manifest_store.hpp"
+#include "krul/store/object_sizes.hpp"
 
 namespace krul {
 
@@ -59,8 +61,8 @@ class ConversationCopier {
       const auto content = loan_content(segments);
       if (auto status = to_.put(lender + "/" + loan_name(folder, content), content); !status) return propagate(status);
     }
-    for (std::size_t object = 0; object < manifest.objects.size(); ++object)
-      if (auto status = copy_object(folder, manifest, object, report); !status) return propagate(status);
+    for (const Piece& piece : pieces_of(folder, manifest))
+      if (auto status = copy_piece(piece, report); !status) return propagate(status);
     const auto published = publish_manifest(to_, folder, manifest);
     if (!published) return propagate(published);
     static_cast<void>(collect_garbage(to_, folder, manifest));
@@ -68,23 +70,43 @@ class ConversationCopier {
   }
 
  private:
-  [[nodiscard]] Status copy_object(const std::string& folder, const Manifest& manifest, std::size_t object,
-                                   CopyReport& report) {
-    const std::string key = object_key(folder, manifest.objects[object]);
-    const auto size = from_.size(key);
-    if (!size) return or_gone(propagate(size), key, report);
-    if (const auto there = to_.size(key); there && *there == *size) return {};
-    std::vector<std::byte> bytes(static_cast<std::size_t>(*size));
-    if (const Status read = from_.get(key, 0, bytes); !read) return or_gone(read, key, report);
-    for (const ChunkRecord& chunk : manifest.chunks) {
-      if (!chunk.is_stored() || chunk.object != object) continue;
-      const bool is_whole = chunk.offset + chunk.bytes <= bytes.size() &&
-                            checksum(std::span(bytes).subspan(chunk.offset, chunk.bytes)) == chunk.hash;
-      if (is_whole) continue;
-      report.gone.push_back(key);  // what of it is whole is of use
-      break;
+  /// An object, and what of it the manifest names.
+  struct Piece {
+    std::string key;
+    std::vector<const ChunkRecord*> chunks = {};
+    Result<std::uint64_t> here = 0, there = 0;  ///< bytes that either store has
+  };
+
+  /// Each store is asked for all sizes together.
+  [[nodiscard]] std::vector<Piece> pieces_of(const std::string& folder, const Manifest& manifest) {
+    std::vector<std::string> keys;
+    for (const std::string& object : manifest.objects) keys.push_back(object_key(folder, object));
+    auto here = object_sizes(from_, keys), there = object_sizes(to_, keys);
+    std::vector<Piece> pieces;
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      pieces.push_back({.key = keys[i], .here = std::move(here[i]), .there = std::move(there[i])});
+    for (const ChunkRecord& chunk : manifest.chunks)
+      if (chunk.is_stored()) pieces[chunk.object].chunks.push_back(&chunk);
+    return pieces;
+  }
+
+  [[nodiscard]] Status copy_piece(const Piece& piece, CopyReport& report) {
+    if (!piece.here) return or_gone(propagate(piece.here), piece.key, report);
+    if (piece.there && *piece.there == *piece.here) return {};
+    std::vector<std::byte> bytes;
+    try {
+      bytes.resize(static_cast<std::size_t>(*piece.here));
+    } catch (const std::exception&) {  // a size that a damaged store makes up, say
+      return fail(ErrorCode::too_large, "object " + piece.key + " has " + std::to_string(*piece.here) +
+                                            " bytes, for which there is no memory: see whether it is what was saved");
     }
-    if (auto status = to_.put(key, bytes); !status) return status;
+    if (const Status read = from_.get(piece.key, 0, bytes); !read) return or_gone(read, piece.key, report);
+    const bool is_whole = std::ranges::all_of(piece.chunks, [&](const ChunkRecord* chunk) {
+      return chunk->offset + chunk->bytes <= bytes.size() &&
+             checksum(std::span(bytes).subspan(chunk->offset, chunk->bytes)) == chunk->hash;
+    });
+    if (!is_whole) report.gone.push_back(piece.key);  // what of it is whole is of use
+    if (auto status = to_.put(piece.key, bytes); !status) return status;
     ++report.objects;
     report.bytes += bytes.size();
     return {};

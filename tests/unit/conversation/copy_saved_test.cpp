@@ -37,6 +37,32 @@ struct Source {
 
 }  // namespace
 
+/// A store that asks for many things at once, counts how often it is asked for sizes, and may make them up.
+struct SizedStore : MemoryStore {
+  int asked = 0;
+  std::uint64_t made_up = 0;
+  std::vector<Result<std::uint64_t>> sizes(std::span<const std::string> keys) {
+    ++asked;
+    if (made_up > 0) return std::vector<Result<std::uint64_t>>(keys.size(), made_up);
+    std::vector<Result<std::uint64_t>> found;
+    for (const std::string& key : keys) found.push_back(size(key));
+    return found;
+  }
+};
+
+TEST_CASE("sizes are asked for together, and one that there is no memory for is an error") {
+  Source source;
+  source.go_on(source.store, "copied", source.tokens);
+  SizedStore from{source.store};
+  MemoryStore to;
+  REQUIRE(ConversationCopier(from, to).copy(source.folder));
+  CHECK(from.asked == 1);
+  from.made_up = std::uint64_t{1} << 63;
+  MemoryStore other;
+  const auto copied = ConversationCopier(from, other).copy(source.folder);
+  CHECK(copied.error().code == ErrorCode::too_large);
+}
+
 TEST_CASE("a copy is the conversation, and is made once") {
   Source source;
   MemoryStore to;
