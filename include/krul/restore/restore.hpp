@@ -263,7 +263,7 @@ class Restoration {
       }
       if (compute_ == Resource::cores) note(Resource::cores, "decode", layer, ready, job_.clock.now());
     }
-    for (const BrokenRows& rows : broken) broken_[rows.layer].push_back(rows.block);
+    for (const BrokenRows& rows : broken) broken_[rows.layer].insert(rows.block);
     tell_broken(broken);
   }
 
@@ -291,7 +291,7 @@ class Restoration {
 
   /// Recomputes the rows of broken blocks in one layer from the tokens, through the layers below.
   /// @return false, and nothing is done, if that would cost more than recomputing everything
-  bool repair(std::size_t layer, const std::vector<std::size_t>& broken) {
+  bool repair(std::size_t layer, const std::set<std::size_t>& broken) {
     std::vector<Position> rows;
     for (const std::size_t block : broken) append(rows, decoder_.tokens_of(block));
     repair_work_ += rows.size() * (layer + 1);
@@ -349,7 +349,7 @@ class Restoration {
   RestorePlan plan_;
   const Geometry& geometry_;
   ChunkDecoder<B> decoder_;
-  std::vector<std::vector<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
+  std::vector<std::set<std::size_t>> broken_;  ///< [L] blocks that this layer has to compute after all
   TimePoint start_;
   PresenceCheck presence_;
   std::optional<LinkLane<S, C>> link_;

@@ -191,6 +191,22 @@ TEST_CASE("a damaged shared chunk is recomputed in both layers") {
   CHECK(outcome.cache.present(2).contains({0, history_tokens}));
 }
 
+TEST_CASE("a layer of which a block of its own and a later, shared one are damaged computes both") {
+  SavePlan plan = reuse({{0, 3}});
+  plan.left_out = {64, 32, 32, 16};
+  SharedSaved saved(plan);
+  for (const std::size_t block : {2, 5}) {  // the second is read first, with layer 0
+    const ChunkRecord chunk = saved.manifest.chunk(3, block);
+    CHECK((chunk == saved.manifest.chunk(0, block)) == (block == 5));
+    flip_byte(saved.store, saved.folder + "/" + saved.manifest.objects[chunk.object], chunk.offset);
+  }
+  auto outcome = saved.restored();
+  CHECK(outcome.report.repaired_rows == 3 * block_tokens);
+  CHECK(outcome.report.damaged_blocks == std::vector<std::size_t>{2, 5});
+  for (std::size_t layer = 0; layer < layers; ++layer)
+    CHECK(outcome.cache.present(layer).contains({0, history_tokens}));
+}
+
 TEST_CASE(
     "fronts that a later save leaves out are forgotten, with their bytes; shared chunks stay while one needs them") {
   SavePlan plan = reuse({{0, 3}});
