@@ -70,7 +70,8 @@ TEST_CASE("a coding of krul's is one byte: the sharing above, the row codec belo
   CHECK(krul_coding_number(LayerPairCompressor(DirectReuse{}, Int4Codec{}).name()) == 0x25);
   std::set<std::uint8_t> numbers;
   for (const auto& [coder, codec, merges] : all_codings()) {
-    CAPTURE(coder.name());
+    const std::string name = coder.name();
+    CAPTURE(name);
     const auto number = krul_coding_number(coder.name());
     REQUIRE(number);
     numbers.insert(*number);
@@ -136,7 +137,8 @@ TEST_CASE("where both layers are equal, every coding gives both back within the 
     for (const auto& [coding, codec, merges] : all_codings())
       for (const auto& family : kv_families) {
         if (family.name == "subnormal" || family.name == "huge") continue;  // beyond what every codec can hold
-        CAPTURE(coding.name());
+        const std::string coding_name = coding.name();
+        CAPTURE(coding_name);
         CAPTURE(name(type));
         CAPTURE(family.name);
         const Geometry geometry = kv_geometry(type, 2, 37);

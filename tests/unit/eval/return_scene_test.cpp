@@ -51,7 +51,8 @@ TEST_CASE("what one scene has saved comes back in another, beside the run withou
     REQUIRE(found->rows.size() == strategies.size());
     for (std::size_t i = 0; i < strategies.size(); ++i) {
       const auto& [saved, restore, divergence] = found->rows[i];
-      CAPTURE(restore.strategy);
+      const std::string& strategy = restore.strategy;
+      CAPTURE(strategy);
       CHECK(saved.strategy.name() == strategies[i].name());
       CHECK(saved.stored_bytes > 0);
       CHECK((restore.last.bytes > 0) == (i > 0));

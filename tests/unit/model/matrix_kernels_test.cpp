@@ -194,9 +194,9 @@ TEST_CASE("products agree with sums in double for any shape") {
                                       {{64, 32, four_bits}, 1},
                                       {{100, 96, four_bits}, 14},
                                       {{257, 576, four_bits}, 37}}) {
-      const std::size_t columns = shape.columns;
+      const std::size_t columns = shape.columns, row_count = rows;
       CAPTURE(columns);
-      CAPTURE(rows);
+      CAPTURE(row_count);
       Product product(kernels, shape, rows);
       CHECK(product.packed.columns() == columns);
       CHECK(product.packed.depth() == shape.depth);

@@ -56,7 +56,8 @@ TEST_CASE("a reply that is cut says why, and whether its last token was run") {
   cases[2].model.writable = false;
   cases[3].model.room = fail(ErrorCode::too_large, "full");
   for (auto& [model, most, tokens, ended, last_was_run] : cases) {
-    CAPTURE(ended);
+    const auto& expected = ended;
+    CAPTURE(expected);
     const auto reply = model.say(most);
     REQUIRE(reply);
     CHECK(reply->tokens.size() == tokens);
