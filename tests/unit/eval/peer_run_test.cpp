@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "krul/eval/peer_coder.hpp"
 #include "krul/model/sampling.hpp"
 #include "support/toy_conversation.hpp"
 

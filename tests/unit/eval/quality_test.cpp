@@ -2,12 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "krul/reference/quality.hpp"
 
 namespace {
 using namespace krul::eval;
+using krul::NextToken;
 using krul::PreconditionError;
 using krul::Token;
 using Row = std::vector<float>;
