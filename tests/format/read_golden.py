@@ -13,14 +13,15 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 
-from krul_format.attention import check_row_attention, check_statistics
+from krul_format.attention import parse_row_attention, parse_statistics
 from krul_format.basics import F32, Cursor, Geometry, Refused, checksum, from_floats
 from krul_format.joint import Block
-from krul_format.manifest import load_manifest, read_chunk
+from krul_format.manifest import load_manifest, object_path, read_chunk, read_loans
 from krul_format.profile import Profile
 from krul_format.rows import decode_chunk
 
-HIDDEN_STATES = 0x32
+HIDDEN_STATES, FIRST_FOREIGN = 0x32, 128
+MINOR_OF_SECTION = {9: 1, 10: 2, 11: 2, 12: 3, 13: 4}
 
 
 # ---- what the goldens were made from: tests/golden/golden_conversation.hpp and the toy model ----
@@ -58,19 +59,77 @@ def toy_hidden(geometry, rows, layer):
     return drawn(rows * geometry.hidden, layer * of_layer + rows * 2 * geometry.row_values).reshape(rows, -1)
 
 
+def toy_texts(tokens):
+    """Token t means "<t>"."""
+    texts = [f"<{token}>".encode() for token in tokens]
+    return checksum(b"".join(len(text).to_bytes(4, "little") + text for text in texts)).hex().encode()
+
+
+def foreign_rows(name, chunk, block):
+    """[layers][K, V] by the coders of tests/support/foreign_parts.hpp, of which krul knows the names."""
+    parts = (255 - np.frombuffer(chunk, np.uint8)).reshape(2, len(block.layers), -1)
+    if name == b"acme.differing-bits.1+acme.inverted.1":
+        parts[:, 1] ^= parts[:, 0]
+    elif name != b"acme.inverted.1":
+        raise Refused(f"nobody knows the coder {name}")
+    return [(keys.tobytes(), values.tobytes()) for keys, values in parts.swapaxes(0, 1)]
+
+
 # ---- what is read ----
 
 
-def read_conversation(folder, profile_bytes):
+def manifest_lines(manifest):
+    """All that a manifest says but checksums, as tests/golden/manifest_lines.hpp writes it."""
+    lines = []
+
+    def line(name, *values):
+        text = " ".join(value.decode() if isinstance(value, bytes) else f"{value:.9g}" if isinstance(value, float)
+                        else str(value) for value in values)
+        lines.append(f"{manifest.conversation.decode()} {name} {text}".rstrip())
+
+    line("format", 1, manifest.minor)
+    for name in ("generation", "rows", "layers", "block"):
+        line(name, getattr(manifest, name))
+    for text in manifest.identity:
+        line("identity", text)
+    line("tokens", *manifest.tokens)
+    for name in manifest.objects:
+        line("object", name)
+    for plan in manifest.plans:
+        for name, text in (("plan", plan.strategy), ("codec", plan.codec), ("settings", plan.settings),
+                           ("profile", plan.profile)):
+            line(name, text)
+        if plan.measured_step is not None:
+            line("step", plan.measured_step)
+        for coder in plan.coders:
+            line("coder", coder)
+    for chunk in manifest.chunks:
+        line("chunk", chunk.object, chunk.offset, chunk.length, chunk.coding, chunk.plan)
+    line("writer", manifest.origin[0])
+    line("saved", manifest.origin[1])
+    if manifest.statistics:
+        seen = parse_statistics(manifest.statistics)
+        line("statistics", *seen.masses.shape[:1], seen.heads, *seen.masses.shape[1:], seen.rows)
+        for name, sums in (("distances", seen.distances), ("masses", seen.masses)):
+            for part in sums:
+                line(name, *part.tolist())
+    line("texts", manifest.texts)
+    if manifest.row_attention:
+        seen = parse_row_attention(manifest.row_attention)
+        line("query-rows", seen.query_rows)
+        line("bands", *seen.bands)
+        for codes in seen.codes:
+            line("received", *codes)
+    return lines
+
+
+def read_conversation(folder, manifest, profile_bytes):
     """{(layer, block): checksum of its K and V}, and how many chunks hold hidden states."""
-    manifest = load_manifest(folder)
     geometry = Geometry.parse(manifest.identity[3])
     profile = Profile(profile_bytes, geometry)
+    if (profile.model, profile.geometry) != (manifest.identity[1], manifest.identity[3]):
+        profile = None  # it is another cache's
     features = toy_features(geometry, manifest.tokens[: manifest.rows])
-    if manifest.statistics:
-        check_statistics(manifest.statistics)
-    if manifest.row_attention:
-        check_row_attention(manifest.row_attention)
     rows, projected = {}, 0
     for block in range(manifest.blocks):
         begin, end = block * manifest.block, min((block + 1) * manifest.block, manifest.rows)
@@ -79,31 +138,67 @@ def read_conversation(folder, profile_bytes):
             if record.length == 0 or layer != layers[0]:
                 continue
             chunk = read_chunk(folder, manifest, record)
+            if chunk is None:
+                continue
+            here = Block(layers, begin, end - begin, profile, features[begin:end])
             if record.coding == HIDDEN_STATES:
                 if chunk != from_floats("f16", toy_hidden(geometry, manifest.rows, layer)[begin:end]):
                     raise Refused(f"layer {layer}, block {block}: other hidden states than were saved")
                 projected += 1
                 continue
-            here = Block(layers, begin, end - begin, profile, features[begin:end])
-            for to, (keys, values) in zip(layers, decode_chunk(record.coding, geometry, chunk, here)):
+            if record.coding >= FIRST_FOREIGN:
+                name = manifest.plans[record.plan].coders[record.coding - FIRST_FOREIGN]
+                decoded = foreign_rows(name, chunk, here)
+            else:
+                decoded = decode_chunk(record.coding, geometry, chunk, here)
+            for to, (keys, values) in zip(layers, decoded):
                 rows[to, block] = checksum(keys + values).hex()
-    return manifest.conversation.decode(), rows, projected
+    return rows, projected
+
+
+def check_store(folders, manifests):
+    """That names fit contents, and that whatever is borrowed is lent."""
+    lent = {folder.name: read_loans(folder) for folder in folders}
+    for folder in folders:
+        for segment in folder.glob("segment-*"):
+            if not segment.name.endswith(checksum(segment.read_bytes()).hex()[:8]):
+                raise Refused(f"{folder.name}: {segment.name} has another checksum")
+        if folder not in manifests and not lent[folder.name]:
+            raise Refused(f"{folder.name}: there is no manifest, and nothing is lent")
+    for folder, manifest in manifests.items():
+        borrowed = [name.decode().split("/") for name in manifest.objects if b"/" in name]
+        if not all(name in lent[lender].get(folder.name, ()) for lender, name in borrowed):
+            raise Refused(f"{folder.name}: it names what is not lent to it")
+        for lender, name in borrowed:
+            if not object_path(folder, f"{lender}/{name}").is_file():
+                raise Refused(f"{folder.name}: what it borrows is gone")
 
 
 def read_folder(version):
     """All conversations that one version wrote."""
     known = {}
     for line in (version / "rows.txt").read_text().splitlines():
-        strategy, layer, block, sum_of_it = line.split()
-        known.setdefault(strategy, {})[int(layer), int(block)] = sum_of_it
-    profile, conversations = (version / "toy.krulprofile").read_bytes(), sorted((version / "store").iterdir())
-    for folder in conversations:
-        name, rows, projected = read_conversation(folder, profile)
+        conversation, layer, block, sum_of_it = line.split()
+        known.setdefault(conversation, {})[int(layer), int(block)] = sum_of_it
+    folders = sorted((version / "store").iterdir())
+    manifests = {folder: load_manifest(folder) for folder in folders if (folder / "manifest-a").is_file()}
+    check_store(folders, manifests)
+    profile, lines = (version / "toy.krulprofile").read_bytes(), []
+    for folder, manifest in sorted(manifests.items(), key=lambda each: each[1].conversation):
+        name = manifest.conversation.decode()
+        if manifest.minor != max((MINOR_OF_SECTION.get(number, 0) for number in manifest.sections), default=0):
+            raise Refused(f"{name}: it states another version than its sections need")
+        if manifest.texts not in (b"", toy_texts(manifest.tokens)):
+            raise Refused(f"{name}: its tokens mean something else")
+        rows, projected = read_conversation(folder, manifest, profile)
         if rows != known.pop(name, {}):
             raise Refused(f"{name}: other rows than krul decodes")
+        lines += manifest_lines(manifest)
         print(f"{version.name} {name}: {len(rows)} blocks of rows and {projected} of hidden states")
-    if known or not conversations:
+    if known or not manifests:
         raise Refused(f"conversations are missing: {sorted(known)}")
+    if version.name != "1.1" and lines != (version / "manifests.txt").read_text().splitlines():
+        raise Refused(f"{version.name}: manifests say something else than krul reads")
 
 
 def vector_cases():

@@ -16,9 +16,10 @@ import numpy as np
 
 sys.dont_write_bytecode = True
 
+from krul_format.attention import mix, parse_row_attention, parse_statistics
 from krul_format.basics import F32, Cursor, OtherVersion, Refused, checksum, from_floats, fused
 from krul_format.joint import decode_joint
-from krul_format.manifest import folder_name, in_force, parse_manifest, read_chunk
+from krul_format.manifest import fits_plans, folder_name, in_force, parse_manifest, read_chunk, read_loans
 from krul_format.profile import Profile
 from krul_format.rows import decode_chunk
 from read_golden import class_cases, drawn, vector_cases
@@ -26,6 +27,8 @@ from read_golden import class_cases, drawn, vector_cases
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 SMALL = (TESTS / "vectors" / "manifest-1.0.bin").read_bytes()
 GOLDEN = TESTS / "golden" / "1.1" / "store" / folder_name(b"load-exact")
+LATER = TESTS / "golden" / "1.4" / "store"
+FORK = (LATER / folder_name(b"fork") / "manifest-a").read_bytes()  # has every section
 
 
 def sealed(data):
@@ -61,27 +64,88 @@ class Manifests(unittest.TestCase):
         self.assertEqual(manifest.origin, (b"krul 0.1.0", 1790000000))
 
     def test_every_flipped_bit_and_every_length_is_refused(self):
-        for bit in range(8 * len(SMALL)):
-            self.assertRaises(Refused, parse_manifest, flipped(SMALL, bit))
-        for length in range(len(SMALL)):
-            self.assertRaises(Refused, parse_manifest, SMALL[:length])
-        self.assertRaises(Refused, parse_manifest, SMALL + b"\0")
+        for whole in (SMALL, FORK):
+            for bit in range(8 * len(whole)):
+                self.assertRaises(Refused, parse_manifest, flipped(whole, bit))
+            for length in range(len(whole)):
+                self.assertRaises(Refused, parse_manifest, whole[:length])
+            self.assertRaises(Refused, parse_manifest, whole + b"\0")
 
     def test_a_forged_checksum_gives_other_content_or_is_refused(self):
-        for bit in range(8 * len(SMALL)):
-            forged = sealed(flipped(SMALL, bit))
-            try:
-                read = parse_manifest(forged)
-            except Refused:
-                continue
-            if forged != SMALL:
-                self.assertNotEqual(read, parse_manifest(SMALL), f"bit {bit}")
+        for whole, bits in ((SMALL, range(8 * len(SMALL))), (FORK, range(0, 8 * len(FORK), 9))):
+            expected = parse_manifest(whole)
+            for bit in bits:
+                forged = sealed(flipped(whole, bit))
+                try:
+                    read = parse_manifest(forged)
+                except Refused:
+                    continue
+                if forged != whole:
+                    self.assertNotEqual(read, expected, f"bit {bit}")
+
+    def test_a_cut_with_a_checksum_that_fits_is_refused_but_between_sections_that_may_be_missing(self):
+        at, ends = 20, {}
+        while at < len(FORK) - 16:
+            number = int.from_bytes(FORK[at : at + 4], "little")
+            at += 12 + int.from_bytes(FORK[at + 4 : at + 12], "little")
+            ends[at] = number
+        self.assertEqual([*ends.values()], [*range(1, 14)])
+        for length in range(20, len(FORK) - 16):
+            cut = sealed(FORK[:length] + bytes(16))
+            if ends.get(length, 0) < 8:
+                self.assertRaises(Refused, parse_manifest, cut)
+            else:
+                self.assertEqual(parse_manifest(cut).sections, tuple(range(1, ends[length] + 1)))
 
     def test_another_major_version_is_refused_by_name_and_a_newer_minor_read(self):
         with self.assertRaisesRegex(OtherVersion, r"2\.0.* 1\.x"):
             parse_manifest(sealed(SMALL[:8] + b"\2" + SMALL[9:]))
         newer = with_sections(SMALL[:10] + b"\x09" + SMALL[11:], {99: b"of a later version"})
         self.assertEqual(dataclasses.replace(parse_manifest(newer), minor=0), parse_manifest(SMALL))
+
+    def test_a_folder_is_named_by_namespace_and_id(self):
+        self.assertEqual(folder_name(b"hello"), "2e96db57068a9308518cc57820d16175")
+        self.assertEqual(folder_name(b"hello", b"shop"), "c44d7313cbc85eb95ae765eaccddf03d")
+
+    def test_a_chunk_of_another_coding_than_its_plan_is_refused(self):
+        manifest = parse_manifest(FORK)
+        fits_plans(manifest)
+        row_codecs, by_profile, foreign = manifest.plans
+        for plan, others in ((row_codecs, (b"int4", b"packed+f16", b"joint")), (by_profile, ()), (foreign, ())):
+            at = manifest.plans.index(plan)
+            wrong = [dataclasses.replace(plan, codec=codec) for codec in others]
+            wrong.append(dataclasses.replace(plan, profile=b"" if plan.profile else b"12ab"))
+            if plan.coders:
+                wrong.append(dataclasses.replace(plan, coders=plan.coders[:1]))
+            for each in wrong:
+                plans = (*manifest.plans[:at], each, *manifest.plans[at + 1 :])
+                self.assertRaises(Refused, fits_plans, dataclasses.replace(manifest, plans=plans))
+        for unknown in (b"separate+joint", b"f16+", b"acme"):
+            plans = (dataclasses.replace(row_codecs, codec=unknown), *manifest.plans[1:])
+            fits_plans(dataclasses.replace(manifest, plans=plans))
+
+    def test_what_was_seen_of_attention_is_read_or_refused(self):
+        manifest = parse_manifest(FORK)
+        for parse, data in ((parse_statistics, manifest.statistics), (parse_row_attention, manifest.row_attention)):
+            parse(data)
+            for bit in range(0, 8 * len(data), 3):
+                self.assertRaises(Refused, parse, flipped(data, bit))
+            for length in range(len(data)):
+                self.assertRaises(Refused, parse, data[:length])
+            self.assertRaises(Refused, parse, data + b"\0")
+        more_heads, state = manifest.statistics[:12] + number(4097) + manifest.statistics[16:-8], len(manifest.statistics) - 8
+        for byte in more_heads:
+            state = mix(state ^ byte)
+        self.assertRaisesRegex(Refused, "too large", parse_statistics, more_heads + number(state, 8))
+
+    def test_a_damaged_loan_is_refused(self):
+        lender = LATER / folder_name(b"turns")
+        loans = read_loans(lender)
+        self.assertEqual({folder_name(b"fork"), folder_name(b"fork-of-a-part")}, loans.keys())
+        with tempfile.TemporaryDirectory() as name:
+            for loan in lender.glob("fork-*"):
+                (pathlib.Path(name) / loan.name).write_bytes(flipped(loan.read_bytes(), 5))
+            self.assertRaises(Refused, read_loans, pathlib.Path(name))
 
     def test_sections_of_minor_versions_are_read(self):
         codings = text(b"12ab") + b"\1\xf9" + number(1) + text(b"acme.fp8.1")

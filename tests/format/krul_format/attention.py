@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,7 @@ def mix(value):
 
 def checked(data, magic):
     """What stands between magic, version 1 and check."""
+    refuse_unless(len(data) >= 8, "what was seen of attention is cut off")
     cursor = Cursor(data[:-8])
     refuse_unless(cursor.take(4) == magic and cursor.number(4) == 1, "it does not begin as what was seen of attention")
     state = len(data) - 8
@@ -28,17 +30,38 @@ def checked(data, magic):
     return cursor
 
 
-def check_statistics(data):
+@dataclass
+class Statistics:
+    heads: int  # of queries
+    rows: int
+    distances: list  # of each layer but the last to those behind it, squared
+    masses: np.ndarray  # [layers, bins]
+
+
+@dataclass
+class RowAttention:
+    query_rows: float
+    bands: tuple  # layers of each
+    codes: np.ndarray  # [bands, rows] u8; c > 0 stands for 2^(c / 8 - 20)
+
+
+def parse_statistics(data):
     cursor = checked(data, b"KRSM")
-    layers, _, bins, _ = (cursor.number(size) for size in (4, 4, 4, 8))
-    sums = cursor.array("<f4", layers * (layers - 1) // 2 + layers * bins)
-    refuse_unless(np.isfinite(sums).all() and (sums >= 0).all(), "a sum of squares or weights is negative or no number")
+    layers, heads, bins, rows = (cursor.number(size) for size in (4, 4, 4, 8))
+    refuse_unless(layers <= 4096 and heads <= 4096 and bins <= 1 << 18, "too large")
+    sums = [cursor.array("<f4", layers - 1 - layer) for layer in range(layers - 1)]
+    sums.append(cursor.array("<f4", layers * bins))
     cursor.finish()
+    refuse_unless(all(np.isfinite(part).all() and (part >= 0).all() for part in sums),
+                  "a sum of squares or weights is negative or no number")
+    return Statistics(heads, rows, sums[:-1], sums[-1].reshape(layers, bins))
 
 
-def check_row_attention(data):
+def parse_row_attention(data):
     cursor = checked(data, b"KRRA")
     bands, rows, query_rows = cursor.number(4), cursor.number(4), struct.unpack("<d", cursor.take(8))[0]
+    refuse_unless(bands <= 4096 and rows <= 1 << 24, "too large")
     refuse_unless(math.isfinite(query_rows) and query_rows >= 0, "query rows that cannot be counted")
-    cursor.take(4 * bands + bands * rows)
+    layers, codes = cursor.array("<u4", bands), cursor.array("u1", bands * rows)
     cursor.finish()
+    return RowAttention(query_rows, tuple(layers), codes.reshape(bands, rows))

@@ -1,5 +1,6 @@
 """Entropy coding: tables of symbols, their rANS streams, and bytes coded by their ranks. Whole numbers only."""
 
+from fractions import Fraction
 from functools import lru_cache
 
 from .basics import Cursor, Refused, refuse_unless
@@ -137,13 +138,8 @@ def frequencies_of(counts):
     shares = [max(count * TOTAL // total, 1) for count in counts]
     while sum(shares) != TOTAL:
         change = 1 if sum(shares) < TOTAL else -1
-        best = None
-        for i, share in enumerate(shares):
-            if change < 0 and share == 1:
-                continue
-            a, b = (i, best) if change > 0 else (best, i)
-            if best is None or counts[a] * (2 * shares[b] + change) > counts[b] * (2 * shares[a] + change):
-                best = i
+        gains = [change * Fraction(count, 2 * share + change) for count, share in zip(counts, shares)]
+        best = max((i for i, share in enumerate(shares) if share + change > 0), key=gains.__getitem__)
         shares[best] += change
     return shares
 
@@ -158,14 +154,10 @@ def within(folded, first, reach):
 def estimate(folded, first, reach, shift, total):
     counts = within(folded, first, reach)
     shared = TOTAL - len(counts)
-    cost = 0
-    for count in counts:
-        share = count * shared // total
-        cost += share * ((14 << 16) - log2_q16(share + 1))
-    escaped = 0
-    for q, count in enumerate(folded, first):
-        if abs(q) > reach:
-            escaped += count * (3 + (2 * (abs(q) - reach - 1) + (q < 0) + 1).bit_length())
+    shares = [count * shared // total for count in counts]
+    cost = sum(share * ((14 << 16) - log2_q16(share + 1)) for share in shares)
+    escaped = sum(count * (3 + (2 * (abs(q) - reach - 1) + (q < 0) + 1).bit_length())
+                  for q, count in enumerate(folded, first) if abs(q) > reach)
     return cost // shared + (escaped * 1024 // total << 6) + (shift << 16)
 
 
@@ -204,14 +196,10 @@ def fit(weights, first):
 
 @lru_cache(maxsize=None)
 def difference_table(decay):
-    counts, count = [0] * 32, 1 << 40
-    for size in range(17):
-        if size <= 15:
-            counts[15 + size] = counts[15 - size] = count
-        else:
-            counts[31] = count
-        count = count // 8 * decay if decay < 8 else count // 16 * 15
-    return Table(frequencies_of(counts), 0)
+    counts = [1 << 40]  # of 0, +-1, .. +-15 and the escape
+    for _ in range(16):
+        counts.append(counts[-1] // 8 * decay if decay < 8 else counts[-1] // 16 * 15)
+    return Table(frequencies_of([*counts[15:0:-1], *counts]), 0)
 
 
 # ---- what is coded with them ----

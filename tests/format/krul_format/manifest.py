@@ -1,5 +1,6 @@
 """The manifest of a conversation, and the chunks that it names."""
 
+import re
 from dataclasses import dataclass
 
 from .basics import Cursor, OtherVersion, Refused, checksum, refuse_unless
@@ -10,7 +11,7 @@ STATISTICS, CODINGS, TEXTS, ROW_ATTENTION, BORROWED = range(9, 14)
 HEXADECIMAL = frozenset(b"0123456789abcdef")
 NAME_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789.-")
 SHARINGS = (b"separate", b"slerp", b"reuse", b"packed")
-ROW_CODECS = {b"joint": 1, b"exact": 1, b"f16": 2, b"bf16": 3, b"int8": 4, b"int4": 5}
+ROW_CODECS = {b"exact": 1, b"f16": 2, b"bf16": 3, b"int8": 4, b"int4": 5}
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Manifest:
     statistics: bytes = b""
     texts: bytes = b""
     row_attention: bytes = b""
+    sections: tuple = ()  # the known ones that are there
 
     @property
     def blocks(self):
@@ -83,11 +85,11 @@ def parse_manifest(data):
         sections[number] = cursor.take(size)
     refuse_unless(all(number in sections for number in range(1, 9)), "a section is missing")
     manifest = Manifest(minor)
-    for number, content in sections.items():
-        if number <= BORROWED:  # a larger one is of a newer minor version
-            inner = Cursor(content)
-            read_section(number, inner, manifest)
-            inner.finish()
+    manifest.sections = tuple(number for number in sections if number <= BORROWED)  # others are of newer versions
+    for number in manifest.sections:
+        inner = Cursor(sections[number])
+        read_section(number, inner, manifest)
+        inner.finish()
     if CODINGS not in sections:
         for plan in manifest.plans:
             derive_from_texts(plan)
@@ -156,7 +158,7 @@ def derive_from_texts(plan):
         plan.profile = plan.codec[len(b"profile "):]
     if plan.settings.startswith(b"measured step "):
         digits = plan.settings[len(b"measured step "):]
-        if digits.removeprefix(b"-").isdigit() and -127 <= int(digits) <= 127:
+        if re.fullmatch(rb"-?0*\d{1,3}", digits) and -127 <= int(digits) <= 127:
             plan.measured_step = int(digits)
 
 
@@ -194,6 +196,7 @@ def fits_plans(manifest):
             continue
         plan, sharing, row_codec = manifest.plans[record.plan], record.coding >> 4, record.coding & 15
         shared, plus, name = plan.codec.rpartition(b"+")
+        name = b"exact" if plan.codec == b"joint" else name
         refuse_unless((sharing == 4) == bool(plan.profile), "a chunk or its plan is of a profile, and the other is not")
         if sharing in (0, 5) and name in ROW_CODECS and (not plus or shared in SHARINGS):
             refuse_unless(row_codec == ROW_CODECS[name], "a chunk has another row codec than its plan")
@@ -229,10 +232,29 @@ def in_force(copies, folder):
     return max(valid, key=lambda manifest: manifest.generation)
 
 
+def object_path(folder, name):
+    """Where a segment lies that a manifest in `folder` names."""
+    return folder.parent / name if "/" in name else folder / name
+
+
 def read_chunk(folder, manifest, record):
-    name = manifest.objects[record.object].decode()
-    with open(folder.parent / name if "/" in name else folder / name, "rb") as file:
+    """None if its object is missing: it is recomputed, as where it is refused."""
+    path = object_path(folder, manifest.objects[record.object].decode())
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
         file.seek(record.offset)
         data = file.read(record.length)
     refuse_unless(checksum(data) == record.hash, "a chunk is damaged")
     return data
+
+
+def read_loans(folder):
+    """{the folder of a fork: the segments that are lent to it}"""
+    loans = {}
+    for file in folder.glob("fork-*"):
+        _, fork, digits = file.name.split("-")
+        data = file.read_bytes()
+        refuse_unless(checksum(data).hex()[:8] == digits, "a loan is damaged: nothing in its folder may be erased")
+        loans.setdefault(fork, []).extend(data.decode().splitlines())
+    return loans

@@ -95,11 +95,12 @@ class ChunkRows:
         shared = np.flatnonzero(bits[:rows] == 0)
         scales = self.cursor.array("<f2", len(shared) * parts * 2).astype(F32).reshape(len(shared), parts, 2, 1)
         refuse_unless(((scales >= 2.0**-14) & (scales < 2.0**16)).all(), "a scale is none that an encoder writes")
-        directions = to_floats(geometry.cache, self.take(len(shared))).reshape(len(shared), parts, -1)
+        directions = to_floats(geometry.cache, self.take(len(shared)))
+        directions = directions.reshape(len(shared), parts, geometry.row_values // parts)
         layers = np.empty((2, rows, geometry.row_bytes), np.uint8)
         for layer in range(2):
             scaled = from_floats(geometry.cache, directions * scales[:, :, layer])
-            layers[layer, shared] = np.frombuffer(scaled, np.uint8).reshape(len(shared), -1)
+            layers[layer, shared] = np.frombuffer(scaled, np.uint8).reshape(-1, geometry.row_bytes)
         for token in np.flatnonzero(bits[:rows]):
             for layer in range(2):
                 layers[layer, token] = np.frombuffer(self.take(1), np.uint8)

@@ -65,4 +65,5 @@ TEST_CASE("conversation ids are data: every non-empty string of bytes is one") {
 
 TEST_CASE("the folder of an id is part of the format") {
   CHECK(conversation_folder("hello").value() == "2e96db57068a9308518cc57820d16175");
+  CHECK(conversation_folder("hello", "shop").value() == "c44d7313cbc85eb95ae765eaccddf03d");
 }
