@@ -40,7 +40,7 @@ TEST_CASE("what a near store has not is known at once, of a distant one it is he
   const std::string folder = conversation_folder("saved").value();
   for (const bool is_distant : {false, true})
     for (const bool is_gone : {false, true}) {
-      PerhapsDistant store{{}, is_distant};
+      PerhapsDistant store{MemoryStore(), is_distant};
       REQUIRE(save_as(model, store, run.cache, tokens,
                       {.id = "saved", .plan = SavePlan::separate(ExactCodec{}), .block = 16}));
       const Manifest manifest = load_manifest(store, folder)->manifest;
@@ -54,7 +54,7 @@ TEST_CASE("what a near store has not is known at once, of a distant one it is he
 }
 
 TEST_CASE("what a distant store throws is thrown where its answer is wanted") {
-  PerhapsDistant store{{}, true, true};
+  PerhapsDistant store{MemoryStore(), true, true};
   Manifest manifest;
   manifest.objects = {"segment"};
   PresenceCheck check(store, manifest, conversation_folder("saved").value(), 0, CodingSet());
