@@ -160,7 +160,11 @@ class Exchange {
         queue.pop_front();
       }
     }
-    // A connection that has nothing to do is somebody else's.
+    give_back();
+  }
+
+  /// A connection that has nothing to do is somebody else's.
+  void give_back() {
     std::erase_if(lanes_, [](const Lane& lane) { return lane.asked.empty(); });
   }
 
@@ -345,6 +349,7 @@ class Exchange {
   void refresh_map() {
     if (!is_map_old_ || is_map_refreshed_) return;
     is_map_refreshed_ = true;
+    give_back();
     nodes_.refresh();
   }
 

@@ -120,10 +120,11 @@ Result<std::shared_ptr<Node>> Nodes::redirected(std::string_view reply, const Ad
 std::vector<std::shared_ptr<Node>> Nodes::masters() {
   const std::lock_guard guard(mutex_);
   if (by_slot_.empty()) return {first_};
-  std::vector<std::shared_ptr<Node>> all = by_slot_;
+  std::vector<std::shared_ptr<Node>> all;
+  for (const auto& node : by_slot_)  // neighbours mostly have the same one
+    if (node && (all.empty() || all.back() != node)) all.push_back(node);
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
-  std::erase(all, nullptr);
   return all;
 }
 
@@ -152,14 +153,19 @@ Status Nodes::discover() {
 }
 
 Status Nodes::ask(const std::shared_ptr<Node>& node) {
-  auto taken = Taken::when_free(node, {});
-  if (!taken) return propagate(taken);
+  // Not waited for: whoever asks may be the one who has them all.
+  auto free = Taken::at_once(node, TimePoint::max());
+  if (!free) return propagate(free);
+  if (!*free)
+    return fail(ErrorCode::busy, "all connections to the Redis server at " + node->address().text() +
+                                     " are in use; try again, or allow more of them");
+  Taken& taken = **free;
   Command question{.words = {"CLUSTER", "SLOTS"},
                    .expected = {.most_bytes = std::size_t{16} << 20, .most_elements = std::size_t{1} << 20}};
-  taken->set_clean(false);
-  const auto replies = taken->connection().ask(std::span(&question, 1), options_.request_timeout);
+  taken.set_clean(false);
+  const auto replies = taken.connection().ask(std::span(&question, 1), options_.request_timeout);
   if (!replies) return propagate(replies);
-  taken->set_clean(true);
+  taken.set_clean(true);
   const redisReply& ranges = *replies->front();
   if (ranges.type == REDIS_REPLY_ERROR) {
     const std::string_view said = text_of(ranges);
@@ -170,6 +176,7 @@ Status Nodes::ask(const std::shared_ptr<Node>& node) {
   if (ranges.type != REDIS_REPLY_ARRAY) return {};
   const std::lock_guard guard(mutex_);
   std::vector<std::shared_ptr<Node>> by_slot(slots);
+  std::size_t told = 0;
   for (std::size_t i = 0; i < ranges.elements; ++i) {
     // first slot, last slot, [host, port, ...] of the master, replicas
     const redisReply& range = *ranges.element[i];
@@ -180,6 +187,10 @@ Status Nodes::ask(const std::shared_ptr<Node>& node) {
       continue;
     const redisReply &host = *master.element[0], &port = *master.element[1];
     if (port.type != REDIS_REPLY_INTEGER || port.integer < 1 || port.integer > 65535) continue;
+    // Each slot is told of once. Ranges that overlap without end would keep this busy for as long as it likes.
+    if (first.integer > last.integer) continue;
+    told += static_cast<std::size_t>(last.integer - first.integer) + 1;
+    if (told > slots) break;
     std::string name(text_of(host));
     if (name.empty() || name == "?" || name.size() > 255) name = node->address().host;
     const auto responsible = node_at({std::move(name), static_cast<int>(port.integer)});

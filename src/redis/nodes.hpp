@@ -79,7 +79,7 @@ class Nodes {
   [[nodiscard]] std::vector<std::shared_ptr<Node>> masters();
   /// Asks the nodes that are known, one after the other, who is responsible for what.
   [[nodiscard]] Status discover();
-  /// The same where there is a cluster.
+  /// The same where there is a cluster. Nodes are left out all of whose connections are in use.
   void refresh();
 
  private:

@@ -153,6 +153,8 @@ class Reading {
       open_.push_back(i);
       return;
     }
+    // What was known of the object may be why.
+    if (!mark.status) client_.versions.forget(reads_[i].key);
     ended_(i, mark.status);
   }
 

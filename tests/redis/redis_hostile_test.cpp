@@ -187,6 +187,39 @@ TEST_CASE("keys of a server without end are not read without end") {
   }
 }
 
+TEST_CASE("of ranges of slots that overlap those count that come first, however many there are") {
+  KRUL_NEEDS_REDIS();
+  std::atomic<int> own_port = 0;
+  HostileServer server([&](std::string_view request) -> std::string {
+    if (request.find("CLUSTER") == std::string_view::npos) return "$42\r\n1500 1024 " + std::string(32, 'a') + "\r\n";
+    const auto all_slots = [](int port) {
+      return "*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:" + std::to_string(port) + "\r\n";
+    };
+    std::string reply = "*1001\r\n" + all_slots(own_port);
+    for (int i = 0; i < 1000; ++i) reply += all_slots(1);  // where nobody is
+    return reply;
+  });
+  own_port = server.port();
+  auto store = RedisStore::open(server.options(std::chrono::seconds(20))).value();
+  CHECK(store.size(asked_key) == 1500);
+}
+
+TEST_CASE("who is sent elsewhere over its only connection asks over it who is responsible") {
+  KRUL_NEEDS_REDIS();
+  std::atomic<int> own_port = 0, asked = 0, sent_on = 0;
+  HostileServer server([&](std::string_view request) -> std::string {
+    if (request.find("CLUSTER") != std::string_view::npos) return ++asked, "-ERR no cluster\r\n";
+    if (sent_on++ == 0) return "-MOVED 1 127.0.0.1:" + std::to_string(own_port) + "\r\n";
+    return "$42\r\n1500 1024 " + std::string(32, 'a') + "\r\n";
+  });
+  own_port = server.port();
+  auto options = server.options(std::chrono::seconds(20));
+  options.connections = 1;
+  auto store = RedisStore::open(options).value();
+  CHECK(store.size(asked_key) == 1500);
+  CHECK(asked == 2);
+}
+
 /// A server of one object, which answers each read of it as it is told.
 class AnswersReads {
  public:
@@ -244,6 +277,25 @@ TEST_CASE("a value that is longer than what was asked for ends the connection") 
   CHECK(server.flooded() - before < std::size_t{64} << 20);
   server.answer_with(":100\r\n");
   CHECK(store.get(asked_key, 0, room).error().code == ErrorCode::corrupt);
+}
+
+TEST_CASE("what a server said wrongly of an object is asked again") {
+  KRUL_NEEDS_REDIS();
+  std::atomic<bool> is_lying = true;
+  const std::string first_part = "$1024\r\n" + std::string(1024, 'b') + "\r\n";
+  const std::string second_part = "$476\r\n" + std::string(476, 'b') + "\r\n";
+  HostileServer server([&](std::string_view request) -> std::string {
+    if (request.find("CLUSTER") != std::string_view::npos) return "-ERR no cluster\r\n";
+    const std::string entry = (is_lying ? "1500 1500 " : "1500 1024 ") + std::string(32, 'a');
+    if (request.find("HGET") != std::string_view::npos) return "$42\r\n" + entry + "\r\n";
+    return is_lying ? first_part : first_part + second_part;
+  });
+  auto store = RedisStore::open(server.options(std::chrono::seconds(20))).value();
+  std::vector<std::byte> to(1500);
+  CHECK(store.get(asked_key, 0, to).error().code == ErrorCode::truncated);
+  is_lying = false;
+  REQUIRE(store.get(asked_key, 0, to));
+  CHECK(to.back() == std::byte{'b'});
 }
 
 TEST_CASE("a long value that comes in pieces, or not at all, is taken for what it is") {
