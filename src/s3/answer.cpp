@@ -55,7 +55,7 @@ void take_header(Answer& answer, std::string_view line) {
   if (value.size() > longest_value) return;
   const std::string name = lower(line.substr(0, colon));
   if (name == "etag") {
-    answer.etag = value;
+    answer.etag = is_etag(value) ? value : "";
   } else if (name == "content-length") {
     answer.length = number(value);
   } else if (name == "content-range") {
@@ -152,6 +152,17 @@ Error describe(const Answer& answer, const Told& told) {
   return error_of(ErrorCode::io, cannot + "the server at " + told.server + " answered " + said + ", " +
                                      std::to_string(told.attempts) + " times of " + std::to_string(told.attempts) +
                                      "; try again later");
+}
+
+tl::unexpected<Error> strange(const std::string& action, const std::string& what) {
+  return fail(ErrorCode::io,
+              "cannot " + action + ": the server's answer " + what + "; check that the endpoint is an S3 server");
+}
+
+bool is_etag(std::string_view etag) {
+  return !etag.empty() && etag.size() <= 128 && std::all_of(etag.begin(), etag.end(), [](char c) {
+    return c > ' ' && c < 0x7f && c != '<' && c != '>' && c != '&';
+  });
 }
 
 }  // namespace krul::s3

@@ -14,7 +14,7 @@ namespace krul::s3 {
 /// What a server answered.
 struct Answer {
   long status = 0;
-  std::string etag;
+  std::string etag;                     ///< empty where there is none that may be sent back
   std::string mark;                     ///< that a writer of krul's gave the object
   std::string region;                   ///< of the bucket, where the server says so
   std::optional<std::uint64_t> length;  ///< bytes of what follows
@@ -44,5 +44,11 @@ struct Told {
   unsigned attempts = 1;
 };
 [[nodiscard]] Error describe(const Answer& answer, const Told& told);
+
+/// The error of a success whose answer is none of S3's.
+[[nodiscard]] tl::unexpected<Error> strange(const std::string& action, const std::string& what);
+
+/// Whether an ETag may be sent back to the server, in a header or in XML: nothing in it may end either.
+[[nodiscard]] bool is_etag(std::string_view etag);
 
 }  // namespace krul::s3

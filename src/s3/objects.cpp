@@ -1,7 +1,7 @@
 #include "objects.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "krul/core/unique_name.hpp"
@@ -12,41 +12,14 @@ namespace {
 
 constexpr std::uint64_t most_parts = 10'000;
 constexpr std::size_t most_listed = 1'000'000;
+constexpr std::size_t most_bare_pages = 1000;     // of a listing, beside those that list something
 constexpr std::uint64_t longest_page = 8U << 20;  // a thousand entries of the longest keys take half of it
-
-// What is sent back to the server, in a header or in XML: nothing in it may end either.
-bool is_etag(std::string_view etag) {
-  return !etag.empty() && etag.size() <= 128 && std::all_of(etag.begin(), etag.end(), [](char c) {
-    return c > ' ' && c < 0x7f && c != '<' && c != '>' && c != '&';
-  });
-}
-
-tl::unexpected<Error> strange(const std::string& action, const std::string& what) {
-  return fail(ErrorCode::io,
-              "cannot " + action + ": the server's answer " + what + "; check that the endpoint is an S3 server");
-}
-
-// For listings with encoding-type=url.
-std::string url_decoded(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
-      decoded += static_cast<char>(value);
-      i += 2;
-    } else {
-      decoded += text[i];
-    }
-  }
-  return decoded;
-}
 
 // Whether the object is the one that was marked so; its ETag then.
 std::optional<std::string> etag_of_marked(Client& client, const std::string& key, const std::string& mark) {
   Transfer look{.action = "look for object " + key, .request = [&] { return Request{.method = "HEAD", .key = key}; }};
   client.run(look);
-  if (!look.status || look.answer.mark != mark || !is_etag(look.answer.etag)) return std::nullopt;
+  if (!look.status || look.answer.mark != mark || look.answer.etag.empty()) return std::nullopt;
   return look.answer.etag;
 }
 
@@ -128,7 +101,7 @@ Result<std::string> put_in_parts(Client& client, const std::string& key, std::sp
   std::string list = "<CompleteMultipartUpload>";
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (!parts[i].status) return propagate(parts[i].status);
-    if (!is_etag(parts[i].answer.etag)) return strange(action, "names no ETag");
+    if (parts[i].answer.etag.empty()) return strange(action, "names no ETag");
     list +=
         "<Part><PartNumber>" + std::to_string(i + 1) + "</PartNumber><ETag>" + parts[i].answer.etag + "</ETag></Part>";
   }
@@ -179,7 +152,7 @@ Result<std::string> put_object(Client& client, const std::string& key, std::span
                }};
   client.run(put);
   if (put.status) {
-    if (!condition.empty() && !is_etag(put.answer.etag)) return strange(action, "names no ETag");
+    if (!condition.empty() && put.answer.etag.empty()) return strange(action, "names no ETag");
     return put.answer.etag;
   }
   if (!mark.empty() && may_be_done(put))
@@ -194,7 +167,7 @@ Result<std::vector<Listed>> list_objects(Client& client, const std::string& pref
                                          const std::string& action) {
   std::vector<Listed> listed;
   std::string token;
-  while (true) {
+  for (std::size_t pages = 1;; ++pages) {
     Transfer page{.action = action,
                   .request =
                       [&] {
@@ -209,34 +182,17 @@ Result<std::vector<Listed>> list_objects(Client& client, const std::string& pref
                   .most = longest_page};
     client.run(page);
     if (!page.status) return propagate(page.status);
-    Listed entry;
-    std::string next, more;
-    bool is_list = false, is_strange = false;
-    const Status read = read_xml(page.answer.body, [&](std::string_view path, std::string_view text) {
-      if (path == "ListBucketResult/Contents/Key") entry.key = url_decoded(text);
-      if (path == "ListBucketResult/Contents/ETag") entry.etag = text;
-      if (path == "ListBucketResult/Contents/Size") {
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), entry.bytes);
-        is_strange = is_strange || error != std::errc() || end != text.data() + text.size();
-      }
-      if (path == "ListBucketResult/CommonPrefixes/Prefix") entry.key = url_decoded(text);
-      if (path == "ListBucketResult/Contents" || path == "ListBucketResult/CommonPrefixes") {
-        if (!is_etag(entry.etag)) entry.etag.clear();
-        if (entry.key.starts_with(prefix)) listed.push_back(std::exchange(entry, {}));
-      }
-      if (path == "ListBucketResult/NextContinuationToken") next = text;
-      if (path == "ListBucketResult/IsTruncated") more = text;
-      if (path == "ListBucketResult") is_list = true;
-    });
-    if (!read) return propagate(read);
-    if (!is_list || is_strange) return strange(action, "is no list of objects");
+    auto said = read_listing(page.answer.body, prefix, action);
+    if (!said) return propagate(said);
+    std::move(said->listed.begin(), said->listed.end(), std::back_inserter(listed));
     if (listed.size() > most_listed)
       return fail(ErrorCode::too_large, "cannot " + action +
                                             ": there are more than a million objects; use a prefix of its own for "
                                             "this store");
-    if (more != "true") return listed;
-    if (next.empty() || next == token) return strange(action, "does not say how the list goes on");
-    token = std::move(next);
+    if (!said->has_more) return listed;
+    if (said->next == token || pages > most_bare_pages + listed.size())
+      return strange(action, "does not say how the list goes on");
+    token = std::move(said->next);
   }
 }
 
@@ -256,23 +212,11 @@ void abort_uploads(Client& client, const std::string& prefix) {
                 .most = longest_page};
   client.run(list);
   if (!list.status) return;
-  struct Left {
-    std::string key, id;
-  };
-  Left entry;
-  std::vector<Left> left;
-  const Status read = read_xml(list.answer.body, [&](std::string_view path, std::string_view text) {
-    if (path == "ListMultipartUploadsResult/Upload/Key") entry.key = text;
-    if (path == "ListMultipartUploadsResult/Upload/UploadId") entry.id = text;
-    if (path == "ListMultipartUploadsResult/Upload") left.push_back(std::exchange(entry, {}));
-  });
-  if (!read) return;
-  std::erase_if(left, [&](const Left& upload) {
-    return upload.id.empty() || !upload.key.starts_with(prefix) || !is_object_name(upload.key.substr(prefix.size()));
-  });
+  const auto left = read_uploads(list.answer.body, prefix);
+  if (!left) return;
   std::vector<Transfer> aborts;
-  aborts.reserve(left.size());
-  for (const Left& upload : left)
+  aborts.reserve(left->size());
+  for (const ListedUpload& upload : *left)
     aborts.push_back({.action = "throw away an upload", .request = [&upload] {
                         return Request{.method = "DELETE", .key = upload.key, .query = {{"uploadId", upload.id}}};
                       }});

@@ -7,15 +7,9 @@
 #include <vector>
 
 #include "client.hpp"
+#include "listing.hpp"
 
 namespace krul::s3 {
-
-/// An object in a listing.
-struct Listed {
-  std::string key;
-  std::string etag;
-  std::uint64_t bytes = 0;
-};
 
 /// Uploads an object, in parts if it is large.
 /// @param condition  a header that has to hold for the object that is replaced: "If-None-Match: *", "If-Match: ..." or

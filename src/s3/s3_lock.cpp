@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -163,6 +164,8 @@ Status S3Store::State::take(const std::string& folder, Held& lock) {
       const std::int64_t left = (**found).text.expires_unix_s - (**found).now_unix_s;
       if (left >= 0)
         return s3::held_by_another(folder, ", unless it died, which shows in " + std::to_string(left + 1) + " s");
+      // An empty condition would be none.
+      if (conditional && (**found).etag.empty()) return s3::strange(action, "names no ETag");
       taken_over = true;
     }
     const Status status = write_lock(folder, lock, conditional ? "If-Match: " + (**found).etag : "");
@@ -176,11 +179,15 @@ Status S3Store::State::take(const std::string& folder, Held& lock) {
     if (!*found || (**found).text.token != lock.token) return s3::held_by_another(folder, "");
   }
   const std::string inside = path(folder + "/");
+  const auto has_etag = [](const s3::Listed& manifest) { return !manifest.etag.empty(); };
   if (taken_over) s3::abort_uploads(client, inside);
   const auto manifests = s3::list_objects(client, inside + "manifest-", "", action);
-  if (!manifests) {
+  Status known = manifests ? Status() : propagate(manifests);
+  if (manifests && conditional && !std::ranges::all_of(*manifests, has_etag))
+    known = s3::strange(action, "names no ETag");
+  if (!known) {
     static_cast<void>(s3::erase_object(client, lock_path(folder), action));
-    return propagate(manifests);
+    return known;
   }
   for (const s3::Listed& manifest : *manifests) lock.manifests[manifest.key.substr(inside.size())] = manifest.etag;
   return {};

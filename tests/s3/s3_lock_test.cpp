@@ -210,7 +210,8 @@ TEST_CASE("S3Store: servers without conditional writes are found out") {
 TEST_CASE("S3Store: what is no lock of krul's is left alone") {
   const CalmServer server;
   if (!server) return;
-  S3Store store = open_s3(server->options());
+  const S3StoreOptions options = server->options();
+  S3Store store = open_s3(options);
   REQUIRE(store.lock(folder_b));  // and the server has been asked for what it heeds
   const auto refuses = [&](const std::string& text) {
     server->command({{"fault", "error"}, {"times", 1}, {"method", "PUT"}, {"match", ".locks"}, {"status", 412}});
@@ -225,6 +226,22 @@ TEST_CASE("S3Store: what is no lock of krul's is left alone") {
   CHECK(refuses("krul lock 1\ntoken\nsoon\n"));
   CHECK(refuses("krul lock 2\ntoken\n5\n"));
   CHECK(refuses(std::string(5000, 'x')));
+  SUBCASE("a lock that ran out and has no ETag is not replaced, as nothing would tell whose it is") {
+    server->command({{"fault", "error"}, {"times", 1}, {"method", "PUT"}, {"match", ".locks"}, {"status", 412}});
+    server->command(
+        {{"fault", "body"}, {"times", 1}, {"method", "GET"}, {"match", ".locks"}, {"text", "krul lock 1\ntoken\n5\n"}});
+    CHECK(store.lock(folder_a).error().code == ErrorCode::io);
+    CHECK(store.lock(folder_a));
+  }
+  SUBCASE("nor is a manifest: the lock is given back") {
+    server->command({{"fault", "body"},
+                     {"times", 1},
+                     {"match", "list-type"},
+                     {"text", "<ListBucketResult><Contents><Key>" + options.prefix + "/" + manifest_key +
+                                  "</Key><Size>5</Size><ETag>a b</ETag></Contents></ListBucketResult>"}});
+    CHECK(store.lock(folder_a).error().code == ErrorCode::io);
+    CHECK(store.lock(folder_a));
+  }
   SUBCASE("the manifests could not be listed: the lock is given back") {
     server->command({{"fault", "error"}, {"times", 1}, {"match", "list-type"}, {"status", 403}});
     CHECK(store.lock(folder_a).error().code == ErrorCode::io);

@@ -217,6 +217,18 @@ TEST_CASE("S3Store: a listing has as many pages as it needs, and foreign objects
     page("", "a");
     CHECK(store.list(folder_a).error().code == ErrorCode::io);
   }
+  SUBCASE("empty pages that never end") {
+    for (const std::string match : {"token=a", "token=b", "list-type"}) {
+      const std::string next = match == "token=a" ? "b" : "a";
+      server->command({{"fault", "body"},
+                       {"times", 2000},
+                       {"match", match},
+                       {"text", "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>" + next +
+                                    "</NextContinuationToken></ListBucketResult>"}});
+    }
+    CHECK(store.list(folder_a).error().code == ErrorCode::io);
+    CHECK(server->count()["broken"] == 1001);
+  }
   SUBCASE("a size that is none") {
     page("<Contents><Key>x</Key><Size>-5</Size></Contents>", "");
     CHECK(store.list(folder_a).error().code == ErrorCode::io);
