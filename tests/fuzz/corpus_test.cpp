@@ -21,6 +21,10 @@ Bytes contents_of(const std::filesystem::path& file) {
 
 TEST_CASE("what fuzzers have found is read or refused") {
   for (const Target& target : all_targets()) {
+    if (target.read == nullptr) {
+      MESSAGE("left out: " << target.name << " needs " << target.missing);
+      continue;
+    }
     const std::filesystem::path corpus = std::filesystem::path(KRUL_FUZZ_CORPUS) / target.name;
     std::vector<std::filesystem::path> files;
     REQUIRE_MESSAGE(std::filesystem::is_directory(corpus), corpus.string());

@@ -17,8 +17,9 @@ using Bytes = std::vector<std::byte>;
 /// be right, the program ends.
 struct Target {
   std::string_view name;
-  void (*read)(std::span<const std::byte> input);
-  std::vector<Bytes> (*seeds)();  ///< inputs that a fuzzer would hardly find by itself
+  void (*read)(std::span<const std::byte> input) = nullptr;
+  std::vector<Bytes> (*seeds)() = nullptr;  ///< inputs that a fuzzer would hardly find by itself
+  std::string_view missing = {};            ///< without which the rest is not here
 };
 
 /// How many saved talks inputs of the conversation target may change.
@@ -36,15 +37,25 @@ Target entropy_target();
 Target gguf_target();
 Target manifest_target();
 Target profile_target();
+Target redis_reply_target();
+Target s3_answer_target();
+Target sealed_target();
 Target statistics_target();
 Target texts_target();
 Target tokenizer_target();
 Target trace_target();
 
 [[nodiscard]] inline std::vector<Target> all_targets() {
-  return {chat_template_target(), chunk_target(), conversation_target(), costs_target(),
-          entropy_target(),       gguf_target(),  manifest_target(),     profile_target(),
-          statistics_target(),    texts_target(), tokenizer_target(),    trace_target()};
+  return {chat_template_target(), chunk_target(),      conversation_target(), costs_target(),       entropy_target(),
+          gguf_target(),          manifest_target(),   profile_target(),      redis_reply_target(), s3_answer_target(),
+          sealed_target(),        statistics_target(), texts_target(),        tokenizer_target(),   trace_target()};
+}
+
+/// Those whose library this build has.
+[[nodiscard]] inline std::vector<Target> built_targets() {
+  std::vector<Target> targets = all_targets();
+  std::erase_if(targets, [](const Target& target) { return target.read == nullptr; });
+  return targets;
 }
 
 /// Ends the program unless something holds.
