@@ -909,7 +909,7 @@ class Tool(unittest.TestCase):
 
     def test_restores_from_a_store_of_ones_own_are_measured_and_leave_nothing_there(self):
         words = ["bench", "restore", "--model", MODEL, "--tokens", 64, "--prompt", 4, "--rounds", 1, "--patience", 0, "--strategies", "load-int8", "--store", self.store]
-        self.assertIn("no such directory", self.fails(*words))
+        self.assertIn("no such directory", self.fails(*words[:-1], self.store / "nowhere"))
         krul("chat", "--model", MODEL, "--store", self.store, "--conversation", "mine", "--max-tokens", 3, "--message", "hello")
         run = krul_json(*words)
         self.assertEqual(run["run"]["store"], str(self.store))
