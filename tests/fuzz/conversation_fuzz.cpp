@@ -213,12 +213,14 @@ void restore_changed(const SavedTalk& saved, const std::map<std::string, Bytes>&
     const auto found = objects.find(std::string(name));
     return found != objects.end() && found->second == saved.objects.at(found->first);
   });
+  bool reads_all = false;  // a strategy may plan to compute some rows, or compute them before they are read
   {
     auto talk = saved.open(store);
     if (!accepted(talk)) return require(forged || !has_whole_manifest, "a whole copy of the manifest was not taken");
     const Turn turn = advance(*talk);
     if (!turn.report) return require(forged, "a damaged conversation cannot go on");
     const RestoreReport& report = *turn.report;
+    reads_all = report.recomputed_rows == 0;
     const bool as_saved = report.repaired_rows == 0 && report.matched == saved_tokens &&
                           report.recomputed_rows == saved.planned && !report.recomputed_all;
     require(forged || turn.state == saved.state || !(saved.is_lossless || as_saved),
@@ -226,7 +228,6 @@ void restore_changed(const SavedTalk& saved, const std::map<std::string, Bytes>&
     if (!accepted(talk->save())) return require(forged, "a repaired conversation cannot be saved");
   }
   // What was damaged and read is healed once: it is as it should be the next time.
-  const bool reads_all = saved.planned == 0;
   const auto found = verify_conversation(store, saved.folder);
   require(found && (found->problems.empty() || !reads_all), "damage is not healed");
   auto again = saved.open(store);
