@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <random>
 #include <string_view>
 #include <system_error>
@@ -165,6 +166,10 @@ bool is_temporary(std::string_view name) {
   return dash > 0 && !rest.empty() && name[dash] == '-' && rest.find_first_not_of(digits) == std::string_view::npos;
 }
 
+struct CloseDirectory {
+  void operator()(DIR* stream) const noexcept { ::closedir(stream); }
+};
+
 // Calls visit(name) for every entry until it returns false; 0 or an errno.
 template <class Visit>
 int for_each_entry(int directory, Visit&& visit) {
@@ -174,19 +179,14 @@ int for_each_entry(int directory, Visit&& visit) {
   while ((stream = ::fdopendir(own.get())) == nullptr)
     if (errno != EINTR) return errno;
   (void)own.release();
-  int number = 0;
+  const std::unique_ptr<DIR, CloseDirectory> closed(stream);  // also if visit throws
   while (true) {
     errno = 0;
     const dirent* const entry = ::readdir(stream);
     if (!entry && errno == EINTR) continue;
-    if (!entry) {
-      number = errno;
-      break;
-    }
-    if (!visit(std::string_view(entry->d_name))) break;
+    if (!entry) return errno;
+    if (!visit(std::string_view(entry->d_name))) return 0;
   }
-  ::closedir(stream);
-  return number;
 }
 
 // Calls visit(name) for each temporary file that was left behind. A writer holds a lock on its own as long as it lives:

@@ -29,7 +29,9 @@ void with_every_allocation_failing(Probe&& probe) {
     for (std::uint64_t first = 0; first < all; first += stride, ++tried) {
       CAPTURE(first);
       CAPTURE(once);
+      const std::size_t before = test::open_files();
       static_cast<void>(probe(AllocationFault{first, once}));
+      REQUIRE(test::open_files() == before);
     }
   MESSAGE(tried << " of " << 2 * all << " faults");
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,12 @@ namespace krul::test {
 inline std::size_t probes(std::size_t by_default) {
   const char* const wanted = std::getenv("KRUL_PROBES");
   return wanted ? std::strtoull(wanted, nullptr, 10) : by_default;
+}
+
+/// How many of this process's files are open.
+inline std::size_t open_files() {
+  const std::filesystem::directory_iterator files("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(files), end(files)));
 }
 
 /// A directory in memory, if the machine has one: what is probed is the order of calls, not the medium.

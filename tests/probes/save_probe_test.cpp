@@ -21,6 +21,7 @@ using test::arm;
 using test::CallFault;
 using test::disarm;
 using test::in_a_child;
+using test::open_files;
 using test::ProbedTalk;
 
 constexpr std::array errors = {EIO, ENOSPC, EDQUOT, EMFILE, EROFS, EACCES, EINTR, ENOMEM, ESTALE};
@@ -28,12 +29,6 @@ constexpr std::array errors = {EIO, ENOSPC, EDQUOT, EMFILE, EROFS, EACCES, EINTR
 /// Whether a message is one line that says more than an errno does.
 bool is_sentence(std::string_view message) {
   return message.size() > 30 && message.find(' ') != message.npos && message.find('\n') == message.npos;
-}
-
-/// Which of this process's files are open.
-std::size_t open_files() {
-  const std::filesystem::directory_iterator files("/proc/self/fd");
-  return static_cast<std::size_t>(std::distance(begin(files), end(files)));
 }
 
 /// Calls probe(fault) with every call failing once, and failing from there on, until no call is hit any more.
