@@ -151,14 +151,13 @@ std::optional<MachineCosts> quick_machine_costs(LoadedModel& model, const AnyStr
 }
 
 MachineCosts machine_costs(LoadedModel& model, const Tool& tool, const std::shared_ptr<const Profile>& profile,
-                           double patience_s, const std::optional<MeasuredPlace>& place) {
-  const MeasuredPlace measured = place.value_or(MeasuredPlace{cache_folder()});
-  auto costs = known_costs(model, measured);
+                           double patience_s, const MeasuredPlace& place) {
+  auto costs = known_costs(model, place);
   if (!costs) tool.say("measuring this machine once (krul calibrate --machine does it again)");
   const auto strategies = all_strategies(profile);
   if (!costs || !eval::missing_codings(costs, strategies, model.backend.geometry().layers).empty()) {
-    unwrap(measure_missing(costs, model, strategies, {measured, patience_s}, tool));
-    try_to_keep(*costs, model, measured, tool);
+    unwrap(measure_missing(costs, model, strategies, {place, patience_s}, tool));
+    try_to_keep(*costs, model, place, tool);
   }
   return std::move(*costs);
 }

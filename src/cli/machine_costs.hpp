@@ -20,11 +20,11 @@ void expect_leads_to(const ModelOptions& model, const LinkName& link);
 /// Those of this model, its kernels and threads that are kept; what is missing of what the catalogue needs is measured
 /// now, however slow the model is, and kept where that is possible.
 /// @param profile  that strategies code by; may be none
-/// @param place    of the store; the disk of krul's own files if it is not given
+/// @param place    of the store
 [[nodiscard]] MachineCosts machine_costs(LoadedModel& model, const Tool& tool,
                                          const std::shared_ptr<const Profile>& profile = {},
                                          double patience_s = calibration_patience_s,
-                                         const std::optional<MeasuredPlace>& place = {});
+                                         const MeasuredPlace& place = {cache_folder()});
 
 /// What a conversation has to know of the machine: the kept costs; what one strategy lacks of them is measured now, in
 /// half a minute at most, and kept where that is possible.

@@ -79,8 +79,7 @@ class ConversationCopier {
 
   /// Each store is asked for all sizes together.
   [[nodiscard]] std::vector<Piece> pieces_of(const std::string& folder, const Manifest& manifest) {
-    std::vector<std::string> keys;
-    for (const std::string& object : manifest.objects) keys.push_back(object_key(folder, object));
+    const auto keys = object_keys(folder, manifest);
     auto here = object_sizes(from_, keys), there = object_sizes(to_, keys);
     std::vector<Piece> pieces;
     for (std::size_t i = 0; i < keys.size(); ++i)

@@ -44,8 +44,7 @@ template <ConversationStore S, Clock C = SteadyClock>
     copied += *brought;
   }
   if (copied > 0) return PrefetchReport{loaded->manifest.objects.size(), copied};
-  std::vector<std::string> keys;
-  for (const std::string& object : loaded->manifest.objects) keys.push_back(object_key(folder, object));
+  const auto keys = object_keys(folder, loaded->manifest);
   const auto sizes = object_sizes(store, keys);
 
   PrefetchReport report;

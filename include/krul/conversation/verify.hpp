@@ -35,8 +35,7 @@ inline void tell_unread(VerifyReport& report, std::string sentence) {
 /// Reads every chunk that a manifest names; nothing is allocated for one that its object cannot hold.
 template <ConversationStore S>
 void verify_chunks(S& store, const std::string& folder, const Manifest& manifest, VerifyReport& report) {
-  std::vector<std::string> keys;
-  for (const std::string& object : manifest.objects) keys.push_back(object_key(folder, object));
+  const auto keys = object_keys(folder, manifest);
   const auto sizes = object_sizes(store, keys);
   std::vector<std::byte> bytes;
   for (std::size_t layer = 0; layer < manifest.layers; ++layer) {

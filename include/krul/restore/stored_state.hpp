@@ -142,10 +142,8 @@ struct LostBlocks {
 template <ConversationStore S>
 [[nodiscard]] LostBlocks lost_blocks(S& store, const std::string& folder, const Manifest& manifest, std::size_t history,
                                      const CodingSet& codings = CodingSet()) {
-  std::vector<std::string> keys;
-  for (const auto& object : manifest.objects) keys.push_back(object_key(folder, object));
   std::vector<std::uint64_t> there;
-  for (const auto& size : object_sizes(store, keys)) {
+  for (const auto& size : object_sizes(store, object_keys(folder, manifest))) {
     const bool is_gone = !size && size.error().code == ErrorCode::not_found;
     there.push_back(is_gone ? 0 : size.value_or(UINT64_MAX));
   }

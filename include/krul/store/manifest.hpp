@@ -79,6 +79,13 @@ struct Manifest {
   return is_borrowed(object) ? object : folder + "/" + object;
 }
 
+/// The store's keys of all objects that a manifest in `folder` names, in the manifest's order.
+[[nodiscard]] inline std::vector<std::string> object_keys(const std::string& folder, const Manifest& manifest) {
+  std::vector<std::string> keys;
+  for (const std::string& object : manifest.objects) keys.push_back(object_key(folder, object));
+  return keys;
+}
+
 /// What parse_manifest accepts at most. Memory stays proportional to the bytes that were given in any case.
 struct ManifestLimits {
   std::uint64_t bytes = 256 << 20;

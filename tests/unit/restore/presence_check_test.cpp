@@ -11,23 +11,14 @@ namespace krul {
 namespace {
 
 /// Says of itself whether it is distant; may throw when it is asked for sizes.
-struct PerhapsDistant {
-  using Lock = MemoryStore::Lock;
-  MemoryStore store;
+struct PerhapsDistant : MemoryStore {
   bool is_distant = false, throws = false;
 
-  Status put(const std::string& key, std::span<const std::byte> bytes) { return store.put(key, bytes); }
-  Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
-    return store.get(key, offset, to);
-  }
   Result<std::uint64_t> size(const std::string& key) {
     if (throws) throw std::runtime_error("no sizes today");
-    return store.size(key);
+    return MemoryStore::size(key);
   }
-  Status erase(const std::string& key) { return store.erase(key); }
-  Result<std::vector<std::string>> list(const std::string& folder) { return store.list(folder); }
-  Result<Lock> lock(const std::string& folder) { return store.lock(folder); }
-  [[nodiscard]] StoreCapabilities capabilities() { return {.distant = is_distant}; }
+  [[nodiscard]] StoreCapabilities capabilities() const { return {.distant = is_distant}; }
 };
 static_assert(ConversationStore<PerhapsDistant>);
 
