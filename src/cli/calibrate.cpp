@@ -108,7 +108,8 @@ void add_calibrate(CLI::App& program, Tool& tool) {
   options->store.add_to(*verb);
   auto* machine =
       verb->add_flag("--machine", options->machine, "the costs of the forward pass, the codecs and the disk");
-  verb->get_option("--store")->needs(machine);
+  for (const auto* option : {"--store", "--store-bytes", "--store-key", "--store-metrics"})
+    verb->get_option(option)->needs(machine);
   auto* conversations = verb->add_option("--conversations", options->conversations,
                                          "fit the model's profile to these: JSON lines, one file or several; without "
                                          "them, to texts that the model writes itself");

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -14,9 +15,11 @@
 #include "krul/s3/s3_store.hpp"
 #include "krul/s3/s3_url.hpp"
 #include "krul/store/bounded_store.hpp"
+#include "krul/store/counted_store.hpp"
 #include "krul/store/encrypted_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/tiered_store.hpp"
+#include "metrics_page.hpp"
 #include "tool.hpp"
 
 namespace krul::cli {
@@ -91,6 +94,8 @@ void StoreOptions::add_to(CLI::App& verb) {
         return parse_bytes(text) ? std::string() : "\"" + text + "\" is no number of bytes, such as 500MB or 20GB";
       });
   add_key_to(verb, "--store-key");
+  verb.add_option("--store-metrics", metrics_,
+                  "file that gets a page for Prometheus when the verb ends: calls, bytes, errors, seconds");
 }
 
 void StoreOptions::add_key_to(CLI::App& verb, const std::string& name) {
@@ -104,6 +109,15 @@ std::filesystem::path StoreOptions::folder() const {
 }
 
 OpenedStore StoreOptions::open(StoreUse use) const {
+  OpenedStore opened = open_places(use);
+  if (metrics_.empty()) return opened;
+  const auto page = std::make_shared<MetricsPage>(metrics_, opened.name);
+  unwrap(page->write());  // before the work, not after it
+  opened.store = CountedStore(std::move(opened.store), [page](const StoreEvent& event) { page->add(event); });
+  return opened;
+}
+
+OpenedStore StoreOptions::open_places(StoreUse use) const {
   const auto list = store_places(places);
   std::optional<EncryptionKeys> keys;
   if (!key_file_.empty()) keys.emplace(EncryptionKeys{unwrap(read_encryption_key(key_file_))});

@@ -31,7 +31,7 @@ struct MeasuredPlace {
   std::optional<OpenedStore> far = {};  ///< counts, if it is there
 };
 
-/// --store, --store-bytes, --store-key
+/// --store, --store-bytes, --store-key, --store-metrics
 class StoreOptions {
  public:
   void add_to(CLI::App& verb);
@@ -47,8 +47,11 @@ class StoreOptions {
   std::string places;  ///< as --store says it
 
  private:
+  [[nodiscard]] OpenedStore open_places(StoreUse use) const;
+
   std::string bytes_;
   std::string key_file_;
+  std::string metrics_;
 };
 
 /// The parts of --store: "memory", a folder, redis://... or s3://..., near before far.

@@ -121,6 +121,17 @@ class Tool(unittest.TestCase):
         for text in ["0", "many", "5XB", "-1GB"]:
             self.assertIn("no number of bytes", krul("list", "--store", self.store, f"--store-bytes={text}", expect=1)[1])
 
+    def test_what_was_asked_of_a_store_is_a_page_for_prometheus(self):
+        self.say("A message.")
+        page = self.store / "page.prom"
+        for words, asked in [(["list"], "list"), (["verify"], "get"), (["erase", "a talk"], "erase")]:
+            krul(*words, "--store", self.store, "--store-metrics", page)
+            calls = {line.split()[0]: int(line.split()[1]) for line in page.read_text().splitlines() if line.startswith("krul_store_calls_total")}
+            self.assertGreater(calls[f'krul_store_calls_total{{store="{self.store}",operation="{asked}"}}'], 0)
+        # A page that cannot be written is told before the work.
+        nowhere = self.store / "nowhere" / "page"
+        self.assertIn("nowhere", self.fails("list", "--store", self.store, "--store-metrics", nowhere))
+
     def test_stores_that_cannot_be_opened(self):
         for store, said in [("ftp://host/x", "there are no stores like ftp://"), ("redis://127.0.0.1:1", "127.0.0.1:1"),
                             ("s3://b/x", "bucket"), (f"memory,{self.store / 'typo'}", "there is no such directory")]:

@@ -17,8 +17,10 @@
 
 #include "krul/core/clock.hpp"
 #include "krul/store/conversation_store.hpp"
+#include "krul/store/erasable.hpp"
 #include "krul/store/eviction.hpp"
 #include "krul/store/folder_sizes.hpp"
+#include "krul/store/give_back.hpp"
 #include "krul/store/manifest_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/object_sizes.hpp"
@@ -39,8 +41,9 @@ struct StoreBounds {
 
 /// A store that never holds more than a number of bytes: a put that needs room erases whole conversations first, those
 /// that the policy finds least worth keeping. The folder that is written is never one of them, nor one that anybody has
-/// locked; segments that are lent to forks stay. Where that makes too little room nothing is erased, and the put fails
-/// with no_space. Who restores a conversation meanwhile recomputes what is gone.
+/// locked. Segments that are lent to forks stay, and what an erased fork borrowed is given back. Where that makes too
+/// little room nothing is erased, and the put fails with no_space. Who restores a conversation meanwhile recomputes
+/// what is gone.
 ///
 /// Every object counts, whoever wrote it. What is there is counted when the store is opened. What others write to the
 /// store behind it is seen when their folder is locked through this one, when it is looked at for room, before a put
@@ -86,7 +89,7 @@ class BoundedStore {
     state_->used = state_->used - before + at.sizes.bytes() - bytes.size();
     at.reserved -= bytes.size();
     at.changes = ++state_->changes;
-    if (is_manifest(object)) at.saved.reset();
+    if (is_manifest_name(object)) at.saved.reset();
     return status;
   }
 
@@ -107,7 +110,7 @@ class BoundedStore {
     state_->used -= at->second.sizes.of(object);
     at->second.sizes.forget(object);
     at->second.changes = ++state_->changes;
-    if (is_manifest(object)) at->second.saved.reset();
+    if (is_manifest_name(object)) at->second.saved.reset();
     return status;
   }
   [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
@@ -211,10 +214,6 @@ class BoundedStore {
         opened_(clock_.now()),
         state_(std::make_shared<State>()) {}
 
-  [[nodiscard]] static bool is_manifest(const std::string& object) {
-    return std::find(manifest_names.begin(), manifest_names.end(), object) != manifest_names.end();
-  }
-
   void touch(const std::string& key) {
     const std::lock_guard guard(state_->mutex);
     const auto at = state_->folders.find(key.substr(0, 32));
@@ -278,48 +277,41 @@ class BoundedStore {
 
   /// Erases conversations of at least so many bytes, or none. True if one went.
   [[nodiscard]] bool evict(const std::string& own, std::uint64_t missing) {
-    struct Chosen {
-      std::string folder;
-      Lock lock;
-    };
-    std::vector<Chosen> chosen;
-    std::uint64_t freed = 0;
+    Erasable erasable;
+    std::map<std::string, Lock> victims;
     for (const Candidate& candidate : candidates(own)) {
       auto lock = store_.lock(candidate.folder);
-      if (!lock) continue;
-      const std::uint64_t bytes = erasable(candidate.folder);
-      if (bytes == 0) continue;
-      chosen.push_back(Chosen{candidate.folder, std::move(*lock)});
-      freed += bytes;
-      if (freed >= missing) break;
+      if (!lock || !erasable.add(store_, candidate.folder)) continue;
+      victims.emplace(candidate.folder, std::move(*lock));
+      if (erasable.bytes() >= missing) break;
     }
-    if (freed < missing) return false;
+    if (erasable.bytes() < missing) return false;
+    std::erase_if(victims, [&](const auto& victim) { return erasable.bytes(victim.first) == 0; });
     bool any = false;
-    for (const Chosen& victim : chosen) {
-      const Status erased = erase_conversation(store_, victim.folder);
-      static_cast<void>(recount(victim.folder));
+    std::vector<std::pair<std::string, std::string>> loans;  // lender, fork
+    for (const auto& [folder, lock] : victims) {
+      const auto saved = load_manifest(store_, folder, ManifestCopies::first_valid);
+      const Status erased = erase_conversation(store_, folder);
+      static_cast<void>(recount(folder));
+      if (saved && erased)
+        for (const Borrowed& borrowed : borrowed_segments(saved->manifest)) loans.emplace_back(borrowed.folder, folder);
       const std::lock_guard guard(state_->mutex);
       state_->evicted += erased.has_value();
       any = any || erased;
-      const auto at = state_->folders.find(victim.folder);
+      const auto at = state_->folders.find(folder);
       if (at != state_->folders.end()) at->second.saved.reset();
     }
+    for (const auto& [lender, fork] : loans) {
+      std::optional<Lock> lock;
+      if (!victims.contains(lender)) {
+        auto taken = store_.lock(lender);
+        if (!taken) continue;
+        lock.emplace(std::move(*taken));
+      }
+      give_back(store_, lender, fork);
+      static_cast<void>(recount(lender));
+    }
     return any;
-  }
-
-  /// Bytes that erase_conversation would free, counted anew; 0 if that cannot be told.
-  [[nodiscard]] std::uint64_t erasable(const std::string& folder) {
-    const auto sizes = FolderSizes::of(store_, folder);
-    if (!sizes) return 0;
-    std::vector<std::string> names;
-    for (const auto& [object, bytes] : sizes->objects()) names.push_back(object);
-    const auto lent = lent_segments(store_, folder, std::span<const std::string>(names));
-    if (!lent) return 0;
-    std::uint64_t sum = 0;
-    for (const auto& [object, bytes] : sizes->objects())
-      if (is_manifest(object) || (is_segment_name(object) && !std::binary_search(lent->begin(), lent->end(), object)))
-        sum += bytes;
-    return sum;
   }
 
   /// All conversations but one, those of least worth first.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "krul/core/clock.hpp"
+#include "krul/store/bring_near.hpp"
 #include "krul/store/conversation_store.hpp"
 #include "krul/store/memory_store.hpp"
 #include "krul/store/object_sizes.hpp"
@@ -78,7 +79,8 @@ class CountedStore {
     return bytes;
   }
 
-  // Not counted: the store's own housekeeping asks.
+  // Not counted: the store's own housekeeping.
+  [[nodiscard]] Result<std::uint64_t> bring_near(const std::string& folder) { return krul::bring_near(store_, folder); }
   [[nodiscard]] std::vector<std::string> dead_writes() { return krul::dead_writes(store_); }
   [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder) {
     return krul::dead_writes(store_, folder);

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "krul/core/checksum.hpp"
@@ -40,16 +43,22 @@ namespace krul {
   return {bytes.begin(), bytes.end()};
 }
 
-/// The segments that are lent, sorted.
+/// What a folder lends to one fork.
+struct Loan {
+  std::string fork;                   ///< its folder
+  std::vector<std::string> segments;  ///< names, in no order
+};
+
+/// What a folder lends.
 /// @param names  all objects of the folder
 /// @return corrupt if a loan is not what was written; what the store says if one cannot be read. Nothing of the folder
 ///         may be erased then
 /// @complexity   one round trip for each loan
 template <ConversationStore Store>
-[[nodiscard]] Result<std::vector<std::string>> lent_segments(Store& store, const std::string& folder,
-                                                             std::span<const std::string> names) {
+[[nodiscard]] Result<std::vector<Loan>> read_loans(Store& store, const std::string& folder,
+                                                   std::span<const std::string> names) {
   constexpr std::uint64_t most_bytes = 8 << 20;
-  std::vector<std::string> lent;
+  std::vector<Loan> loans;
   for (const std::string& name : names) {
     const std::string_view fork = fork_of_loan(name);
     if (fork.empty()) continue;
@@ -60,17 +69,30 @@ template <ConversationStore Store>
       return fail(ErrorCode::corrupt, "loan " + name + " in conversation folder " + folder +
                                           " is damaged, and nothing there is erased; restore it from a backup, or "
                                           "erase it by hand once no fork needs it");
+    Loan& loan = loans.emplace_back(Loan{std::string(fork), {}});
     std::string line;
     for (const std::byte byte : *content) {
       if (byte != std::byte{'\n'}) {
         line += static_cast<char>(byte);
       } else {
-        lent.push_back(std::move(line));
+        loan.segments.push_back(std::move(line));
         line.clear();
       }
     }
   }
-  std::sort(lent.begin(), lent.end());
+  return loans;
+}
+
+/// The segments that are lent, sorted.
+/// @return as read_loans
+template <ConversationStore Store>
+[[nodiscard]] Result<std::vector<std::string>> lent_segments(Store& store, const std::string& folder,
+                                                             std::span<const std::string> names) {
+  auto loans = read_loans(store, folder, names);
+  if (!loans) return propagate(loans);
+  std::vector<std::string> lent;
+  for (Loan& loan : *loans) std::ranges::move(loan.segments, std::back_inserter(lent));
+  std::ranges::sort(lent);
   return lent;
 }
 

@@ -22,6 +22,10 @@ namespace krul {
 /// The first copy is always written first: it is never older than the second.
 inline constexpr std::array<std::string_view, 2> manifest_names = {"manifest-a", "manifest-b"};
 
+[[nodiscard]] inline bool is_manifest_name(std::string_view object) noexcept {
+  return std::find(manifest_names.begin(), manifest_names.end(), object) != manifest_names.end();
+}
+
 enum class ManifestCopies : std::uint8_t {
   both,         ///< reads both and compares: finds damage to either
   first_valid,  ///< reads the second only if the first is damaged: half the bytes over a slow link
@@ -129,16 +133,20 @@ template <ConversationStore Store, class Check = AnyManifest>
 /// off, and what a save replaced. What is lent to forks is none of them, and whatever has another name than krul gives
 /// is somebody else's.
 /// @return as lent_segments, and what the store says if it cannot list the folder
+/// @complexity  as lent_segments where there are such segments; else one listing
 template <ConversationStore Store>
 [[nodiscard]] Result<std::vector<std::string>> unnamed_objects(Store& store, const std::string& folder,
                                                                const Manifest& manifest) {
   auto names = store.list(folder);
   if (!names) return names;
+  const auto names_it = [&](const std::string& name) {
+    return !is_segment_name(name) || std::ranges::find(manifest.objects, name) != manifest.objects.end();
+  };
+  if (std::ranges::all_of(*names, names_it)) return std::vector<std::string>{};  // nobody has to read what is lent
   const auto lent = lent_segments(store, folder, *names);
   if (!lent) return propagate(lent);
   std::erase_if(*names, [&](const std::string& name) {
-    return !is_segment_name(name) || std::binary_search(lent->begin(), lent->end(), name) ||
-           std::find(manifest.objects.begin(), manifest.objects.end(), name) != manifest.objects.end();
+    return names_it(name) || std::binary_search(lent->begin(), lent->end(), name);
   });
   return names;
 }
@@ -185,10 +193,7 @@ template <ConversationStore Store>
 Result<std::vector<std::string>> conversation_objects(Store& store, const std::string& folder) {
   auto names = store.list(folder);
   if (!names) return names;
-  std::erase_if(*names, [](const std::string& name) {
-    return !is_segment_name(name) &&
-           std::find(manifest_names.begin(), manifest_names.end(), name) == manifest_names.end();
-  });
+  std::erase_if(*names, [](const std::string& name) { return !is_segment_name(name) && !is_manifest_name(name); });
   return names;
 }
 

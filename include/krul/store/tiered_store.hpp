@@ -298,9 +298,7 @@ class TieredStore {
   };
 
   [[nodiscard]] static bool is_segment(const std::string& key) { return is_segment_name(key.substr(33)); }
-  [[nodiscard]] static bool is_manifest(const std::string& key) {
-    return std::find(manifest_names.begin(), manifest_names.end(), key.substr(33)) != manifest_names.end();
-  }
+  [[nodiscard]] static bool is_manifest(const std::string& key) { return is_manifest_name(key.substr(33)); }
   [[nodiscard]] static bool is_out_of_reach(ErrorCode code) noexcept {
     return code == ErrorCode::io || code == ErrorCode::deadline;
   }

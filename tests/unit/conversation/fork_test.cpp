@@ -6,6 +6,8 @@
 
 #include "krul/compress/exact_codec.hpp"
 #include "krul/conversation/verify.hpp"
+#include "krul/store/bounded_store.hpp"
+#include "krul/store/counted_store.hpp"
 #include "krul/store/faulty_store.hpp"
 #include "krul/strategy/catalogue/load.hpp"
 #include "support/toy_conversation.hpp"
@@ -176,6 +178,62 @@ TEST_CASE("garbage of a folder: loans to forks that are no more, and what they k
   CHECK(garbage.loans == 1);
   CHECK(garbage.segments == 1);
   CHECK(family.is_empty());
+}
+
+TEST_CASE("a family makes room for others together, and nothing of it is left") {
+  for (const bool first_is_erased : {false, true}) {
+    Family family;
+    family.go_on("first", family.tokens);
+    REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
+    family.go_on("second", with_tail(family.tokens, 100, 5));
+    REQUIRE(fork_saved(family.store, "second", {.to = "third", .tokens = 64}));
+    if (first_is_erased) REQUIRE(erase_saved(family.store, "first")->status);
+    const std::vector<std::byte> large(family.bytes() - 1000);  // but for the loans
+    const std::string key = family.folder("other") + "/object";
+    auto bounded = BoundedStore<MemoryStore>::open(family.store, {.bytes = family.bytes()}).value();
+    {
+      // What they lend stays while somebody has a fork, and then that is too little.
+      const auto held = family.store.lock(family.folder("third"));
+      CHECK(bounded.put(key, large).error().code == ErrorCode::no_space);
+      CHECK(family.is_sound("second"));
+    }
+    REQUIRE(bounded.put(key, large));
+    CHECK(bounded.used() == family.bytes());
+    CHECK(family.store.list("").value() == std::vector{family.folder("other")});
+  }
+}
+
+TEST_CASE("a fork that is evicted leaves a lender with nothing more to collect") {
+  Family family;
+  family.go_on("first", family.tokens);
+  REQUIRE(fork_saved(family.store, "first", {.to = "second", .tokens = 32}));
+  const std::string first = family.folder("first");
+  REQUIRE(family.store.list(first)->size() == 4);
+  const auto room = family.bytes();
+  auto bounded = BoundedStore<MemoryStore, LeastRecentlyUsed>::open(family.store, {.bytes = room}).value();
+  REQUIRE(load_saved(bounded, "first"));  // used last
+  REQUIRE(bounded.put(family.folder("other") + "/object", std::vector<std::byte>(100)));
+  CHECK(load_saved(bounded, "second").error().code == ErrorCode::not_found);
+  CHECK(family.store.list(first)->size() == 3);
+  CHECK(collect_folder(family.store, first)->objects() == 0);
+  CHECK(family.is_sound("first"));
+}
+
+TEST_CASE("a save that replaces nothing reads no loan") {
+  Family family;
+  family.go_on("first", family.tokens);
+  for (const char* id : {"a", "b", "c"}) REQUIRE(fork_saved(family.store, "first", {.to = id, .tokens = 48}));
+  std::size_t loans = 0;
+  CountedStore<MemoryStore> counted(family.store, [&](const StoreEvent& event) {
+    loans += event.key.size() > 33 && !fork_of_loan(event.key.substr(33)).empty();
+  });
+  auto conversation =
+      Conversation<toy::Backend, CountedStore<MemoryStore>>::open(family.model, counted, "first", Family::options());
+  REQUIRE(conversation);
+  std::vector<float> logits(family.model.geometry().vocabulary);
+  REQUIRE(conversation->advance(with_tail(family.tokens, 100, 3), std::span(logits)));
+  REQUIRE(conversation->save());
+  CHECK(loans == 0);
 }
 
 TEST_CASE("names of loans") {
