@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -39,18 +40,18 @@ namespace krul {
 
 /// One thing that goes wrong, and when. Calls are counted per fault: those of its operation whose key matches.
 struct Fault {
-  enum class Operation : std::uint8_t { get, put };
+  enum class Operation : std::uint8_t { get, put, size, erase, list, lock };
   enum class Kind : std::uint8_t {
-    drop,      ///< get: not_found; put: acknowledged, but nothing is stored
-    corrupt,   ///< one byte is flipped, chosen by the seed
-    truncate,  ///< get: truncated, the first half filled; put: only the first half is stored
+    drop,      ///< get: not_found; put: acknowledged, but nothing is stored; of other operations: as fail
+    corrupt,   ///< get, put: one byte is flipped, chosen by the seed; others: as fail
+    truncate,  ///< get: truncated, the first half filled; put: only the first half is stored; others: as fail
     fail,      ///< returns `code` and does nothing
     delay,     ///< sleeps for `delay`, then all is well
   };
   Operation operation = Operation::get;
   Kind kind = Kind::fail;
-  std::string keys = "*";                                           ///< pattern as in matches()
-  std::uint64_t first = 0;                                          ///< index of the first call that it hits
+  std::string keys = "*";   ///< pattern as in matches(), of keys or, where lists and locks fail, folders
+  std::uint64_t first = 0;  ///< index of the first call that it hits
   std::uint64_t count = std::numeric_limits<std::uint64_t>::max();  ///< how many calls from there on it may hit
   double rate = 1.0;                                                ///< share of those that it hits, chosen by the seed
   std::uint64_t seed = 0;
@@ -92,7 +93,7 @@ class FaultyStore {
         return status;
       }
       default:
-        return krul::fail(hit->code, "reading object " + key + " failed (a fault that was asked for)");
+        return refused(*hit, "reading object " + key);
     }
   }
 
@@ -110,19 +111,33 @@ class FaultyStore {
         return store_.put(key, damaged);
       }
       default:
-        return krul::fail(hit->code, "writing object " + key + " failed (a fault that was asked for)");
+        return refused(*hit, "writing object " + key);
     }
   }
 
-  [[nodiscard]] Result<std::uint64_t> size(const std::string& key) { return store_.size(key); }
-  [[nodiscard]] Status erase(const std::string& key) { return store_.erase(key); }
-  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) { return store_.list(folder); }
-  [[nodiscard]] Result<Lock> lock(const std::string& folder) { return store_.lock(folder); }
+  [[nodiscard]] Result<std::uint64_t> size(const std::string& key) {
+    if (const auto hit = meet(Fault::Operation::size, key)) return refused(*hit, "the size of object " + key);
+    return store_.size(key);
+  }
+  [[nodiscard]] Status erase(const std::string& key) {
+    if (const auto hit = meet(Fault::Operation::erase, key)) return refused(*hit, "erasing object " + key);
+    return store_.erase(key);
+  }
+  [[nodiscard]] Result<std::vector<std::string>> list(const std::string& folder) {
+    if (const auto hit = meet(Fault::Operation::list, folder))
+      return refused(*hit, "listing folder \"" + folder + "\"");
+    return store_.list(folder);
+  }
+  [[nodiscard]] Result<Lock> lock(const std::string& folder) {
+    if (const auto hit = meet(Fault::Operation::lock, folder)) return refused(*hit, "locking folder " + folder);
+    return store_.lock(folder);
+  }
   [[nodiscard]] StoreCapabilities capabilities() { return store_.capabilities(); }
 
   /// Calls so far, with and without a fault.
-  [[nodiscard]] std::uint64_t gets() const { return read(state_->gets); }
-  [[nodiscard]] std::uint64_t puts() const { return read(state_->puts); }
+  [[nodiscard]] std::uint64_t calls(Fault::Operation operation) const { return read(state_->calls_of(operation)); }
+  [[nodiscard]] std::uint64_t gets() const { return calls(Fault::Operation::get); }
+  [[nodiscard]] std::uint64_t puts() const { return calls(Fault::Operation::put); }
   /// Calls that met at least one fault.
   [[nodiscard]] std::uint64_t hits() const { return read(state_->hits); }
 
@@ -134,13 +149,19 @@ class FaultyStore {
   struct State {
     std::mutex mutex;
     std::vector<Armed> faults;
-    std::uint64_t gets = 0, puts = 0, hits = 0;
+    std::array<std::uint64_t, 6> calls{};  // by operation
+    std::uint64_t hits = 0;
+    std::uint64_t& calls_of(Fault::Operation operation) { return calls[static_cast<std::size_t>(operation)]; }
   };
   struct Hit {
     Fault::Kind kind;
     ErrorCode code;
     std::uint64_t random;
   };
+
+  [[nodiscard]] static tl::unexpected<Error> refused(const Hit& hit, const std::string& what) {
+    return krul::fail(hit.code, what + " failed (a fault that was asked for)");
+  }
 
   // SplitMix64 (Steele, Lea, Flood 2014): a good hash of seed and call index in a few operations.
   [[nodiscard]] static constexpr std::uint64_t mix(std::uint64_t seed, std::uint64_t index) noexcept {
@@ -165,7 +186,7 @@ class FaultyStore {
     Duration delay{};
     {
       const std::lock_guard guard(state_->mutex);
-      ++(operation == Fault::Operation::get ? state_->gets : state_->puts);
+      ++state_->calls_of(operation);
       bool any = false;
       for (Armed& armed : state_->faults) {
         const Fault& fault = armed.fault;

@@ -250,16 +250,11 @@ TEST_CASE("a store that fails while saving leaves what was saved") {
   }
 }
 
-/// A store that cannot say what is in a folder, so that nothing superfluous can be erased.
-struct Unlisted : MemoryStore {
-  Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "cannot list"); }
-};
-
 TEST_CASE("a save whose leftovers cannot be erased is a save") {
   ConversationFixture f;
-  Unlisted store;
+  FaultyStore store(MemoryStore(), {{.operation = Fault::Operation::list}});
   const auto tokens = toy_tokens(60);
-  auto talk = Conversation<toy::Backend, Unlisted>::open(f.model, store, "a talk", f.options).value();
+  auto talk = Conversation<toy::Backend, FaultyStore<MemoryStore>>::open(f.model, store, "a talk", f.options).value();
   REQUIRE(talk.advance(std::span(tokens).first(40), f.logits));
   CHECK(talk.save()->generation == 1);
   REQUIRE(talk.advance(tokens, f.logits));

@@ -136,11 +136,10 @@ TEST_CASE("what cannot be read is named once, and is no damage") {
 }
 
 TEST_CASE("a folder that cannot be listed is told, although nothing seems to be saved in it") {
-  struct Unlisted : MemoryStore {
-    Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "cannot list"); }
-  };
-  Unlisted store;
-  CHECK(verify_conversation(store, test::ToyTalk(store).folder)->unread == std::vector<std::string>{"cannot list"});
+  FaultyStore store(MemoryStore(), {{.operation = Fault::Operation::list}});
+  const auto unread = verify_conversation(store, test::ToyTalk(store).folder)->unread;
+  REQUIRE(unread.size() == 1);
+  CHECK(unread.front().starts_with("listing folder"));
 }
 
 TEST_CASE("what others put into a folder is no leftover, and stays") {
@@ -159,10 +158,7 @@ TEST_CASE("what others put into a folder is no leftover, and stays") {
 }
 
 TEST_CASE("an open that cannot sweep is an open") {
-  struct Stubborn : MemoryStore {
-    Status erase(const std::string&) { return fail(ErrorCode::io, "no"); }
-  };
-  Stubborn store;
+  FaultyStore store(MemoryStore(), {{.operation = Fault::Operation::erase}});
   ToyTalk talk(store);
   REQUIRE(talk.turn(30));
   REQUIRE(store.put(talk.folder + "/segment-9-00000000", test::toy_bytes(10)));

@@ -28,10 +28,6 @@ struct Folders {
   }
 };
 
-struct Unlisted : MemoryStore {
-  [[nodiscard]] static Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "no"); }
-};
-
 }  // namespace
 
 TEST_CASE("what is lent is freed once all who borrow it go, too") {
@@ -63,8 +59,8 @@ TEST_CASE("a folder of which it cannot be told what it lends is not erased") {
   Erasable erasable;
   CHECK(erasable.add(faulty, f.lender).error().code == ErrorCode::io);
   CHECK(erasable.bytes() == 0);
-  Unlisted unlisted;
-  CHECK(erasable.add(unlisted, f.lender).error().code == ErrorCode::io);
+  faulty.set_faults({{.operation = Fault::Operation::size}});
+  CHECK(erasable.add(faulty, f.lender).error().code == ErrorCode::io);
 }
 
 }  // namespace krul::erasing

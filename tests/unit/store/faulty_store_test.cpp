@@ -93,6 +93,33 @@ TEST_CASE("each kind of fault, on get and on put") {
   CHECK(store.puts() >= 1);
 }
 
+TEST_CASE("sizes, erasures, lists and locks fail as told, and do nothing then") {
+  using Operation = Fault::Operation;
+  const std::string key = test::folder_a + "/object";
+  for (const Operation operation : {Operation::size, Operation::erase, Operation::list, Operation::lock}) {
+    FaultyStore store(MemoryStore(), {{.operation = operation, .first = 1, .count = 1, .code = ErrorCode::busy}});
+    REQUIRE(store.put(key, test::some_bytes(5, 1)));
+    const auto call = [&]() -> Status {
+      const auto outcome = [](const auto& result) { return result ? Status{} : Status(propagate(result)); };
+      if (operation == Operation::size) return outcome(store.size(key));
+      if (operation == Operation::erase) return store.erase(test::folder_a + "/other");
+      if (operation == Operation::list) return outcome(store.list(test::folder_a));
+      return outcome(store.lock(test::folder_a));
+    };
+    CHECK(call());
+    const Status refused = call();
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::busy);
+    CHECK(call());
+    CHECK(store.calls(operation) == 3);
+    CHECK(store.hits() == 1);
+    CHECK(store.puts() == 1);
+    store.set_faults({{.operation = Operation::erase}});
+    CHECK_FALSE(store.erase(key));
+    CHECK(store.size(key) == 5);
+  }
+}
+
 TEST_CASE("faults hit by key, by index and by rate") {
   FaultyStore<MemoryStore> store{MemoryStore()};
   REQUIRE(store.put(folder_a + "/manifest-a", some_bytes(10, 1)));
