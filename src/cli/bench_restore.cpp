@@ -34,6 +34,7 @@ struct RestoreBenchOptions {
   std::string against;  ///< one of them; empty: load-f16 if it is among them, else the first
   std::string trace;
   bool warm = false;
+  bool stays_open = false;
   bool calibrate = false;
   RoundsOption rounds;
 };
@@ -125,10 +126,10 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     std::vector<std::string> ids;
     for (const AnyStrategy& strategy : shared.strategies()) ids.push_back(eval::saved_id(prefix, strategy, link));
     const Guests guests(store, std::move(ids));
-    const auto saved =
-        unwrap(shared.save(store, prefix, saved_for.value_or(link), link, [&](const AnyStrategy& strategy) {
-          tool.progress("saving with " + strategy.name() + " for " + link.text);
-        }));
+    auto saved = unwrap(shared.save(store, prefix, saved_for.value_or(link), link, [&](const AnyStrategy& strategy) {
+      tool.progress("saving with " + strategy.name() + " for " + link.text);
+    }));
+    for (eval::Returning& each : saved) each.stays_open = options.stays_open;
     const auto cool = [&](const auto&) {
       if (options.warm || measured.far) return;
       if (place) drop_from_page_cache(measured.folder);
@@ -169,6 +170,7 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
     if (place) run["store"] = place->name;
     if (!place) run["throttled_latency_ms"] = throttled_latency_s * 1e3;
     if (!measured.far) run["disk"] = options.warm ? "page cache warm" : "dropped from the page cache before each read";
+    run["stays_open"] = options.stays_open;
     run["costs"] = options.calibrate ? "measured at the start of this run" : "kept from an earlier one";
     run["costs_disturbed"] = shared.costs().disturbed;
     tool.print({{"tokens", options.tokens},
@@ -194,9 +196,9 @@ void bench_restore(const RestoreBenchOptions& options, const Tool& tool) {
                                            .title = "time against " + against,
                                            .unit = "median [95 %]",
                                            .align = JsonColumn::Align::left}});
-    std::printf(
-        "%s%s\nhistory of %zu tokens, prompt of %zu; times from opening the saved state to the prompt's logits\n",
-        table.c_str(), note.text().c_str(), options.tokens, options.prompt);
+    std::printf("%s%s\nhistory of %zu tokens, prompt of %zu; times from %s to the prompt's logits\n", table.c_str(),
+                note.text().c_str(), options.tokens, options.prompt,
+                options.stays_open ? "the restore of a conversation that stayed open" : "opening the saved state");
     if (!place)
       std::printf("links of a stated rate have %.1f ms latency, if they name none\n", throttled_latency_s * 1e3);
     if (!measured.far)
@@ -237,6 +239,8 @@ void add_bench_restore(CLI::App& bench, Tool& tool) {
   options->rounds.add_count_to(*verb);
   verb->add_flag("--calibrate", options->calibrate, "measure the costs that predictions need first, and keep them");
   verb->add_flag("--warm", options->warm, "leave the files in the page cache");
+  verb->add_flag("--stays-open", options->stays_open,
+                 "without opening: as where a server drops the rows of a conversation and keeps its manifest");
   options->rounds.patience.add_to(*verb);
   verb->add_option("--trace", options->trace,
                    "write timelines (Chrome trace events, for Perfetto) to files that begin so");

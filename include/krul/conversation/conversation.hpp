@@ -197,7 +197,7 @@ class Conversation {
   std::string folder_;
   Manifest manifest_;  ///< as saved; generation 0 if nothing is
   std::uint64_t manifest_bytes_ = 0;
-  double opened_s_ = 0;                      ///< what open took; told with the first restore
+  std::optional<double> opened_s_ = {};      ///< what open took; told with the first restore
   std::string manifest_repair_;              ///< what was wrong with the saved manifest, if anything
   std::size_t unchanged_ = 0;                ///< leading rows of the live cache that are those of the saved state
   std::vector<std::size_t> damaged_blocks_;  ///< of the saved state, ascending: not as they were written
@@ -354,7 +354,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
     report = std::move(*restored);
     if (options_.costs && !split) {
       report.predicted = predict(job.plan, sizes, *options_.costs);
-      report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
+      if (opened_s_) report.predicted.opening_s = predict_opening_s(*options_.costs, manifest_bytes_);
     }
     if (report.recomputed_all && detail::observes_again(observer, {matched, tokens.size()}, model_->geometry(),
                                                         detail::saved_attention(manifest_, matched)))
@@ -367,7 +367,7 @@ Result<RestoreReport> Conversation<B, S, C>::restore_saved(std::span<const Token
   if (auto unused = describe_unused(manifest_.rows, common, tokens.size())) report.reasons.push_back(*unused);
   damaged_blocks_ = report.damaged_blocks;
   report.matched = matched;
-  report.opening_s = std::exchange(opened_s_, 0) + seconds(prepared - start);
+  report.opening_s = std::exchange(opened_s_, {}).value_or(0) + seconds(prepared - start);
   report.first_token_s = seconds(clock_.now() - prepared);
   cache_.emplace(std::move(fresh));
   unchanged_ = matched;

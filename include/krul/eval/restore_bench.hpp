@@ -136,7 +136,7 @@ template <ModelBackend B, Clock C, LoadProbe P, class After>
 /// How the restores of one conversation did: times are medians over the rounds, in seconds.
 struct RestoreRow {
   std::string strategy;
-  double first_token_s = 0;  ///< from opening what is saved to the prompt's logits
+  double first_token_s = 0;  ///< from opening what is saved, unless it stays open, to the prompt's logits
   double opening_s = 0;      ///< of it, until reading and computing began
   double restore_s = 0;      ///< of it, the rest
   double predicted_s = 0;    ///< the same as it was predicted; 0 where nobody plans

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -25,6 +26,7 @@ struct Returning {
   std::size_t capacity = 0;            ///< tokens that there is room for; 0: as Conversation has it
   std::uint64_t stored_bytes = 0;      ///< all of the conversation counted
   std::optional<StepScale> step = {};  ///< that was measured for its save
+  bool stays_open = false;             ///< its owner knows what its manifest says
 };
 
 /// Saves a history, as save_history does.
@@ -48,7 +50,7 @@ template <ModelBackend B>
 
 /// What one restore took.
 struct RestoreFigure {
-  double first_token_s = 0;  ///< from opening what is saved to the logits of the last token
+  double first_token_s = 0;  ///< from opening what is saved, unless it stays open, to the logits of the last token
   RestoreReport report;
 };
 
@@ -76,9 +78,15 @@ template <ModelBackend B, Clock C = SteadyClock>
   const TimePoint start = clock.now();
   auto opened = Conversation<B, AnyStore, C>::open(model, store, returning.id, options, clock);
   if (!opened) return propagate(opened);
+  const double open_s = seconds(clock.now() - start);
   auto report = opened->advance(returning.tokens, logits);
   if (!report) return propagate(report);
-  const double taken_s = seconds(clock.now() - start);
+  double taken_s = seconds(clock.now() - start);
+  if (returning.stays_open) {
+    taken_s -= open_s;
+    report->opening_s = std::max(report->opening_s - open_s, 0.0);
+    report->predicted.opening_s = 0;
+  }
   return Restored<B, C>{{taken_s, std::move(*report)}, std::move(*opened), std::move(logits)};
 }
 

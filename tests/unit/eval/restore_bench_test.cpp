@@ -14,13 +14,15 @@
 namespace krul {
 namespace {
 
+using namespace std::chrono_literals;
 using eval::BenchedLink;
 using eval::Returning;
 using test::TickingClock;
 
 struct Scene {
   toy::Backend model{ElementType::f32};
-  AnyStore store = MemoryStore();
+  MemoryStore memory;
+  AnyStore store = memory;
   std::vector<Returning> returning;
 
   Scene() {
@@ -73,6 +75,32 @@ TEST_CASE("conversations are restored over a link in rounds, and each becomes a 
   CHECK(summary.prediction_errors == std::vector<double>{0.5});
   CHECK(summary.bubble_shares == std::vector<double>{0.25, 0});
   CHECK_THROWS_AS(static_cast<void>(eval::restore_rows(*report, 2)), PreconditionError);
+}
+
+TEST_CASE("a conversation that stays open is not opened in its restore") {
+  /// Reading a manifest takes a second, nothing else takes any time.
+  struct SlowToOpen : MemoryStore {
+    explicit SlowToOpen(MemoryStore store) : MemoryStore(std::move(store)) {}
+    Status get(const std::string& key, std::uint64_t offset, std::span<std::byte> to) {
+      if (is_manifest_name(key.substr(33))) clock.advance(1s);
+      return MemoryStore::get(key, offset, to);
+    }
+    ManualClock clock;
+  };
+  Scene scene;
+  const SlowToOpen slow(scene.memory);
+  AnyStore store = slow;
+  for (Returning& returning : scene.returning) {
+    const auto opened = eval::restore_once(scene.model, store, returning, 1, slow.clock).value();
+    CHECK(opened.figure.first_token_s >= 1);
+    CHECK(opened.figure.report.opening_s == opened.figure.first_token_s);
+    returning.stays_open = true;
+    const auto open = eval::restore_once(scene.model, store, returning, 1, slow.clock).value();
+    CHECK(open.figure.first_token_s == 0);
+    CHECK(open.figure.report.opening_s == 0);
+    CHECK(open.figure.report.predicted.opening_s == 0);
+    CHECK(open.logits == opened.logits);
+  }
 }
 
 TEST_CASE("what a restore fails with ends the rounds") {
