@@ -209,6 +209,24 @@ TEST_CASE("where the link is so fast that the profile is not used, the report sa
   CHECK(after.advance(tokens, logits)->notes.empty());
 }
 
+TEST_CASE("opening is a part of what is predicted for the first restore alone") {
+  toy::Backend model{ElementType::f32};
+  const auto tokens = toy_tokens(120);
+  std::vector<float> logits(model.geometry().vocabulary);
+  MemoryStore store;
+  ConversationOptions options;
+  options.costs = Costs{.link = {.bytes_per_s = 1e9}, .layer = {.project_row_s = 1}, .open_s = 3};
+  auto talk = open_conversation(model, store, "garden", strategy::load(Int8Codec{}), options).value();
+  REQUIRE(talk.advance(std::span(tokens).first(100), logits));
+  REQUIRE(talk.save());
+  auto reader = options;
+  reader.read_only = true;
+  auto returning = open_conversation(model, store, "garden", strategy::load(Int8Codec{}), reader).value();
+  CHECK(returning.advance(tokens, logits)->predicted.opening_s >= 3);
+  returning.drop();
+  CHECK(returning.advance(tokens, logits)->predicted.opening_s == 0);
+}
+
 /// Plans by a coder that its needs do not name.
 struct Secretive {
   [[nodiscard]] std::string name() const { return "secretive"; }
