@@ -7,16 +7,22 @@ namespace krul::redis {
 
 /// Begins publish_script and erase_script. KEYS: [1] index, [2] lock. ARGV: [1] token of the lock that the caller has,
 /// or "", [2] ms that the lock's key lives from now on, [3] start of the parts' keys, [4] object. Returns 0 if the lock
-/// is lost.
+/// is lost. An entry that claims what parse_version refuses has no parts, and all entries together no more than a
+/// million: a script cannot be ended once it has written.
 inline constexpr char write_script[] = R"(if ARGV[1] ~= '' then
   if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
   redis.call('pexpire', KEYS[2], ARGV[2])
 end
+local left = 1048576
 local function parts(entry)
   local size, part, version = string.match(entry, '^(%d+) (%d+) (%x+)$')
+  size, part = tonumber(size), tonumber(part)
   local keys = {}
-  if size then
-    for i = 0, math.ceil(size / part) - 1 do keys[#keys + 1] = ARGV[3] .. version .. ':' .. i end
+  if size and #version == 32 and part >= 1024 and size <= part * 65536 then
+    local count = math.ceil(size / part)
+    left = left - count
+    if left < 0 then return {} end
+    for i = 0, count - 1 do keys[#keys + 1] = ARGV[3] .. version .. ':' .. i end
   end
   return keys
 end

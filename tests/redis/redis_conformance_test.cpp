@@ -120,6 +120,36 @@ TEST_CASE("an index that is not krul's is not believed") {
   CHECK(store.list(folder_a).error().code == ErrorCode::corrupt);
 }
 
+TEST_CASE("what an index claims that is not krul's does not keep the server busy") {
+  KRUL_NEEDS_REDIS();
+  const RedisServer server;
+  RedisStoreOptions options = server.options();
+  options.request_timeout = std::chrono::seconds(20);
+  const std::string index = "krul:{" + folder_a + "}:objects", name(32, 'f');
+  for (const int expiry_s : {0, 100}) {
+    if (expiry_s > 0) options.expiry = std::chrono::seconds(expiry_s);
+    auto store = RedisStore::open(options).value();
+    for (const std::string& entry : {"99999999999999 4194304 " + name, "5 0 " + name, "99999999999999 1 " + name,
+                                     std::string(400, '9') + " " + std::string(400, '9') + " " + name}) {
+      server.ask({"HSET", index, "object", entry, "other", entry});
+      REQUIRE(store.put(folder_a + "/object", some_bytes(10, 1)));
+      CHECK(store.load(folder_a + "/object", 10) == some_bytes(10, 1));
+      REQUIRE(store.erase(folder_a + "/other"));
+      CHECK(store.list(folder_a) == std::vector<std::string>{"object"});
+    }
+    // Each of these is possible, and all together are not.
+    std::vector<std::string> many{"HSET", index};
+    for (int i = 0; i < 100; ++i) {
+      many.push_back("object-" + std::to_string(i));
+      many.push_back("274877906944 4194304 " + name);
+    }
+    server.ask(many);
+    REQUIRE(store.put(folder_a + "/object", some_bytes(10, 1)));
+    CHECK(store.load(folder_a + "/object", 10) == some_bytes(10, 1));
+    server.ask({"DEL", index});
+  }
+}
+
 TEST_CASE("with an expiry, all of a folder lives as long as its last put wants") {
   KRUL_NEEDS_REDIS();
   const RedisServer server;
