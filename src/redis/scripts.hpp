@@ -58,12 +58,14 @@ return 1)";
 
 /// Takes a lock. Its key outlives it, so that whoever had it learns whether somebody has had it since. KEYS: [1] lock.
 /// ARGV: [1] token, [2] ms that the key lives, [3] ms of these that come after the lock's end. Returns 0, or for how
-/// many ms more somebody else has it.
+/// many ms more somebody else has it. Above its maxmemory a server refuses a script's first write if it takes memory,
+/// and only that; without the lock nobody could erase what fills it.
 inline constexpr char lock_script[] = R"(local held = redis.call('get', KEYS[1])
 if held and held ~= ARGV[1] then
   local left = redis.call('pttl', KEYS[1]) - ARGV[3]
   if left > 0 then return left end
 end
+redis.call('del', KEYS[1])
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 return 0)";
 

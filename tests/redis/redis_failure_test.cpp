@@ -217,8 +217,7 @@ TEST_CASE("a server without memory keeps the old object") {
   KRUL_NEEDS_REDIS();
   RedisServer server({"--maxmemory", "8mb", "--maxmemory-policy", "noeviction"});
   auto store = RedisStore::open(server.options()).value();
-  const auto lock = store.lock(folder_a);
-  REQUIRE(lock);
+  auto lock = std::make_optional(store.lock(folder_a).value());
   const auto before = some_bytes(100'000, 1);
   REQUIRE(store.put(kept_key, before));
   check_code(store.put(kept_key, some_bytes(16 << 20, 2)), ErrorCode::no_space, "maxmemory");
@@ -229,7 +228,12 @@ TEST_CASE("a server without memory keeps the old object") {
   // Where nothing fits any more, what is there can still be erased.
   server.ask({"CONFIG", "SET", "maxmemory", "1"});
   check_code(store.put(kept_key, before), ErrorCode::no_space);
-  REQUIRE(store.erase(kept_key));
+  lock.reset();
+  auto other = RedisStore::open(server.options()).value();
+  const auto taken = other.lock(folder_a);
+  REQUIRE(taken);
+  check_code(store.lock(folder_a), ErrorCode::busy);
+  REQUIRE(other.erase(kept_key));
   check_code(store.size(kept_key), ErrorCode::not_found);
 }
 
