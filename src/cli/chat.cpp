@@ -132,11 +132,14 @@ void refuse_other_format(const ChatOptions& options, const ModelText& model, std
   const auto held = held_formats(file, unwrap(Tokenizer::from_gguf(file)), tokens);
   std::string families;
   for (const auto family : held.families) families += (families.empty() ? "" : " or ") + std::string(family);
+  if (families.empty() && !held.is_of_file)
+    throw Failure({ErrorCode::invalid_argument,
+                   "\"" + options.conversation + "\" does not begin with a whole message in any chat template that " +
+                       "krul knows; if it was forked within one, fork it anew with more --tokens, or begin another "
+                       "conversation"});
   std::string message = "\"" + options.conversation + "\" is held in the format of " +
-                        (!families.empty() ? families
-                         : held.is_of_file ? own
-                                           : "no chat template that krul knows") +
-                        ", not of " + (options.model.chat_template.empty() ? own : options.model.chat_template);
+                        (families.empty() ? own : families) + ", not of " +
+                        (options.model.chat_template.empty() ? own : options.model.chat_template);
   if (held.is_of_file)
     message += ": leave out --chat-template";
   else if (!families.empty())
@@ -255,7 +258,9 @@ class Dialogue {
   }
 
   void say_not_saved(const Error& error) const {
-    chat_.tool.say(describe_unsaved("the last turn", error) + " (the next save tries again)");
+    // Whoever else has the conversation now keeps it.
+    const char* const next = error.code == ErrorCode::busy ? "" : " (the next save tries again)";
+    chat_.tool.say(describe_unsaved("the last turn", error) + next);
   }
 
   const LoadedModel& model_;

@@ -19,6 +19,13 @@ struct ForkOptions {
 
 void fork(const ForkOptions& options, const Tool& tool) {
   auto store = options.store.open(StoreUse::change).store;
+  if (options.fork.tokens != SIZE_MAX) {
+    const std::size_t there = unwrap_saved(options.from, load_saved(store, options.from)).manifest.tokens.size();
+    if (options.fork.tokens > there)
+      throw Failure({ErrorCode::invalid_argument, "--tokens " + std::to_string(options.fork.tokens) +
+                                                      " is more than the " + std::to_string(there) + " that \"" +
+                                                      options.from + "\" has"});
+  }
   const ForkReport made = unwrap_saved(options.from, fork_saved(store, options.from, options.fork));
   if (tool.json) {
     tool.print({{"forked", options.from}, {"to", options.fork.to}, {"tokens", made.tokens}, {"rows", made.rows}});

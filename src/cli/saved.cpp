@@ -9,6 +9,7 @@
 #include "krul/conversation/saved_conversations.hpp"
 #include "krul/eval/result_table.hpp"
 #include "verbs.hpp"
+#include "without_effect.hpp"
 
 namespace krul::cli {
 namespace {
@@ -125,13 +126,20 @@ void tell(const VerifySummary& found, const SavedOptions& options, bool unrepair
        : options.repair ? "damage was found; the next turn recomputes what it concerns and saves it again"
                         : "damage was found; the next restore recomputes what it reads of it, and the save after it "
                           "writes that again; with --repair, the next turn replaces all of it");
-  tell(found.lost, ErrorCode::corrupt,
-       "of a conversation no copy of the manifest is what was written, and without its tokens nothing can be "
-       "recomputed: restore its folder from a backup, or erase it");
+  tell(
+      found.lost, ErrorCode::corrupt,
+      "of a conversation no copy of the manifest is what was written, and without its tokens nothing can be "
+      "recomputed: give the key that it was encrypted with, if it was; else restore its folder from a backup, or erase "
+      "it");
   if (worst) throw Told{*worst};
 }
 
 void verify_saved(const SavedOptions& options, const Tool& tool) {
+  if (!options.after.empty() && !is_store_folder(options.after))
+    throw Failure({ErrorCode::invalid_argument,
+                   "--after takes the folder of a conversation, 32 hexadecimal digits, "
+                   "as verify --json names it; " +
+                       escaped(options.after) + " is none"});
   auto store = options.store.open(options.repair ? StoreUse::change : StoreUse::read).store;
   const auto folders = options.id.empty() ? unwrap(folders_to_verify(store))
                                           : std::vector<std::string>{unwrap(conversation_folder(options.id))};
@@ -218,7 +226,11 @@ void add_saved(CLI::App& program, Tool& tool) {
       added->add_flag("--repair", options->repair, "let the next turn replace what is damaged, whatever it would read");
       added->add_option("--after", options->after, "go on behind this folder, as the progress of another run named it");
     }
-    added->callback([options, &tool, run = verb.run] { run(*options, tool); });
+    added->callback([options, added, &tool, run = verb.run] {
+      if (run == verify_saved && !options->id.empty())
+        refuse_without_effect(*added, "--after", "where one conversation is verified");
+      run(*options, tool);
+    });
   }
 }
 

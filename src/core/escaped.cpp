@@ -34,6 +34,20 @@ constexpr bool commands_terminal(std::uint32_t code) {
          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
+struct Range {
+  std::uint32_t first, last;
+};
+
+/// What takes no room, or looks like a space: Unicode's default ignorable code points and its separators.
+constexpr bool looks_like_nothing(std::uint32_t code) {
+  constexpr Range ranges[] = {
+      {0xa0, 0xa0},       {0xad, 0xad},       {0x34f, 0x34f},    {0x61c, 0x61c},   {0x115f, 0x1160}, {0x1680, 0x1680},
+      {0x17b4, 0x17b5},   {0x180b, 0x180f},   {0x2000, 0x200f},  {0x2028, 0x202f}, {0x205f, 0x206f}, {0x2800, 0x2800},
+      {0x3000, 0x3000},   {0x3164, 0x3164},   {0xfe00, 0xfe0f},  {0xfeff, 0xfeff}, {0xffa0, 0xffa0}, {0xfff0, 0xfff8},
+      {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe0fff}};
+  return std::ranges::any_of(ranges, [&](const Range& range) { return range.first <= code && code <= range.last; });
+}
+
 }  // namespace
 
 std::string escaped(std::string_view text, Lines lines) {
@@ -67,11 +81,14 @@ std::string escaped_id(std::string_view id) {
     const std::size_t bytes = character_bytes(id);
     const std::string_view character = id.substr(0, std::max<std::size_t>(bytes, 1));
     id.remove_prefix(character.size());
+    const std::uint32_t code = bytes == 0 ? 0 : code_point(character);
     if (character == "\\") {
       shown += "\\\\";
-    } else if (bytes == 2 && commands_terminal(code_point(character))) {
+    } else if (character == " " && (shown.empty() || id.empty())) {
+      shown += "\\x20";
+    } else if (bytes > 1 && (commands_terminal(code) || looks_like_nothing(code))) {
       char written[16];
-      std::snprintf(written, sizeof written, "\\u%04x", code_point(character));
+      std::snprintf(written, sizeof written, "\\u%04x", code);
       shown += written;
     } else {
       shown += escaped(character);

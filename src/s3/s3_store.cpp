@@ -116,6 +116,10 @@ Result<S3Store> S3Store::open(S3StoreOptions options) {
                       return s3::Request{.query = {{"list-type", "2"}, {"max-keys", "1"}, {"prefix", options.prefix}}};
                     }};
   state->client.run(look);
+  if (!look.status && look.status.error().code == ErrorCode::not_found)
+    return fail(ErrorCode::io, "cannot open the store: what answers at " +
+                                   (options.endpoint.empty() ? "Amazon's address" : options.endpoint) +
+                                   " knows no buckets, and may be no S3 server; correct the endpoint");
   if (!look.status) return propagate(look.status);
   return S3Store(std::move(state));
 }

@@ -278,6 +278,10 @@ TEST_CASE("S3Store: what opening finds wrong is said") {
     options.bucket = "krul-none";
     says(ErrorCode::io, "no bucket krul-none");
   }
+  SUBCASE("no S3 server") {
+    server->command({{"fault", "error"}, {"times", 1}, {"status", 404}, {"code", ""}});
+    says(ErrorCode::io, "may be no S3 server");
+  }
   SUBCASE("access key") {
     options.access_key = "AKIDOTHER";
     says(ErrorCode::io, "AWS_ACCESS_KEY_ID");

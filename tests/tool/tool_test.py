@@ -105,6 +105,12 @@ class Tool(unittest.TestCase):
         self.assertEqual(krul_json("gc", "--store", self.store)["failed"], [])
         self.assertEqual([each for each in self.store.iterdir() if len(each.name) == 32], [])
 
+    def test_a_fork_has_no_more_tokens_than_there_are_and_a_chat_goes_on_from_whole_messages(self):
+        self.say("A message.")
+        self.assertIn("is more than the", self.fails("fork", "a talk", "b", "--tokens", 100000, "--store", self.store))
+        krul("fork", "a talk", "b", "--tokens", 2, "--store", self.store)
+        self.assertIn("forked within one", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--message", "x"))
+
     def test_verify_goes_on_where_it_was_stopped(self):
         self.say("A message.")
         krul("fork", "a talk", "a branch", "--store", self.store)
@@ -112,6 +118,8 @@ class Tool(unittest.TestCase):
         self.assertEqual(len(folders), 2)
         left = krul_json("verify", "--store", self.store, "--after", folders[0])["conversations"]
         self.assertEqual([each["folder"] for each in left], folders[1:])
+        self.assertIn("32 hexadecimal digits", self.fails("verify", "--store", self.store, "--after", "a talk"))
+        self.assertIn("changes nothing", self.fails("verify", "a talk", "--store", self.store, "--after", folders[0]))
 
     def test_a_store_with_a_bound_says_so_and_keeps_what_it_has(self):
         self.say("A message.")

@@ -84,18 +84,14 @@ void end_loans(S& store, const std::string& lender, const std::string& fork) {
     static_cast<void>(detail::collect_segments(store, lender));
 }
 
-/// Erases what nobody needs of one folder: what saves and erases left that were cut off, and loans to forks that are
-/// no more or need less now, with what was lent. A conversation of which a copy of the manifest is damaged is left as
-/// it is, and so are loans to forks that somebody writes.
-/// @return busy if somebody writes the conversation; as load_manifest but for not_found, as lent_segments, and what the
-///         store says
+/// Ends the loans of a folder to forks that are no more, or need less than was lent. Call it under the folder's lock.
+/// @return how many were ended; loans to forks that somebody writes stay. What the store says if it cannot list the
+///         folder, lock a fork or erase a loan
 template <ConversationStore S>
-[[nodiscard]] Result<Garbage> collect_folder(S& store, const std::string& folder) {
-  const auto lock = store.lock(folder);
-  if (!lock) return propagate(lock);
+[[nodiscard]] Result<std::size_t> end_stale_loans(S& store, const std::string& folder) {
   const auto names = store.list(folder);
   if (!names) return propagate(names);
-  Garbage garbage;
+  std::size_t all = 0;
   std::string last;
   for (const std::string& name : *names) {
     const std::string fork(fork_of_loan(name));
@@ -107,12 +103,25 @@ template <ConversationStore S>
     if (!writer) return propagate(writer);
     const auto ended = detail::end_unneeded_loans(store, folder, fork, *names);
     if (!ended) return propagate(ended);
-    garbage.loans += *ended;
+    all += *ended;
   }
+  return all;
+}
+
+/// Erases what nobody needs of one folder: what saves and erases left that were cut off, and loans to forks that are
+/// no more or need less now, with what was lent. A conversation of which a copy of the manifest is damaged is left as
+/// it is, and so are loans to forks that somebody writes.
+/// @return busy if somebody writes the conversation; as load_manifest but for not_found, as lent_segments, and what the
+///         store says
+template <ConversationStore S>
+[[nodiscard]] Result<Garbage> collect_folder(S& store, const std::string& folder) {
+  const auto lock = store.lock(folder);
+  if (!lock) return propagate(lock);
+  const auto loans = end_stale_loans(store, folder);
+  if (!loans) return propagate(loans);
   const auto segments = detail::collect_segments(store, folder);
   if (!segments) return propagate(segments);
-  garbage.segments = *segments;
-  return garbage;
+  return Garbage{.segments = *segments, .loans = *loans};
 }
 
 }  // namespace krul

@@ -81,6 +81,7 @@ template <ConversationStore S>
   const auto lock = store.lock(*folder);
   if (!lock) return propagate(lock);
   const auto before = load_saved(store, id);
+  static_cast<void>(end_stale_loans(store, *folder));  // or what forks needed that are gone would be kept for nobody
   ErasedConversation erased{erase_conversation(store, *folder), {}};
   if (before && erased.status)
     for (const Borrowed& borrowed : borrowed_segments(before->manifest))

@@ -77,7 +77,10 @@ void find_leftovers(S& store, const std::string& folder, const Manifest& manifes
   if (!names || names->empty()) return;
   const auto lock = store.lock(folder);
   if (!lock && lock.error().code == ErrorCode::busy) return;
-  report.leftovers = std::move(*names);
+  // Who wrote them, or was erasing them, may have come to an end meanwhile.
+  auto left = unnamed_objects(store, folder, manifest);
+  if (!left) return tell_unread(report, left.error().message);
+  report.leftovers = std::move(*left);
 }
 
 }  // namespace detail

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,7 +85,12 @@ template <ConversationStore S>
   look([&] { found.report = verify_conversation(store, folder); });
   if (found.report) found.leftovers = found.report->leftovers;
   look([&] {
-    for (std::string& name : dead_writes(store, folder)) found.leftovers.push_back(std::move(name));
+    const auto dead = dead_writes(store, folder);
+    if (dead.empty()) return;
+    // One that was just made is not locked for a moment.
+    const auto still = dead_writes(store, folder);
+    std::ranges::copy_if(dead, std::back_inserter(found.leftovers),
+                         [&](const std::string& name) { return std::ranges::find(still, name) != still.end(); });
   });
   return found;
 }

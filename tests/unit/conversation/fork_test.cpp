@@ -219,6 +219,20 @@ TEST_CASE("a fork that is evicted leaves a lender with nothing more to collect")
   CHECK(family.is_sound("first"));
 }
 
+TEST_CASE("what an erased fork could not give back is not kept for it when the lender is erased") {
+  Family family;
+  family.go_on("first", family.tokens);
+  REQUIRE(fork_saved(family.store, "first", {.to = "second"}));
+  {
+    const auto held = family.store.lock(family.folder("first"));
+    REQUIRE(erase_saved(family.store, "second")->status);
+  }
+  const auto erased = erase_saved(family.store, "first").value();
+  CHECK(erased.status);
+  CHECK_FALSE(erased.is_lent);
+  CHECK(family.is_empty());
+}
+
 TEST_CASE("a save that replaces nothing reads no loan") {
   Family family;
   family.go_on("first", family.tokens);

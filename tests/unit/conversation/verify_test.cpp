@@ -135,6 +135,25 @@ TEST_CASE("what cannot be read is named once, and is no damage") {
   CHECK(talk.is_clean());
 }
 
+TEST_CASE("an erase that comes to its end beside a verification has left nothing behind") {
+  /// Whoever was erasing ends just before the lock is taken.
+  struct EndsMeanwhile : MemoryStore {
+    Result<Lock> lock(const std::string& folder) {
+      for (const std::string& name : std::exchange(left, {})) REQUIRE(erase(folder + "/" + name));
+      return MemoryStore::lock(folder);
+    }
+    std::vector<std::string> left;
+  };
+  EndsMeanwhile store;
+  const ToyTalk talk(store);
+  const auto bytes = test::toy_bytes(10);
+  const std::string segment = segment_name(1, bytes);
+  REQUIRE(store.put(talk.folder + "/" + segment, bytes));
+  CHECK(verify_conversation(store, talk.folder)->leftovers == std::vector{segment});
+  store.left = {segment};
+  CHECK(verify_conversation(store, talk.folder).error().code == ErrorCode::not_found);
+}
+
 TEST_CASE("a folder that cannot be listed is told, although nothing seems to be saved in it") {
   FaultyStore store(MemoryStore(), {{.operation = Fault::Operation::list}});
   const auto unread = verify_conversation(store, test::ToyTalk(store).folder)->unread;

@@ -46,7 +46,14 @@ TEST_CASE("ids that differ look different, and ids look the same when they are e
   CHECK(escaped_id("\x9b") == "\\x9b");
   CHECK(escaped_id("\xc2\x9b") == "\\u009b");
   CHECK(escaped_id("a\n\xe2\x80\xae") == "a\\n\\u202e");
-  for (const char* id : {"\\", "\\n", "\n", "\xc2\x9b", "\xff"}) CHECK(escaped(escaped_id(id)) == escaped_id(id));
+  // What cannot be seen is spelled out, too: a zero-width space, a soft hyphen, a Hangul filler, spaces at the ends.
+  CHECK(escaped_id("a\xe2\x80\x8b") == "a\\u200b");
+  CHECK(escaped_id("a\xc2\xad\xe3\x85\xa4") == "a\\u00ad\\u3164");
+  CHECK(escaped_id("a\xef\xbb\xbf\xf3\xa0\x80\xa1") == "a\\ufeff\\ue0021");
+  CHECK(escaped_id(" a b ") == "\\x20a b\\x20");
+  CHECK(escaped_id(" ") == "\\x20");
+  for (const char* id : {"\\", "\\n", "\n", "\xc2\x9b", "\xff", " ", "\xe2\x80\x8b"})
+    CHECK(escaped(escaped_id(id)) == escaped_id(id));
 }
 
 TEST_CASE("a character of which bytes are to come is not whole") {
