@@ -29,6 +29,7 @@ struct ChatOptions {
   std::string message;
   std::string strategy = "krul";
   bool recompute = false;
+  bool no_save = false;
   std::string costs;             ///< "none", or a file; empty: those of this machine
   std::string on_full = "stop";  ///< or "shift"
 
@@ -154,6 +155,7 @@ ShownChat open_chat(const ChatOptions& options, LoadedModel& model, OpenedStore&
   const auto profile = load_or_offer(options, model, tool);
   ConversationOptions how{.strategy = options.chosen(profile), .codings = CodingSet(profile)};
   how.recompute = options.recompute;
+  how.read_only = options.no_save;
   how.texts_hash = [&tokenizer = model.tokenizer](std::span<const Token> tokens) {
     return tokenizer.texts_hash(tokens);
   };
@@ -164,9 +166,15 @@ ShownChat open_chat(const ChatOptions& options, LoadedModel& model, OpenedStore&
     opened.error().message += "; --cache " + std::string(name(*saved_cache)) + " is what it was saved with";
   auto conversation = unwrap_of(options.conversation, std::move(opened));
   refuse_other_format(options, model, conversation.saved_tokens());
-  if (const auto costs = costs_for(options, model, how.strategy, options.store.measured(place), tool))
-    conversation.plan_for(*costs);
-  const ChatSettings settings{options.reply.sampling, options.reply.max_tokens, options.on_full == "shift"};
+  // Measuring writes.
+  const MeasuredPlace measured = options.no_save ? MeasuredPlace{cache_folder()} : options.store.measured(place);
+  if (const auto costs = costs_for(options, model, how.strategy, measured, tool)) conversation.plan_for(*costs);
+  const ChatSettings settings{
+      .sampling = options.reply.sampling,
+      .most_tokens = options.reply.max_tokens,
+      .leaves_out = options.on_full == "shift",
+      .saves = !options.no_save,
+  };
   return {options.conversation,
           how.strategy,
           {model.backend, std::move(conversation), model.tokenizer, chat_format(model), settings},
@@ -187,7 +195,7 @@ void answer(const ChatOptions& options, const LoadedModel& model, ShownChat& cha
   if (tool.json) {
     Json object = {{"reply", reply.text}, {"ended", name(reply.ended)}, {"left_out_tokens", reply.left_out}};
     object["report"] = json_of(reply.report);
-    object["saved"] = reply.not_saved ? Json() : json_of(*saved);
+    object["saved"] = reply.not_saved || options.no_save ? Json() : json_of(*saved);
     object["tokens"] = chat.session.conversation().tokens().size();
     object["run"] = describe_run(model);
     tool.print(std::move(object));
@@ -275,8 +283,8 @@ void chat(const ChatOptions& options, const Tool& tool) {
   unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  OpenedStore place = options.store.open(StoreUse::begin);
-  TemporaryFolder::sweep(options.store.folder());
+  OpenedStore place = options.store.open(options.no_save ? StoreUse::read : StoreUse::begin);
+  if (!options.no_save) TemporaryFolder::sweep(options.store.folder());
   unwrap(conversation_folder(options.conversation));
   const auto before = load_saved(place.store, options.conversation);
   const auto saved_cache = before ? saved_cache_type(before->manifest) : std::nullopt;
@@ -289,7 +297,9 @@ void chat(const ChatOptions& options, const Tool& tool) {
   if (const auto& tokens = chat.session.conversation().saved_tokens(); !tokens.empty())
     tool.say("(conversation \"" + escaped_id(options.conversation) + "\" goes on after " +
              std::to_string(tokens.size()) + " tokens)");
-  if (isatty(STDIN_FILENO)) tool.say("(an empty line or end of input ends the chat; every turn is saved)");
+  if (isatty(STDIN_FILENO))
+    tool.say(std::string("(an empty line or end of input ends the chat; ") +
+             (options.no_save ? "no turn is saved)" : "every turn is saved)"));
   Dialogue(model, chat).run();
 }
 
@@ -309,6 +319,8 @@ void add_chat(CLI::App& program, Tool& tool) {
   verb->add_option("--strategy", options->strategy, "how it is stored and restored")->capture_default_str();
   verb->add_flag("--recompute", options->recompute,
                  "go on with a conversation that other weights saved: its tokens are run through this model");
+  verb->add_flag("--no-save", options->no_save,
+                 "save nothing: the store is only read, and the conversation stays as it was");
   verb->add_option("--costs", options->costs,
                    "what restores are planned with: none, or a file of krul calibrate --machine; without it, this "
                    "machine is measured once");

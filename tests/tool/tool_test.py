@@ -111,6 +111,16 @@ class Tool(unittest.TestCase):
         krul("fork", "a talk", "b", "--tokens", 2, "--store", self.store)
         self.assertIn("forked within one", self.fails("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--message", "x"))
 
+    def test_a_chat_that_does_not_save_only_reads_its_store(self):
+        self.say("A message.")
+        before = {path: path.read_bytes() for path in self.store.rglob("*") if path.is_file()}
+        reply = krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "a talk", "--no-save", "--max-tokens", 4, "--message", "More.")
+        self.assertGreater(reply["report"]["matched_tokens"], 0)
+        self.assertIsNone(reply["saved"])
+        self.assertEqual({path: path.read_bytes() for path in self.store.rglob("*") if path.is_file()}, before)
+        nowhere = self.store / "nowhere"
+        self.assertIn("no such directory", self.fails("chat", "--model", MODEL, "--store", nowhere, "--conversation", "x", "--no-save", "--message", "x"))
+
     def test_verify_goes_on_where_it_was_stopped(self):
         self.say("A message.")
         krul("fork", "a talk", "a branch", "--store", self.store)

@@ -23,6 +23,7 @@ struct ChatSettings {
   SamplingOptions sampling = {};
   std::size_t most_tokens = 256;  ///< of a reply, at least 1
   bool leaves_out = false;        ///< where the context is full: go on without the oldest turns
+  bool saves = true;              ///< each turn; not where the conversation was opened read only
 };
 
 /// Who looks on while a turn is taken. What is empty is not called.
@@ -59,8 +60,8 @@ class ChatSession {
 
   [[nodiscard]] Conversation<B, S, C>& conversation() noexcept { return conversation_; }
 
-  /// The next message and the reply to it. Saves the turn in the background: finish_save of the conversation says how
-  /// that ended.
+  /// The next message and the reply to it. Saves the turn in the background, if it saves: finish_save of the
+  /// conversation says how that ended.
   /// @return as advance and append of Conversation and ChatFormat::render; too_large says so where it would help to
   ///         leave out the oldest turns. A save that cannot begin fails nothing: see ChatReply::not_saved
   /// @post   on failure the conversation is as it was saved, or as it was live if the message could not be run
@@ -89,6 +90,7 @@ class ChatSession {
     ChatReply said{tokenizer_->decode(reply->tokens), std::move(*report), reply->ended};
     said.could_go_on = reply->ended == Ended::context && room.would_help(conversation_.tokens());
     said.left_out = room.left_out();
+    if (!settings_.saves) return said;
     // The reply was shown: whatever happens now is told beside it.
     try {
       if (const auto saved = conversation_.save_in_background(); !saved) said.not_saved = saved.error();

@@ -62,6 +62,26 @@ TEST_CASE("a dialogue that is opened anew goes on as one that never stopped") {
   }
 }
 
+TEST_CASE("a session that does not save goes on from what is saved, and leaves it as it was") {
+  Chatting chatting;
+  {
+    auto saving = chatting.open();
+    REQUIRE(saving.take_turn("Tell me about the garden."));
+    REQUIRE(saving.conversation().finish_save());
+  }
+  const auto writes = chatting.memory.puts();
+  auto conversation = open_conversation(chatting.model.backend, chatting.store, "a talk", strategy::load(ExactCodec{}),
+                                        {.read_only = true});
+  Chatting::Session reading(chatting.model.backend, std::move(*conversation), chatting.model.tokenizer,
+                            *chatting.model.chat, {.most_tokens = 8, .saves = false});
+  const auto first = reading.take_turn("Which bed was it?").value();
+  CHECK(first.report.matched > 0);
+  CHECK_FALSE(first.not_saved);
+  REQUIRE(reading.take_turn("And the beans?"));
+  REQUIRE(reading.conversation().finish_save());
+  CHECK(chatting.memory.puts() == writes);
+}
+
 TEST_CASE("who looks on sees the restore before the reply, and each token of it") {
   Chatting chatting;
   auto session = chatting.open();
