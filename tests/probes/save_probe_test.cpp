@@ -35,6 +35,7 @@ bool is_sentence(std::string_view message) {
 template <class Probe>
 void with_every_fault(Probe&& probe) {
   const bool all = test::probes(0) > 0;
+  std::size_t faults = 0;
   for (const bool once : {true, false})
     for (const bool writing : {false, true})
       for (std::size_t error = 0; error < (all ? errors.size() : 1); ++error)
@@ -50,12 +51,13 @@ void with_every_fault(Probe&& probe) {
           const std::size_t before = open_files();
           if (!probe(CallFault{.first = call, .once = once, .writing = writing, .number = number})) break;
           REQUIRE(open_files() == before);
+          ++faults;
         }
+  MESSAGE(faults << " faults");
 }
 
 TEST_CASE("whichever call of a turn fails, nothing that was saved is lost, and the next turn makes up for it") {
   ProbedTalk probed;
-  std::size_t tried = 0;
   with_every_fault([&](const CallFault& fault) {
     probed.reset();
     arm(fault);
@@ -78,10 +80,8 @@ TEST_CASE("whichever call of a turn fails, nothing that was saved is lost, and t
     REQUIRE(verify_conversation(probed.store, probed.talk.folder)->problems.empty());
     const std::string wrong = probed.goes_on();
     REQUIRE_MESSAGE(wrong.empty(), wrong);
-    ++tried;
     return count.hit;
   });
-  MESSAGE(tried << " faults");
 }
 
 TEST_CASE("whichever call of a first turn fails, nothing is left that the next one does not remove") {
