@@ -79,17 +79,19 @@ class ConversationCopier {
     if (!lock) return propagate(lock);
     const auto there = load_manifest(to_, folder, ManifestCopies::both, ManifestOfFolder{folder});
     if (!there && there.error().code != ErrorCode::not_found) return unreadable(folder, there.error());
-    if (there && there->unread) return unreadable(folder, {ErrorCode::io, there->repaired});
+    if (there && there->unread)
+      return unreadable(folder, {ErrorCode::io, there->repaired + "; copy again once it can be read"});
     const bool is_same = there && detail::is_same_state(there->manifest, manifest);
     report.is_newer_there =
         is_same || (there && !options_.replace && detail::is_earlier_state(manifest, there->manifest));
     if (report.is_newer_there) {
       if (!options_.check && (!is_same || lacking(folder, manifest).empty())) return report;
     } else if (there && !options_.replace && !detail::is_earlier_state(there->manifest, manifest)) {
-      return fail(ErrorCode::invalid_argument,
-                  "another state is saved there that is no earlier or later one of it: both went on from different "
-                  "turns, or they are two conversations; to replace what is there, krul copy --replace, "
-                  "CopyOptions::replace");
+      return fail(
+          ErrorCode::invalid_argument,
+          "what is saved there is neither an earlier nor a later state of it: both went on from different turns, "
+          "or they are two conversations; to put it in that one's place, krul copy --replace, "
+          "CopyOptions::replace");
     }
 
     const Manifest& wanted = report.is_newer_there ? there->manifest : manifest;
