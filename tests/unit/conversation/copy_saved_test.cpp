@@ -96,12 +96,13 @@ TEST_CASE("sizes are asked for together, and bound no memory: the manifest does"
   MemoryStore third;
   CHECK(ConversationCopier(source.store, third).copy(source.folder)->gone.empty());
   CHECK(contents(third) == copied);
-  // A manifest that names what there is no memory for.
-  Manifest manifest = load_saved(source.store, "copied")->manifest;
-  manifest.chunks[0].offset = std::uint64_t{1} << 62;
-  REQUIRE(publish_manifest(source.store, source.folder, manifest));
-  MemoryStore fourth;
-  CHECK(ConversationCopier(from, fourth).copy(source.folder).error().code == ErrorCode::too_large);
+  // What is there is not to become shorter, and there is no memory for so much.
+  test::flip_byte(other, segment, 0);
+  SizedStore there{other};
+  there.made_up = from.made_up;
+  const auto failed = ConversationCopier(from, there, {.check = true}).copy(source.folder);
+  REQUIRE(!failed);
+  CHECK(failed.error().code == ErrorCode::too_large);
 }
 
 TEST_CASE("a copy is the conversation, and is made once") {
