@@ -35,19 +35,20 @@ void fork(const ForkOptions& options, const Tool& tool) {
               made.tokens, escaped_id(options.from).c_str(), made.rows);
 }
 
-struct CopyOptions {
+struct CopyRequest {
   StoreOptions from, to;
   std::string id;
+  CopyOptions how;
 };
 
-void copy(const CopyOptions& options, const Tool& tool) {
+void copy(const CopyRequest& options, const Tool& tool) {
   auto from = options.from.open(StoreUse::read).store;
   auto to = options.to.open(StoreUse::begin).store;
   const auto folders =
       options.id.empty() ? unwrap(from.list("")) : std::vector<std::string>{unwrap(conversation_folder(options.id))};
-  ConversationCopier copier(from, to);
+  ConversationCopier copier(from, to, options.how);
   Json conversations = Json::array();
-  std::size_t copied = 0, there = 0;
+  std::size_t copied = 0, there = 0, mended = 0;
   std::uint64_t bytes = 0;
   std::optional<Error> failed;
   for (std::size_t i = 0; i < folders.size(); ++i) {
@@ -61,8 +62,12 @@ void copy(const CopyOptions& options, const Tool& tool) {
       continue;
     }
     ++(report->is_newer_there ? there : copied);
+    if (report->is_newer_there) mended += report->objects;
     bytes += report->bytes;
-    for (const std::string& key : report->gone) tool.say("(" + key + " is damaged; what it held will be recomputed)");
+    for (const std::string& key : report->gone)
+      tool.say("krul: " + key + " is damaged; what is lost of it will be recomputed");
+    if (!report->gone.empty() && !failed)
+      failed = Error{ErrorCode::corrupt, "not all that should be there is whole; what is damaged will be recomputed"};
     conversations.push_back({{"id", report->conversation},
                              {"folder", folders[i]},
                              {"was_there", report->is_newer_there},
@@ -74,8 +79,9 @@ void copy(const CopyOptions& options, const Tool& tool) {
   if (tool.json)
     tool.print({{"conversations", conversations}});
   else
-    std::printf("%zu conversations copied (%s), %zu were there\n", copied,
-                human_bytes(static_cast<double>(bytes)).c_str(), there);
+    std::printf("%zu conversations copied (%s), %zu were there%s\n", copied,
+                human_bytes(static_cast<double>(bytes)).c_str(), there,
+                mended == 0 ? "" : (", of which " + std::to_string(mended) + " objects were copied again").c_str());
   if (failed) throw Told{*failed};
 }
 
@@ -118,7 +124,7 @@ void add_housekeeping(CLI::App& program, Tool& tool) {
       ->default_str("all");
   verb->callback([forking, &tool] { fork(*forking, tool); });
 
-  auto copying = std::make_shared<CopyOptions>();
+  auto copying = std::make_shared<CopyRequest>();
   verb =
       program.add_subcommand("copy", "copy saved conversations into another store; what is there is not copied again");
   verb->add_option("from", copying->from.places, "store that is copied from, as --store")->required();
@@ -126,6 +132,9 @@ void add_housekeeping(CLI::App& program, Tool& tool) {
   copying->from.add_key_to(*verb, "--from-key");
   copying->to.add_key_to(*verb, "--to-key");
   verb->add_option("--conversation", copying->id, "only this one");
+  verb->add_flag("--check", copying->how.check, "read what is there, and copy again what of it is damaged");
+  verb->add_flag("--replace", copying->how.replace,
+                 "replace what is there, also by an older state or another conversation of its id");
   verb->callback([copying, &tool] { copy(*copying, tool); });
 
   auto collecting = std::make_shared<StoreOptions>();

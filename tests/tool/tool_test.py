@@ -121,6 +121,69 @@ class Tool(unittest.TestCase):
         nowhere = self.store / "nowhere"
         self.assertIn("no such directory", self.fails("chat", "--model", MODEL, "--store", nowhere, "--conversation", "x", "--no-save", "--message", "x"))
 
+    def files(self, folder):
+        return {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+    def test_a_copy_replaces_nothing_that_it_cannot_read(self):
+        self.say("The first message of a talk that goes on for a while.")
+        keys, elsewhere = [self.store / "key", self.store / "another"], self.store / "elsewhere"
+        for key in keys:
+            key.write_bytes(os.urandom(32))
+            key.chmod(0o600)
+        krul("copy", self.store, elsewhere, "--to-key", keys[0])
+        self.say("And more.", "--store-key", keys[0], store=elsewhere)
+        before = self.files(elsewhere)
+        for words in [[], ["--to-key", keys[1]], ["--replace", "--check"]]:
+            self.assertIn("give its key, or erase it there first", krul("copy", self.store, elsewhere, *words, expect=1)[1])
+            self.assertEqual(self.files(elsewhere), before)
+        self.assertIn("1 were there", krul("copy", self.store, elsewhere, "--to-key", keys[0])[0])
+
+    def test_a_copy_replaces_only_earlier_states(self):
+        self.say("The first message of a talk that goes on for a while.")
+        elsewhere, other = self.store / "elsewhere", self.store / "other"
+        other.mkdir()
+        krul("copy", self.store, elsewhere)
+        self.say("Left.", store=elsewhere)
+        for text in ["Right.", "Right."]:
+            self.say(text)
+        self.say("Something else.", store=other)
+        krul_json("chat", "--model", MODEL, "--store", self.store, "--conversation", "b", "--max-tokens", 4, "--message", "Hello.")
+        for target in [elsewhere, other]:
+            before = self.files(target)
+            copied = krul_json("copy", self.store, target, expect=1)
+            self.assertEqual(copied["error"]["code"], "invalid_argument")
+            self.assertEqual(sorted(each.get("id", "") for each in copied["conversations"]), ["", "b"])  # others go on
+            self.assertLessEqual(before.items(), self.files(target).items())
+            words = ["copy", self.store, target, "--conversation", "a talk"]
+            self.assertIn("--replace", krul(*words, expect=1)[1])
+            self.assertEqual(krul_json(*words, "--replace")["conversations"][0]["was_there"], False)
+            self.assertEqual(krul_json(*words)["conversations"][0]["was_there"], True)
+            self.assertTrue(krul_json("verify", "--store", target)["ok"])
+            self.assertEqual(self.say("Right.", store=target)["report"]["reasons"], [])
+            self.assertEqual(krul_json(*words)["conversations"][0]["was_there"], True)
+
+    def test_a_copy_says_what_is_damaged_and_mends_it_there(self):
+        self.say("The first message of a talk that goes on for a while.")
+        elsewhere = self.store / "elsewhere"
+        krul("copy", self.store, elsewhere)
+        before = self.files(elsewhere)
+        segment = next(elsewhere.glob("*/segment-*"))
+        segment.write_bytes(bytes([segment.read_bytes()[0] ^ 1]) + segment.read_bytes()[1:])
+        self.assertEqual(krul_json("copy", self.store, elsewhere)["conversations"][0]["objects"], 0)
+        self.assertIn("1 objects were copied again", krul("copy", self.store, elsewhere, "--check")[0])
+        self.assertEqual(self.files(elsewhere), before)
+        # A segment's size is what the manifest says.
+        source = next(self.store.glob("*/segment-*"))
+        with open(source, "r+b") as padded:
+            padded.truncate(3 << 30)
+        krul("copy", self.store, self.store / "padded")
+        self.assertEqual([file.name for file in self.files(self.store / "padded")], [file.name for file in before])
+        self.assertEqual(list(self.files(self.store / "padded").values()), list(before.values()))
+        source.write_bytes(bytes(16))
+        damaged = krul_json("copy", self.store, self.store / "damaged", expect=1)
+        self.assertEqual(damaged["conversations"][0]["damaged"], [f"{source.parent.name}/{source.name}"])
+        self.assertEqual(damaged["error"]["code"], "corrupt")
+
     def test_verify_goes_on_where_it_was_stopped(self):
         self.say("A message.")
         krul("fork", "a talk", "a branch", "--store", self.store)
