@@ -140,18 +140,19 @@ class Tool(unittest.TestCase):
             self.assertIn("no number of bytes", krul("list", "--store", self.store, f"--store-bytes={text}", expect=1)[1])
 
     def test_what_a_bound_makes_room_for_is_told(self):
-        for i in range(3):
-            self.say("A message.")
-            if i < 2:
-                krul("fork", "a talk", f"a branch {i}", "--store", self.store)
-                krul("erase", "a talk", "--store", self.store)
+        self.say("A message.")
         size = sum(file.stat().st_size for file in self.store.rglob("*") if file.is_file())
-        words = ["chat", "--model", MODEL, "--store", self.store, "--store-bytes", size, "--max-tokens", 12, "--message", "A message."]
-        self.assertEqual(krul_json("fork", "a talk", "a fork", "--store", self.store)["evicted"], 0)
-        krul("erase", "a fork", "--store", self.store)
-        self.assertGreater(krul_json(*words, "--conversation", "b")["evicted"], 0)
-        self.assertIn("erased to make room", krul(*words, "--conversation", "c")[1])
-        self.assertNotIn("erased to make room", krul(*words, "--conversation", "c")[1])
+        words = ["chat", "--model", MODEL, "--store", self.store, "--max-tokens", 12, "--message", "A message."]
+        self.assertEqual(krul_json(*words, "--conversation", "b", "--store-bytes", 4 * size)["evicted"], 0)
+        self.assertEqual(krul_json(*words, "--conversation", "c", "--store-bytes", int(2.5 * size))["evicted"], 1)
+        self.assertIn("(1 conversation was erased to make room", krul(*words, "--conversation", "d", "--store-bytes", int(2.5 * size))[1])
+        self.assertEqual(len(krul_json("list", "--store", self.store)["conversations"]), 2)
+        self.assertNotIn("to make room", krul(*words, "--conversation", "e", "--store-bytes", 9 * size)[1])
+        # Near copies are none that are lost.
+        words[words.index(self.store)] = f"{self.store},memory"
+        self.assertEqual(krul_json(*words, "--conversation", "f", "--store-bytes", int(3.5 * size))["evicted"], 0)
+        self.assertLess(len(krul_json("list", "--store", self.store)["conversations"]), 4)
+        self.assertEqual(krul_json("fork", "f", "g", "--store", self.store)["evicted"], 0)
 
     def files_of(self, folder):
         return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -185,7 +186,7 @@ class Tool(unittest.TestCase):
         (self.store.parent / "link").symlink_to(self.store)
         self.addCleanup((self.store.parent / "link").unlink)
         twice = [f"{self.store},{self.store}/", f"{self.store}/new,{self.store}/./new", f"memory,{self.store},{self.store.parent / 'link'}",
-                 "redis://:secret@h,redis://h:6379/0", "s3://b/p,s3://b/p?connections=2"]
+                 "redis://:secret@h,redis://h:6379/0", "s3://bucket/p,s3://bucket/p?connections=2"]
         for places in twice:
             for verb in ["list", "verify", "gc"]:
                 said = self.fails(verb, "--store", places)
