@@ -299,7 +299,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  OpenedStore place = options.store.open(options.no_save ? StoreUse::read : StoreUse::begin);
+  OpenedStore place = options.no_save ? options.store.open_to_read(tool) : options.store.open(StoreUse::begin);
   if (!options.no_save) TemporaryFolder::sweep(options.store.folder());
   unwrap(conversation_folder(options.conversation));
   const auto before = load_saved(place.store, options.conversation);

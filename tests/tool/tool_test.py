@@ -216,6 +216,10 @@ class Tool(unittest.TestCase):
         away = ["--store", f"{self.store},redis://:secret@127.0.0.1:1"]
         if "unsupported" in krul("list", *away, "--json", expect=None)[0]:
             self.skipTest("built without hiredis")
+        talk = ["chat", "--no-save", "--costs", "none", "--model", MODEL, "--conversation", "a talk", "--max-tokens", 4, "--message", "More."]
+        out, said = krul(*talk, *away)
+        self.assertEqual(out, krul(*talk, "--store", self.store)[0])
+        self.assertIn("is left out", said)
         for words in [["list"], ["inspect", "a talk"], ["show", "a talk", "--model", MODEL]]:
             out, said = krul(*words, *away)
             self.assertEqual(out, krul(*words, "--store", self.store)[0])
