@@ -1,7 +1,10 @@
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "conversation_names.hpp"
 #include "interruption.hpp"
@@ -71,6 +74,8 @@ struct ShownChat {
   AnyStrategy strategy;
   ChatSession<AnyModel, AnyStore> session;
   const Tool& tool;
+  std::function<std::uint64_t()> evicted;  ///< conversations that have been erased to make room
+  std::uint64_t told_evicted = 0;
 
   /// The reply to a message. Ends the program, or the message, if there is none.
   ChatReply take_turn(const std::string& message, ReplyWriter& writer, const Interruption& interruption) {
@@ -91,6 +96,12 @@ struct ShownChat {
     auto saved = session.conversation().finish_save();
     if (!saved) saved.error() = named_error(id, std::move(saved.error()));
     return saved;
+  }
+
+  /// Tells what was erased to make room since the last time.
+  void say_new_evicted() {
+    const std::uint64_t all = evicted();
+    say_evicted(all - std::exchange(told_evicted, all), tool);
   }
 
  private:
@@ -178,7 +189,8 @@ ShownChat open_chat(const ChatOptions& options, LoadedModel& model, OpenedStore&
   return {options.conversation,
           how.strategy,
           {model.backend, std::move(conversation), model.tokenizer, chat_format(model), settings},
-          tool};
+          tool,
+          place.evicted};
 }
 
 /// One message and its reply, with --json as an object. Ends the program if the turn is not saved.
@@ -190,6 +202,7 @@ void answer(const ChatOptions& options, const LoadedModel& model, ShownChat& cha
   const auto saved = chat.finish_save();
   if (!saved) reply.not_saved = saved.error();
   if (!tool.json) say_of_reply(reply, tool);
+  if (!tool.json) chat.say_new_evicted();
   say_if_missing(std::span(&chat.strategy, 1), tool);
   if (reply.not_saved) tool.say(describe_unsaved("this turn", *reply.not_saved));
   if (tool.json) {
@@ -197,6 +210,7 @@ void answer(const ChatOptions& options, const LoadedModel& model, ShownChat& cha
     object["report"] = json_of(reply.report);
     object["saved"] = reply.not_saved || options.no_save ? Json() : json_of(*saved);
     object["tokens"] = chat.session.conversation().tokens().size();
+    object["evicted"] = chat.evicted();
     object["run"] = describe_run(model);
     tool.print(std::move(object));
   }
@@ -218,6 +232,7 @@ class Dialogue {
       failed_ = saved.error();
       chat_.tool.say("krul: not all turns are saved: " + escaped(failed_->message));
     }
+    chat_.say_new_evicted();
     if (interruption_.signal() != 0) throw Told::interrupted(interruption_.signal());
     if (!line) throw Failure(line.error());
     if (failed_) throw Told{*failed_};
@@ -251,6 +266,7 @@ class Dialogue {
         if (const auto saved = chat_.finish_save(); !saved) reply.not_saved = saved.error();
       say_of_reply(reply, chat_.tool);
       if (reply.not_saved) say_not_saved(*reply.not_saved);
+      chat_.say_new_evicted();
     } catch (const Failure& failure) {
       failed_ = failure.error;
       writer.end();
@@ -283,7 +299,7 @@ void chat(const ChatOptions& options, const Tool& tool) {
   unwrap(for_any_turn(strategy.needs(), strategy.name()));
   if (tool.json && options.message.empty())
     throw Failure({ErrorCode::invalid_argument, "chat --json needs --message TEXT"});
-  OpenedStore place = options.store.open(options.no_save ? StoreUse::read : StoreUse::begin);
+  OpenedStore place = options.no_save ? options.store.open_to_read(tool) : options.store.open(StoreUse::begin);
   if (!options.no_save) TemporaryFolder::sweep(options.store.folder());
   unwrap(conversation_folder(options.conversation));
   const auto before = load_saved(place.store, options.conversation);

@@ -18,7 +18,7 @@ struct ForkOptions {
 };
 
 void fork(const ForkOptions& options, const Tool& tool) {
-  auto store = options.store.open(StoreUse::change).store;
+  auto [store, place, evicted] = options.store.open(StoreUse::change);
   if (options.fork.tokens != SIZE_MAX) {
     const std::size_t there = unwrap_saved(options.from, load_saved(store, options.from)).manifest.tokens.size();
     if (options.fork.tokens > there)
@@ -26,9 +26,15 @@ void fork(const ForkOptions& options, const Tool& tool) {
                                                       " is more than the " + std::to_string(there) + " that \"" +
                                                       options.from + "\" has"});
   }
-  const ForkReport made = unwrap_saved(options.from, fork_saved(store, options.from, options.fork));
+  auto forked = fork_saved(store, options.from, options.fork);
+  if (!tool.json) say_evicted(evicted(), tool);
+  const ForkReport made = unwrap_saved(options.from, std::move(forked));
   if (tool.json) {
-    tool.print({{"forked", options.from}, {"to", options.fork.to}, {"tokens", made.tokens}, {"rows", made.rows}});
+    tool.print({{"forked", options.from},
+                {"to", options.fork.to},
+                {"tokens", made.tokens},
+                {"rows", made.rows},
+                {"evicted", evicted()}});
     return;
   }
   std::printf("%s begins with %zu tokens of %s; the rows of %zu are stored\n", escaped_id(options.fork.to).c_str(),
@@ -42,6 +48,10 @@ struct CopyRequest {
 };
 
 void copy(const CopyRequest& options, const Tool& tool) {
+  const auto source = store_places(options.from.places), target = store_places(options.to.places);
+  if (!source.empty() && !target.empty() && is_same_place(source.back(), target.back()))
+    throw Failure({ErrorCode::invalid_argument,
+                   "what is copied from and what is copied to are one place; name another store to copy to"});
   auto from = options.from.open(StoreUse::read).store;
   auto to = options.to.open(StoreUse::begin).store;
   const auto folders =
@@ -86,7 +96,7 @@ void copy(const CopyRequest& options, const Tool& tool) {
 }
 
 void collect(const StoreOptions& options, const Tool& tool) {
-  auto store = options.open(StoreUse::change).store;
+  auto [store, place, evicted] = options.open(StoreUse::change);
   const auto folders = unwrap(folders_to_verify(store));
   Garbage all;
   std::vector<std::string> busy, failed;
@@ -101,6 +111,7 @@ void collect(const StoreOptions& options, const Tool& tool) {
     all.loans += garbage->loans;
   }
   tool.progress("");
+  say_evicted(evicted(), tool);
   for (const std::string& sentence : failed) tool.say("krul: " + sentence);
   if (!busy.empty()) tool.say("(" + std::to_string(busy.size()) + " conversations are in use and were left out)");
   if (tool.json)

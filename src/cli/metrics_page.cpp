@@ -9,6 +9,7 @@
 namespace krul::cli {
 
 MetricsPage::~MetricsPage() {
+  if (!is_begun_) return;  // which was told
   if (const Status status = write(); !status)
     std::fprintf(stderr, "krul: the metrics could not be written: %s\n", escaped(status.error().message).c_str());
 }
@@ -18,7 +19,7 @@ void MetricsPage::add(const StoreEvent& event) {
   counts_.add(event);
 }
 
-Status MetricsPage::write() const {
+Status MetricsPage::write() {
   const auto text = [&] {
     const std::lock_guard guard(mutex_);
     return prometheus_text(counts_, {.labels = {{"store", store_}}});
@@ -28,6 +29,7 @@ Status MetricsPage::write() const {
   if (Status status = krul::write_file(next, text); !status) return status;
   std::error_code error;
   std::filesystem::rename(next, file_, error);
+  is_begun_ = is_begun_ || !error;
   if (!error) return {};
   std::error_code none;
   std::filesystem::remove(next, none);

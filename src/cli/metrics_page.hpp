@@ -14,7 +14,8 @@ class MetricsPage {
  public:
   /// @param store  its name, which each sample has as a label
   MetricsPage(std::filesystem::path file, std::string store) : file_(std::move(file)), store_(std::move(store)) {}
-  /// Writes the page. What goes wrong is a line on standard error: nobody is left to be told otherwise.
+  /// Writes the page if that was possible before. What goes wrong is a line on standard error: nobody is left to be
+  /// told otherwise.
   ~MetricsPage();
   MetricsPage(const MetricsPage&) = delete;
   MetricsPage& operator=(const MetricsPage&) = delete;
@@ -22,13 +23,14 @@ class MetricsPage {
   void add(const StoreEvent& event);
   /// Replaces the file, so that nobody reads half of it.
   /// @return as krul::write_file, and io if it cannot get its name
-  [[nodiscard]] Status write() const;
+  [[nodiscard]] Status write();
 
  private:
   std::filesystem::path file_;
   std::string store_;
   mutable std::mutex mutex_;
   StoreCounts counts_;
+  bool is_begun_ = false;
 };
 
 }  // namespace krul::cli

@@ -31,7 +31,7 @@ std::string local_time(std::uint64_t unix_s) {
 }
 
 void list(const SavedOptions& options, const Tool& tool) {
-  auto [store, place] = options.store.open(StoreUse::read);
+  auto [store, place, evicted] = options.store.open_to_read(tool);
   std::optional<Error> first;
   Json conversations = Json::array();
   eval::ResultTable table({{"conversation", "", eval::ResultTable::Align::left},
@@ -65,7 +65,7 @@ void list(const SavedOptions& options, const Tool& tool) {
 }
 
 void inspect(const SavedOptions& options, const Tool& tool) {
-  auto store = options.store.open(StoreUse::read).store;
+  auto store = options.store.open_to_read(tool).store;
   const LoadedManifest loaded = unwrap_saved(options.id, load_saved(store, options.id));
   const Manifest& manifest = loaded.manifest;
   const Identity& identity = manifest.identity;
@@ -140,7 +140,8 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
                    "--after takes the folder of a conversation, 32 hexadecimal digits, "
                    "as verify --json names it; " +
                        escaped(options.after) + " is none"});
-  auto store = options.store.open(options.repair ? StoreUse::change : StoreUse::read).store;
+  // Near copies are checked whenever they are read, and would hide what the last place holds.
+  auto [store, place, evicted] = options.store.open_last(options.repair ? StoreUse::change : StoreUse::read);
   const auto folders = options.id.empty() ? unwrap(folders_to_verify(store))
                                           : std::vector<std::string>{unwrap(conversation_folder(options.id))};
   Json conversations = Json::array();
@@ -186,13 +187,15 @@ void verify_saved(const SavedOptions& options, const Tool& tool) {
       std::printf("  %s was left behind by a save or an erase that was cut off\n", escaped(name).c_str());
   }
   tool.progress("");
+  say_evicted(evicted(), tool);
   if (tool.json) tool.print({{"ok", summary.is_ok()}, {"chunks", summary.chunks}, {"conversations", conversations}});
   tell(summary, options, unrepaired, tool);
 }
 
 void erase(const SavedOptions& options, const Tool& tool) {
-  auto [store, place] = options.store.open(StoreUse::change);
+  auto [store, place, evicted] = options.store.open(StoreUse::change);
   const auto [status, left, is_lent] = unwrap_saved(options.id, erase_saved(store, options.id));
+  say_evicted(evicted(), tool);
   const std::string where = place + "/" + unwrap(conversation_folder(options.id));
   for (const std::string& name : left)
     tool.say("krul: " + where + "/" + escaped_id(name) + " is not krul's, and is left");

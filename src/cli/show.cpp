@@ -18,7 +18,7 @@ struct ShowOptions {
 };
 
 void show(const ShowOptions& options, const Tool& tool) {
-  auto store = options.store.open(StoreUse::read).store;
+  auto store = options.store.open_to_read(tool).store;
   const Manifest manifest = unwrap_saved(options.id, load_saved(store, options.id)).manifest;
   // The weights are of no use here.
   const auto file = unwrap(GgufFile::open(options.model.file()));

@@ -52,6 +52,25 @@ std::string shown(const std::string& place) {
   return place.substr(0, scheme + 3) + place.substr(at + 1);
 }
 
+bool is_server_out_of_reach(const std::string& place, const Error& error) {
+  return !is_folder_place(place) && (error.code == ErrorCode::io || error.code == ErrorCode::deadline);
+}
+
+/// Ends the program if one place is named twice: what is erased near would be gone far as well.
+void expect_different(const std::vector<std::string>& places) {
+  for (std::size_t i = 0; i < places.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (is_same_place(places[j], places[i]))
+        throw Failure({ErrorCode::invalid_argument, "--store names one place twice, \"" + shown(places[j]) +
+                                                        "\" and \"" + shown(places[i]) + "\"; leave one of them out"});
+}
+
+/// Without links and the like, as far as it is there; empty if that cannot be told.
+std::filesystem::path resolved(const std::string& folder) {
+  std::error_code none;
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(folder, none), none) / "";
+}
+
 }  // namespace
 
 std::vector<std::string> store_places(const std::string& text) {
@@ -65,6 +84,32 @@ std::vector<std::string> store_places(const std::string& text) {
 
 bool is_folder_place(const std::string& place) {
   return place != "memory" && place.find("://") == std::string::npos;
+}
+
+bool is_same_place(const std::string& a, const std::string& b) {
+  if (a == "memory" || b == "memory") return false;  // each is a new one
+  if (is_folder_place(a) && is_folder_place(b)) {
+    std::error_code none;
+    const auto one = resolved(a), other = resolved(b);
+    return std::filesystem::equivalent(a, b, none) || (!one.empty() && one == other);
+  }
+  if (a.starts_with("redis://") && b.starts_with("redis://")) {
+    const auto one = parse_redis_url(a), other = parse_redis_url(b);
+    return one && other && one->host == other->host && one->port == other->port && one->database == other->database &&
+           one->prefix == other->prefix;
+  }
+  if (a.starts_with("s3://") && b.starts_with("s3://")) {
+    const auto one = parse_s3_url(a), other = parse_s3_url(b);
+    return one && other && one->endpoint == other->endpoint && one->bucket == other->bucket &&
+           one->prefix == other->prefix;
+  }
+  return a == b;
+}
+
+void say_evicted(std::uint64_t count, const Tool& tool) {
+  if (count > 0)
+    tool.say("(" + std::to_string(count) + (count == 1 ? " conversation was" : " conversations were") +
+             " erased to make room; a higher --store-bytes keeps more)");
 }
 
 std::optional<std::uint64_t> parse_bytes(const std::string& text) {
@@ -109,7 +154,25 @@ std::filesystem::path StoreOptions::folder() const {
 }
 
 OpenedStore StoreOptions::open(StoreUse use) const {
-  OpenedStore opened = open_places(use);
+  return open_counted(use, nullptr);
+}
+
+OpenedStore StoreOptions::open_to_read(const Tool& tool) const {
+  return open_counted(StoreUse::read, &tool);
+}
+
+OpenedStore StoreOptions::open_last(StoreUse use) const {
+  const auto list = store_places(places);
+  if (list.size() < 2) return open(use);
+  expect_different(list);
+  StoreOptions last = *this;
+  last.places = list.back();
+  last.bytes_.clear();  // bounds the first
+  return last.open(use);
+}
+
+OpenedStore StoreOptions::open_counted(StoreUse use, const Tool* tool) const {
+  OpenedStore opened = open_places(use, tool);
   if (metrics_.empty()) return opened;
   const auto page = std::make_shared<MetricsPage>(metrics_, opened.name);
   unwrap(page->write());  // before the work, not after it
@@ -117,26 +180,35 @@ OpenedStore StoreOptions::open(StoreUse use) const {
   return opened;
 }
 
-OpenedStore StoreOptions::open_places(StoreUse use) const {
-  const auto list = store_places(places);
+OpenedStore StoreOptions::open_places(StoreUse use, const Tool* tool) const {
+  auto list = store_places(places);
+  expect_different(list);
+  if (list.empty()) list.push_back(default_folder().string());
   std::optional<EncryptionKeys> keys;
   if (!key_file_.empty()) keys.emplace(EncryptionKeys{unwrap(read_encryption_key(key_file_))});
   const auto guarded = [&](AnyStore store) {
     if (!keys) return store;
     return AnyStore(unwrap(EncryptedStore<AnyStore>::make(std::move(store), *keys)));
   };
-  const auto bounded = [&](AnyStore store) {
-    if (bytes_.empty() || use == StoreUse::read) return store;
-    return AnyStore(unwrap(BoundedStore<AnyStore>::open(std::move(store), {.bytes = *parse_bytes(bytes_)})));
+  const auto bounded = [&](OpenedStore place) {
+    if (bytes_.empty() || use == StoreUse::read) return place;
+    auto store = unwrap(BoundedStore<AnyStore>::open(std::move(place.store), {.bytes = *parse_bytes(bytes_)}));
+    return OpenedStore{store, std::move(place.name), [store] { return store.evicted(); }};
   };
-  if (list.empty()) return {bounded(guarded(open_folder(default_folder(), use))), default_folder().string()};
+  if (list.size() == 1) return bounded({guarded(open_place(list[0], use)), shown(list[0])});
   std::optional<AnyStore> store;
   std::string name;
   for (std::size_t i = list.size(); i-- > 0;) {
-    AnyStore place = guarded(open_place(list[i], use));
-    if (i == 0) place = bounded(std::move(place));
-    store = store ? AnyStore(TieredStore(std::move(place), std::move(*store))) : std::move(place);
     name = shown(list[i]) + (name.empty() ? "" : ",") + name;
+    try {
+      OpenedStore place{guarded(open_place(list[i], use)), shown(list[i])};
+      if (i == 0) place = bounded(std::move(place));
+      store = store ? AnyStore(TieredStore(std::move(place.store), std::move(*store))) : std::move(place.store);
+    } catch (const Failure& failure) {
+      if (i == 0 || !tool || !is_server_out_of_reach(list[i], failure.error)) throw;
+      tool->say("(" + shown(list[i]) + " is left out, and what is near may be older and not all: " + failure.what() +
+                ")");
+    }
   }
   return {std::move(*store), std::move(name)};
 }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "krul/store/file_store.hpp"
 
 namespace krul::cli {
+
+class Tool;
 
 /// What a verb does with a store.
 enum class StoreUse : std::uint8_t {
@@ -23,6 +26,8 @@ enum class StoreUse : std::uint8_t {
 struct OpenedStore {
   AnyStore store;
   std::string name;
+  /// Conversations that have been erased to make room; none where only their near copies were.
+  std::function<std::uint64_t()> evicted = [] { return 0; };
 };
 
 /// Where costs of restores are measured: a store, or the disk of a folder.
@@ -39,6 +44,10 @@ class StoreOptions {
   void add_key_to(CLI::App& verb, const std::string& name);
   /// Ends the program if it cannot be opened.
   [[nodiscard]] OpenedStore open(StoreUse use) const;
+  /// For verbs that only read: a server behind the first place that is out of reach is left out, which is told.
+  [[nodiscard]] OpenedStore open_to_read(const Tool& tool) const;
+  /// The last place alone, which is the one that counts.
+  [[nodiscard]] OpenedStore open_last(StoreUse use) const;
   /// The folder, or that for what has to be on this machine: temporary files, say.
   [[nodiscard]] std::filesystem::path folder() const;
   /// @param opened  what open gave
@@ -47,7 +56,9 @@ class StoreOptions {
   std::string places;  ///< as --store says it
 
  private:
-  [[nodiscard]] OpenedStore open_places(StoreUse use) const;
+  /// @param tool  is told what is left out; none: everything has to be opened
+  [[nodiscard]] OpenedStore open_counted(StoreUse use, const Tool* tool) const;
+  [[nodiscard]] OpenedStore open_places(StoreUse use, const Tool* tool) const;
 
   std::string bytes_;
   std::string key_file_;
@@ -59,6 +70,12 @@ class StoreOptions {
 
 /// Whether a part of --store is a folder.
 [[nodiscard]] bool is_folder_place(const std::string& place);
+
+/// Whether two parts of --store are one place, as far as can be told without asking servers.
+[[nodiscard]] bool is_same_place(const std::string& a, const std::string& b);
+
+/// Says how many conversations were erased to make room, if any were.
+void say_evicted(std::uint64_t count, const Tool& tool);
 
 /// A number of bytes as people write it: 500MB, 2GB, 1TB, 4096.
 [[nodiscard]] std::optional<std::uint64_t> parse_bytes(const std::string& text);

@@ -97,11 +97,12 @@ class Tool(unittest.TestCase):
         again = krul_json("chat", "--model", MODEL, *far, "--conversation", "a branch", "--max-tokens", 12, "--message", "A third.")
         self.assertGreater(again["report"]["matched_tokens"], branch["report"]["matched_tokens"])
         self.assertTrue(krul_json("verify", *far)["ok"])
-        # What is lent stays until the last one goes.
+        # What is lent stays until the last one goes. The first branch has written its short rows anew and needs nothing.
+        krul("fork", "a talk", "another", "--store", self.store)
         self.assertTrue(krul_json("erase", "a talk", "--store", self.store)["is_lent"])
         self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
         krul("erase", "a branch", "--store", self.store)
-        # The branch had written its short rows anew by then, so that only gc knows what its loan was for.
+        krul("erase", "another", "--store", self.store)
         self.assertEqual(krul_json("gc", "--store", self.store)["failed"], [])
         self.assertEqual([each for each in self.store.iterdir() if len(each.name) == 32], [])
 
@@ -201,6 +202,99 @@ class Tool(unittest.TestCase):
         self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
         for text in ["0", "many", "5XB", "-1GB"]:
             self.assertIn("no number of bytes", krul("list", "--store", self.store, f"--store-bytes={text}", expect=1)[1])
+
+    def test_what_a_bound_makes_room_for_is_told(self):
+        self.say("A message.")
+        size = sum(file.stat().st_size for file in self.store.rglob("*") if file.is_file())
+        words = ["chat", "--model", MODEL, "--store", self.store, "--max-tokens", 12, "--message", "A message."]
+        self.assertEqual(krul_json(*words, "--conversation", "b", "--store-bytes", 4 * size)["evicted"], 0)
+        self.assertEqual(krul_json(*words, "--conversation", "c", "--store-bytes", int(2.5 * size))["evicted"], 1)
+        self.assertIn("(1 conversation was erased to make room", krul(*words, "--conversation", "d", "--store-bytes", int(2.5 * size))[1])
+        self.assertEqual(len(krul_json("list", "--store", self.store)["conversations"]), 2)
+        self.assertNotIn("to make room", krul(*words, "--conversation", "e", "--store-bytes", 9 * size)[1])
+        # Near copies are none that are lost.
+        words[words.index(self.store)] = f"{self.store},memory"
+        self.assertEqual(krul_json(*words, "--conversation", "f", "--store-bytes", int(3.5 * size))["evicted"], 0)
+        self.assertLess(len(krul_json("list", "--store", self.store)["conversations"]), 4)
+        self.assertEqual(krul_json("fork", "f", "g", "--store", self.store)["evicted"], 0)
+
+    def files_of(self, folder):
+        return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    def flip(self, folder):
+        """Damages the newest segment; what it was."""
+        file = max(folder.rglob("segment-*"))
+        before = file.read_bytes()
+        file.write_bytes(before[:100] + bytes([before[100] ^ 1]) + before[101:])
+        return file, before
+
+    def test_what_is_near_alone_is_not_lost(self):
+        near, far = self.store / "near", self.store / "far"
+        tiers = f"{near},{far}"
+        self.say("A message.", store=near)
+        before = self.files_of(near)
+        chat = ["chat", "--model", MODEL, "--store", tiers, "--conversation", "a talk", "--max-tokens", 4, "--message", "Hello."]
+        self.assertIn('of "a talk" is in the near store alone', self.fails(*chat))
+        self.assertEqual(self.files_of(near), before)
+        self.assertEqual(krul_json("list", "--store", far)["conversations"], [])
+        krul("copy", near, far)
+        self.assertGreater(self.say("And the second.", store=tiers)["report"]["matched_tokens"], 0)
+        # Erased by somebody else, it does not come back by itself.
+        krul("erase", "a talk", "--store", far)
+        self.fails(*chat)
+        krul("erase", "a talk", "--store", near)
+        self.assertEqual(krul_json(*chat)["report"]["matched_tokens"], 0)
+
+    def test_one_place_is_named_once(self):
+        self.say("A message.")
+        (self.store.parent / "link").symlink_to(self.store)
+        self.addCleanup((self.store.parent / "link").unlink)
+        twice = [f"{self.store},{self.store}/", f"{self.store}/new,{self.store}/./new", f"memory,{self.store},{self.store.parent / 'link'}",
+                 "redis://:secret@h,redis://h:6379/0", "s3://bucket/p,s3://bucket/p?connections=2"]
+        for places in twice:
+            for verb in ["list", "verify", "gc"]:
+                said = self.fails(verb, "--store", places)
+                self.assertIn("names one place twice", said)
+                self.assertNotIn("secret", said)
+        for target in [f"{self.store}/.", f"memory,{self.store}"]:
+            self.assertIn("are one place", self.fails("copy", self.store, target))
+        krul("list", "--store", f"{self.store},memory,memory")
+
+    def test_verify_reads_the_store_that_counts(self):
+        near, far = self.store / "near", self.store / "far"
+        tiers = f"{near},{far}"
+        self.say("A message.", store=tiers)
+        file, whole = self.flip(near)
+        self.assertTrue(krul_json("verify", "--store", tiers)["ok"])
+        file.write_bytes(whole)
+        self.flip(far)
+        self.assertTrue(krul_json("verify", "--store", near)["ok"])
+        self.assertFalse(krul_json("verify", "--store", tiers, expect=1)["ok"])
+        krul("verify", "--store", tiers, "--repair", expect=1)
+        self.say("And the second.", store=tiers)
+        for places in [tiers, near]:
+            self.assertTrue(krul_json("verify", "--store", places)["ok"])
+
+    def test_what_is_near_is_read_while_a_server_is_away(self):
+        self.say("A message.")
+        away = ["--store", f"{self.store},redis://:secret@127.0.0.1:1"]
+        if "unsupported" in krul("list", *away, "--json", expect=None)[0]:
+            self.skipTest("built without hiredis")
+        talk = ["chat", "--no-save", "--costs", "none", "--model", MODEL, "--conversation", "a talk", "--max-tokens", 4, "--message", "More."]
+        out, said = krul(*talk, *away)
+        self.assertEqual(out, krul(*talk, "--store", self.store)[0])
+        self.assertIn("is left out", said)
+        for words in [["list"], ["inspect", "a talk"], ["show", "a talk", "--model", MODEL]]:
+            out, said = krul(*words, *away)
+            self.assertEqual(out, krul(*words, "--store", self.store)[0])
+            self.assertEqual(len(said.strip().splitlines()), 1, said)
+            self.assertIn("(redis://127.0.0.1:1 is left out, and what is near may be older and not all: ", said)
+        for words in [["verify"], ["erase", "a talk"], ["gc"], ["fork", "a talk", "b"]]:
+            self.assertIn("127.0.0.1:1", self.fails(*words, *away))
+        typo = self.store / "typo"
+        self.assertIn("no such directory", self.fails("list", "--store", f"{self.store},{typo}"))
+        typo.write_text("x")
+        self.assertIn("not a directory", self.fails("list", "--store", f"{self.store},{typo}"))
 
     def test_what_was_asked_of_a_store_is_a_page_for_prometheus(self):
         self.say("A message.")

@@ -11,6 +11,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -33,14 +34,22 @@ enum class WriteMode : std::uint8_t {
          ///< the process, and others see it late. The near store must be nobody else's
 };
 
+/// What a lock does with a conversation whose manifest is near and not far.
+enum class NearAlone : std::uint8_t {
+  refuse,  ///< fails and changes nothing: the far store may be the wrong one, or have lost what it held
+  forget,  ///< erases the near copies: for far stores that let go of what they hold, by expiry or eviction
+};
+
 struct TierOptions {
   WriteMode writes = WriteMode::through;
+  NearAlone near_alone = NearAlone::refuse;
   bool keep_reads = true;                 ///< what the near store lacks is copied there when it is read by itself
   std::uint64_t largest_kept = 64 << 20;  ///< bytes of an object that is read whole for that
 };
 
 /// A near store before a far one, which is the one that counts: TieredStore(memory, TieredStore(file, distant)) has
-/// three tiers. The near store never fails a call: what it lacks, cannot take or cannot read comes from the far one.
+/// three tiers. The near store, once it is open, fails no call: what it lacks, cannot take or cannot read comes from
+/// the far one.
 ///
 /// Segments never change under their name, so a near copy is as good as the far one, and is read alone. All other
 /// objects (manifests, loans) are read far; their near copies stand in only while the far store cannot be asked (io,
@@ -50,8 +59,8 @@ struct TierOptions {
 ///
 /// get and load copy an object near when they read it, whole. Reads together copy nothing, so that they are as fast as
 /// the far store: bring_near does that for a folder, before or after. Lists and sizes are the far store's; near copies
-/// of what others erased go when the folder's lock is taken. A lock is the far store's, with the near one's if it can
-/// be had. Copies share what waits to be flushed.
+/// of what others erased go when the folder's lock is taken, but for a conversation that is near alone: see NearAlone.
+/// A lock is the far store's, with the near one's if it can be had. Copies share what waits to be flushed.
 template <ConversationStore Near, ConversationStore Far, Clock C = SteadyClock>
 class TieredStore {
   struct State;
@@ -120,7 +129,7 @@ class TieredStore {
     return size;
   }
 
-  /// From both. The far store's error; a near copy that cannot be erased goes when the folder's lock is taken.
+  /// From both. The far store's error; a near copy that cannot be erased is left for the folder's next lock.
   [[nodiscard]] Status erase(const std::string& key) {
     const std::lock_guard guard(state_->mutex);
     const Status near = state_->near.erase(key);
@@ -149,12 +158,14 @@ class TieredStore {
     return names;
   }
 
+  /// @return what the far store says; invalid_argument for a conversation that is near alone, unless NearAlone::forget
+  ///         or this store has yet to flush it; then nothing was changed
   [[nodiscard]] Result<Lock> lock(const std::string& folder) {
     auto far = state_->far.lock(folder);
     if (!far) return propagate(far);
     std::optional<typename Near::Lock> near;
     if (auto held = state_->near.lock(folder)) near.emplace(std::move(*held));
-    sweep(folder);
+    if (const Status swept = sweep(folder); !swept) return propagate(swept);
     state_->set_locked(folder, true);
     return Lock(state_, folder, std::move(*far), std::move(near));
   }
@@ -336,16 +347,32 @@ class TieredStore {
     return bytes;
   }
 
-  /// Erases near copies of what the far store has no more. Nothing depends on it.
-  void sweep(const std::string& folder) {
+  /// Erases near copies of what the far store has no more. What cannot be listed or erased near is left.
+  [[nodiscard]] Status sweep(const std::string& folder) {
     const auto near = state_->near.list(folder), far = state_->far.list(folder);
-    if (!near || !far) return;
+    if (!near) return {};
+    if (options_.near_alone == NearAlone::refuse && std::ranges::any_of(*near, is_manifest_name) &&
+        !waits_manifest(folder)) {
+      if (!far) return propagate(far);  // who writes now may replace the only manifest
+      if (std::ranges::none_of(*far, is_manifest_name))
+        return fail(ErrorCode::invalid_argument,
+                    "conversation folder " + folder +
+                        " is in the near store alone: the far one may be the wrong one or was emptied, or the "
+                        "conversation was erased there. To keep it, copy it from the near store to the far one (krul "
+                        "copy NEAR FAR); to be rid of it, erase it in the near store alone (krul erase --store NEAR)");
+    }
+    if (!far) return {};
     std::vector<std::string> gone;
     std::set_difference(near->begin(), near->end(), far->begin(), far->end(), std::back_inserter(gone));
     for (const std::string& name : gone) {
       const std::string key = folder + "/" + name;
       if (!state_->is_waiting(key)) static_cast<void>(state_->near.erase(key));
     }
+    return {};
+  }
+  [[nodiscard]] bool waits_manifest(const std::string& folder) const {
+    return std::ranges::any_of(
+        manifest_names, [&](std::string_view name) { return state_->is_waiting(folder + "/" + std::string(name)); });
   }
 
   std::shared_ptr<State> state_;

@@ -20,11 +20,12 @@ namespace krul {
 ///
 /// @source Krul, arXiv:2507.08045, section 4: a strategy for each conversation; second-hand. The interface is ours
 template <class S>
-concept Strategy = std::copyable<S> && requires(const S& strategy, const Evidence& evidence) {
+concept Strategy = requires(const S& strategy, const Evidence& evidence) {
   { strategy.name() } -> std::same_as<std::string>;
   { strategy.needs() } -> std::same_as<Needs>;
   { strategy.plan(evidence) } -> std::same_as<Result<SavePlan>>;
   { strategy.restore_policy() } -> RestorePolicy;
-};
+}
+&&std::copyable<S>;  // last: clang 14 asks it of a Result<AnyStrategy>, which asks whether it is made of one
 
 }  // namespace krul

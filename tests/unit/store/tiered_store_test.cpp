@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "krul/store/any_store.hpp"
@@ -192,22 +194,38 @@ TEST_CASE("while the far store cannot be asked, near copies stand in") {
   f.cut_off(ErrorCode::not_found);
   CHECK_FALSE(reads(f.store, manifest, bytes));
 
+  // Neither lists nor tells sizes once it is cut off.
   struct Unreachable : MemoryStore {
-    Result<std::vector<std::string>> list(const std::string&) { return fail(ErrorCode::io, "gone"); }
-    Result<std::uint64_t> size(const std::string&) { return fail(ErrorCode::io, "gone"); }
+    explicit Unreachable(MemoryStore store) : MemoryStore(std::move(store)) {}
+    Result<std::vector<std::string>> list(const std::string& folder) {
+      return *is_there ? MemoryStore::list(folder) : fail(ErrorCode::io, "gone");
+    }
+    Result<std::uint64_t> size(const std::string& key) {
+      return *is_there ? MemoryStore::size(key) : fail(ErrorCode::io, "gone");
+    }
+    std::shared_ptr<bool> is_there = std::make_shared<bool>(false);
   };
-  TieredStore alone(f.near, Unreachable());
+  const Unreachable far(f.memory);
+  TieredStore alone(f.near, far);
   CHECK(alone.list(test::folder_a) == f.near.list(test::folder_a));
   CHECK(alone.list("") == std::vector{test::folder_a});
   CHECK(alone.size(segment) == 1000);
   CHECK(alone.sizes(std::vector{manifest, manifest + "-none"})[0] == 1000);
   CHECK_FALSE(alone.size(manifest + "-none"));
+  CHECK(alone.lock(test::folder_a).error().code == ErrorCode::io);  // whether it is far as well cannot be told
+  f.faults.set_faults({});
   {
-    const auto lock = alone.lock(test::folder_a);  // who writes has to know what is so
+    *far.is_there = true;
+    const auto lock = alone.lock(test::folder_a);
+    REQUIRE(lock);
+    *far.is_there = false;  // who writes has to know what is so
     CHECK(alone.list(test::folder_a).error().code == ErrorCode::io);
     CHECK(alone.size(manifest).error().code == ErrorCode::io);
     CHECK(alone.size(segment) == 1000);
+  }
+  {
     const auto other = f.store.lock(test::folder_a);
+    REQUIRE(other);
     f.cut_off();
     CHECK_FALSE(reads(f.store, manifest, bytes));
     CHECK(f.store.load(manifest, 1000).error().code == ErrorCode::io);
@@ -253,6 +271,62 @@ TEST_CASE("what others erased goes from the near store when the folder is locked
   REQUIRE(f.store.erase(manifest));
   CHECK(f.near.used() == 0);
   CHECK(f.memory.used() == 0);
+}
+
+TEST_CASE("a conversation that is near alone is neither erased nor written, unless that is wanted") {
+  const auto bytes = test::some_bytes(1000, 1);
+  const auto empty = [&](MemoryStore& store) {
+    for (const std::string& key : {segment, manifest}) REQUIRE(store.erase(key));
+  };
+  SUBCASE("refused, with both ways on, until one is taken") {
+    for (const bool copies : {false, true}) {
+      TieredFixture f({.writes = copies ? WriteMode::through : WriteMode::back});
+      REQUIRE(f.store.put(segment, bytes));
+      REQUIRE(f.store.put(manifest, bytes));
+      REQUIRE(f.store.flush(test::folder_a));
+      empty(f.memory);
+      REQUIRE(f.memory.put(segment, bytes));  // what an erase left that was cut off
+      const auto refused = f.store.lock(test::folder_a);
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().code == ErrorCode::invalid_argument);
+      CHECK(refused.error().message.find("krul copy NEAR FAR") != std::string::npos);
+      CHECK(refused.error().message.find("krul erase --store NEAR") != std::string::npos);
+      CHECK(f.near.used() == 2000);
+      CHECK(f.memory.used() == 1000);
+      CHECK(f.memory.lock(test::folder_a));  // nothing is held
+      CHECK(f.near.lock(test::folder_a));
+      CHECK(f.store.lock(test::folder_b));
+      if (copies)
+        REQUIRE(f.memory.put(manifest, bytes));
+      else
+        empty(f.near);
+      CHECK(f.store.lock(test::folder_a));
+    }
+  }
+  SUBCASE("forgotten") {
+    TieredFixture f({.near_alone = NearAlone::forget});
+    REQUIRE(f.store.put(segment, bytes));
+    REQUIRE(f.store.put(manifest, bytes));
+    empty(f.memory);
+    CHECK(f.store.lock(test::folder_a));
+    CHECK(f.near.used() == 0);
+  }
+  SUBCASE("without a manifest it is no conversation") {
+    TieredFixture f;
+    REQUIRE(f.near.put(segment, bytes));
+    CHECK(f.store.lock(test::folder_a));
+    CHECK(f.near.used() == 0);
+  }
+  SUBCASE("not yet flushed by this store: it goes on; by another one: that cannot be told") {
+    TieredFixture f({.writes = WriteMode::back});
+    REQUIRE(f.store.put(manifest, bytes));
+    Tiers later(f.near, f.far, {.writes = WriteMode::back});
+    CHECK(later.lock(test::folder_a).error().code == ErrorCode::invalid_argument);
+    CHECK(f.near.used() == 1000);
+    CHECK(f.store.lock(test::folder_a));
+    CHECK(f.memory.used() == 1000);  // flushed when the lock died
+    CHECK(later.lock(test::folder_a));
+  }
 }
 
 TEST_CASE("written back: near until it is flushed, the manifests last, or the lock dies") {
