@@ -25,7 +25,7 @@ concept Strategy = requires(const S& strategy, const Evidence& evidence) {
   { strategy.needs() } -> std::same_as<Needs>;
   { strategy.plan(evidence) } -> std::same_as<Result<SavePlan>>;
   { strategy.restore_policy() } -> RestorePolicy;
-}
-&&std::copyable<S>;  // last: clang 14 asks it of a Result<AnyStrategy>, which asks whether it is made of one
+  requires std::copyable<S>;  // last: of a Result<AnyStrategy> clang 14 would ask in a circle
+};
 
 }  // namespace krul
