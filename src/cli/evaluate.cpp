@@ -31,7 +31,7 @@ Json json_of(const eval::Figures& figures) {
   Json object = Json::object();
   for (const auto& [name, value] : figures)
     std::visit(
-        [&](const auto& found) {
+        [&object, &name = name](const auto& found) {
           if constexpr (std::is_same_v<std::decay_t<decltype(found)>, std::monostate>)
             object[name] = nullptr;
           else

@@ -216,7 +216,7 @@ TEST_CASE("check_backend finds embeddings that depend on more than a token and i
   const auto before = [](std::span<const Token> tokens, std::size_t row) {
     return row == 0 ? 0.0F : 0.1F * static_cast<float>(tokens[row - 1]);
   };
-  const auto calls = [made = std::make_shared<int>()](std::span<const Token>, std::size_t) {
+  const auto calls = [made = std::make_shared<std::atomic<int>>()](std::span<const Token>, std::size_t) {
     return 0.001F * static_cast<float>(++*made);
   };
   CHECK(backend_check_finds("embed: a row depends", added(index)));
