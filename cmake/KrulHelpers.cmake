@@ -24,6 +24,9 @@ function(krul_own_target name)
     target_compile_options(${name} PRIVATE -fsanitize=${KRUL_SANITIZE} -fno-sanitize-recover=all
                                            -fno-omit-frame-pointer)
     target_link_options(${name} PRIVATE -fsanitize=${KRUL_SANITIZE})
+    if(CMAKE_CXX_COMPILER_ID MATCHES Clang AND KRUL_SANITIZE MATCHES "address")
+      target_compile_definitions(${name} PRIVATE __SANITIZE_ADDRESS__=1)  # as g++ says it; clang 14 does not
+    endif()
     if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
       # GCC 12 sees members of moved variants that are not there once checks stand between their tests.
       target_compile_options(${name} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)

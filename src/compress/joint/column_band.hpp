@@ -82,9 +82,11 @@ class ColumnBand {
     }
     if (!predicted.values.empty()) panel.prediction = predicted.values.data() + first_ + at;
     panel.stride = predicted.stride;
-    panel.which = predicted.which.data() + rows.run.first;
-    panel.steps = rows.order.steps.data() + rows.run.first;
-    panel.per_step = rows.order.per_step.data() + rows.run.first;
+    // Nothing is added to the null pointer of what is not there.
+    const auto of_run = [&](const auto& each) { return each.empty() ? nullptr : each.data() + rows.run.first; };
+    panel.which = of_run(predicted.which);
+    panel.steps = of_run(rows.order.steps);
+    panel.per_step = of_run(rows.order.per_step);
     panel.bit = rows.order.bit;
     return panel;
   }

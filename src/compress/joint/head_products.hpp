@@ -11,6 +11,7 @@ namespace krul::detail {
 /// @param matrices  [heads, D, D]
 inline void multiply_heads(std::span<const float> matrices, std::size_t head_dim, std::size_t rows, Floats from,
                            MutableFloats to) {
+  if (rows == 0) return;
   const auto& loops = joint_loops(instruction_level());
   const std::size_t width = matrices.size() / head_dim;
   for (std::size_t first = 0; first < width; first += head_dim)

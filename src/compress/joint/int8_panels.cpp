@@ -17,6 +17,7 @@ void Int8Panels::fill(At&& at) {
   scales_.assign(panels() * width, 1);
   offsets_.assign(panels() * width, 0);
   words_.assign(panels() * quads() * width, 0);
+  if (words_.empty()) return;
   for (std::size_t column = 0; column < columns_; ++column) {
     std::uint32_t* to = words_.data() + column / width * quads() * width + column % width;
     for (std::size_t depth = 0; depth < depth_; ++depth)

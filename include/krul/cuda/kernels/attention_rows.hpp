@@ -47,6 +47,7 @@ struct AttentionParts {
   float *out, *tops, *sums;  ///< [S, R * H, D], [S, R * H] twice
 
   [[nodiscard]] KRUL_DEVICE static AttentionParts of(const AttentionRows& in, float* room, std::uint32_t splits) {
+    if (!room) return {};
     const std::size_t count = std::size_t{splits} * in.rows * in.heads;
     return {room, room + count * in.dim, room + count * (in.dim + 1)};
   }
