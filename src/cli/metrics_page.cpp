@@ -1,7 +1,6 @@
 #include "metrics_page.hpp"
 
 #include <cstdio>
-#include <system_error>
 
 #include "krul/core/escaped.hpp"
 #include "krul/core/file_io.hpp"
@@ -24,16 +23,9 @@ Status MetricsPage::write() {
     const std::lock_guard guard(mutex_);
     return prometheus_text(counts_, {.labels = {{"store", store_}}});
   }();
-  std::filesystem::path next = file_;
-  next += ".new";
-  if (Status status = krul::write_file(next, text); !status) return status;
-  std::error_code error;
-  std::filesystem::rename(next, file_, error);
-  is_begun_ = is_begun_ || !error;
-  if (!error) return {};
-  std::error_code none;
-  std::filesystem::remove(next, none);
-  return fail(ErrorCode::io, file_.string() + " could not be replaced: " + error.message());
+  Status written = replace_file(file_, text);
+  is_begun_ = is_begun_ || written;
+  return written;
 }
 
 }  // namespace krul::cli

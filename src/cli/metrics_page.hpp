@@ -22,7 +22,7 @@ class MetricsPage {
 
   void add(const StoreEvent& event);
   /// Replaces the file, so that nobody reads half of it.
-  /// @return as krul::write_file, and io if it cannot get its name
+  /// @return as replace_file
   [[nodiscard]] Status write();
 
  private:

@@ -1,5 +1,7 @@
 #include "krul/core/file_io.hpp"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <system_error>
 
@@ -33,10 +35,11 @@ Result<std::string> read_text(const std::filesystem::path& path, std::size_t mos
   return text;
 }
 
-Result<OutputFile> OutputFile::open(const std::filesystem::path& path) {
+Result<OutputFile> OutputFile::open(const std::filesystem::path& path, std::string name) {
+  if (name.empty()) name = path.string();
   std::FILE* const file = std::fopen(path.c_str(), "wbe");
-  if (!file) return tl::unexpected<Error>(not_written(path.string(), errno));
-  return OutputFile(path.string(), file);
+  if (!file) return tl::unexpected<Error>(not_written(name, errno));
+  return OutputFile(std::move(name), file);
 }
 
 void OutputFile::write(std::string_view bytes) {
@@ -58,6 +61,20 @@ Status write_file(const std::filesystem::path& path, std::string_view bytes) {
   if (!file) return propagate(file);
   file->write(bytes);
   return file->close();
+}
+
+Status replace_file(const std::filesystem::path& path, std::string_view bytes) {
+  // Another process may be writing its own at the same time.
+  const std::filesystem::path next = path.string() + "." + std::to_string(::getpid()) + ".new";
+  auto file = OutputFile::open(next, path.string());
+  if (!file) return propagate(file);
+  file->write(bytes);
+  Status written = file->close();
+  std::error_code error;
+  if (written) std::filesystem::rename(next, path, error);
+  if (error) written = tl::unexpected<Error>(not_written(path.string(), error.value()));
+  if (!written) std::filesystem::remove(next, error);
+  return written;
 }
 
 }  // namespace krul

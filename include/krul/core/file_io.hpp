@@ -24,8 +24,9 @@ inline constexpr std::size_t largest_text = 64U << 20;
 /// reason: what was computed comes first.
 class OutputFile {
  public:
+  /// @param name  what errors call it; empty: its path
   /// @return no_space or io if it cannot be opened for writing
-  [[nodiscard]] static Result<OutputFile> open(const std::filesystem::path& path);
+  [[nodiscard]] static Result<OutputFile> open(const std::filesystem::path& path, std::string name = {});
 
   /// Nothing more is written once something has gone wrong.
   void write(std::string_view bytes);
@@ -44,5 +45,9 @@ class OutputFile {
 /// Writes a whole file, in place of what is there.
 /// @return as OutputFile
 [[nodiscard]] Status write_file(const std::filesystem::path& path, std::string_view bytes);
+
+/// The same, whole or not at all: nobody reads half of it, and after a failure what was there still is.
+/// @return as OutputFile
+[[nodiscard]] Status replace_file(const std::filesystem::path& path, std::string_view bytes);
 
 }  // namespace krul

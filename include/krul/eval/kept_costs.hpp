@@ -1,19 +1,16 @@
 #pragma once
 
-#include <unistd.h>
-
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "krul/core/checksum.hpp"
+#include "krul/core/file_io.hpp"
 #include "krul/core/identity.hpp"
 #include "krul/core/private_folders.hpp"
 #include "krul/eval/measure_machine.hpp"
@@ -31,28 +28,10 @@ namespace krul::eval {
 /// Writes costs to a file, whole or not at all. Folders that are missing are made for this user alone.
 /// @return io, with the file and the system's reason, if they cannot be kept
 [[nodiscard]] inline Status keep(const MachineCosts& machine, const std::filesystem::path& file) {
-  const auto failed = [&](int number) -> Status {
-    return fail(ErrorCode::io, "cannot write " + file.string() + ": " + std::generic_category().message(number));
-  };
   if (file.has_parent_path())
     if (auto made = make_private_folders(file.parent_path()); !made) return made;
-  // Another process may be keeping its own at the same time.
-  const std::filesystem::path temporary = file.string() + "." + std::to_string(::getpid()) + ".new";
-  errno = 0;
-  std::ofstream out(temporary);
-  out << to_text(machine);
-  out.close();
-  std::error_code error;
-  if (!out.good()) {
-    const int number = errno == 0 ? EIO : errno;
-    std::filesystem::remove(temporary, error);
-    return failed(number);
-  }
-  std::filesystem::rename(temporary, file, error);
-  if (!error) return {};
-  const int number = error.value();
-  std::filesystem::remove(temporary, error);
-  return failed(number);
+  const Status written = replace_file(file, to_text(machine));
+  return written ? written : fail(ErrorCode::io, written.error().message);
 }
 
 /// The costs that keep has kept in a file.

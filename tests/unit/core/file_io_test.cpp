@@ -30,6 +30,24 @@ TEST_CASE("why a file cannot be read or written is the system's reason, with its
   CHECK(refused.error().message.find(missing.string()) != std::string::npos);
 }
 
+TEST_CASE("a file is replaced whole, or stays as it was, and nothing is left beside it") {
+  const test::TemporaryDirectory directory;
+  const auto file = directory.path() / "file";
+  REQUIRE(replace_file(file, "first"));
+  REQUIRE(replace_file(file, "second"));
+  CHECK(read_text(file).value() == "second");
+  const auto only = [&] { return std::distance(std::filesystem::directory_iterator(directory.path()), {}) == 1; };
+  CHECK(only());
+  const auto into_folder = replace_file(directory.path(), "x");
+  REQUIRE_FALSE(into_folder);
+  CHECK(into_folder.error().code == ErrorCode::io);
+  CHECK(only());
+  const auto missing = directory.path() / "none" / "file";
+  const auto refused = replace_file(missing, "x");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("cannot write " + missing.string() + ": ") == 0);
+}
+
 TEST_CASE("what a write failed with is told when the file is closed") {
   auto full = OutputFile::open("/dev/full");
   if (!full) return;  // not on every system
