@@ -76,14 +76,33 @@ float fold_all(Lanes lanes, Join&& join) {
 inline float max_of(Lanes lanes) {
   return fold_all(lanes, [](Lanes a, Lanes b) { return max(a, b); });
 }
-/// a * b + c, rounded once. For sums that must have the same bits at every level.
-inline Lanes fused(Lanes a, Lanes b, Lanes c) {
+/// a * b + c: rounded once where the level has an instruction for that, else twice. What compilers fuse by themselves
+/// depends on what they inlined, so a row's bits would depend on the rows beside it: they are told not to.
+inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
 #if defined(__AVX512F__)
   return (Lanes)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__FMA__)
   return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
   return (Lanes)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+inline Lanes multiply_add(Lanes a, float b, Lanes c) {
+  return multiply_add(a, broadcast(b), c);
+}
+inline float multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+/// a * b + c, rounded once. For sums that must have the same bits at every level.
+inline Lanes fused(Lanes a, Lanes b, Lanes c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  return multiply_add(a, b, c);
 #else
   // In double the product is exact. If the sum is not, its last bit is set: that rounding it again to a float then
   // gives what one rounding would have given is known as rounding to odd. Errors of infinite sums are no numbers.
@@ -106,19 +125,19 @@ inline float sum_of(Lanes lanes) {
 inline Lanes exp(Lanes x) {
   const Lanes limited = max(broadcast(-88.0F), x < 88.0F ? x : broadcast(88.0F));
   // x = n ln 2 + r with |r| <= ln 2 / 2; adding 1.5 * 2^23 rounds to a whole number that can be read off the bits.
-  const Lanes shifted = limited * 1.44269504F + 12582912.0F;
+  const Lanes shifted = multiply_add(limited, 1.44269504F, broadcast(12582912.0F));
   const Lanes n = shifted - 12582912.0F;
   // ln 2 in two parts, of which the first has few enough bits for n * part to be exact.
-  const Lanes r = (limited - n * 0.693359375F) + n * 2.12194440e-4F;
+  const Lanes r = multiply_add(n, 2.12194440e-4F, limited - n * 0.693359375F);
   // Taylor's series to degree 7: its remainder, r^8 / 8!, is below 6e-9.
   Lanes sum = broadcast(1.0F / 5040);
-  sum = sum * r + 1.0F / 720;
-  sum = sum * r + 1.0F / 120;
-  sum = sum * r + 1.0F / 24;
-  sum = sum * r + 1.0F / 6;
-  sum = sum * r + 0.5F;
-  sum = sum * r + 1.0F;
-  sum = sum * r + 1.0F;
+  sum = multiply_add(sum, r, broadcast(1.0F / 720));
+  sum = multiply_add(sum, r, broadcast(1.0F / 120));
+  sum = multiply_add(sum, r, broadcast(1.0F / 24));
+  sum = multiply_add(sum, r, broadcast(1.0F / 6));
+  sum = multiply_add(sum, r, broadcast(0.5F));
+  sum = multiply_add(sum, r, broadcast(1.0F));
+  sum = multiply_add(sum, r, broadcast(1.0F));
   IntLanes bits;
   __builtin_memcpy(&bits, &shifted, sizeof bits);
   IntLanes scaled;
@@ -132,10 +151,10 @@ inline Lanes exp(Lanes x) {
 /// The polynomial interpolates 2^r at the Chebyshev nodes of [-1/2, 1/2]: it is off by 3.5e-6.
 inline Lanes exp2_for_bf16(Lanes x) {
   const auto power = [](Lanes r) {
-    Lanes sum = r * 0.00966636852F + 0.0559219758F;
-    sum = sum * r + 0.24022349F;
-    sum = sum * r + 0.693121045F;
-    return sum * r + 1.0F;
+    Lanes sum = multiply_add(r, 0.00966636852F, broadcast(0.0559219758F));
+    sum = multiply_add(sum, r, broadcast(0.24022349F));
+    sum = multiply_add(sum, r, broadcast(0.693121045F));
+    return multiply_add(sum, r, broadcast(1.0F));
   };
 #if defined(__AVX512F__)
   // The forms with a mask, as GCC 12 warns about its own plain ones.

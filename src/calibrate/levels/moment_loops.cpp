@@ -18,7 +18,7 @@ void add_tile(const PanelProduct& product, std::size_t first) {
     Lanes values[tile_vectors];
     for (std::size_t v = 0; v < tile_vectors; ++v) values[v] = load(right + v * lane_count);
     for (std::size_t row = 0; row < tile_rows; ++row)
-      for (std::size_t v = 0; v < tile_vectors; ++v) sums[row][v] += broadcast(left[row]) * values[v];
+      for (std::size_t v = 0; v < tile_vectors; ++v) sums[row][v] = multiply_add(values[v], left[row], sums[row][v]);
   }
   for (std::size_t row = 0; row < tile_rows && first + row < product.rows; ++row) {
     float line[columns];

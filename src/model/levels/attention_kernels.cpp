@@ -316,9 +316,9 @@ inline void join(const Partials& state, const Partials& later, std::size_t rows,
       if (later.tops[row] == lowest_score) continue;
       const float old_scale = old_scales[row - begin], new_scale = new_scales[row - begin];
       for (std::size_t at = row * columns; at < (row + 1) * columns; at += lane_count)
-        store(load(state.values + at) * old_scale + load(later.values + at) * new_scale, state.values + at);
+        store(multiply_add(load(state.values + at), old_scale, load(later.values + at) * new_scale), state.values + at);
       state.tops[row] = tops[row - begin];
-      state.sums[row] = state.sums[row] * old_scale + later.sums[row] * new_scale;
+      state.sums[row] = multiply_add(state.sums[row], old_scale, later.sums[row] * new_scale);
     }
   }
 }
@@ -333,7 +333,7 @@ inline void softmax(float* scores, std::size_t count, float scale) {
     const std::size_t some = smaller(lane_count, count - k);
     __builtin_memcpy(part, scores + k, some * sizeof(float));
     const IntLanes there = lane_numbers() < static_cast<std::int32_t>(some);
-    const Lanes weight = select(there, exp(load(part) * scale - top), Lanes{});
+    const Lanes weight = select(there, exp(multiply_add(load(part), scale, broadcast(-top))), Lanes{});
     sum += static_cast<double>(sum_of(weight));
     store(weight, part);
     __builtin_memcpy(scores + k, part, some * sizeof(float));

@@ -43,10 +43,10 @@ inline Lanes as_floats(IntLanes units) {
 struct F32Units {
   static constexpr ElementType type = ElementType::f32;
   static constexpr std::size_t pack = 1;
-  static Lanes dot(Lanes sum, IntLanes a, IntLanes b) { return sum + as_floats(a) * as_floats(b); }
+  static Lanes dot(Lanes sum, IntLanes a, IntLanes b) { return multiply_add(as_floats(a), as_floats(b), sum); }
   static IntLanes row(const Lanes* from) { return as_units(from[0]); }
   static IntLanes column(const Lanes* from) { return as_units(from[0]); }
-  static Lanes weight(Lanes score, float scale, Lanes top) { return exp(score * scale - top); }
+  static Lanes weight(Lanes score, float scale, Lanes top) { return exp(multiply_add(score, scale, -top)); }
 };
 
 #if defined(__AVX512BF16__)
@@ -68,7 +68,7 @@ struct Bf16Units {
   }
   static Lanes weight(Lanes score, float scale, Lanes top) {
     constexpr float log2_e = 1.44269504F;
-    return exp2_for_bf16(score * (scale * log2_e) - top * log2_e);
+    return exp2_for_bf16(multiply_add(score, scale * log2_e, top * -log2_e));
   }
 };
 #endif

@@ -38,7 +38,7 @@ inline float sum_of_squares(const float* row, std::size_t n, float shrink) {
   Lanes squares{};
   by_lanes(n, [&](const auto& part) {
     const Lanes values = load_of(part, row) * shrink;
-    squares += values * values;
+    squares = multiply_add(values, values, squares);
   });
   return sum_of(squares);
 }
@@ -117,15 +117,15 @@ inline void rotate(RotaryPairs pairs, const HeadVectors& heads, const float* ang
       by_lanes(heads.pairs, [&](const auto& part) {
         const Lanes x = load_of(part, head), y = load_of(part, head + heads.pairs);
         const Lanes cosine = load_of(part, cosines), sine = load_of(part, sines);
-        store_of(part, x * cosine - y * sine, head);
-        store_of(part, y * cosine + x * sine, head + heads.pairs);
+        store_of(part, multiply_add(x, cosine, -(y * sine)), head);
+        store_of(part, multiply_add(y, cosine, x * sine), head + heads.pairs);
       });
     } else {
       // Left to the compiler: shuffles that take pairs apart are six times slower where GCC 12 has AVX2 alone.
       for (std::size_t i = 0; i < heads.pairs; ++i) {
         const float x = head[2 * i], y = head[2 * i + 1];
-        head[2 * i] = x * cosines[i] - y * sines[i];
-        head[2 * i + 1] = y * cosines[i] + x * sines[i];
+        head[2 * i] = multiply_add(x, cosines[i], -(y * sines[i]));
+        head[2 * i + 1] = multiply_add(y, cosines[i], x * sines[i]);
       }
     }
   }

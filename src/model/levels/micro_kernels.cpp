@@ -7,7 +7,7 @@ namespace {
 struct F32 {
   static constexpr std::size_t step_bytes = sizeof(float);
   static Floats add_product(Floats sum, Bits weights, const std::byte* x) {
-    return sum + same_bits<Floats>(weights) * read<float>(x);
+    return multiply_add(same_bits<Floats>(weights), read<float>(x), sum);
   }
 };
 
@@ -15,8 +15,8 @@ struct Bf16 {
   static constexpr std::size_t step_bytes = 2 * sizeof(std::uint16_t);
   static Floats add_product(Floats sum, Bits weights, const std::byte* x) {
     const auto pair = read<std::uint32_t>(x);
-    sum = sum + same_bits<Floats>(weights << 16) * same_bits<float>(pair << 16);
-    return sum + same_bits<Floats>(weights & 0xffff0000U) * same_bits<float>(pair & 0xffff0000U);
+    sum = multiply_add(same_bits<Floats>(weights << 16), same_bits<float>(pair << 16), sum);
+    return multiply_add(same_bits<Floats>(weights & 0xffff0000U), same_bits<float>(pair & 0xffff0000U), sum);
   }
 };
 
@@ -54,7 +54,7 @@ double multiply_registers(std::size_t rounds) {
   const Floats factor{};
   for (std::size_t round = 0; round < rounds; ++round)
     for (auto& sum : sums) {
-      sum = sum + factor * factor;
+      sum = multiply_add(factor, factor, sum);
 #if defined(__x86_64__)
       __asm__ volatile("" : "+x"(sum));  // so that none is left out
 #endif
@@ -93,7 +93,8 @@ void multiply_int8(const StripProduct& product) {
           whole[v] = add_four(whole[v], read<Bits>(weights + v * vector_bytes), values);
         weights += vector_bytes * vectors;
       }
-      for (std::size_t v = 0; v < vectors; ++v) sums[v] += __builtin_convertvector(whole[v], Floats) * group.scale;
+      for (std::size_t v = 0; v < vectors; ++v)
+        sums[v] = multiply_add(__builtin_convertvector(whole[v], Floats), group.scale, sums[v]);
       x += sizeof(Int8Group);
     }
     for (std::size_t v = 0; v < vectors; ++v) {

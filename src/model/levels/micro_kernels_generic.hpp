@@ -1,27 +1,21 @@
 #pragma once
 
-// What micro-kernels share, by the compilers' vector extension. Each file that includes this is compiled for other
-// instructions, so everything has internal linkage and nothing is included whose inline functions two such files might
-// share.
+// What micro-kernels share, by the compilers' vector extension. As in lanes.hpp, everything has internal linkage.
 
 #include <cstddef>
 #include <utility>
 
+#include "../../levels/lanes.hpp"
 #include "../micro_kernels.hpp"
 
 namespace krul::detail {
 namespace {
 
-#if defined(__AVX__)
-constexpr std::size_t vector_bytes = 32;
-#else
-constexpr std::size_t vector_bytes = 16;
-#endif
-using Floats [[gnu::vector_size(vector_bytes)]] = float;
-using Ints [[gnu::vector_size(vector_bytes)]] = std::int32_t;
-using Bits [[gnu::vector_size(vector_bytes)]] = std::uint32_t;
+using Floats = Lanes;
+using Ints = IntLanes;
+using Bits = BitLanes;
 
-constexpr std::size_t lanes = vector_bytes / sizeof(float);
+constexpr std::size_t lanes = lane_count, vector_bytes = sizeof(Lanes);
 constexpr std::size_t vectors = strip_columns / lanes;
 
 template <class To, class From>

@@ -33,7 +33,7 @@ Values load_values(const std::uint16_t* from) {
   return load_as<ElementType::bf16>(reinterpret_cast<const std::byte*>(from));
 }
 Lanes dot(Lanes sum, Values a, Values b) {
-  return sum + a * b;
+  return multiply_add(a, b, sum);
 }
 #endif
 
@@ -61,7 +61,7 @@ void multiply(const GramCell& cell, std::size_t first_row, std::size_t first_col
   for (std::size_t i = 0; i < Rows; ++i)
     for (std::size_t j = Diagonal ? i : 0; j < Columns; ++j) {
       float* const to = cell.sums + (rows[i].layer * cell.layers + columns[j].layer) * lane_count;
-      store(load(to) + sum[i][j] * cell.scales[(first_row + i) * cell.layers + first_column + j], to);
+      store(multiply_add(sum[i][j], cell.scales[(first_row + i) * cell.layers + first_column + j], load(to)), to);
     }
 }
 
@@ -136,8 +136,8 @@ void add_to_bins(const float* weights, std::size_t n, float* sums) {
 void add_signed(const float* weights, const float* signs, float sign, std::size_t n, float* to) {
   std::size_t k = 0;
   for (; k + lane_count <= n; k += lane_count)
-    store(load(to + k) + load(weights + k) * (load(signs + k) * sign), to + k);
-  for (; k < n; ++k) to[k] += weights[k] * signs[k] * sign;
+    store(multiply_add(load(weights + k), load(signs + k) * sign, load(to + k)), to + k);
+  for (; k < n; ++k) to[k] = multiply_add(weights[k], signs[k] * sign, to[k]);
 }
 
 double squared_distance(const float* a, const float* b, std::size_t n) {
@@ -149,7 +149,7 @@ double squared_distance(const float* a, const float* b, std::size_t n) {
     std::size_t k = begin;
     for (; k + lane_count <= end; k += lane_count) {
       const Lanes difference = load(a + k) - load(b + k);
-      part += difference * difference;
+      part = multiply_add(difference, difference, part);
     }
     sum += static_cast<double>(sum_of(part));
     for (; k < end; ++k) sum += static_cast<double>((a[k] - b[k]) * (a[k] - b[k]));
