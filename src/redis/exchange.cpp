@@ -64,7 +64,7 @@ struct Lane {
   /// What may be under way: so much that the connection does not idle for a round trip at 400 MB/s, and no more, as
   /// replies that wait leave the caches of server and client.
   [[nodiscard]] static std::size_t window_of(Duration round_trip) {
-    constexpr double least = 1 << 20, most = 8 << 20, bytes_per_s = 4e8;
+    constexpr double least = 256 << 10, most = 8 << 20, bytes_per_s = 4e8;
     return static_cast<std::size_t>(std::min(least + seconds(round_trip) * bytes_per_s, most));
   }
 };
