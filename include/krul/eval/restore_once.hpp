@@ -85,7 +85,9 @@ template <ModelBackend B, Clock C = SteadyClock>
   if (returning.stays_open) {
     taken_s -= open_s;
     report->opening_s = std::max(report->opening_s - open_s, 0.0);
-    report->predicted.opening_s = 0;
+    // Of an opening's two round trips the one for the first rows is left.
+    double& predicted_s = report->predicted.opening_s;
+    if (predicted_s > 0) predicted_s = returning.costs->link.open_s / 2;
   }
   return Restored<B, C>{{taken_s, std::move(*report)}, std::move(*opened), std::move(logits)};
 }

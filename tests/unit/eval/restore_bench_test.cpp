@@ -91,6 +91,8 @@ TEST_CASE("a conversation that stays open is not opened in its restore") {
   const SlowToOpen slow(scene.memory);
   AnyStore store = slow;
   for (Returning& returning : scene.returning) {
+    returning.costs =
+        Costs{.link = {.bytes_per_s = 1e9, .open_s = 6}, .layer = {.project_row_s = 1, .finish_row_s = 1}};
     const auto opened = eval::restore_once(scene.model, store, returning, 1, slow.clock).value();
     CHECK(opened.figure.first_token_s >= 1);
     CHECK(opened.figure.report.opening_s == opened.figure.first_token_s);
@@ -98,7 +100,7 @@ TEST_CASE("a conversation that stays open is not opened in its restore") {
     const auto open = eval::restore_once(scene.model, store, returning, 1, slow.clock).value();
     CHECK(open.figure.first_token_s == 0);
     CHECK(open.figure.report.opening_s == 0);
-    CHECK(open.figure.report.predicted.opening_s == 0);
+    CHECK(open.figure.report.predicted.opening_s == 3);
     CHECK(open.logits == opened.logits);
   }
 }
