@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <string>
 #include <system_error>
 
+#include "../core/descriptor.hpp"
 #include "wipe.hpp"
 
 namespace krul {
@@ -22,21 +22,16 @@ EncryptionKey::~EncryptionKey() {
 }
 
 Result<EncryptionKey> read_encryption_key(const std::filesystem::path& path) {
-  struct File {
-    int number;
-    ~File() {
-      if (number >= 0) ::close(number);
-    }
-  };
   const std::string action = "cannot read the key '" + path.string() + "': ";
   const auto refused = [&](int number) {
     return fail(number == ENOENT ? ErrorCode::not_found : ErrorCode::io,
                 action + std::generic_category().message(number) + "; check the path and its rights");
   };
-  const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  if (file.number < 0) return refused(errno);
+  const detail::Descriptor file(
+      detail::uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+  if (!file.is_open()) return refused(errno);
   struct stat status {};
-  if (::fstat(file.number, &status) != 0) return refused(errno);
+  if (::fstat(file.get(), &status) != 0) return refused(errno);
   if (!S_ISREG(status.st_mode)) return fail(ErrorCode::io, action + "it is no regular file; name one of 32 bytes");
   if ((status.st_mode & 077) != 0)
     return fail(ErrorCode::invalid_argument, action +
@@ -52,8 +47,9 @@ Result<EncryptionKey> read_encryption_key(const std::filesystem::path& path) {
     ~Room() { detail::wipe(bytes); }
   } room;
   for (std::size_t done = 0; done < room.bytes.size();) {
-    const ssize_t count = ::read(file.number, room.bytes.data() + done, room.bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
+    const ssize_t count = detail::uninterrupted([&] {
+      return ::pread(file.get(), room.bytes.data() + done, room.bytes.size() - done, static_cast<off_t>(done));
+    });
     if (count < 0) return refused(errno);
     if (count == 0) return wrong_length(std::to_string(done));
     done += static_cast<std::size_t>(count);

@@ -13,8 +13,12 @@
 #include <string_view>
 #include <system_error>
 
+#include "../core/descriptor.hpp"
+
 namespace krul {
 namespace {
+
+using detail::Descriptor, detail::uninterrupted;
 
 // Neither name is an object's: those don't start with a dot.
 constexpr std::string_view temporary_prefix = ".new-";
@@ -22,34 +26,6 @@ constexpr const char* lock_name = ".lock";
 
 // A folder can vanish between two calls, because the lock of an empty one takes it along: then all is tried again.
 constexpr int attempts = 16;
-
-class Descriptor {
- public:
-  explicit Descriptor(int number = -1) noexcept : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  [[nodiscard]] int get() const noexcept { return number_; }
-  [[nodiscard]] bool is_open() const noexcept { return number_ >= 0; }
-  [[nodiscard]] int release() noexcept { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
-
-// The call's result, once no signal comes in between.
-template <class Call>
-auto uninterrupted(Call&& call) {
-  while (true) {
-    const auto result = call();
-    if (result >= 0 || errno != EINTR) return result;
-  }
-}
 
 Descriptor open_at(int directory, const char* name, int flags) {
   return Descriptor(uninterrupted([&] { return ::openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600); }));

@@ -1,5 +1,6 @@
-// Saves and erases of which every call of the system fails in turn, and which are killed at every call. By default each
-// call meets one error; KRUL_PROBES=N (any N above 0) tries each with all of them, and N kills at random moments.
+// Saves, restores and erases of which every call of the system fails in turn, and which are killed at every call. By
+// default each call meets one error; KRUL_PROBES=N (any N above 0) tries each with all of them, and N kills at random
+// moments.
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -7,10 +8,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 
+#include "krul/store/encryption_keys.hpp"
 #include "probe_support.hpp"
 #include "support/system_calls.hpp"
 
@@ -163,6 +168,29 @@ TEST_CASE("whichever call of opening a store fails, it is opened the next time")
     REQUIRE(open());
     return count.hit;
   });
+}
+
+TEST_CASE("whichever call of reading a key fails, it says why, and the key is read the next time") {
+  test::ProbeDirectory directory;
+  const auto path = directory.path / "key";
+  const std::string bytes = "0123456789abcdef0123456789abcdef";
+  std::ofstream(path) << bytes;
+  std::filesystem::permissions(path, std::filesystem::perms::owner_read);
+  const auto is_whole = [&](const Result<EncryptionKey>& key) {
+    return key && std::ranges::equal(key->bytes(), std::as_bytes(std::span(bytes)));
+  };
+  with_every_fault([&](const CallFault& fault) {
+    arm(fault);
+    const auto key = read_encryption_key(path);
+    const auto count = disarm();
+    if (key) REQUIRE(is_whole(key));
+    if (!key) REQUIRE(is_sentence(key.error().message));
+    REQUIRE(is_whole(read_encryption_key(path)));
+    return count.hit;
+  });
+  arm({.kind = CallFault::Kind::halve, .once = false});
+  CHECK(is_whole(read_encryption_key(path)));
+  disarm();
 }
 
 TEST_CASE("writes and reads that do half of what was asked for are gone on with") {
