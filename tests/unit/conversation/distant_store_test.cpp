@@ -269,7 +269,8 @@ TEST_CASE("a store that does not tell how a read ended, or throws, costs a recom
       CountingStore store{far.memory};
       store.fault = fault;
       const RestoreReport report = far.restored(store).value();
-      CHECK(report.repaired_rows > 0);
+      // By tokens, the cores may have come to them before it was known that nobody reads them.
+      CHECK(report.recomputed_rows + report.repaired_rows > 0);
       CHECK(report.damaged_blocks.empty());
     }
   }
