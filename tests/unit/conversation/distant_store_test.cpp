@@ -113,10 +113,22 @@ ConversationOptions loading() {
   return options;
 }
 
+/// A front of one block whatever anything costs: how far the cores come does not depend on time.
+struct GivenFront {
+  static constexpr bool looks_at_costs = false;
+  [[nodiscard]] std::vector<std::size_t> prefix(const RestoreSizes& sizes, const Costs&) const {
+    return admissible(sizes, std::vector<std::size_t>(sizes.layers.size(), sizes.block));
+  }
+  [[nodiscard]] std::optional<TokenSplit> split(const RestoreSizes& sizes, const Costs&) const {
+    return TokenSplit{.front = sizes.block, .chunk = 4};
+  }
+};
+static_assert(RestorePolicy<GivenFront> && TokenOrderPolicy<GivenFront>);
+
 /// Two orders of restoring: by layers, and by tokens with a given front.
 std::vector<ConversationOptions> both_orders() {
   std::vector<ConversationOptions> orders{loading(), loading()};
-  orders[1].strategy = strategy::by_layer("far", ExactCodec{}, TwoPointers(4), SegmentOrder::by_block);
+  orders[1].strategy = strategy::by_layer("far", ExactCodec{}, GivenFront{}, SegmentOrder::by_block);
   return orders;
 }
 
@@ -269,8 +281,7 @@ TEST_CASE("a store that does not tell how a read ended, or throws, costs a recom
       CountingStore store{far.memory};
       store.fault = fault;
       const RestoreReport report = far.restored(store).value();
-      // By tokens, the cores may have come to them before it was known that nobody reads them.
-      CHECK(report.recomputed_rows + report.repaired_rows > 0);
+      CHECK(report.repaired_rows > 0);
       CHECK(report.damaged_blocks.empty());
     }
   }
