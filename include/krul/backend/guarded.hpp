@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "krul/core/error.hpp"
 #include "krul/core/finite.hpp"
 
@@ -15,6 +17,19 @@ template <class Step>
     return fail(ErrorCode::backend, error.what());
   } catch (const ResultError& error) {
     return tl::unexpected<Error>(error.error);
+  }
+}
+
+/// The same, and undo() before a failure leaves it, as an error or as an exception.
+template <class Undo, class Step>
+[[nodiscard]] auto guarded(Undo&& undo, Step&& step) -> decltype(step()) {
+  try {
+    auto result = guarded(std::forward<Step>(step));
+    if (!result) undo();
+    return result;
+  } catch (...) {
+    undo();
+    throw;
   }
 }
 

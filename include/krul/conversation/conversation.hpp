@@ -89,7 +89,9 @@ class Conversation {
   /// new row, and none that it has seen in an earlier turn. Statistics that were saved with the matched history are
   /// loaded into it first, if it can load them. One without begin_again() is void after a report of recomputed_all.
   template <TokenwiseObserver O>
-  [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer);
+  [[nodiscard]] Result<RestoreReport> advance(std::span<const Token> tokens, std::span<float> logits, O& observer) {
+    return advance_with(tokens, logits, observer);
+  }
 
   /// Runs one more token.
   /// @param logits  [vocabulary]
@@ -169,6 +171,12 @@ class Conversation {
   }
 
   [[nodiscard]] Result<SaveReport> save_once(const SavePlan& plan, const AttentionStatistics* statistics);
+  /// Forgets a pass that did not come to its end, which may have left some of its pieces.
+  /// @param rows  leading ones of the cache that are those of tokens()
+  void forget_pass(std::size_t rows) {
+    if (cache_) cache_->truncate(rows);
+    if (watch_) watch_->begin_again();
+  }
   void make_room(std::size_t tokens) {
     if (tokens > cache_->capacity())
       cache_.emplace(grown_cache(*model_, *cache_, room_to_grow(tokens, options_.capacity)));
@@ -258,13 +266,6 @@ Result<RestoreReport> Conversation<B, S, C>::advance(std::span<const Token> toke
 }
 
 template <ModelBackend B, ConversationStore S, Clock C>
-template <TokenwiseObserver O>
-Result<RestoreReport> Conversation<B, S, C>::advance(std::span<const Token> tokens, std::span<float> logits,
-                                                     O& observer) {
-  return advance_with(tokens, logits, observer);
-}
-
-template <ModelBackend B, ConversationStore S, Clock C>
 template <AttentionObserver O>
 Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token> tokens, std::span<float> logits,
                                                           O& observer) {
@@ -281,10 +282,10 @@ Result<RestoreReport> Conversation<B, S, C>::advance_with(std::span<const Token>
   if (!cache_ && background_)
     if (const auto saved = finish_save(); !saved)
       lost = "the save of the last turn did not come to its end: " + saved.error().message;
-  auto report = guarded(
-      [&] { return cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer); });
-  if (!report && watch_) watch_->begin_again();  // it may have seen a part of a pass
-  if (!report && cache_) cache_->truncate(common_prefix(tokens, tokens_));
+  const auto forget = [&] { forget_pass(common_prefix(tokens, tokens_)); };
+  auto report = guarded(forget, [&] {
+    return cache_ ? continue_live(tokens, logits, observer) : restore_saved(tokens, logits, observer);
+  });
   if (!report) return report;
   if (!lost.empty()) report->reasons.push_back(lost);
   report->notes = detail::restore_notes(needs_, planner_, options_.costs, manifest_, report->bytes > 0);
@@ -380,13 +381,13 @@ Status Conversation<B, S, C>::append(Token token, std::span<float> logits, O&& o
   expects(cache().length() == tokens_.size(), "Conversation: run the pending tokens with advance first");
   if (cache_->length() == options_.capacity)
     return fail(ErrorCode::too_large, "the context of " + std::to_string(options_.capacity) + " tokens is full");
-  const Status run = guarded([&]() -> Status {
+  const auto forget = [&] { forget_pass(tokens_.size()); };
+  const Status run = guarded(forget, [&]() -> Status {
     make_room(cache_->length() + 1);
     auto batch = model_->make_batch();
     forward(*model_, *cache_, batch, std::span(&token, 1), logits, observer);
     return {};
   });
-  if (!run && watch_) watch_->begin_again();
   if (run) tokens_.push_back(token);
   return run;
 }

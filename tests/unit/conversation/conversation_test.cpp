@@ -182,6 +182,22 @@ TEST_CASE("a live cache goes on without the store, also after an edit") {
   CHECK(load_manifest(f.store, f.folder())->manifest.tokens == tokens);
 }
 
+TEST_CASE("a pass that an exception cuts off leaves no pieces of an edit in the live cache") {
+  ConversationFixture f;
+  auto tokens = toy_tokens(300), edited = toy_tokens(300, 2);
+  std::copy_n(tokens.begin(), 20, edited.begin());
+  edited.back() = 64;  // no token of the model's: the last piece throws
+  auto talk = f.open();
+  REQUIRE(talk.advance(tokens, f.logits));
+  TokenwiseSimilarityEstimator<> wants_pieces(f.model.geometry());
+  CHECK_THROWS_AS((void)talk.advance(edited, f.logits, wants_pieces), PreconditionError);
+  CHECK(talk.tokens() == tokens);
+  CHECK(talk.cache().length() == 20);
+  tokens.push_back(5);
+  REQUIRE(talk.advance(tokens, f.logits));
+  CHECK(f.logits == run_through(f.model, tokens).logits);
+}
+
 TEST_CASE("decode after a restore continues as if nothing had happened") {
   ConversationFixture f;
   const auto tokens = toy_tokens(90);
