@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <memory>
+#include <system_error>
 
 #include "krul/core/workers.hpp"
 
@@ -19,9 +20,15 @@ concept LendsWorkers = requires(B& model) {
 template <class B>
 class TeamFor {
  public:
-  /// @param threads  of a team that has to be made
+  /// @param threads  of a team that has to be made; where the system has not so many, it is one
   explicit TeamFor(B& model, std::size_t threads = 1) : model_(&model) {
-    if constexpr (!LendsWorkers<B>) own_ = std::make_unique<Workers>(threads);
+    if constexpr (!LendsWorkers<B>) {
+      try {
+        own_ = std::make_unique<Workers>(threads);
+      } catch (const std::system_error&) {
+        own_ = std::make_unique<Workers>(1);
+      }
+    }
   }
   [[nodiscard]] Workers& workers() const {
     if constexpr (LendsWorkers<B>) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -38,11 +39,9 @@ struct BackgroundSaveJob {
 template <ConversationStore S, Clock C = SteadyClock>
 class BackgroundSave {
  public:
-  /// Starts.
+  /// Starts. Where the system gives no thread it has ended when this returns.
   explicit BackgroundSave(BackgroundSaveJob<S, C> job)
-      : job_(std::make_unique<BackgroundSaveJob<S, C>>(std::move(job))),
-        report_(std::async(std::launch::async, [work = job_.get()] {
-          yield_to_other_threads();
+      : job_(std::make_unique<BackgroundSaveJob<S, C>>(std::move(job))), report_(started([work = job_.get()] {
           Workers alone(1);
           const SaveJob<KvSnapshot, S, C> save{.store = work->store,
                                                .folder = work->folder,
@@ -61,15 +60,29 @@ class BackgroundSave {
   [[nodiscard]] bool done() const { return report_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
 
   /// Waits for the end. Once.
-  /// @param manifest  gets what is saved now, whether the save succeeded or not
+  /// @param manifest  gets what is saved now, whether the save succeeded, failed or threw
   /// @throws what save_conversation throws
   [[nodiscard]] Result<SaveReport> finish(Manifest& manifest) {
-    auto report = report_.get();
+    report_.wait();
     manifest = std::move(job_->manifest);
-    return report;
+    return report_.get();
   }
 
  private:
+  template <class Save>
+  [[nodiscard]] static std::future<Result<SaveReport>> started(const Save& save) {
+    try {
+      return std::async(std::launch::async, [save] {
+        yield_to_other_threads();
+        return save();
+      });
+    } catch (const std::system_error&) {
+      std::packaged_task<Result<SaveReport>()> now(save);
+      now();
+      return now.get_future();
+    }
+  }
+
   std::unique_ptr<BackgroundSaveJob<S, C>> job_;  ///< before the future, whose destruction waits for its last use
   std::future<Result<SaveReport>> report_;
 };

@@ -62,9 +62,9 @@ struct Arrival {
 template <ConversationStore S, Clock C>
 class LinkLane {
  public:
-  /// Starts reading at once. All references must outlive the lane.
-  /// @throws PreconditionError if there are to be no readers; std::system_error if the system gives no thread at all;
-  ///         std::bad_alloc
+  /// Starts reading at once, or, where the system gives no thread at all, whenever next() is asked. All references must
+  /// outlive the lane.
+  /// @throws PreconditionError if there are to be no readers; std::bad_alloc
   LinkLane(S& store, C clock, const Manifest& manifest, std::string folder, std::vector<ReadRequest> requests,
            const RestoreControl& control = {})
       : store_(store),
@@ -84,7 +84,6 @@ class LinkLane {
     try {
       while (readers_.size() < readers) readers_.emplace_back([this] { read_until_the_end(); });
     } catch (const std::system_error&) {  // the system gives no more threads: fewer will do
-      if (readers_.empty()) throw;
     } catch (...) {
       stop();
       throw;
@@ -99,6 +98,8 @@ class LinkLane {
   /// @throws PreconditionError after the last one
   [[nodiscard]] Arrival next() {
     expects(more(), "LinkLane: nothing more is to come");
+    while (readers_.empty() && !ready() && read_more()) {
+    }
     std::unique_lock lock(mutex_);
     arrived_.wait(lock, [&] { return is_here(); });
     if (!arrivals_[taken_]) {
@@ -183,7 +184,8 @@ class LinkLane {
   /// either.
   void read_until_the_end() noexcept {
     try {
-      read_all();
+      while (read_more()) {
+      }
     } catch (const std::bad_alloc&) {
       ended_.request_stop();
       {
@@ -194,28 +196,29 @@ class LinkLane {
     }
   }
 
-  void read_all() {
-    for (;;) {
-      std::vector<std::size_t> indices;
-      std::vector<Arrival> arrivals;
-      {
-        // Room is given out in plan order, so that the request that is waited for always has some.
-        std::unique_lock lock(mutex_);
-        taken_signal_.wait(lock, ended_.get_token(), [&] { return begun_ == requests_.size() || may_ask(); });
-        if (ended_.stop_requested() || begun_ == requests_.size()) return;
-        std::uint64_t bytes = 0;
-        do {
-          const ReadRequest& request = requests_[begun_];
-          indices.push_back(begun_++);
-          arrivals.push_back({request, spare_buffer(), {}, std::vector<bool>(request.chunks.size(), false)});
-          bytes += request.bytes;
-          staged_ += request.bytes;
-        } while (is_distant_ && begun_ < requests_.size() && has_room() &&
-                 bytes + requests_[begun_].bytes <= most_together);
-        awaited_ += bytes;
-      }
-      read(indices, arrivals);
+  /// Waits for room and reads what comes next.
+  /// @return false once all was begun, or the reading is to end
+  bool read_more() {
+    std::vector<std::size_t> indices;
+    std::vector<Arrival> arrivals;
+    {
+      // Room is given out in plan order, so that the request that is waited for always has some.
+      std::unique_lock lock(mutex_);
+      taken_signal_.wait(lock, ended_.get_token(), [&] { return begun_ == requests_.size() || may_ask(); });
+      if (ended_.stop_requested() || begun_ == requests_.size()) return false;
+      std::uint64_t bytes = 0;
+      do {
+        const ReadRequest& request = requests_[begun_];
+        indices.push_back(begun_++);
+        arrivals.push_back({request, spare_buffer(), {}, std::vector<bool>(request.chunks.size(), false)});
+        bytes += request.bytes;
+        staged_ += request.bytes;
+      } while (is_distant_ && begun_ < requests_.size() && has_room() &&
+               bytes + requests_[begun_].bytes <= most_together);
+      awaited_ += bytes;
     }
+    read(indices, arrivals);
+    return true;
   }
 
   [[nodiscard]] bool has_room() const { return staged_ == 0 || staged_ + requests_[begun_].bytes <= staging; }

@@ -5,6 +5,7 @@
 
 #include <future>
 #include <memory>
+#include <new>
 
 #include "krul/conversation/verify.hpp"
 #include "krul/store/faulty_store.hpp"
@@ -140,6 +141,26 @@ TEST_CASE("a save in the background that failed is reported, and made up for") {
   }
   CHECK(talk.save()->generation == 1);
   CHECK(load_manifest(memory, f.folder)->manifest.rows == talk.cache().length());
+}
+
+/// A store that has no memory left to erase anything.
+class NeverErasing : public MemoryStore {
+ public:
+  [[noreturn]] static Status erase(const std::string&) { throw std::bad_alloc(); }
+};
+
+TEST_CASE("a save in the background that threw once it had published is known to have saved") {
+  BackgroundFixture f;
+  NeverErasing store;
+  auto talk = f.open(store);
+  f.run_to(talk, 10);
+  REQUIRE(talk.save_in_background());
+  f.run_to(talk, 60);
+  REQUIRE(talk.finish_save());
+  REQUIRE(talk.save_in_background());  // replaces all
+  CHECK_THROWS_AS((void)talk.finish_save(), std::bad_alloc);
+  CHECK(talk.manifest() == load_manifest(store, f.folder)->manifest);
+  CHECK(talk.saved_tokens().size() == 60);
 }
 
 TEST_CASE("more rows than may be copied are saved at once") {
