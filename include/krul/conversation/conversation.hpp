@@ -104,7 +104,11 @@ class Conversation {
   [[nodiscard]] Status append(Token token, std::span<float> logits, O&& observer);
 
   /// A token that ends the reply: kept with the conversation, run with the next prompt.
-  void append_pending(Token token) { tokens_.push_back(token); }
+  /// @throws PreconditionError if it is none of the model's: what was saved with it could not be opened again
+  void append_pending(Token token) {
+    expects(static_cast<std::size_t>(token) < model_->geometry().vocabulary, "Conversation: no such token");
+    tokens_.push_back(token);
+  }
 
   /// What the strategy makes of the conversation as it is now. Gathers what it needs; what is measured of the
   /// conversation is measured once and remembered with what is saved.
@@ -460,16 +464,13 @@ Status Conversation<B, S, C>::save_in_background(const SavePlan& plan, const Att
     if (!begun) return begun;
     background_unchanged_ = cache().length();
   }
-  if (unasked && !before) return propagate(before);
-  return {};
+  return unasked && !before ? Status(propagate(before)) : Status();
 }
 
 template <ModelBackend B, ConversationStore S, Clock C>
 Result<SaveReport> Conversation<B, S, C>::finish_save() {
   if (background_) {
-    auto ended = std::move(*background_);
-    background_.reset();
-    background_report_ = ended.finish(manifest_);
+    background_report_ = std::exchange(background_, {})->finish(manifest_);
     if (background_report_ && cache_) unchanged_ = background_unchanged_;
     if (background_report_) damaged_blocks_ = background_report_->damaged_blocks;
   }

@@ -35,7 +35,7 @@ struct ConversationOptions {
   AnyStrategy strategy = strategy::default_strategy();  ///< for rows that are saved from now on, and for restores
   CodingSet codings = {};           ///< beside the strategy's own: what saved rows may have been coded by. Rows of what
                                     ///< is in neither are recomputed
-  std::size_t block = 64;           ///< tokens of a stored block; a saved conversation keeps its own
+  std::size_t block = 64;           ///< tokens of a stored block, below 2^32; a saved conversation keeps its own
   std::size_t capacity = 0;         ///< most tokens of the live cache, which grows; 0: the model's context
   std::optional<Costs> costs = {};  ///< of this machine, model and link, for planning; none: everything is loaded
   RestoreOptions restoring = {};    ///< when to give up on reading, or on all of it

@@ -322,8 +322,11 @@ TEST_CASE("wrong calls are refused") {
   CHECK_THROWS_AS((void)talk.advance(toy_tokens(1), two_rows), PreconditionError);
   CHECK_THROWS_AS((void)talk.save(), PreconditionError);
   CHECK(Talk::open(f.model, f.store, "", f.options).error().code == ErrorCode::invalid_argument);
-  f.options.block = 0;
-  CHECK_THROWS_AS((void)Talk::open(f.model, f.store, "b", f.options), PreconditionError);
+  for (const Token none : {-1, 64}) CHECK_THROWS_AS(talk.append_pending(none), PreconditionError);
+  for (const std::size_t none : {std::size_t{0}, std::size_t{1} << 32}) {
+    f.options.block = none;
+    CHECK_THROWS_AS((void)Talk::open(f.model, f.store, "b", f.options), PreconditionError);
+  }
 }
 
 }  // namespace
