@@ -203,6 +203,7 @@ class BoundedStore {
   };
   struct Candidate {
     std::string folder;
+    bool lends = false;
     double worth = 0;
   };
 
@@ -247,7 +248,6 @@ class BoundedStore {
                                            "; erase conversations or allow more");
     };
     for (bool recounted = false;;) {
-      std::uint64_t missing = 0;
       {
         const std::lock_guard guard(state_->mutex);
         Folder& at = state_->at(folder);
@@ -260,32 +260,39 @@ class BoundedStore {
           at.used_at = clock_.now();
           return {};
         }
-        missing = state_->used + bytes - bounds_.bytes;
       }
       const std::lock_guard one(state_->evicting);
-      if (is_room(bytes) || evict(folder, missing)) continue;
+      if (missing(bytes) == 0 || evict(folder, bytes)) continue;
       if (recounted) return no_room("the store may hold " + std::to_string(bounds_.bytes) + " and the rest is in use");
       recounted = true;
       static_cast<void>(recount());
     }
   }
 
-  [[nodiscard]] bool is_room(std::uint64_t bytes) const {
+  /// Bytes by which so many more would be too many.
+  [[nodiscard]] std::uint64_t missing(std::uint64_t bytes) const {
     const std::lock_guard guard(state_->mutex);
-    return state_->used <= bounds_.bytes && bytes <= bounds_.bytes - state_->used;
+    const std::uint64_t wanted = state_->used + bytes;
+    return wanted - std::min(wanted, bounds_.bytes);
   }
 
-  /// Erases conversations of at least so many bytes, or none. True if one went.
-  [[nodiscard]] bool evict(const std::string& own, std::uint64_t missing) {
+  /// Erases conversations, or none, to make room for so many bytes. True if there may be room now.
+  [[nodiscard]] bool evict(const std::string& own, std::uint64_t bytes) {
     Erasable erasable;
     std::map<std::string, Lock> victims;
     for (const Candidate& candidate : candidates(own)) {
       auto lock = store_.lock(candidate.folder);
-      if (!lock || !erasable.add(store_, candidate.folder)) continue;
+      if (!lock) continue;
+      if (candidate.lends) {
+        give_back_all(store_, candidate.folder);
+        static_cast<void>(recount(candidate.folder));
+      }
+      if (!erasable.add(store_, candidate.folder)) continue;
       victims.emplace(candidate.folder, std::move(*lock));
-      if (erasable.bytes() >= missing) break;
+      if (erasable.bytes() >= missing(bytes)) break;
     }
-    if (erasable.bytes() < missing) return false;
+    const std::uint64_t still = missing(bytes);
+    if (still == 0 || erasable.bytes() < still) return still == 0;
     std::erase_if(victims, [&](const auto& victim) { return erasable.bytes(victim.first) == 0; });
     bool any = false;
     std::vector<std::pair<std::string, std::string>> loans;  // lender, fork
@@ -319,16 +326,21 @@ class BoundedStore {
     struct Known {
       std::string folder;
       std::uint64_t bytes;
+      bool lends;
       std::optional<TimePoint> used_at;
       std::optional<Saved> saved;
       std::uint64_t changes;
+    };
+    const auto lends = [](const Folder& at) {
+      return std::ranges::any_of(at.sizes.objects(),
+                                 [](const auto& each) { return !fork_of_loan(each.first).empty(); });
     };
     std::vector<Known> all;
     {
       const std::lock_guard guard(state_->mutex);
       for (const auto& [folder, at] : state_->folders)
         if (folder != own && at.sizes.bytes() > 0)
-          all.push_back({folder, at.sizes.bytes(), at.used_at, at.saved, at.changes});
+          all.push_back({folder, at.sizes.bytes(), lends(at), at.used_at, at.saved, at.changes});
     }
     const TimePoint now = clock_.now();
     std::vector<Candidate> found;
@@ -345,7 +357,8 @@ class BoundedStore {
       const std::uint64_t age_s = bounds_.unix_s - std::min(known.saved->unix_s, bounds_.unix_s);
       const Duration before = std::chrono::seconds(std::min<std::uint64_t>(age_s, 1'000'000'000));
       const Duration idle = known.used_at ? now - *known.used_at : now - opened_ + before;
-      found.push_back({known.folder, policy_.worth({known.saved->tokens, known.bytes, std::max(idle, Duration())})});
+      found.push_back(
+          {known.folder, known.lends, policy_.worth({known.saved->tokens, known.bytes, std::max(idle, Duration())})});
     }
     std::stable_sort(found.begin(), found.end(),
                      [](const Candidate& a, const Candidate& b) { return a.worth < b.worth; });

@@ -219,6 +219,28 @@ TEST_CASE("a fork that is evicted leaves a lender with nothing more to collect")
   CHECK(family.is_sound("first"));
 }
 
+TEST_CASE("what a fork that was evicted beside its lender's writer kept is no loss of room") {
+  for (const bool comes_back : {false, true}) {
+    Family family;
+    family.go_on("lender", family.tokens);
+    REQUIRE(fork_saved(family.store, "lender", {.to = "fork"}));
+    const std::uint64_t room = 4 * family.bytes();
+    auto bounded = BoundedStore<MemoryStore>::open(family.store, {.bytes = room}).value();
+    const std::string other = family.folder("other") + "/segment-1-00000000";
+    {
+      const auto writer = bounded.lock(family.folder("lender"));
+      REQUIRE(bounded.put(other, std::vector<std::byte>(room - family.bytes() + 1)));
+      REQUIRE(load_saved(family.store, "fork").error().code == ErrorCode::not_found);
+      REQUIRE(load_saved(family.store, "lender"));
+      REQUIRE(bounded.erase(other));
+    }
+    if (comes_back) family.go_on("fork", toy_tokens(20, 9));  // as one that borrows nothing
+    REQUIRE(bounded.recount());
+    CHECK(bounded.put(other, std::vector<std::byte>(room - 100)));
+    CHECK(family.bytes() <= room);
+  }
+}
+
 TEST_CASE("what an erased fork could not give back is not kept for it when the lender is erased") {
   Family family;
   family.go_on("first", family.tokens);

@@ -181,6 +181,7 @@ TEST_CASE("segments that are lent stay, and count; a conversation that cannot be
   const std::vector<std::string> names = {segment};
   const auto loan = loan_content(names);
   REQUIRE(behind.put(folder_of(1) + "/" + loan_name(folder_of(2), loan), loan));
+  const auto maker = behind.lock(folder_of(2));  // of the fork, whose manifest is to come
   REQUIRE(save(behind, folder_of(3), 100, 3000));
   behind.set_faults({{.keys = folder_of(3) + "/manifest*", .code = ErrorCode::io}});
   auto store = BoundedStore<FaultyStore<MemoryStore>>::open(behind, {.bytes = 9'000}).value();
