@@ -92,11 +92,7 @@ template <ConversationStore S>
   const auto names = store.list(folder);
   if (!names) return propagate(names);
   std::size_t all = 0;
-  std::string last;
-  for (const std::string& name : *names) {
-    const std::string fork(fork_of_loan(name));
-    if (fork.empty() || fork == last) continue;
-    last = fork;
+  for (const std::string& fork : borrowers(*names)) {
     // Who makes a fork has its lock from before the loan until its manifest is there.
     const auto writer = store.lock(fork);
     if (!writer && writer.error().code == ErrorCode::busy) continue;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -39,10 +38,7 @@ template <ConversationStore Store>
 void give_back_all(Store& store, const std::string& lender) {
   const auto names = store.list(lender);
   if (!names) return;
-  std::set<std::string> forks;
-  for (const std::string& name : *names) forks.emplace(fork_of_loan(name));
-  forks.erase("");
-  for (const std::string& fork : forks) {
+  for (const std::string& fork : borrowers(*names)) {
     // Who makes a fork has its lock from before the loan until its manifest is there.
     const auto lock = store.lock(fork);
     if (lock && !may_borrow(store, fork, lender)) give_back(store, lender, fork);

@@ -43,6 +43,17 @@ namespace krul {
   return {bytes.begin(), bytes.end()};
 }
 
+/// The folders of the forks that loans are to, sorted, each once.
+/// @param names  all objects of the lender's folder
+[[nodiscard]] inline std::vector<std::string> borrowers(std::span<const std::string> names) {
+  std::vector<std::string> forks;
+  for (const std::string& name : names)
+    if (const auto fork = fork_of_loan(name); !fork.empty()) forks.emplace_back(fork);
+  std::ranges::sort(forks);
+  forks.erase(std::unique(forks.begin(), forks.end()), forks.end());
+  return forks;
+}
+
 /// What a folder lends to one fork.
 struct Loan {
   std::string fork;                   ///< its folder
