@@ -12,7 +12,9 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 file(COPY ${SOURCE}/tests/install/consumer DESTINATION ${WORK})
 file(COPY ${SOURCE}/examples/02_your_own_backend/toy_backend.hpp DESTINATION ${WORK}/consumer)
-set(settings -DKRUL_FROM=${FROM} -DCMAKE_CXX_COMPILER=${CXX} "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror")
+# Unoptimised: it is about what is found and fits together.
+set(settings -DKRUL_FROM=${FROM} -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=${CXX}
+             "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror")
 if(FROM STREQUAL package)
   must_run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${WORK}/prefix)
   list(APPEND settings -DCMAKE_PREFIX_PATH=${WORK}/prefix)
