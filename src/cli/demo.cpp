@@ -1,9 +1,11 @@
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <memory>
 
+#include "../core/descriptor.hpp"
 #include "bench.hpp"
 #include "json_table.hpp"
 #include "krul/core/temporary_folder.hpp"
@@ -113,24 +115,23 @@ std::string run_second_process(const DemoOptions& options, const std::filesystem
   for (auto& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   int ends[2];
-  if (::pipe(ends) != 0) throw Failure({ErrorCode::io, "cannot open a pipe to the second process"});
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw Failure({ErrorCode::io, "cannot open a pipe to the second process"});
+  const detail::Descriptor from(ends[0]);
+  detail::Descriptor to(ends[1]);
   const pid_t child = ::fork();
   if (child < 0) throw Failure({ErrorCode::io, "cannot start the second process"});
   if (child == 0) {
-    ::dup2(ends[1], STDOUT_FILENO);
-    ::close(ends[0]);
-    ::close(ends[1]);
+    ::dup2(to.get(), STDOUT_FILENO);
     ::execv("/proc/self/exe", arguments.data());
     ::_exit(127);
   }
-  ::close(ends[1]);
+  to = detail::Descriptor();
   std::string output;
   char buffer[4096];
-  for (ssize_t got; (got = ::read(ends[0], buffer, sizeof buffer)) > 0;)
+  for (ssize_t got; (got = detail::uninterrupted([&] { return ::read(from.get(), buffer, sizeof buffer); })) > 0;)
     output.append(buffer, static_cast<std::size_t>(got));
-  ::close(ends[0]);
   int status = 0;
-  ::waitpid(child, &status, 0);
+  detail::uninterrupted([&] { return ::waitpid(child, &status, 0); });
   if (status != 0) throw Failure({ErrorCode::backend, "the second process, which restores, has failed"});
   return output;
 }

@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../core/descriptor.hpp"
 #include "quoted.hpp"
 
 namespace krul {
@@ -213,21 +214,18 @@ Result<GgufFile> GgufFile::open_one(const std::filesystem::path& path) {
     return fail(ErrorCode::io, name + " cannot be read: " + std::generic_category().message(error));
   };
   // Not blocking, so that nothing waits for the writer of a pipe.
-  const int descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0 && (errno == ENOENT || errno == ENOTDIR))
+  const detail::Descriptor descriptor(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!descriptor.is_open() && (errno == ENOENT || errno == ENOTDIR))
     return fail(ErrorCode::not_found, name + " does not exist; give the path of a model in GGUF format");
-  if (descriptor < 0) return refused(errno);
+  if (!descriptor.is_open()) return refused(errno);
 
   struct stat facts {};
-  const bool known = ::fstat(descriptor, &facts) == 0;
-  const bool regular = known && S_ISREG(facts.st_mode);
-  const auto size = regular ? static_cast<std::size_t>(facts.st_size) : 0;
-  void* mapping = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0) : nullptr;
-  const int error = errno;
-  ::close(descriptor);
-  if (!known || mapping == MAP_FAILED) return refused(error);
-  if (!regular)
+  if (::fstat(descriptor.get(), &facts) != 0) return refused(errno);
+  if (!S_ISREG(facts.st_mode))
     return fail(ErrorCode::invalid_argument, name + " is not a file; give the path of a model in GGUF format");
+  const auto size = static_cast<std::size_t>(facts.st_size);
+  void* mapping = size > 0 ? ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0) : nullptr;
+  if (mapping == MAP_FAILED) return refused(errno);
 
   const auto* first = static_cast<const std::byte*>(mapping);
   GgufFile file({first, size}, name);

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +14,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "../core/descriptor.hpp"
 
 namespace krul::redis {
 namespace {
@@ -29,25 +30,18 @@ class StopEvent {
  public:
   explicit StopEvent(const std::stop_token& stop) {
     if (!stop.stop_possible()) return;
-    descriptor_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (descriptor_ < 0) return;
-    wake_.emplace(stop, Wake{descriptor_});
+    descriptor_ = detail::Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (descriptor_.is_open()) wake_.emplace(stop, Wake{descriptor_.get()});
   }
-  StopEvent(const StopEvent&) = delete;
-  StopEvent& operator=(const StopEvent&) = delete;
-  ~StopEvent() {
-    wake_.reset();
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_.get(); }
 
  private:
   struct Wake {
     int descriptor;
     void operator()() const noexcept { static_cast<void>(::eventfd_write(descriptor, 1)); }
   };
-  int descriptor_ = -1;
-  std::optional<std::stop_callback<Wake>> wake_;
+  detail::Descriptor descriptor_;
+  std::optional<std::stop_callback<Wake>> wake_;  // goes first
 };
 
 /// A connection and what was asked over it.
