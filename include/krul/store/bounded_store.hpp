@@ -102,7 +102,8 @@ class BoundedStore {
     expects(is_store_key(key), "BoundedStore::erase: not a store key");
     const std::lock_guard alone(state_->writing(key));
     const Status status = store_.erase(key);
-    const bool is_gone = status || !store_.size(key);
+    const auto size = status ? Result<std::uint64_t>(0) : store_.size(key);
+    const bool is_gone = status || (!size && size.error().code == ErrorCode::not_found);
     const std::lock_guard guard(state_->mutex);
     const auto at = state_->folders.find(key.substr(0, 32));
     if (!is_gone || at == state_->folders.end()) return status;
