@@ -224,6 +224,8 @@ TEST_CASE("S3Store: what is no lock of krul's is left alone") {
   CHECK(refuses("krul lock 1\n"));
   CHECK(refuses("krul lock 1\ntoken\n"));
   CHECK(refuses("krul lock 1\ntoken\nsoon\n"));
+  CHECK(refuses("krul lock 1\ntoken\n5 o'clock\n"));
+  CHECK(refuses("krul lock 1\ntoken\n5"));
   CHECK(refuses("krul lock 2\ntoken\n5\n"));
   CHECK(refuses(std::string(5000, 'x')));
   SUBCASE("a lock that ran out and has no ETag is not replaced, as nothing would tell whose it is") {

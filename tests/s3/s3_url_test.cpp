@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -59,6 +60,7 @@ TEST_CASE("parse_s3_url: what cannot be meant is refused") {
                                 "s3://",
                                 "s3://b",
                                 "s3://Bucket",
+                                "s3://a-bucket-whose-name-has-more-than-the-sixty-three-characters-of-a-name",
                                 "s3://-bucket",
                                 "s3://bucket-",
                                 "s3://a..b",
@@ -75,6 +77,8 @@ TEST_CASE("parse_s3_url: what cannot be meant is refused") {
                                 "s3://bucket-1?path_style=2",
                                 "s3://bucket-1?connections=x",
                                 "s3://bucket-1?connections=0",
+                                "s3://bucket-1?connections=3x",
+                                "s3://bucket-1?region=%zz",
                                 "s3://bucket-1?secret_key=x",
                                 "s3://bucket-1?region",
                                 "s3://bucket-1?region=EU",
@@ -104,6 +108,9 @@ TEST_CASE("check_s3_options: each limit") {
     return check_s3_options(changed).error().code == ErrorCode::invalid_argument;
   };
   CHECK(refuses([](S3StoreOptions& o) { o.part_bytes = (5U << 20) - 1; }));
+  CHECK(refuses([](S3StoreOptions& o) { o.part_bytes = (1ULL << 30) + 1; }));
+  CHECK(refuses([](S3StoreOptions& o) { o.access_key = "a b", o.secret_key = "b"; }));
+  CHECK(refuses([](S3StoreOptions& o) { o.session_token = "a\x7f"; }));
   CHECK(refuses([](S3StoreOptions& o) { o.multipart_above = (5ULL << 30) + 1; }));
   CHECK(refuses([](S3StoreOptions& o) { o.read_bytes = 0; }));
   CHECK(refuses([](S3StoreOptions& o) { o.connections = 257; }));
@@ -115,6 +122,8 @@ TEST_CASE("check_s3_options: each limit") {
 
 TEST_CASE("process_environment: a variable that is not set or empty is none") {
   CHECK_FALSE(process_environment("KRUL_NO_SUCH_VARIABLE"));
+  REQUIRE(::setenv("KRUL_EMPTY_VARIABLE", "", 1) == 0);
+  CHECK_FALSE(process_environment("KRUL_EMPTY_VARIABLE"));
   CHECK(process_environment("PATH"));
 }
 

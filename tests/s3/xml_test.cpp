@@ -118,9 +118,12 @@ TEST_CASE("describe: each refusal has its code, and a sentence that says what to
   CHECK(code_of(403, "QuotaExceeded") == ErrorCode::no_space);
   CHECK(code_of(507, "") == ErrorCode::no_space);
   CHECK(code_of(400, "QuotaExceeded") == ErrorCode::no_space);
+  CHECK(code_of(400, "XMinioStorageFull") == ErrorCode::no_space);
   CHECK(code_of(409, "ConditionalRequestConflict") == ErrorCode::busy);
   CHECK(code_of(412, "PreconditionFailed") == ErrorCode::busy);
-  CHECK(code_of(413, "EntityTooLarge") == ErrorCode::too_large);
+  CHECK(code_of(413, "") == ErrorCode::too_large);
+  CHECK(code_of(400, "EntityTooLarge") == ErrorCode::too_large);
+  CHECK(code_of(400, "IllegalLocationConstraintException") == ErrorCode::invalid_argument);
   CHECK(code_of(416, "InvalidRange") == ErrorCode::truncated);
   CHECK(code_of(501, "NotImplemented") == ErrorCode::unsupported);
   CHECK(code_of(503, "SlowDown") == ErrorCode::io);
