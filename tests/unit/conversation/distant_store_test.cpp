@@ -303,6 +303,11 @@ TEST_CASE("a prefetch reads all that is saved, in few round trips") {
   const ManualClock clock;
   clock.advance(1s);
   CHECK(prefetch_saved(far.memory, "far", {.deadline = 1s}, clock).error().code == ErrorCode::deadline);
+  FaultyStore<MemoryStore> failing(far.memory, {{.keys = "*/segment-*"}});
+  CHECK(prefetch_saved(failing, "far").error().code == ErrorCode::io);
+  failing.set_faults({{.operation = Fault::Operation::list}});
+  TieredStore tiers(MemoryStore(), failing);
+  CHECK(prefetch_saved(tiers, "far").error().code == ErrorCode::io);
   REQUIRE(
       far.memory.erase(conversation_folder("far").value() + "/" + load_saved(far.memory, "far")->manifest.objects[0]));
   CHECK(prefetch_saved(store, "far").error().code == ErrorCode::not_found);
