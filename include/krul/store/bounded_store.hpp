@@ -57,15 +57,22 @@ class BoundedStore {
  public:
   using Lock = typename Store::Lock;
 
-  /// Counts what is there, which may be more than allowed: the next put makes room.
-  /// @return what the store fails with
+  /// Counts what is there, which may be more than allowed: the next put makes room. What of a folder cannot be counted
+  /// counts once it can.
+  /// @return what the store says if it cannot list its folders, or is distant and went out of reach
   /// @throws PreconditionError if no bytes are allowed
   /// @complexity  one question for each folder, and one for each object where sizes are not told together
   [[nodiscard]] static Result<BoundedStore> open(Store store, StoreBounds bounds, Policy policy = {}, C clock = {}) {
     expects(bounds.bytes > 0, "BoundedStore::open: no bytes are allowed");
     if (bounds.conversation_bytes == 0) bounds.conversation_bytes = bounds.bytes;
     BoundedStore bounded(std::move(store), bounds, std::move(policy), std::move(clock));
-    if (const Status status = bounded.recount(); !status) return propagate(status);
+    const auto folders = bounded.known_folders();
+    if (!folders) return propagate(folders);
+    for (const std::string& folder : *folders) {
+      const Status status = bounded.recount(folder);
+      // A folder that is damaged, or that nobody may read, is no reason to be without all the others.
+      if (!status && bounded.is_out_of_reach(status.error().code)) return propagate(status);
+    }
     return bounded;
   }
 
@@ -147,14 +154,8 @@ class BoundedStore {
 
   /// Counts all that is there anew. The first error, once all was tried; what could not be counted counts as before.
   [[nodiscard]] Status recount() {
-    auto folders = store_.list("");
+    const auto folders = known_folders();
     if (!folders) return propagate(folders);
-    {
-      const std::lock_guard guard(state_->mutex);
-      for (const auto& [folder, known] : state_->folders) folders->push_back(folder);
-    }
-    std::sort(folders->begin(), folders->end());
-    folders->erase(std::unique(folders->begin(), folders->end()), folders->end());
     Status first;
     for (const std::string& folder : *folders)
       if (Status status = recount(folder); !status && first) first = std::move(status);
@@ -182,6 +183,7 @@ class BoundedStore {
     FolderSizes sizes;
     std::uint64_t reserved = 0;        // for puts that are under way
     std::uint64_t changes = 0;         // number of the last change: a count that one overtook is wrong
+    bool is_counted = true;            // false: not all of it could be
     std::optional<TimePoint> used_at;  // through this store
     std::optional<Saved> saved;        // none: to be read
   };
@@ -222,28 +224,62 @@ class BoundedStore {
     if (at != state_->folders.end()) at->second.used_at = clock_.now();
   }
 
+  /// Folders that are there, or were when they were counted; sorted.
+  [[nodiscard]] Result<std::vector<std::string>> known_folders() {
+    auto folders = store_.list("");
+    if (!folders) return folders;
+    {
+      const std::lock_guard guard(state_->mutex);
+      for (const auto& [folder, known] : state_->folders) folders->push_back(folder);
+    }
+    std::sort(folders->begin(), folders->end());
+    folders->erase(std::unique(folders->begin(), folders->end()), folders->end());
+    return folders;
+  }
+
+  [[nodiscard]] bool is_out_of_reach(ErrorCode code) {
+    return store_.capabilities().distant && (code == ErrorCode::io || code == ErrorCode::deadline);
+  }
+
   [[nodiscard]] Status recount(const std::string& folder) {
     for (int attempt = 0; attempt < 3; ++attempt) {
       std::uint64_t changes = 0;
+      FolderSizes before;
       {
         const std::lock_guard guard(state_->mutex);
-        changes = state_->at(folder).changes;
+        const Folder& at = state_->at(folder);
+        changes = at.changes;
+        before = at.sizes;
       }
-      auto sizes = FolderSizes::of(store_, folder);
+      auto sizes = FolderSizes::of(store_, folder, before);
       const std::lock_guard guard(state_->mutex);
       Folder& at = state_->at(folder);
+      at.is_counted = sizes && !sizes->unread();
       if (!sizes) return propagate(sizes);
       if (at.changes != changes) continue;
+      const Status status = sizes->unread() ? Status(tl::unexpected<Error>(*sizes->unread())) : Status();
       if (at.sizes.objects() != sizes->objects()) at.saved.reset();
       state_->used = state_->used - at.sizes.bytes() + sizes->bytes();
       at.sizes = std::move(*sizes);
       if (at.sizes.objects().empty() && at.reserved == 0) state_->folders.erase(folder);
-      return {};
+      return status;
     }
     return {};  // who writes there counts
   }
 
+  /// Counts what could not be counted.
+  void count_rest() {
+    std::vector<std::string> rest;
+    {
+      const std::lock_guard guard(state_->mutex);
+      for (const auto& [folder, at] : state_->folders)
+        if (!at.is_counted) rest.push_back(folder);
+    }
+    for (const std::string& folder : rest) static_cast<void>(recount(folder));
+  }
+
   [[nodiscard]] Status reserve(const std::string& folder, std::uint64_t bytes) {
+    count_rest();
     const auto no_room = [&](const std::string& why) {
       return fail(ErrorCode::no_space, "there is no room for " + std::to_string(bytes) + " bytes more: " + why +
                                            "; erase conversations or allow more");

@@ -20,11 +20,12 @@ namespace krul {
 class Erasable {
  public:
   /// Looks at one more.
-  /// @return as FolderSizes::of and read_loans; then it is none of them
+  /// @return as FolderSizes::of and read_loans, or why an object cannot be read now; then it is none of them
   template <ConversationStore S>
   [[nodiscard]] Status add(S& store, const std::string& folder) {
     auto sizes = FolderSizes::of(store, folder);
     if (!sizes) return propagate(sizes);
+    if (sizes->unread()) return tl::unexpected<Error>(*sizes->unread());
     std::vector<std::string> names;
     for (const auto& [object, bytes] : sizes->objects()) names.push_back(object);
     auto loans = read_loans(store, folder, names);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,9 +17,10 @@ namespace krul {
 /// The objects of one folder, in bytes.
 class FolderSizes {
  public:
-  /// Asks the store. Objects that go meanwhile are left out.
+  /// Asks the store. Objects that go meanwhile are left out; one whose size cannot be told has what it had before.
+  /// @return what the store says if it cannot list the folder
   template <ConversationStore S>
-  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder) {
+  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder, const FolderSizes& before = {}) {
     const auto names = store.list(folder);
     if (!names) return propagate(names);
     std::vector<std::string> keys;
@@ -26,10 +28,10 @@ class FolderSizes {
     const auto found = object_sizes(store, std::span<const std::string>(keys));
     FolderSizes sizes;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      if (found[i])
-        sizes.set((*names)[i], *found[i]);
-      else if (found[i].error().code != ErrorCode::not_found)
-        return propagate(found[i]);
+      if (!found[i] && found[i].error().code == ErrorCode::not_found) continue;
+      const std::string& name = (*names)[i];
+      sizes.set(name, found[i] ? *found[i] : before.of(name));
+      if (!found[i] && !means_damage(found[i].error().code) && !sizes.unread_) sizes.unread_ = found[i].error();
     }
     return sizes;
   }
@@ -40,6 +42,8 @@ class FolderSizes {
     const auto found = objects_.find(object);
     return found == objects_.end() ? 0 : found->second;
   }
+  /// Why the size of an object could not be told that may be whole; nothing if there is none.
+  [[nodiscard]] const std::optional<Error>& unread() const noexcept { return unread_; }
   void set(const std::string& object, std::uint64_t bytes) {
     forget(object);
     objects_[object] = bytes;
@@ -53,6 +57,7 @@ class FolderSizes {
  private:
   std::map<std::string, std::uint64_t> objects_;
   std::uint64_t bytes_ = 0;
+  std::optional<Error> unread_;
 };
 
 }  // namespace krul

@@ -194,13 +194,4 @@ TEST_CASE("a bounded store of which each call may fail never counts less than is
   CHECK(store.used() == memory.used());
 }
 
-TEST_CASE("a bounded store behind which nothing can be listed or measured is not opened") {
-  MemoryStore memory;
-  REQUIRE(memory.put(test::folder_a + "/segment-1-00112233", test::some_bytes(10, 1)));
-  for (const auto operation : {Fault::Operation::list, Fault::Operation::size}) {
-    Faulty behind(memory, {{.operation = operation}});
-    CHECK(BoundedStore<Faulty>::open(behind, {.bytes = 100}).error().code == ErrorCode::io);
-  }
-}
-
 }  // namespace krul

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "krul/store/faulty_store.hpp"
+#include "krul/store/throttled_store.hpp"
 #include "store_makers.hpp"
 #include "store_test_support.hpp"
 
@@ -212,6 +213,57 @@ TEST_CASE("a store behind that fails leaves the count right") {
   CHECK(store.used() == memory.used());
   REQUIRE(store.put(key, test::some_bytes(3000, 1)));
   CHECK(store.used() == memory.used());
+}
+
+TEST_CASE("what of a folder cannot be counted keeps nobody from the others, and counts once it can be") {
+  FaultyStore<MemoryStore> behind{MemoryStore()};
+  using Faulty = BoundedStore<FaultyStore<MemoryStore>>;
+  for (std::size_t i = 1; i <= 3; ++i) REQUIRE(behind.put(folder_of(i) + "/object", test::some_bytes(1'000, 1)));
+  const std::vector<Fault> faults[] = {
+      {{.operation = Fault::Operation::size, .keys = folder_of(2) + "/*", .code = ErrorCode::corrupt}},
+      {{.operation = Fault::Operation::size, .keys = folder_of(2) + "/*", .code = ErrorCode::io}},
+      {{.operation = Fault::Operation::list, .keys = folder_of(2), .code = ErrorCode::io}},
+      {{.operation = Fault::Operation::list, .keys = folder_of(2), .code = ErrorCode::corrupt}},
+  };
+  for (const auto& each : faults) {
+    behind.set_faults(each);
+    auto store = Faulty::open(behind, {.bytes = 4'500}).value();
+    CHECK(store.used() == 2'000);
+    CHECK(store.put(folder_of(3) + "/object", test::some_bytes(1'500, 1)));
+    CHECK(store.lock(folder_of(2)));
+    const bool is_damaged = each[0].code == ErrorCode::corrupt && each[0].operation == Fault::Operation::size;
+    behind.set_faults({});
+    // Where it is damage nobody looks again before the folder is locked.
+    const std::uint64_t counted = is_damaged ? 0 : 1'000;
+    REQUIRE(store.put(folder_of(3) + "/object", test::some_bytes(1'000, 1)));
+    CHECK(store.used() == 2'000 + counted);
+    CHECK(store.lock(folder_of(2)));
+    CHECK(store.used() == 3'000);
+    // What was counted stays so.
+    behind.set_faults(each);
+    CHECK(store.lock(folder_of(2)));
+    CHECK(store.used() == 3'000);
+    CHECK(store.recount().has_value() == is_damaged);
+    CHECK(store.used() == 3'000);
+    CHECK(store.erase(folder_of(2) + "/object"));
+    CHECK(store.used() == 2'000);
+    behind.set_faults({});
+    REQUIRE(behind.put(folder_of(2) + "/object", test::some_bytes(1'000, 1)));
+  }
+  behind.set_faults({{.operation = Fault::Operation::list, .keys = ""}});
+  CHECK(Faulty::open(behind, {.bytes = 4'500}).error().code == ErrorCode::io);
+}
+
+TEST_CASE("a distant store that goes away while it is counted is not opened") {
+  FaultyStore<MemoryStore> behind{MemoryStore()};
+  REQUIRE(behind.put(folder_of(1) + "/object", test::some_bytes(1'000, 1)));
+  using Link = ThrottledStore<FaultyStore<MemoryStore>, ManualClock>;
+  using Distant = BoundedStore<Link>;
+  const Link distant(behind, {.bytes_per_s = 1'000'000'000, .latency = 1ms}, ManualClock());
+  behind.set_faults({{.operation = Fault::Operation::size, .code = ErrorCode::deadline}});
+  CHECK(Distant::open(distant, {.bytes = 4'500}).error().code == ErrorCode::deadline);
+  behind.set_faults({{.operation = Fault::Operation::size, .code = ErrorCode::corrupt}});
+  CHECK(Distant::open(distant, {.bytes = 4'500}));
 }
 
 TEST_CASE("random saves, erasures and restarts: never above the bound, and never miscounted") {
