@@ -20,7 +20,7 @@ class FolderSizes {
   /// Asks the store. Objects that go meanwhile are left out; one whose size cannot be told has what it had before.
   /// @return what the store says if it cannot list the folder
   template <ConversationStore S>
-  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder, const FolderSizes& before = {}) {
+  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder, const FolderSizes& before) {
     const auto names = store.list(folder);
     if (!names) return propagate(names);
     std::vector<std::string> keys;
@@ -34,6 +34,11 @@ class FolderSizes {
       if (!found[i] && !means_damage(found[i].error().code) && !sizes.unread_) sizes.unread_ = found[i].error();
     }
     return sizes;
+  }
+  /// The same of a folder that was not asked for before.
+  template <ConversationStore S>
+  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder) {
+    return of(store, folder, FolderSizes());
   }
 
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
