@@ -1,7 +1,7 @@
 """What llvm-cov export says, as a Markdown table: llvm-cov export ... | coverage_table.py ROOT FILE FOLDER...
 
-One row for each folder below ROOT: lines and branches of its source, and how many of them ran. A branch of a template is
-one branch and ran if it did in any instantiation, as is so for lines. FILE gets what did not run: a line for each
+One row for each folder below ROOT: lines and branches of its source, and how many of them ran. A branch of a template
+is one branch and ran if it did in any instantiation, as is so for lines. FILE gets what did not run: a line for each
 branch, "path:line:column true|false", and "path:line" for a line.
 """
 
@@ -24,7 +24,7 @@ def branches_of(found):
 
 
 def idle_lines(segments):
-    """Lines of which a piece of code begins and none of them ran. A segment is [line, column, count, counted, entry, gap]."""
+    """Lines on which code begins that did not run. A segment is [line, column, count, counted, entry, gap]."""
     ran = collections.defaultdict(int)
     for line, _, count, counted, entry, gap in segments:
         if counted and entry and not gap:
@@ -48,7 +48,7 @@ def main():
         for place, ways in sorted(branches[file["filename"]].items()):
             row[2] += len(ways)
             row[3] += sum(count > 0 for count in ways)
-            idle += [f"{path}:{place[0]}:{place[1]} {name}" for name, count in zip(("true", "false"), ways) if count == 0]
+            idle += [f"{path}:{place[0]}:{place[1]} {way}" for way, count in zip(("true", "false"), ways) if not count]
     rows["all"] = [sum(column) for column in zip(*rows.values())]
     print("| folder | lines | branches |\n|---|---|---|")
     for folder, (lines, run, ways, taken) in rows.items():

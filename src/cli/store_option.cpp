@@ -53,7 +53,7 @@ std::string shown(const std::string& place) {
 }
 
 bool is_server_out_of_reach(const std::string& place, const Error& error) {
-  return !is_folder_place(place) && (error.code == ErrorCode::io || error.code == ErrorCode::deadline);
+  return !is_folder_place(place) && is_out_of_reach(error.code);
 }
 
 /// Ends the program if one place is named twice: what is erased near would be gone far as well.

@@ -78,8 +78,7 @@ Status RedisStore::put(const std::string& key, std::span<const std::byte> bytes)
     status = state_->write(key, redis::publish_script, {version.entry(), life});
   }
   // Where only the answer was lost, the object may be there.
-  const bool is_unknown =
-      !status && (status.error().code == ErrorCode::io || status.error().code == ErrorCode::deadline);
+  const bool is_unknown = !status && is_out_of_reach(status.error().code);
   if (!status && !is_unknown) state_->discard(folder, version);
   return status;
 }

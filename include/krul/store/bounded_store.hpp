@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -68,10 +69,11 @@ class BoundedStore {
     BoundedStore bounded(std::move(store), bounds, std::move(policy), std::move(clock));
     const auto folders = bounded.known_folders();
     if (!folders) return propagate(folders);
+    const bool distant = bounded.capabilities().distant;
     for (const std::string& folder : *folders) {
       const Status status = bounded.recount(folder);
       // A folder that is damaged, or that nobody may read, is no reason to be without all the others.
-      if (!status && bounded.is_out_of_reach(status.error().code)) return propagate(status);
+      if (!status && distant && is_out_of_reach(status.error().code)) return propagate(status);
     }
     return bounded;
   }
@@ -183,13 +185,13 @@ class BoundedStore {
     FolderSizes sizes;
     std::uint64_t reserved = 0;        // for puts that are under way
     std::uint64_t changes = 0;         // number of the last change: a count that one overtook is wrong
-    bool is_counted = true;            // false: not all of it could be
     std::optional<TimePoint> used_at;  // through this store
     std::optional<Saved> saved;        // none: to be read
   };
   struct State {
     std::mutex mutex;  // of what follows, up to the next gap; never held over a call to the store
     std::map<std::string, Folder> folders;
+    std::set<std::string> uncounted;  // folders of which something could not be counted
     std::uint64_t used = 0;
     std::uint64_t evicted = 0;
     std::uint64_t changes = 0;
@@ -237,43 +239,39 @@ class BoundedStore {
     return folders;
   }
 
-  [[nodiscard]] bool is_out_of_reach(ErrorCode code) {
-    return store_.capabilities().distant && (code == ErrorCode::io || code == ErrorCode::deadline);
-  }
-
   [[nodiscard]] Status recount(const std::string& folder) {
     for (int attempt = 0; attempt < 3; ++attempt) {
       std::uint64_t changes = 0;
-      FolderSizes before;
       {
         const std::lock_guard guard(state_->mutex);
-        const Folder& at = state_->at(folder);
-        changes = at.changes;
-        before = at.sizes;
+        changes = state_->at(folder).changes;
       }
-      auto sizes = FolderSizes::of(store_, folder, before);
+      auto sizes = FolderSizes::of(store_, folder);
+      const Status counted = sizes ? sizes->counted() : Status(propagate(sizes));
       const std::lock_guard guard(state_->mutex);
       Folder& at = state_->at(folder);
-      at.is_counted = sizes && !sizes->unread();
-      if (!sizes) return propagate(sizes);
+      if (counted)
+        state_->uncounted.erase(folder);
+      else
+        state_->uncounted.insert(folder);
+      if (!sizes) return counted;
       if (at.changes != changes) continue;
-      const Status status = sizes->unread() ? Status(tl::unexpected<Error>(*sizes->unread())) : Status();
+      sizes->keep_untold(at.sizes);
       if (at.sizes.objects() != sizes->objects()) at.saved.reset();
       state_->used = state_->used - at.sizes.bytes() + sizes->bytes();
       at.sizes = std::move(*sizes);
       if (at.sizes.objects().empty() && at.reserved == 0) state_->folders.erase(folder);
-      return status;
+      return counted;
     }
     return {};  // who writes there counts
   }
 
   /// Counts what could not be counted.
   void count_rest() {
-    std::vector<std::string> rest;
+    std::set<std::string> rest;
     {
       const std::lock_guard guard(state_->mutex);
-      for (const auto& [folder, at] : state_->folders)
-        if (!at.is_counted) rest.push_back(folder);
+      rest = state_->uncounted;
     }
     for (const std::string& folder : rest) static_cast<void>(recount(folder));
   }

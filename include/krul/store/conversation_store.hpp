@@ -45,6 +45,11 @@ struct StoreCapabilities {
          code == ErrorCode::medium;
 }
 
+/// Whether a distant store that failed so may be out of reach. What it was asked to do may be done.
+[[nodiscard]] constexpr bool is_out_of_reach(ErrorCode code) noexcept {
+  return code == ErrorCode::io || code == ErrorCode::deadline;
+}
+
 /// Holds byte objects under keys. Objects are written whole and never changed in place.
 ///
 ///   put(key, bytes)           all or nothing: afterwards the object is the old one or the new one, never a mix;

@@ -25,7 +25,7 @@ class Erasable {
   [[nodiscard]] Status add(S& store, const std::string& folder) {
     auto sizes = FolderSizes::of(store, folder);
     if (!sizes) return propagate(sizes);
-    if (sizes->unread()) return tl::unexpected<Error>(*sizes->unread());
+    if (!sizes->counted()) return sizes->counted();
     std::vector<std::string> names;
     for (const auto& [object, bytes] : sizes->objects()) names.push_back(object);
     auto loans = read_loans(store, folder, names);

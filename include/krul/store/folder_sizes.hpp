@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,10 +16,10 @@ namespace krul {
 /// The objects of one folder, in bytes.
 class FolderSizes {
  public:
-  /// Asks the store. Objects that go meanwhile are left out; one whose size cannot be told has what it had before.
+  /// Asks the store. Objects that go meanwhile are left out; one whose size cannot be told has none: see counted().
   /// @return what the store says if it cannot list the folder
   template <ConversationStore S>
-  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder, const FolderSizes& before) {
+  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder) {
     const auto names = store.list(folder);
     if (!names) return propagate(names);
     std::vector<std::string> keys;
@@ -30,15 +29,12 @@ class FolderSizes {
     for (std::size_t i = 0; i < keys.size(); ++i) {
       if (!found[i] && found[i].error().code == ErrorCode::not_found) continue;
       const std::string& name = (*names)[i];
-      sizes.set(name, found[i] ? *found[i] : before.of(name));
-      if (!found[i] && !means_damage(found[i].error().code) && !sizes.unread_) sizes.unread_ = found[i].error();
+      sizes.set(name, found[i].value_or(0));
+      if (found[i]) continue;
+      sizes.untold_.push_back(name);
+      if (!means_damage(found[i].error().code) && sizes.counted_) sizes.counted_ = propagate(found[i]);
     }
     return sizes;
-  }
-  /// The same of a folder that was not asked for before.
-  template <ConversationStore S>
-  [[nodiscard]] static Result<FolderSizes> of(S& store, const std::string& folder) {
-    return of(store, folder, FolderSizes());
   }
 
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
@@ -47,8 +43,12 @@ class FolderSizes {
     const auto found = objects_.find(object);
     return found == objects_.end() ? 0 : found->second;
   }
-  /// Why the size of an object could not be told that may be whole; nothing if there is none.
-  [[nodiscard]] const std::optional<Error>& unread() const noexcept { return unread_; }
+  /// Why the size of an object could not be told that may be whole, if there is one.
+  [[nodiscard]] const Status& counted() const noexcept { return counted_; }
+  /// Objects whose size could not be told have what they had before.
+  void keep_untold(const FolderSizes& before) {
+    for (const std::string& object : untold_) set(object, before.of(object));
+  }
   void set(const std::string& object, std::uint64_t bytes) {
     forget(object);
     objects_[object] = bytes;
@@ -62,7 +62,8 @@ class FolderSizes {
  private:
   std::map<std::string, std::uint64_t> objects_;
   std::uint64_t bytes_ = 0;
-  std::optional<Error> unread_;
+  std::vector<std::string> untold_;
+  Status counted_;
 };
 
 }  // namespace krul

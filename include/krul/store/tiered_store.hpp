@@ -310,9 +310,6 @@ class TieredStore {
 
   [[nodiscard]] static bool is_segment(const std::string& key) { return is_segment_name(key.substr(33)); }
   [[nodiscard]] static bool is_manifest(const std::string& key) { return is_manifest_name(key.substr(33)); }
-  [[nodiscard]] static bool is_out_of_reach(ErrorCode code) noexcept {
-    return code == ErrorCode::io || code == ErrorCode::deadline;
-  }
   /// Whether a near copy is as good, now that the far store failed so.
   [[nodiscard]] bool may_stand_in(const std::string& key, ErrorCode code) const {
     return is_out_of_reach(code) && (is_segment(key) || !state_->is_locked(key.substr(0, 32)));

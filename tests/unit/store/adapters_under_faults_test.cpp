@@ -168,10 +168,8 @@ TEST_CASE("a bounded store of which each call may fail never counts less than is
   Faulty behind{memory};
   auto store = BoundedStore<Faulty>::open(behind, {.bytes = 20'000}).value();
   behind.set_faults(some_fail(0.2, 30));
-  std::vector<std::string> folders(6, std::string(32, '0'));
-  for (std::size_t i = 0; i < folders.size(); ++i) folders[i].back() = static_cast<char>('0' + i);
   for (int i = 0; i < 4'000; ++i) {
-    const std::string& folder = folders[dice(folders.size())];
+    const std::string folder = test::folder_of(dice(6));
     const std::string key = folder + "/segment-" + std::to_string(1 + dice(3)) + "-00112233";
     switch (dice(4)) {
       case 0:

@@ -17,16 +17,10 @@ namespace krul {
 namespace {
 
 using namespace std::chrono_literals;
+using test::folder_of;
 using Bounded = BoundedStore<MemoryStore, RecomputePerByte, ManualClock>;
 
 constexpr std::uint64_t now_unix_s = 1'800'000'000;
-
-std::string folder_of(std::size_t number) {
-  std::string folder(32, '0');
-  folder[30] = "0123456789abcdef"[number / 16 % 16];
-  folder[31] = "0123456789abcdef"[number % 16];
-  return folder;
-}
 
 // A conversation of some tokens with one segment of some bytes, the manifest twice. Its bytes, or why it failed.
 template <class S>

@@ -13,6 +13,14 @@ namespace krul::test {
 inline const std::string folder_a(32, 'a');
 inline const std::string folder_b(32, 'b');
 
+/// One of 256 folders.
+inline std::string folder_of(std::size_t number) {
+  std::string folder(32, '0');
+  folder[30] = "0123456789abcdef"[number / 16 % 16];
+  folder[31] = "0123456789abcdef"[number % 16];
+  return folder;
+}
+
 /// `count` bytes that depend on `seed`: never all equal, the same on every machine.
 inline std::vector<std::byte> some_bytes(std::size_t count, std::uint32_t seed) {
   std::vector<std::byte> bytes(count);
