@@ -118,7 +118,8 @@ void tell(const VerifySummary& found, const SavedOptions& options, bool unrepair
     worst = {code, what};
   };
   tell(found.unfinished, ErrorCode::truncated,
-       "a save or an erase was cut off; erase the conversation again, or go on with it, to remove the rest");
+       "a save or an erase was cut off; krul gc removes the rest, and so does whoever erases the conversation again or "
+       "goes on with it");
   tell(found.unreadable, ErrorCode::io,
        "not everything could be read, which is no damage: verify again once what stands in its way is gone");
   tell(found.damaged, ErrorCode::corrupt,

@@ -93,7 +93,7 @@ tl::unexpected<Error> silent(const Address& address, Duration timeout) {
                                        " ms; it is overloaded, stopped or cut off: see to it, or allow more time");
 }
 
-tl::unexpected<Error> server_error(const Address& address, std::string_view text) {
+tl::unexpected<Error> server_error(const Address& address, std::string_view text, std::string_view keys) {
   struct Meaning {
     std::string_view word;
     ErrorCode code;
@@ -114,7 +114,6 @@ tl::unexpected<Error> server_error(const Address& address, std::string_view text
       {"ASK", ErrorCode::io, "sends every request elsewhere; repair the cluster"},
       {"TRYAGAIN", ErrorCode::io, "is moving the conversation to another node; try again when it is done"},
       {"BUSY", ErrorCode::io, "is held up by somebody's script; end it with SCRIPT KILL"},
-      {"WRONGTYPE", ErrorCode::corrupt, "has something else under krul's keys; use another prefix"},
   };
   const std::string said = " (" + escaped(text.substr(0, 200)) + ")";
   const std::string server = "the Redis server at " + address.text() + " ";
@@ -122,6 +121,10 @@ tl::unexpected<Error> server_error(const Address& address, std::string_view text
   const std::string_view word = text.find("OOM command not allowed") != std::string_view::npos
                                     ? std::string_view("OOM")
                                     : text.substr(0, text.find(' '));
+  if (text.find("WRONGTYPE") != std::string_view::npos)
+    return fail(ErrorCode::io, server + "has something that krul did not write under " +
+                                   (keys.empty() ? "krul's keys" : escaped(keys)) +
+                                   ": delete or rename it, or use another prefix" + said);
   for (const Meaning& meaning : meanings)
     if (word == meaning.word) return fail(meaning.code, server + std::string(meaning.advice) + said);
   if (text.starts_with("ERR invalid password") || text.starts_with("ERR AUTH") ||

@@ -112,7 +112,9 @@ class Connection {
 [[nodiscard]] tl::unexpected<Error> silent(const Address& address, Duration timeout);
 
 /// What a reply of type error means.
-[[nodiscard]] tl::unexpected<Error> server_error(const Address& address, std::string_view text);
+/// @param keys  that the command touches, where they are known
+[[nodiscard]] tl::unexpected<Error> server_error(const Address& address, std::string_view text,
+                                                 std::string_view keys = {});
 
 [[nodiscard]] inline std::string_view text_of(const redisReply& reply) {
   return reply.str ? std::string_view(reply.str, reply.len) : std::string_view{};

@@ -67,6 +67,17 @@ std::size_t bytes_of(const Command& command) {
   return command.value.size() + command.expected.into.size();
 }
 
+/// The keys that a command touches, as people may look for them.
+std::string keys_of(const Command& command) {
+  const bool is_script = command.words.front() == "EVAL";
+  const std::size_t first = is_script ? 3 : 1;
+  const std::size_t end = is_script ? first + std::stoul(command.words[2]) : first + 1;
+  std::string keys;
+  for (std::size_t i = first; i < std::min(end, command.words.size()); ++i)
+    keys += (i == first ? "" : " or ") + command.words[i];
+  return keys;
+}
+
 class Exchange {
  public:
   Exchange(Nodes& nodes, const RedisStoreOptions& options, std::span<Request> requests, const RequestLimits& limits,
@@ -336,7 +347,7 @@ class Exchange {
         return;
       }
     }
-    end(i, server_error(from->address(), said));
+    end(i, server_error(from->address(), said, keys_of(requests_[i].command)));
   }
 
   /// Once in an exchange: the nodes that are named meanwhile are where requests are sent.

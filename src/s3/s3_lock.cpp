@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::string_view lock_head = "krul lock 1\n";
 constexpr std::uint64_t longest_lock = 4096;
+constexpr std::int64_t end_of_year_9999 = 253'402'300'799;  // Unix time in seconds; whoever claims more is not believed
 constexpr const char* if_absent = "If-None-Match: *";
 
 tl::unexpected<Error> held_by_another(const std::string& folder, const std::string& more) {
@@ -46,6 +47,7 @@ std::optional<LockText> read_lock(std::span<const std::byte> bytes) {
   const std::string_view digits = text.substr(end + 1, text.size() - end - 2);
   const auto [last, error] = std::from_chars(digits.data(), digits.data() + digits.size(), lock.expires_unix_s);
   if (error != std::errc() || last != digits.data() + digits.size()) return std::nullopt;
+  if (lock.expires_unix_s < 0 || lock.expires_unix_s > end_of_year_9999) return std::nullopt;
   return lock;
 }
 
@@ -124,13 +126,13 @@ Result<std::shared_ptr<S3Store::State::Held>> S3Store::State::hold(const std::st
 Status S3Store::State::probe_conditions() {
   const std::lock_guard guard(probing_);
   if (heeds_conditions_) return {};
-  const std::string probe = path(".probe-" + unique_name());
+  const std::string probe = path(".probe");
   const std::string action = "ask whether the server heeds conditions";
   const auto put = [&](const std::string& condition) { return s3::put_object(client, probe, {}, condition, action); };
-  const auto holds = put(s3::if_absent);
-  const auto absent = holds ? put(s3::if_absent) : holds;
-  const auto other = holds ? put("If-Match: \"00000000000000000000000000000000\"") : holds;
-  if (holds) static_cast<void>(s3::erase_object(client, probe, action));
+  // The first of all stores makes the object. It stays: who comes later need not make one, nor leaves one behind.
+  auto absent = put(s3::if_absent);
+  if (absent) absent = put(s3::if_absent);
+  const auto other = put("If-Match: \"00000000000000000000000000000000\"");
   for (const auto& answer : {absent, other}) {
     if (answer || answer.error().code == ErrorCode::unsupported)
       return fail(

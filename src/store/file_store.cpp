@@ -187,6 +187,14 @@ std::vector<std::string> dead_temporaries(int folder) {
   return names;
 }
 
+// Whether a folder holds nothing but, perhaps, its lock.
+bool is_empty_folder(int folder) {
+  bool is_empty = true;
+  const int unread = for_each_entry(
+      folder, [&](std::string_view name) { return is_empty = name == "." || name == ".." || name == lock_name; });
+  return unread == 0 && is_empty;
+}
+
 void sweep(int folder) {
   for_each_dead_temporary(folder, [&](const std::string& name) { unlink_at(folder, name.c_str()); });
 }
@@ -510,8 +518,12 @@ std::vector<std::string> FileStore::dead_writes() {
     return true;
   });
   std::sort(folders.begin(), folders.end());
-  for (const std::string& folder : folders)
-    for (const std::string& name : dead_writes(folder)) keys.push_back(folder + "/" + name);
+  for (const std::string& folder : folders) {
+    const Descriptor opened = open_folder(*directory_, folder);
+    if (!opened.is_open()) continue;
+    for (const std::string& name : dead_temporaries(opened.get())) keys.push_back(folder + "/" + name);
+    if (is_empty_folder(opened.get())) keys.push_back(folder + "/" + std::string(lock_name));
+  }
   return keys;
 }
 
@@ -524,12 +536,9 @@ std::vector<std::string> FileStore::dead_writes(const std::string& folder) {
 FileStore::Lock::~Lock() {
   if (file_ < 0) return;
   const Descriptor folder = open_folder(*directory_, folder_);
-  bool empty = folder.is_open();
-  if (empty)
-    for_each_entry(folder.get(),
-                   [&](std::string_view name) { return empty = name == "." || name == ".." || name == lock_name; });
+  const bool is_empty = folder.is_open() && is_empty_folder(folder.get());
   // Somebody may have removed the lock file, and somebody else hold another one since.
-  if (empty && same_file(file_, folder.get(), lock_name) && unlink_at(folder.get(), lock_name) == 0)
+  if (is_empty && same_file(file_, folder.get(), lock_name) && unlink_at(folder.get(), lock_name) == 0)
     unlink_at(*directory_, folder_.c_str(), AT_REMOVEDIR);
   ::close(file_);
 }

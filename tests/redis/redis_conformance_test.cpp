@@ -96,7 +96,10 @@ TEST_CASE("a part that is gone is missed only by those who want it") {
   SUBCASE("of another kind") {
     server.ask({"DEL", part});
     server.ask({"LPUSH", part, "element"});
-    CHECK(store.get(key, 32'768, to).error().code == ErrorCode::corrupt);
+    const Status refused = store.get(key, 32'768, to);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == ErrorCode::io);
+    CHECK(refused.error().message.find(" under " + part + ": ") != std::string::npos);
   }
 }
 
@@ -114,10 +117,25 @@ TEST_CASE("an index that is not krul's is not believed") {
   }
   server.ask({"HSET", index, "NO NAME", "1 1024 " + name});
   CHECK(store.list(folder_a) == std::vector<std::string>{"object"});
-  server.ask({"SET", index, "a string"});
-  CHECK(store.size(folder_a + "/object").error().code == ErrorCode::corrupt);
-  CHECK(store.put(folder_a + "/object", some_bytes(10, 1)).error().code == ErrorCode::corrupt);
-  CHECK(store.list(folder_a).error().code == ErrorCode::corrupt);
+}
+
+TEST_CASE("what somebody else keeps under krul's keys is no damage, and is named") {
+  KRUL_NEEDS_REDIS();
+  const RedisServer server;
+  auto store = RedisStore::open(server.options()).value();
+  const auto is_named = [&](const std::string& key, const auto& refused) {
+    const Error error = refused.error();
+    return error.code == ErrorCode::io && error.message.find(" under " + key + ": ") != std::string::npos;
+  };
+  const std::string start = "krul:{" + folder_a + "}:", both = start + "objects or " + start + "lock";
+  server.ask({"SET", start + "objects", "a string"});
+  CHECK(is_named(start + "objects", store.size(folder_a + "/object")));
+  CHECK(is_named(both, store.put(folder_a + "/object", some_bytes(10, 1))));
+  CHECK(is_named(start + "objects", store.list(folder_a)));
+  server.ask({"DEL", start + "objects"});
+  server.ask({"HSET", start + "lock", "a", "hash"});
+  CHECK(is_named(start + "lock", store.lock(folder_a)));
+  server.ask({"DEL", start + "lock"});
 }
 
 TEST_CASE("what an index claims that is not krul's does not keep the server busy") {

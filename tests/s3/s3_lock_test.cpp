@@ -44,13 +44,20 @@ TEST_CASE("S3Store: a folder has one writer, until it gives it back") {
 TEST_CASE("S3Store: what opening a store and taking a lock costs") {
   const CalmServer server;
   if (!server) return;
-  S3Store store = open_s3(server->options());
+  const S3StoreOptions options = server->options();
+  S3Store store = open_s3(options);
   CHECK(server->count()["counts"] == nlohmann::json{{"GET", 1}});
   const auto first = store.lock(folder_a);
   REQUIRE(first);
-  CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 3 + 1}, {"HEAD", 2}, {"DELETE", 1}, {"GET", 1}});
+  CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 3 + 1}, {"HEAD", 2}, {"GET", 1}});
   CHECK(store.lock(folder_b));
   CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 1}, {"GET", 1}, {"DELETE", 1}});
+  // What the first of all stores asked with is still there.
+  S3Store next = open_s3(options);
+  CHECK(next.list("").value().empty());
+  server->count();
+  CHECK(next.lock(folder_b));
+  CHECK(server->count()["counts"] == nlohmann::json{{"PUT", 2 + 1}, {"HEAD", 2}, {"GET", 1}, {"DELETE", 1}});
 }
 
 TEST_CASE("S3Store: what is thrown while a lock is taken leaves the folder free") {
@@ -226,6 +233,9 @@ TEST_CASE("S3Store: what is no lock of krul's is left alone") {
   CHECK(refuses("krul lock 1\ntoken\nsoon\n"));
   CHECK(refuses("krul lock 1\ntoken\n5 o'clock\n"));
   CHECK(refuses("krul lock 1\ntoken\n5"));
+  CHECK(refuses("krul lock 1\ntoken\n-9223372036854775808\n"));
+  CHECK(refuses("krul lock 1\ntoken\n-1\n"));
+  CHECK(refuses("krul lock 1\ntoken\n253402300800\n"));
   CHECK(refuses("krul lock 2\ntoken\n5\n"));
   CHECK(refuses(std::string(5000, 'x')));
   SUBCASE("a lock that ran out and has no ETag is not replaced, as nothing would tell whose it is") {

@@ -1515,6 +1515,18 @@ class Tool(unittest.TestCase):
                     verified = krul_json("verify", "--store", self.store)["conversations"]
                     self.assertEqual([entry["leftovers"] for entry in verified], [[]])
 
+    def test_a_folder_that_a_writer_left_empty_is_collected(self):
+        self.say("A message.")
+        for locked in [False, True]:
+            folder = self.store / ("0" * 32)
+            folder.mkdir()
+            if locked:
+                (folder / ".lock").touch()
+            self.assertTrue(krul_json("verify", "--store", self.store)["ok"])
+            self.assertEqual(krul_json("gc", "--store", self.store)["failed"], [])
+            self.assertFalse(folder.exists())
+            self.assertEqual(len(krul_json("list", "--store", self.store)["conversations"]), 1)
+
     def as_nobody(self, *words):
         """The tool as a user who owns nothing here; its exit code, standard output and standard error."""
         def become():

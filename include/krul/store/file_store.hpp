@@ -67,10 +67,11 @@ class FileStore {
   [[nodiscard]] Result<std::vector<std::string>> foreign_names(const std::string& folder);
   /// Also removes what writers that died left behind in the folder.
   [[nodiscard]] Result<Lock> lock(const std::string& folder);
-  /// Files of all folders, as "folder/name", that writers left behind who died while they wrote. Whoever takes the
-  /// folder's lock removes them. One may be among them that a living writer has just made; that takes another one.
+  /// Files of all folders, as "folder/name", that writers left behind who died while they wrote, and the locks of
+  /// empty folders. Whoever takes the folder's lock and gives it back removes them. What a living writer has just made
+  /// may be among them: it takes another file, and nobody else gets a lock that it has.
   [[nodiscard]] std::vector<std::string> dead_writes();
-  /// Names of those of one folder; none if there is no such folder.
+  /// Names of those files of one folder, without its lock; none if there is no such folder.
   /// @throws PreconditionError if `folder` is not one
   [[nodiscard]] std::vector<std::string> dead_writes(const std::string& folder);
   [[nodiscard]] StoreCapabilities capabilities() const noexcept {

@@ -10,8 +10,8 @@ namespace krul {
 
 /// A store that may hold more than objects, as FileStore may.
 ///
-///   dead_writes()          "folder/name" of what writers left behind who died while they wrote
-///   dead_writes(folder)    names of those of one folder
+///   dead_writes()          "folder/name" of what writers left behind who died, and of empty folders
+///   dead_writes(folder)    names of what they left of their writing in one folder
 ///   foreign_names(folder)  names that are neither objects' nor the store's own, sorted: somebody else put them there
 template <class S>
 concept TellsOtherNames = ConversationStore<S> && requires(S& store, const std::string& folder) {

@@ -8,6 +8,8 @@ namespace {
 TEST_CASE("a message names the conversation wherever it named its folder") {
   CHECK(with_id("cannot read object 12ab/manifest-a, lock 12ab", "12ab", "a talk") ==
         "cannot read object of \"a talk\"/manifest-a, lock of \"a talk\"");
+  CHECK(with_id("object bucket/.locks/12ab, key krul:{12ab}:objects; folder 12ab", "12ab", "a talk") ==
+        "object bucket/.locks/12ab, key krul:{12ab}:objects; folder of \"a talk\"");
   CHECK(with_id("12ab", "12ab", "12ab") == "of \"12ab\"");
   CHECK(with_id("12ab", "12ab", "") == "12ab");
 }

@@ -340,6 +340,26 @@ TEST_CASE("a holder whose lock file was removed takes no other holder's along") 
   CHECK(names_in(fixture.path).empty());
 }
 
+TEST_CASE("a folder that a writer left empty is listed with its lock, and goes with it") {
+  Fixture fixture;
+  SUBCASE("it died before it wrote") {
+    fs::create_directory(fixture.path / folder_b);
+    SUBCASE("and before it had the lock") {}
+    SUBCASE("with the lock") {
+      std::ofstream(fixture.path / folder_b / ".lock");
+    }
+    CHECK(fixture.store.dead_writes() == std::vector<std::string>{folder_b + "/.lock"});
+    CHECK(fixture.store.dead_writes(folder_b).empty());
+    CHECK(fixture.store.list("").value().empty());
+    { const auto lock = fixture.store.lock(folder_b).value(); }
+    CHECK(names_in(fixture.path).empty());
+  }
+  SUBCASE("something else is in it") {
+    fs::create_directories(fixture.path / folder_b / "Somebody else's");
+    CHECK(fixture.store.dead_writes().empty());
+  }
+}
+
 TEST_CASE("a folder without objects goes with its lock; what dead writers left behind goes when one is taken") {
   Fixture fixture;
   { const auto lock = fixture.store.lock(folder_a).value(); }
